@@ -1,0 +1,70 @@
+# Every target runs in .venv. It is made on first use, and brought up to date when pyproject.toml or
+# constraints.txt change; PYTHON=/path/to/python3.12 says which Python it is made from.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+ARGS ?=
+JOBS ?= 2
+CANDIDATES := $(or $(PYTHON),python3.12 python3.11 python3)
+RUN := .venv/bin/python -m
+STAMP := .venv/.installed
+
+.PHONY: help install demo ablation plan test test-all lint format clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo '  ARGS="..." is added to the command of demo, ablation, plan, test and test-all.'
+
+install: $(STAMP) ## Make .venv with everything pinned in constraints.txt (6 GB; the others do it by themselves)
+
+demo: $(STAMP) ## Four arms on the embedded data set: the whole path in minutes
+	$(RUN) acmix_exp +experiment=demo $(ARGS)
+
+ablation: $(STAMP) ## Every arm and seed of the ablation
+	$(RUN) acmix_exp +experiment=ablation $(ARGS)
+
+plan: $(STAMP) ## What the ablation would run, what is done and what is left; starts nothing
+	$(RUN) acmix_exp +experiment=ablation task=plan $(ARGS)
+
+test: $(STAMP) ## The tests, less the slow ones
+	$(RUN) pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-all: $(STAMP) ## All tests
+	$(RUN) pytest -n $(JOBS) --dist loadfile -m "slow or not slow" -o faulthandler_timeout=3600 $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: $(STAMP) ## Let ruff format and mend what it can
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+clean: ## Remove .venv, caches and build outputs; runs/ stays
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find acmix_exp tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is dated before the install, so that a change made meanwhile is not missed, and stands only
+# after a whole one: a .venv without it is what an interrupted install left, and is made anew.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	if [ ! -f $@ ] || [ ! -x .venv/bin/python ]; then \
+	  found=; \
+	  for python in $(CANDIDATES); do \
+	    if "$$python" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; \
+	    then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "acmix_exp needs Python 3.11 or 3.12 with its venv module (tried: $(CANDIDATES)); install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; \
+	  fi; \
+	  rm -f $@; \
+	  echo "Making .venv with $$found"; \
+	  "$$found" -m venv --clear .venv; \
+	fi; \
+	rm -f $@; \
+	touch .venv/.started; \
+	.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+	mv .venv/.started $@
