@@ -46,6 +46,11 @@ clean: ## Remove .venv, caches and build outputs; runs/ stays
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find acmix_exp tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Gone with the Python it was made from, or copied from another machine.
+ifneq ($(shell test -x .venv/bin/python || echo missing),)
+.PHONY: $(STAMP)
+endif
+
 # The stamp is dated before the install, so that a change made meanwhile is not missed, and stands only
 # after a whole one: a .venv without it is what an interrupted install left, and is made anew.
 $(STAMP): pyproject.toml constraints.txt

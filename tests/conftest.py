@@ -1,6 +1,7 @@
-"""What every test runs under: one thread, no network services, and nothing written outside a folder of the session.
+"""What every test runs under: one thread, no network services, nothing written outside the session's folder.
 
-The environment is set at import, before any test module can import torch, ultralytics or wandb: they read it once.
+The environment is set at import, before a test module can import torch, ultralytics or wandb: they read it
+once.
 """
 
 from __future__ import annotations
