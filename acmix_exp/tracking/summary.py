@@ -1,0 +1,63 @@
+"""From ``result.json`` to what stands in the W&B summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+AUDIT_KINDS = ("transferred", "rebuilt", "new")
+
+
+def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat summary of a run's result; what the result lacks is left out.
+
+    Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); val_best/* and val_last/* (epoch, map50,
+    map50_95); parameters, gflops and the other costs by name; audit/transferred, audit/rebuilt, audit/new (numbers of
+    tensors); per_class/<class>/<metric>; per_class as ``table`` builds it is added by the tracker.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in _mapping(result.get("metrics")).items():
+        if _scalar(value):
+            flat[key] = value
+    for key, value in _mapping(result.get("cost")).items():
+        if _scalar(value):
+            flat[key] = value
+    for group in ("val_best", "val_last"):
+        for key, value in _mapping(result.get(group)).items():
+            if _scalar(value):
+                flat[f"{group}/{key}"] = value
+    audit = _mapping(result.get("audit"))
+    for kind in AUDIT_KINDS:
+        if kind in audit:
+            flat[f"audit/{kind}"] = _count(audit[kind])
+    for name, metrics in per_class(result).items():
+        for key, value in metrics.items():
+            flat[f"per_class/{name}/{key}"] = value
+    return flat
+
+
+def per_class(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metrics by class name, or {}."""
+    found = _mapping(_mapping(result.get("metrics")).get("per_class"))
+    return {str(name): dict(_mapping(metrics)) for name, metrics in found.items()}
+
+
+def table(classes: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Columns (class first) and rows of the per-class table."""
+    keys = sorted({key for metrics in classes.values() for key in metrics})
+    return ["class", *keys], [
+        [name, *(metrics.get(key) for key in keys)] for name, metrics in classes.items()
+    ]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _scalar(value: Any) -> bool:
+    return value is not None and isinstance(value, (bool, int, float, str))
+
+
+def _count(value: Any) -> int:
+    """The audit names its tensors or merely counts them."""
+    return len(value) if isinstance(value, Sequence | Mapping) and not isinstance(value, str) else int(value)

@@ -1,0 +1,182 @@
+"""One W&B run for one training job. Nothing that goes wrong in here reaches the job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.config import Config
+from acmix_exp.tracking.mode import Mode, base_url, choose_mode
+from acmix_exp.tracking.limits import within
+from acmix_exp.tracking.network import reachable
+from acmix_exp.tracking.run_id import run_id
+from acmix_exp.tracking.settings import TABLE_SECONDS, environment, settings
+from acmix_exp.tracking.summary import per_class, summarize, table
+
+logger = logging.getLogger(__name__)
+
+
+class Tracker:
+    """The W&B run of a run directory. Made by ``start``; belongs to the training process, which it runs in.
+
+    mode: what became of ``logger.mode``: online | offline | disabled. warnings: what the user should hear, one line each;
+    they are logged as well. url: the run's page, or None.
+    """
+
+    def __init__(self, mode: str = "disabled") -> None:
+        self.mode = mode
+        self.warnings: list[str] = []
+        self._run: Any = None
+        self._warned = False
+        self._folder: Path | None = None
+
+    @classmethod
+    def start(cls, config: Config, run_dir: Path, *, resumed: bool, resolved: Mapping[str, Any]) -> Tracker:
+        """Begin the job's W&B run, or with ``resumed`` go on with the one this directory has. Never raises.
+
+        ``resolved`` is the whole config as plain containers. The WANDB_* variables of ``environment`` are set in this
+        process, because wandb-core inherits them. Online, a resume continues the rows on the server; offline it writes
+        a second segment (another offline-run folder) with the same id, whose rows go on from the next epoch.
+        """
+        tracker = cls()
+        try:
+            chosen = _available(choose_mode(config.logger.mode, os.environ))
+            tracker.mode = chosen.mode
+            if chosen.warning:
+                tracker._warn(chosen.warning)
+            if chosen.mode != "disabled":
+                os.environ.pop("WANDB_SERVICE", None)  # a service of somebody else would outlive this process
+                os.environ.update(environment(run_dir))
+                tracker._begin(
+                    _arguments(config, run_dir, run_id(run_dir, resumed=resumed), resolved), run_dir
+                )
+        except Exception as error:
+            tracker._lose("start", error)
+        return tracker
+
+    @property
+    def url(self) -> str | None:
+        return getattr(self._run, "url", None)
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Log one row of the history under its own keys; ``row["epoch"]`` (from 1) is the step as well."""
+        # wandb drops a step it has already: an epoch that a resume repeats keeps its first row
+        self._guarded("epoch", lambda run: run.log(dict(row), step=int(row["epoch"]), commit=True))
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write the summary of a finished job (the content of result.json) and end the run."""
+
+        self._guarded("finish", lambda run: run.summary.update(summarize(result)))
+        if classes := per_class(result):
+            columns, rows = table(classes)
+            self._guarded(
+                "finish", lambda run: within(TABLE_SECONDS, lambda: _store(run, "per_class", columns, rows))
+            )
+        self._end(exit_code=0)
+
+    def fail(self, message: str) -> None:
+        """End the run as failed, with ``message`` in its summary."""
+        self._guarded("fail", lambda run: run.summary.update({"error": message}))
+        self._end(exit_code=1)
+
+    def _begin(self, arguments: dict[str, Any], run_dir: Path) -> None:
+        import wandb
+
+        options = wandb.Settings(**settings(run_dir))
+        if self.mode == "online":
+            before = _segments(run_dir)
+            try:
+                self._run = wandb.init(mode="online", settings=options, **arguments)
+            except Exception as error:
+                self._warn(f"W&B stays offline: {_line(error)}")
+                self.mode = "offline"
+                wandb.teardown()
+                for empty in _segments(run_dir) - before:
+                    shutil.rmtree(
+                        empty, ignore_errors=True
+                    )  # the attempt that never began would be synced as a run
+        if self._run is None:
+            self._run = wandb.init(mode="offline", settings=options, **arguments)
+        self._folder = Path(self._run.settings.sync_dir)
+        self._run.define_metric("epoch")
+        self._run.define_metric("*", step_metric="epoch")
+
+    def _guarded(self, what: str, action: Callable[[Any], None]) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:
+            self._lose(what, error)
+
+    def _end(self, exit_code: int) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            return
+        try:
+            import wandb
+
+            run.finish(exit_code=exit_code)
+            wandb.teardown()
+        except (Exception, SystemExit) as error:  # teardown exits where wandb-core ended badly
+            self._lose("finish", error)
+
+    def _lose(self, what: str, error: BaseException) -> None:
+        if not self._warned:
+            self._warned = True
+            later = (
+                f"; what is missing: wandb sync {self._folder}"
+                if self.mode == "online" and self._folder
+                else ""
+            )
+            self._warn(f"W&B failed at {what}, training goes on: {_line(error)}{later}")
+
+    def _warn(self, message: str) -> None:
+        self.warnings.append(message)
+        logger.warning(message)
+
+
+def _available(chosen: Mode) -> Mode:
+    if chosen.mode == "online" and not reachable(url := base_url(os.environ)):
+        return Mode("offline", f"{url} cannot be reached: W&B stays offline")
+    return chosen
+
+
+def _store(run: Any, key: str, columns: list[str], rows: list[list[Any]]) -> None:
+    import wandb
+
+    run.summary[key] = wandb.Table(columns=columns, data=rows)
+
+
+def _arguments(config: Config, run_dir: Path, identity: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "project": config.logger.project,
+        "entity": config.logger.entity,
+        "group": config.name,
+        "job_type": _label(config),
+        "tags": list(config.tags),
+        "name": run_dir.name,
+        "id": identity,
+        "resume": "allow",
+        "config": dict(resolved),
+        "reinit": "create_new",  # not wandb.run: integrations that look for it must not write into this run
+    }
+
+
+def _label(config: Config) -> str:
+    """The arm's label in the table: of the configured arm the block's name and path."""
+    if config.arm.name != "configured":
+        return config.arm.name
+    return "-".join(str(config.block[key]) for key in ("name", "path") if config.block.get(key))
+
+
+def _segments(run_dir: Path) -> set[Path]:
+    return set((run_dir / "wandb").glob("run-*"))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
