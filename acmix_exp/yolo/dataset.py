@@ -1,0 +1,72 @@
+"""A split as ultralytics trains on it, with labels from the data room instead of label files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.utils import get_split_fraction
+from ultralytics.utils import IterableSimpleNamespace
+
+from acmix_exp.data import Sample
+
+
+class SampleDataset(YOLODataset):
+    """A YOLODataset over samples in memory: reads no label file and leaves no ``labels.cache`` beside the user's."""
+
+    def __init__(self, samples: Sequence[Sample], **arguments: Any) -> None:
+        self.samples = list(samples)
+        super().__init__(img_path="", **arguments)
+
+    def get_img_files(self, img_path: str) -> list[str]:
+        fraction = self.fraction
+        count = fraction if isinstance(fraction, int) else max(1, round(len(self.samples) * fraction))
+        self.samples = self.samples[:count]
+        return [str(sample.image) for sample in self.samples]
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "im_file": str(sample.image),
+                "shape": (sample.height, sample.width),
+                "cls": np.array(sample.boxes[:, :1], dtype=np.float32),
+                "bboxes": np.array(sample.boxes[:, 1:], dtype=np.float32),
+                "segments": [],
+                "keypoints": None,
+                "normalized": True,
+                "bbox_format": "xywh",
+            }
+            for sample in self.samples
+        ]
+
+
+def build(
+    samples: Sequence[Sample],
+    args: IterableSimpleNamespace,
+    data: dict[str, Any],
+    *,
+    train: bool,
+    batch: int,
+    stride: int,
+    split: str,
+) -> SampleDataset:
+    """The data set as ultralytics' ``build_yolo_dataset`` would make it: augmented for training, rectangular otherwise."""
+    return SampleDataset(
+        samples,
+        imgsz=args.imgsz,
+        batch_size=batch,
+        augment=train,
+        hyp=args,
+        rect=args.rect or not train,
+        cache=args.cache or None,
+        single_cls=False,
+        stride=stride,
+        pad=0.0 if train else 0.5,
+        prefix=f"{split}: ",
+        task="detect",
+        classes=None,
+        data=data,
+        fraction=get_split_fraction(args.fraction, split),
+    )

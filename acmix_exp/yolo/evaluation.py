@@ -1,0 +1,92 @@
+"""A checkpoint on a split."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from ultralytics.cfg import get_cfg
+from ultralytics.data import build_dataloader
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+
+from acmix_exp.config import Config, ConfigError
+from acmix_exp.data import Dataset, read_split
+from acmix_exp.yolo import dataset as datasets
+from acmix_exp.yolo.arguments import train_arguments
+
+
+def evaluate_checkpoint(
+    checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int
+) -> dict[str, Any]:
+    """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of the epochs' validation.
+
+    ``per_class`` has the classes with at least one box in the split. Raises ConfigError where the data set's classes
+    are not the checkpoint's.
+    """
+    model, _ = load_checkpoint(checkpoint)
+    names = {int(key): str(value) for key, value in model.names.items()}
+    if names != dict(dataset.names):
+        raise ConfigError(
+            f"dataset.name={dataset.name}: its classes are {_list(dataset.names)}; must be those of the checkpoint, "
+            f"{_list(names)}"
+        )
+    where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
+    torch.set_num_threads(config.hardware.threads)
+    metrics = _validate(model.to(where), dataset, split, config, where)
+    results = dict(zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True))
+    per_class = {}
+    for i, index in enumerate(metrics.ap_class_index):
+        _, _, map50, map50_95 = metrics.class_result(i)
+        per_class[names[int(index)]] = {"map50": float(map50), "map50_95": float(map50_95)}
+    return {**results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
+
+
+def _validate(model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device) -> Any:
+    """Ultralytics' validator in the mode it has while training, which takes a network and a loader as they are.
+
+    Its other mode wants a data set's YAML file and looks up a font.
+    """
+    index = "cpu" if device.type == "cpu" else device.index
+    with tempfile.TemporaryDirectory() as scratch:
+        args = get_cfg(overrides=train_arguments(config, dataset.source, Path(scratch), index))
+        data = {split: split, "names": dict(dataset.names), "nc": len(dataset.names), "channels": 3}
+        batch = 2 * config.train.batch  # as in training: the shapes of rectangular batches depend on it
+        stride = max(int(model.stride.max()), 32)
+        images = datasets.build(
+            read_split(dataset, split), args, data, train=False, batch=batch, stride=stride, split=split
+        )
+        loader = build_dataloader(images, batch=batch, workers=args.workers, shuffle=False, device=device)
+        validator = DetectionValidator(loader, save_dir=Path(scratch), args=args)
+        validator._check_max_det(validator.args, {split: images})
+        validator.callbacks.clear()
+        model.loss = lambda batch, preds: (None, {})  # not asked for
+        try:
+            validator(trainer=_trainer(model, data, device))
+        finally:
+            loader.close()
+    return validator.metrics
+
+
+def _trainer(model: DetectionModel, data: dict[str, Any], device: torch.device) -> SimpleNamespace:
+    """What the validator asks of a trainer."""
+    return SimpleNamespace(
+        ema=SimpleNamespace(ema=model),
+        device=device,
+        data=data,
+        amp=False,
+        loss_items={},
+        stopper=SimpleNamespace(possible_stop=False),
+        epoch=0,
+        epochs=0,
+        world_size=0,
+        label_loss_items=lambda losses, prefix: {},
+    )
+
+
+def _list(names: Mapping[int, str]) -> str:
+    return ", ".join(str(name) for name in names.values())

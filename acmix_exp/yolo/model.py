@@ -1,0 +1,134 @@
+"""YOLOv8 with blocks at sites: the stock network, then surgery in place, so that indices and stock keys stay."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils.torch_utils import initialize_weights
+
+from acmix_exp.config import Config, PlacementConfig
+from acmix_exp.nn import build_block
+from acmix_exp.yolo.sites import Site, resolve_sites, zero_init
+from acmix_exp.yolo.wrap import After, BlockConv, count_parameters, insert_after
+
+KEY = "acmix_exp"  # of model.yaml; holds what was inserted
+# Ends the module name of a touched row in model.yaml. Ultralytics' parser looks the name up and so raises KeyError
+# with this very text, where it would otherwise rebuild the network without its blocks.
+MARK = " + acmix_exp block (a stock build would drop it: train this checkpoint with acmix_exp)"
+
+
+class BlockDetectionModel(DetectionModel):
+    """A DetectionModel with blocks inserted.
+
+    ``insertion``: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block": {name, ...}}``;
+    read from ``cfg`` where not given, as that of a checkpoint has it. Stock layers are initialised exactly as in a stock
+    network; each block draws from a generator of its own, seeded by ``seed`` and the block's name, so that torch's
+    global generator is left as a stock build leaves it.
+    """
+
+    def __init__(
+        self,
+        cfg: str | dict[str, Any],
+        ch: int = 3,
+        nc: int | None = None,
+        verbose: bool = True,
+        insertion: dict[str, Any] | None = None,
+    ) -> None:
+        yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
+        insertion = deepcopy(insertion or yaml[KEY])
+        yaml.pop(KEY, None)
+        for row in yaml["backbone"] + yaml["head"]:
+            row[2] = row[2].removesuffix(MARK)
+        super().__init__(yaml, ch, nc, verbose=False)
+        placement = PlacementConfig(name="", **insertion["placement"])
+        self.sites = resolve_sites(placement, insertion["scale"])
+        for site in self.sites:
+            self._insert(site, placement, insertion)
+        initialize_weights(self)  # ultralytics' eps and momentum for the new batch norms too
+        rows = self.yaml["backbone"] + self.yaml["head"]
+        for site in self.sites:
+            rows[site.index][2] += MARK
+        self.yaml[KEY] = insertion
+        if verbose:
+            self.info()
+
+    def _insert(self, site: Site, placement: PlacementConfig, insertion: dict[str, Any]) -> None:
+        layer = self.model[site.index]
+        options = dict(insertion["block"])
+        kind = options.pop("name")
+        for i, name in enumerate(site.block_names):
+            with _own_generator(f"{insertion['seed']}/{name}"):
+                block = build_block(kind, site.channels, **options)
+            if placement.mode == "after":
+                zero = bool(placement.zero_init)
+                after = After(block, site.channels, placement.norm, placement.act, placement.residual, zero)
+                insert_after(layer, after)
+            else:
+                layer.m[i].cv2 = BlockConv(block, layer.m[i].cv2)
+        layer.np = count_parameters(layer)
+
+    def blocks(self) -> dict[str, nn.Module]:
+        """Every inserted block by the name of its site, numbered where a site has several."""
+        found = {}
+        for site in self.sites:
+            layer = self.model[site.index]
+            owners = [layer.after] if hasattr(layer, "after") else [m.cv2 for m in layer.m]
+            found.update(zip(site.block_names, (owner.block for owner in owners), strict=True))
+        return found
+
+    def new_keys(self) -> set[str]:
+        """The state_dict keys that the stock network does not have."""
+        prefixes = [
+            f"model.{site.index}.after." if hasattr(self.model[site.index], "after") else f"model.{site.index}.m.{i}.cv2.block."
+            for site in self.sites
+            for i in range(site.blocks)
+        ]
+        return {key for key in self.state_dict() if key.startswith(tuple(prefixes))}
+
+
+def build_model(config: Config, nc: int) -> DetectionModel:
+    """The network of a config with the arm applied: a stock DetectionModel where nothing is inserted."""
+    cfg = f"{config.model.name}{config.model.scale}.yaml"
+    insertion = insertion_of(config)
+    if insertion is None:
+        return DetectionModel(cfg, nc=nc, verbose=False)
+    return BlockDetectionModel(cfg, nc=nc, verbose=False, insertion=insertion)
+
+
+def insertion_of(config: Config) -> dict[str, Any] | None:
+    """What a config inserts, in plain types as it travels in the checkpoint; None for the stock network."""
+    placement = config.model.placement
+    sites = resolve_sites(placement, config.model.scale) if config.arm.insert else []
+    if not sites:
+        return None
+    return {
+        "scale": config.model.scale,
+        "seed": config.seed,
+        "placement": {
+            "mode": placement.mode,
+            "sites": [site.name for site in sites],
+            "norm": placement.norm,
+            "act": placement.act,
+            "residual": placement.residual,
+            "zero_init": zero_init(placement, pretrained=config.model.pretrained is not None),
+        },
+        "block": dict(config.block),
+    }
+
+
+@contextmanager
+def _own_generator(name: str) -> Iterator[None]:
+    state = torch.random.get_rng_state()
+    # not torch.manual_seed, which reseeds the GPUs as well
+    torch.default_generator.manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big"))
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)

@@ -1,0 +1,133 @@
+"""One run: train, then evaluate once. Ultralytics and torch are imported when a run starts, not before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acmix_exp.config import Config
+from acmix_exp.data import Dataset
+from acmix_exp.yolo import environment
+from acmix_exp.yolo.checkpoint_header import is_checkpoint
+from acmix_exp.yolo.errors import CheckpointError
+from acmix_exp.yolo.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class Outcome:
+    """What a run ends with.
+
+    metrics:        headline, free of selection: best.pt on the test split where the data set has one, else last.pt on
+                    val. map50, map50_95, precision, recall, per_class {name: {map50, map50_95}}, split, checkpoint
+    val_best/_last: {epoch, map50, map50_95} of the epoch that best.pt is of, and of the last
+    audit:          names of tensors transferred, rebuilt, new
+    seed_proof:     SHA-256 of the first training batches
+    train_seconds:  over all epochs, validation included, those before a resume too
+    peak_memory_mb: allocated by torch on a GPU; the process's resident memory on a CPU
+    model:          the averaged (EMA) network after the last epoch: float32, eval, on the CPU, not fused
+    """
+
+    metrics: dict[str, Any]
+    val_best: dict[str, float]
+    val_last: dict[str, float]
+    audit: dict[str, list[str]]
+    seed_proof: str
+    train_seconds: float
+    peak_memory_mb: float
+    batch: int
+    model: nn.Module
+
+
+def train(
+    config: Config,
+    dataset: Dataset,
+    run_dir: Path,
+    *,
+    device: str | int,
+    resume: bool,
+    on_epoch: Callable[[dict[str, float]], None],
+) -> Outcome:
+    """Train the network of ``config`` (its arm applied) and evaluate it once.
+
+    device: ``"cpu"`` or a CUDA index. resume: go on after the last epoch saved in ``run_dir/weights``; that is not
+    bit-exact, for a checkpoint holds the averaged weights in float16. on_epoch: gets a flat row after each epoch, before
+    its checkpoint is written, so that an epoch can come twice where a run was killed between.
+
+    Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError, ValueError for
+    pretrained weights that do not fit, ConfigError.
+    """
+    environment.prepare()
+    from acmix_exp.yolo.evaluation import evaluate_checkpoint
+
+    weights = run_dir / "weights"
+    progress = Progress.load(weights) if resume else None
+    if progress and not is_checkpoint(weights / "last.pt"):
+        raise CheckpointError(f"{weights / 'last.pt'}: not a whole checkpoint")
+    model, progress = _train(config, dataset, run_dir, device, on_epoch, progress)
+
+    split, name = ("test", "best.pt") if "test" in dataset.splits else ("val", "last.pt")
+    metrics = evaluate_checkpoint(weights / name, dataset, split, config, device)
+    _strip(weights)
+    return Outcome(
+        metrics=metrics,
+        val_best=_val(progress, progress.best_epoch),
+        val_last=_val(progress, progress.epochs),
+        audit=progress.audit,
+        seed_proof=progress.seed_proof,
+        train_seconds=sum(row["seconds"] for row in progress.rows),
+        peak_memory_mb=progress.peak_memory_mb,
+        batch=config.train.batch,
+        model=model,
+    )
+
+
+def evaluate(
+    checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int
+) -> dict[str, Any]:
+    """Metrics of a checkpoint on a split, as in :class:`Outcome`. Raises ConfigError where the classes differ."""
+    environment.prepare()
+    from acmix_exp.yolo.evaluation import evaluate_checkpoint
+
+    return evaluate_checkpoint(checkpoint, dataset, split, config, device)
+
+
+def _train(
+    config: Config,
+    dataset: Dataset,
+    run_dir: Path,
+    device: str | int,
+    on_epoch: Callable[[dict[str, float]], None],
+    progress: Progress | None,
+) -> tuple[nn.Module, Progress]:
+    from acmix_exp.yolo.resume import last_epoch, load_last
+    from acmix_exp.yolo.trainer import BlockTrainer
+
+    if progress:
+        epoch = last_epoch(run_dir / "weights", config.train.epochs)
+        if epoch == config.train.epochs:  # killed after its last epoch
+            progress.truncate(epoch)
+            return load_last(run_dir / "weights"), progress
+    trainer = BlockTrainer(config, dataset, run_dir, device, on_epoch, progress)
+    trainer.train()
+    return trainer.ema.ema.cpu().float().eval(), trainer.progress
+
+
+def _val(progress: Progress, epoch: int) -> dict[str, float]:
+    row = progress.row(epoch)
+    return {key: row[key] for key in ("epoch", "map50", "map50_95")}
+
+
+def _strip(weights: Path) -> None:
+    """Leave the optimizer's state out of finished checkpoints, each replaced in one step."""
+    from ultralytics.utils.torch_utils import strip_optimizer
+
+    for path in (weights / "best.pt", weights / "last.pt"):
+        temporary = path.with_name(f".{path.name}.tmp")
+        if path.exists() and strip_optimizer(path, s=str(temporary)):
+            os.replace(temporary, path)

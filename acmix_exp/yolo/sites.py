@@ -1,0 +1,120 @@
+"""Where a block can sit in YOLOv8, by name and by layer index, and how wide the network is there. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from acmix_exp.config import SCALES, ConfigError, PlacementConfig
+
+MODES = ("after", "replace")
+
+# name: (layer index, output channels and repeats before scaling), as in ultralytics' yolov8.yaml
+LAYERS = {
+    "backbone_p2": (2, 128, 3),
+    "backbone_p3": (4, 256, 6),
+    "backbone_p4": (6, 512, 6),
+    "backbone_p5": (8, 1024, 3),
+    "sppf": (9, 1024, 1),
+    "neck_p4_down": (12, 512, 3),
+    "neck_p3": (15, 256, 3),
+    "neck_p4": (18, 512, 3),
+    "neck_p5": (21, 1024, 3),
+}
+NAMES = tuple(LAYERS)
+INDICES = {index: name for name, (index, _, _) in LAYERS.items()}
+
+# scale: (depth factor, width factor, most channels before the width factor)
+SCALING = {
+    "n": (0.33, 0.25, 1024),
+    "s": (0.33, 0.50, 1024),
+    "m": (0.67, 0.75, 768),
+    "l": (1.00, 1.00, 512),
+    "x": (1.00, 1.25, 512),
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A layer that takes the block.
+
+    ``channels`` is what the block sees: the layer's output after it, the bottleneck's width inside it.
+    ``blocks`` is how many blocks the site takes: one after a layer, one for each bottleneck it replaces into.
+    """
+
+    name: str
+    index: int
+    channels: int
+    blocks: int = 1
+
+    @property
+    def block_names(self) -> list[str]:
+        """One name a block: the site's own, numbered where the site takes several."""
+        return [self.name] if self.blocks == 1 else [f"{self.name}.{i}" for i in range(self.blocks)]
+
+
+def width(name: str, scale: str) -> int:
+    """Output channels of a layer: ultralytics rounds up to a multiple of 8."""
+    _, factor, most = SCALING[scale]
+    return math.ceil(min(LAYERS[name][1], most) * factor / 8) * 8
+
+
+def depth(name: str, scale: str) -> int:
+    """Bottlenecks in a C2f."""
+    repeats = LAYERS[name][2]
+    return max(round(repeats * SCALING[scale][0]), 1) if repeats > 1 else repeats
+
+
+def resolve_sites(placement: PlacementConfig, scale: str) -> list[Site]:
+    """The sites of a placement in network order; empty where it has none.
+
+    Raises ConfigError for a scale, mode, site or combination that does not exist.
+    """
+    lines = []
+    if scale not in SCALES:
+        lines.append(f"model.scale={scale}: must be one of {', '.join(SCALES)}")
+    if placement.mode not in MODES:
+        lines.append(f"model.placement.mode={placement.mode}: must be one of {', '.join(MODES)}")
+    if placement.zero_init and placement.mode == "after" and not (placement.norm and placement.residual):
+        lines.append("model.placement.zero_init=true: needs model.placement.norm=true and model.placement.residual=true")
+    names = []
+    for value in placement.sites:
+        name = _name(value)
+        if name is None:
+            lines.append(
+                f"model.placement.sites={value}: must be one of {', '.join(NAMES)}, or of the layer indices "
+                f"{', '.join(map(str, INDICES))}"
+            )
+        elif name in names:
+            lines.append(f"model.placement.sites={value}: names {name} twice; name every site once")
+        elif name == "sppf" and placement.mode == "replace":
+            lines.append(
+                f"model.placement.sites={value}: has no bottleneck to replace into; use one of "
+                f"{', '.join(n for n in NAMES if n != 'sppf')}, or model.placement.mode=after"
+            )
+        else:
+            names.append(name)
+    if lines:
+        raise ConfigError(*lines)
+    return [_site(name, placement.mode, scale) for name in sorted(names, key=lambda name: LAYERS[name][0])]
+
+
+def zero_init(placement: PlacementConfig, pretrained: bool) -> bool:
+    """Whether a branch starts at zero: as configured, else where weights are pretrained and the branch can."""
+    able = placement.mode == "after" and placement.norm and placement.residual
+    return able and (pretrained if placement.zero_init is None else placement.zero_init)
+
+
+def _name(value: Any) -> str | None:
+    text = str(value).strip().replace(".", "_").lower()
+    if text in LAYERS:
+        return text
+    return INDICES.get(int(text)) if text.isdigit() else None
+
+
+def _site(name: str, mode: str, scale: str) -> Site:
+    channels = width(name, scale)
+    if mode == "after":
+        return Site(name, LAYERS[name][0], channels)
+    return Site(name, LAYERS[name][0], channels // 2, depth(name, scale))

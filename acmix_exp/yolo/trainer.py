@@ -1,0 +1,189 @@
+"""Ultralytics' DetectionTrainer for one run of an ablation: nothing adapts itself, nothing is uploaded or drawn."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.data import build_dataloader
+from ultralytics.data.build import InfiniteDataLoader
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import unwrap_model
+
+from acmix_exp.config import Config
+from acmix_exp.data import Dataset, read_split
+from acmix_exp.yolo import dataset as datasets
+from acmix_exp.yolo.arguments import train_arguments
+from acmix_exp.yolo.errors import NonFiniteLoss
+from acmix_exp.yolo.memory import peak_mb
+from acmix_exp.yolo.model import BlockDetectionModel, build_model
+from acmix_exp.yolo.progress import Progress
+from acmix_exp.yolo.rows import epoch_row
+from acmix_exp.yolo.seed_proof import SeedProof
+from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
+from acmix_exp.yolo.weights import find_weights
+
+
+class BlockTrainer(DetectionTrainer):
+    """Trains the network of ``config`` on ``dataset``; weights and progress go to ``run_dir/weights``.
+
+    Unlike its parent it fails a run, naming the cause, where that would halve the batch (out of memory) or go back to
+    the last checkpoint (a loss that is not finite), keeps block rates out of weight decay, writes checkpoints atomically
+    and leaves the final evaluation to the caller. ``resume`` takes the Progress to go on from.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        run_dir: Path,
+        device: str | int,
+        on_epoch: Callable[[dict[str, float]], None],
+        resume: Progress | None = None,
+    ) -> None:
+        self.config, self.dataset, self.on_epoch = config, dataset, on_epoch
+        self.progress = resume or Progress()
+        self._proof = SeedProof()
+        overrides = train_arguments(config, dataset.source, run_dir, device)
+        if resume:
+            overrides["resume"] = str(run_dir / "weights" / "last.pt")
+        super().__init__(overrides=overrides)
+        self.callbacks.clear()  # integrations and telemetry
+        self.args.workers = config.hardware.workers  # the parent forces 0 on a CPU
+        torch.set_num_threads(config.hardware.threads)  # it also takes every core but one
+
+    # data
+
+    def get_dataset(self) -> dict[str, Any]:
+        names = dict(self.dataset.names)
+        return {"train": "train", "val": "val", "names": names, "nc": len(names), "channels": 3}
+
+    def get_dataloader(
+        self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> InfiniteDataLoader:
+        train = mode == "train"
+        samples = read_split(self.dataset, dataset_path)
+        data = datasets.build(
+            samples, self.args, self.data, train=train, batch=batch_size, stride=self.stride, split=dataset_path
+        )
+        return build_dataloader(
+            data, batch=batch_size, workers=self.args.workers, shuffle=train and not data.rect, device=self.device
+        )
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        self._proof.add(batch)
+        return super().preprocess_batch(batch)
+
+    # network
+
+    def get_model(
+        self, cfg: str | dict[str, Any] | None = None, weights: nn.Module | None = None, verbose: bool = True
+    ) -> DetectionModel:
+        model = build_model(self.config, nc=self.data["nc"])
+        model.names = self.data["names"]
+        pretrained = self.config.model.pretrained
+        if pretrained is not None:
+            # on resume too: it may rebuild the class head, and the tensors are replaced right away
+            audit = load_pretrained(model, find_weights(pretrained))
+        else:
+            audit = scratch_audit(model)
+        if weights is not None:
+            model.load_state_dict(weights.float().state_dict())
+        else:
+            self.progress.audit = audit
+            LOGGER.info(summary(audit, pretrained))
+        return model
+
+    def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """The parent's optimizer with every scalar and vector out of weight decay, which would pull rates to zero."""
+        optimizer = super().build_optimizer(model, *args, **kwargs)
+        groups = optimizer.param_groups
+        for group in groups:
+            if group["param_group"] != "weight":
+                continue
+            flat = [p for p in group["params"] if p.ndim <= 1]
+            group["params"] = [p for p in group["params"] if p.ndim > 1]
+            free = next(g for g in groups if g["param_group"] == "bn" and g["lr"] == group["lr"])
+            free["params"] = [*free["params"], *flat]
+        return optimizer
+
+    # the loop
+
+    def run_callbacks(self, event: str) -> None:
+        """Ours instead of ultralytics' list."""
+        if event == "on_train_start":
+            if self.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(self.device)
+        elif event == "on_train_batch_end":
+            self._require_finite("loss", float(self.loss.detach()))
+
+    def _build_train_pipeline(self) -> None:
+        """Called again only with a halved batch, after the first epoch ran out of memory."""
+        if hasattr(self, "train_loader"):
+            train = self.config.train
+            raise MemoryError(
+                f"out of memory with train.batch={train.batch} train.imgsz={train.imgsz}; make one of them smaller"
+            )
+        super()._build_train_pipeline()
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        return False  # a loss that is not finite has failed the run before
+
+    def _require_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteLoss(f"{name} is not finite ({value}) in epoch {self.epoch + 1}")
+
+    # what is kept
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """One row an epoch, in place of results.csv."""
+        network = unwrap_model(self.ema.ema)
+        blocks = network.blocks() if isinstance(network, BlockDetectionModel) else {}
+        row = epoch_row(self.epoch + 1, metrics, time.time() - self.epoch_time_start, blocks)
+        for key, value in row.items():
+            if key.endswith("_loss"):
+                self._require_finite(key, value)
+        self.progress.rows.append(row)
+        self.progress.fitness.append(float(self.fitness))
+        if not self.progress.seed_proof:
+            self.progress.seed_proof = self._proof.hexdigest()
+        self.progress.peak_memory_mb = max(self.progress.peak_memory_mb, peak_mb(self.device))
+        self.on_epoch(row)
+
+    def read_results_csv(self) -> dict[str, list[float]]:
+        """The rows so far, as the checkpoint holds them."""
+        rows = self.progress.rows
+        return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+
+    def save_model(self) -> bool:
+        """The parent's checkpoints, each replaced in one step, so that a kill leaves the last one whole."""
+        self.progress.save(self.wdir)
+        last, best = self.last, self.best
+        self.last, self.best = self.wdir / ".last.pt.tmp", self.wdir / ".best.pt.tmp"
+        try:
+            saved = super().save_model()
+            for temporary, final in ((self.last, last), (self.best, best)):
+                if temporary.exists():
+                    os.replace(temporary, final)
+        finally:
+            self.last, self.best = last, best
+        return saved
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        super().resume_training(ckpt)
+        if ckpt is not None:
+            self.progress.truncate(self.start_epoch)
+            if self.progress.best_epoch == self.start_epoch:  # it may have been killed between last.pt and best.pt
+                shutil.copyfile(self.last, self.best)
+
+    def final_eval(self) -> None:
+        """Left to the caller, who knows the split."""

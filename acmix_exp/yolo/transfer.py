@@ -1,0 +1,62 @@
+"""Pretrained weights into a network, with an account of every tensor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+
+from acmix_exp.yolo.model import BlockDetectionModel
+
+Audit = dict[str, list[str]]
+
+
+def scratch_audit(model: DetectionModel) -> Audit:
+    """The audit of a network that no weights were loaded into."""
+    return {"transferred": [], "rebuilt": [], "new": _new(model)}
+
+
+def load_pretrained(model: DetectionModel, path: Path) -> Audit:
+    """Copy a checkpoint's tensors into ``model`` by name, as ultralytics does; names every tensor of ``model``.
+
+    transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class head of
+    another number of classes. new: belongs to an inserted block. Set ``model.names`` first: class heads are matched by
+    class name.
+
+    Raises ValueError where fewer than half of the stock tensors fit, as those of another scale do.
+    """
+    source, _ = load_checkpoint(path)
+    theirs = {key: value.float() for key, value in source.state_dict().items()}
+    new = set(_new(model))
+    mine = model.state_dict()
+    stock = [key for key, value in mine.items() if key not in new and value.ndim]  # counters fit everywhere
+    fitting = [key for key in stock if key in theirs and theirs[key].shape == mine[key].shape]
+    if 2 * len(fitting) < len(stock):
+        raise ValueError(
+            f"model.pretrained={path}: only {len(fitting)} of {len(stock)} tensors fit; "
+            "must be weights of the same model.scale"
+        )
+    model.load(source, verbose=False)
+    loaded = model.state_dict()  # anew: the class head may have been rebuilt
+    transferred = [
+        key
+        for key, value in loaded.items()
+        if key in theirs and theirs[key].shape == value.shape and torch.equal(theirs[key], value.float())
+    ]
+    rest = [key for key in loaded if key not in set(transferred)]
+    return {
+        "transferred": transferred,
+        "rebuilt": [key for key in rest if key not in new],
+        "new": [key for key in rest if key in new],
+    }
+
+
+def summary(audit: Audit, source: Path | str | None) -> str:
+    """The audit in one line."""
+    counts = ", ".join(f"{len(names)} {kind}" for kind, names in audit.items())
+    return f"weights: {counts} (from {Path(source).name})" if source else f"weights: from scratch, {len(audit['new'])} new"
+
+
+def _new(model: DetectionModel) -> list[str]:
+    return sorted(model.new_keys()) if isinstance(model, BlockDetectionModel) else []

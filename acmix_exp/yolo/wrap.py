@@ -1,0 +1,96 @@
+"""The ways a block joins a layer of YOLOv8. No stock key is renamed, so stock weights still fit.
+
+Class and attribute names are part of the checkpoint format.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from ultralytics.nn.modules import SPPF, C2f, Conv
+
+
+class After(nn.Module):
+    """``x + silu(norm(block(x)))``, with norm, activation and residual each switchable. (B, C, H, W) to the same.
+
+    The activation is inside the branch: silu(0) = 0, so a norm whose weight and bias are zero makes the branch exactly
+    zero, while its weight still gets a gradient.
+    """
+
+    def __init__(
+        self, block: nn.Module, channels: int, norm: bool = True, act: bool = True, residual: bool = True, zero: bool = False
+    ) -> None:
+        super().__init__()
+        if zero and not (norm and residual):
+            raise ValueError("a branch can only start at zero with norm and residual")
+        self.block = block
+        self.norm = nn.BatchNorm2d(channels) if norm else nn.Identity()
+        self.act = act
+        self.residual = residual
+        if zero:
+            nn.init.zeros_(self.norm.weight)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.block(x))
+        if self.act:
+            y = F.silu(y)  # never in place: a block may hand back its own input
+        return x + y if self.residual else y
+
+
+class C2fAfter(C2f):
+    """A C2f whose output goes through ``after``; made from a stock C2f by :func:`insert_after`."""
+
+    after: After
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(super().forward(x))
+
+    def forward_split(self, x: Tensor) -> Tensor:
+        """What ultralytics' exporter calls in place of ``forward``."""
+        return self.after(super().forward_split(x))
+
+
+class SPPFAfter(SPPF):
+    """An SPPF whose output goes through ``after``; made from a stock SPPF by :func:`insert_after`."""
+
+    after: After
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(super().forward(x))
+
+
+class BlockConv(nn.Module):
+    """A block where a Conv's convolution was, with that Conv's own BN and activation: ``act(bn(block(x)))``.
+
+    Not a Conv itself: ultralytics' ``fuse`` takes every Conv apart and would look for a convolution's weight.
+    """
+
+    def __init__(self, block: nn.Module, conv: Conv) -> None:
+        super().__init__()
+        self.block = block
+        self.bn = conv.bn
+        self.act = conv.act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.block(x)))
+
+
+AFTER: dict[type[nn.Module], type[nn.Module]] = {C2f: C2fAfter, SPPF: SPPFAfter}
+
+
+def insert_after(layer: nn.Module, after: After) -> None:
+    """Turn a stock layer into its subclass in place: indices, hooks and state_dict keys stay."""
+    layer.__class__ = AFTER[type(layer)]
+    layer.after = after
+
+
+def count_parameters(layer: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in layer.parameters())
+
+
+@torch.no_grad()
+def is_zero_branch(after: After) -> bool:
+    """Whether the branch adds exactly nothing whatever its input."""
+    norm = after.norm
+    return isinstance(norm, nn.BatchNorm2d) and not norm.weight.any() and not norm.bias.any()
