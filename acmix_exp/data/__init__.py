@@ -1,0 +1,9 @@
+"""Data sets: found, generated or converted, checked and counted. No torch in this room."""
+
+from acmix_exp.data.dataset import Dataset, Sample
+from acmix_exp.data.inspection import Inspection, inspect
+from acmix_exp.data.resolve import resolve
+from acmix_exp.data.scan import read_split
+from acmix_exp.data.table import report_table
+
+__all__ = ["Dataset", "Inspection", "Sample", "inspect", "read_split", "report_table", "resolve"]

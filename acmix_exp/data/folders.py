@@ -1,0 +1,49 @@
+"""Where data sets are kept, and how a folder appears there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_STALE_AFTER = 24 * 3600.0  # seconds until a temporary folder of a killed process is taken for rubbish
+
+
+def cache_dir() -> Path:
+    """The user's cache folder of this program: ``$XDG_CACHE_HOME/acmix_exp`` or ``~/.cache/acmix_exp``."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().absolute() / "acmix_exp"
+
+
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``target`` that is renamed to ``target`` when the block ends well.
+
+    Whoever comes first wins: where ``target`` exists by then, the folder made here is thrown away.
+    Raises OSError.
+    """
+    new_parent = not target.parent.exists()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}.making-"
+    for old in target.parent.glob(f"{prefix}*"):
+        if time.time() - old.stat().st_mtime > _STALE_AFTER:
+            shutil.rmtree(old, ignore_errors=True)
+    making = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        made = making / "folder"
+        made.mkdir()  # mkdtemp's own folder is private to the user (0700); this one follows the umask
+        yield made
+        try:
+            os.rename(made, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+        if new_parent:
+            with suppress(OSError):
+                target.parent.rmdir()  # succeeds where nothing came of it

@@ -1,0 +1,110 @@
+"""The one parser of YOLO label files: what the scan accepts is what training sees.
+
+It reads what ultralytics reads (boxes, polygons, pose rows, a byte-order mark, duplicates) with two differences:
+a degenerate box costs that box, never its image, and a row that cannot be meant stops the program.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+_SLACK = 0.01  # how far outside of 0..1 a value may lie: rounding, by ultralytics' own tolerance
+
+
+class LabelError(ValueError):
+    """A label file that cannot be used: ``path:line: what; what would be right``."""
+
+
+@dataclass
+class Labels:
+    """The boxes of one file and what was left out."""
+
+    boxes: np.ndarray  # float32 [n, 5]: class, centre x, centre y, width, height
+    degenerate: list[str] = field(default_factory=list)  # "path:line: what"
+    outside: list[str] = field(default_factory=list)  # kept, though they reach beyond the image
+    duplicates: int = 0
+
+
+def parse_labels(path: Path, text: str, classes: int, pose_values: int = 0) -> Labels:
+    """Parse the text of a label file. Raises LabelError for a row that cannot be used."""
+    rows: dict[tuple[float, ...], np.ndarray] = {}
+    labels = Labels(np.zeros((0, 5), np.float32))
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        place = f"{path}:{number}"
+        values = _numbers(place, words)
+        _check_class(place, words[0], values[0], classes)
+        if pose_values and len(values) == 5 + pose_values:
+            values = values[:5]
+        box = _box(place, values)
+        fault = _fault(box)
+        if fault:
+            labels.degenerate.append(f"{place}: {fault}, box dropped")
+        elif tuple(values) in rows:
+            labels.duplicates += 1
+        else:
+            rows[tuple(values)] = np.array([values[0], *box])
+            if _reaches_out(box):
+                labels.outside.append(f"{place}: box reaches beyond the image, kept as ultralytics keeps it")
+    if rows:
+        labels.boxes = np.array(list(rows.values()), np.float32)
+    return labels
+
+
+def _numbers(place: str, words: list[str]) -> list[float]:
+    values = []
+    for word in words:
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise LabelError(
+                f"{place}: {word!r} is not a number; a row is: class x_center y_center width height"
+            )
+        values.append(value)
+    return values
+
+
+def _check_class(place: str, word: str, value: float, classes: int) -> None:
+    if value != int(value):
+        raise LabelError(f"{place}: class {word} is not an integer; classes are 0 to {classes - 1}")
+    if not 0 <= value < classes:
+        raise LabelError(f"{place}: class {word} has no name; names has classes 0 to {classes - 1}")
+
+
+def _box(place: str, values: list[float]) -> tuple[float, float, float, float]:
+    """Centre x, centre y, width, height of a box row, or of the box around a polygon row."""
+    if len(values) == 5:
+        return values[1], values[2], values[3], values[4]
+    if len(values) >= 7 and len(values) % 2:
+        x, y = values[1::2], values[2::2]
+        return (min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)
+    raise LabelError(
+        f"{place}: {len(values)} columns; right are 5 (class x_center y_center width height) "
+        "or a polygon's (class x1 y1 x2 y2 x3 y3 ...)"
+    )
+
+
+def _fault(box: tuple[float, float, float, float]) -> str | None:
+    x, y, width, height = box
+    if width < 0 or height < 0:
+        return f"negative size {width:g} x {height:g}"
+    # The comparison is made as training will make it, in float32: what underflows there is of no area.
+    if not (np.float32(width) > 0 and np.float32(height) > 0):
+        return f"zero area, size {width:g} x {height:g}"
+    if not all(-_SLACK <= value <= 1 + _SLACK for value in box):
+        return f"out of range, {x:g} {y:g} {width:g} {height:g} is not within 0 to 1"
+    return None
+
+
+def _reaches_out(box: tuple[float, float, float, float]) -> bool:
+    x, y, width, height = box
+    edges = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return not all(-_SLACK <= edge <= 1 + _SLACK for edge in edges)

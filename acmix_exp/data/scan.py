@@ -1,0 +1,151 @@
+"""Reading every image and label of a split once, for the checks and for training alike."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from acmix_exp.config import ConfigError
+from acmix_exp.data import cache
+from acmix_exp.data.dataset import Dataset, Sample
+from acmix_exp.data.images import ImageError, image_size
+from acmix_exp.data.labels import LabelError, Labels, parse_labels
+from acmix_exp.data.yolo_layout import label_path
+
+_THREADS = 8  # reading waits for the disk; parsing does not gain from more
+
+
+@dataclass
+class Scan:
+    """A split as read; every array has one row an image, in the order of ``Dataset.splits``."""
+
+    sizes: np.ndarray  # int32 [n, 2], height and width; 0 where unreadable
+    labelled: np.ndarray  # bool [n], whether there is a label file
+    digests: np.ndarray  # uint8 [n, 32], sha256 of the image file
+    counts: np.ndarray  # int32 [n], boxes of the image
+    boxes: np.ndarray  # float32 [sum of counts, 5]
+    unreadable: list[str] = field(default_factory=list)
+    degenerate: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+
+    @property
+    def readable(self) -> np.ndarray:
+        """bool ``[n]``."""
+        return self.sizes[:, 0] > 0
+
+    def boxes_by_image(self) -> list[np.ndarray]:
+        return np.split(self.boxes, np.cumsum(self.counts)[:-1])
+
+
+def scan_split(dataset: Dataset, split: str) -> Scan:
+    """Read a split, or take it from the cache where no file has changed since.
+
+    Raises ConfigError for labels that cannot be used.
+    """
+    images = dataset.splits[split]
+    labels = [label_path(image) for image in images]
+    place, state = cache.scan_place(dataset, split), cache.files_state(dataset, images, labels)
+    known = cache.load(place, state)
+    if known is not None:
+        return Scan(**known)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        rows = list(pool.map(partial(_read, dataset), images, labels))
+    faults = [row.fault for row in rows if row.fault]
+    if faults:
+        more = f" (and {len(faults) - 1} more label files like it)" if len(faults) > 1 else ""
+        raise ConfigError(f"{dataset.setting}: {faults[0]}{more}")
+    scan = Scan(
+        sizes=np.array([row.size for row in rows], np.int32).reshape(-1, 2),
+        labelled=np.array([row.labelled for row in rows], bool),
+        digests=np.frombuffer(b"".join(row.digest for row in rows), np.uint8).reshape(-1, 32),
+        counts=np.array([len(row.labels.boxes) for row in rows], np.int32),
+        boxes=np.concatenate([np.zeros((0, 5), np.float32), *(row.labels.boxes for row in rows)]),
+        unreadable=[row.unreadable for row in rows if row.unreadable],
+        degenerate=[line for row in rows for line in row.labels.degenerate],
+        outside=[line for row in rows for line in row.labels.outside],
+        duplicates=[
+            f"{label}: {row.labels.duplicates} duplicate rows dropped"
+            for label, row in zip(labels, rows, strict=True)
+            if row.labels.duplicates
+        ],
+    )
+    if not any(row.passing for row in rows):
+        cache.save(place, state, vars(scan))
+    return scan
+
+
+def read_split(dataset: Dataset, split: str) -> list[Sample]:
+    """The samples of a split, in the order of its images; unreadable images are left out.
+
+    Raises ConfigError for labels that cannot be used, and KeyError for a split that the data set lacks.
+    """
+    images, scan = dataset.splits[split], scan_split(dataset, split)
+    return [
+        Sample(image, int(height), int(width), boxes)
+        for image, (height, width), boxes in zip(images, scan.sizes, scan.boxes_by_image(), strict=True)
+        if height
+    ]
+
+
+@dataclass
+class _Row:
+    size: tuple[int, int] = (0, 0)
+    digest: bytes = bytes(32)
+    labelled: bool = False
+    labels: Labels = field(default_factory=lambda: Labels(np.zeros((0, 5), np.float32)))
+    unreadable: str = ""
+    passing: bool = False  # unreadable for a reason that may be gone next time
+    fault: str = ""
+
+
+def _read(dataset: Dataset, image: Path, label: Path) -> _Row:
+    row = _Row()
+    try:
+        data = image.read_bytes()
+        row.digest = hashlib.sha256(data).digest()
+        row.size = image_size(data)
+    except OSError as error:
+        row.unreadable = f"{image}: {error.strerror or error}, image left out"
+        row.passing = True
+    except ImageError as error:
+        row.unreadable = f"{image}: {error}, image left out"
+    try:
+        text = label.read_text(encoding="utf-8-sig")
+        row.labelled = True
+        row.labels = parse_labels(label, text, len(dataset.names), dataset.pose_values)
+    except FileNotFoundError:
+        pass
+    except LabelError as error:
+        row.fault = str(error)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        row.fault = f"{label}: {reason}; right is a text file of rows: class x_center y_center width height"
+    return row
+
+
+def orphans(dataset: Dataset) -> list[str]:
+    """Label files in the folders of the data set's labels that belong to no image, one line each."""
+    stems: dict[Path, set[str]] = {}
+    for images in dataset.splits.values():
+        for image in images:
+            stems.setdefault(image.parent, set()).add(image.stem)
+    lines = []
+    for folder in sorted(stems):
+        place = label_path(folder / "image.jpg").parent
+        if place == folder or not place.is_dir():
+            continue  # where labels lie among the images, any text file may lie there too
+        # A split given as a list may use only some images of a folder: the others' labels are no orphans.
+        known = stems[folder] | {Path(name).stem for name in (os.listdir(folder) if folder.is_dir() else ())}
+        lines += [
+            f"{place / name}: label without image"
+            for name in sorted(os.listdir(place))
+            if name.endswith(".txt") and name[:-4] not in known
+        ]
+    return lines

@@ -1,0 +1,51 @@
+"""Where ultralytics keeps data sets and their definitions: read without importing it, and never written."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def datasets_dir() -> Path:
+    """The datasets folder of the user's ultralytics settings; its own default ``./datasets`` without them."""
+    for file in _settings_files():
+        try:
+            place = json.loads(file.read_text(encoding="utf-8"))["datasets_dir"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(place, str) and place:
+            return Path(place).expanduser().absolute()
+    return Path("datasets").absolute()
+
+
+def definition(file: str) -> Path | None:
+    """The data.yaml of this name that the installed ultralytics ships; None where it is not installed."""
+    try:
+        spec = importlib.util.find_spec(
+            "ultralytics"
+        )  # of a top-level package: finds it without importing it
+    except (ImportError, ValueError):
+        spec = None
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "cfg" / "datasets" / file
+        if path.is_file():
+            return path
+    return None
+
+
+def _settings_files() -> list[Path]:
+    own = os.environ.get("YOLO_CONFIG_DIR")
+    if own:
+        return [
+            Path(own).expanduser() / "Ultralytics" / "settings.json",
+            Path(own).expanduser() / "settings.json",
+        ]
+    if sys.platform == "darwin":
+        return [Path.home() / "Library" / "Application Support" / "Ultralytics" / "settings.json"]
+    if sys.platform == "win32":
+        return [Path.home() / "AppData" / "Roaming" / "Ultralytics" / "settings.json"]
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return [base / "Ultralytics" / "settings.json"]
