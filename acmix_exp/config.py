@@ -1,0 +1,141 @@
+"""The schema of a run: what each config key is called, its type and its default.
+
+Floor 0 of the house: nothing here imports torch, and every other room may import it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+PATHS = ("conv", "attention", "mixed")
+SCALES = ("n", "s", "m", "l", "x")
+
+
+class ConfigError(Exception):
+    """A config that cannot run. Each line names a key, its value and what would be right."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = list(lines)
+
+
+@dataclass
+class ArmConfig:
+    """One row of the table: what is done to the model at the sites of the placement."""
+
+    name: str = MISSING
+    insert: bool = MISSING
+    block: Optional[str] = None  # null: the block as configured
+    path: Optional[str] = None  # null: the path as configured
+
+
+@dataclass
+class PlacementConfig:
+    """Where the block sits and how it is joined to the network."""
+
+    name: str = MISSING
+    mode: str = "after"  # after | replace
+    sites: List[Any] = field(default_factory=list)  # site names or layer indices
+    norm: bool = True
+    act: bool = True
+    residual: bool = True
+    zero_init: Optional[bool] = None  # null: where weights are pretrained
+
+
+@dataclass
+class ModelConfig:
+    name: str = "yolov8"
+    scale: str = "n"
+    pretrained: Optional[str] = None
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
+
+
+@dataclass
+class DatasetConfig:
+    name: str = MISSING
+    path: Optional[str] = None  # a data.yaml (yolo) or a folder (voc_xml)
+    root: Optional[str] = None  # where generated, converted or downloaded data is kept
+
+
+@dataclass
+class TrainConfig:
+    epochs: int = 100
+    imgsz: int = 640
+    batch: int = 16
+    optimizer: str = "AdamW"
+    lr0: float = 0.002
+    keep: str = "both"  # best | last | both | none
+    extra: Dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class HardwareConfig:
+    device: Any = "auto"  # auto | cpu | cuda | a GPU index | a list of GPU indices
+    precision: str = "auto"  # auto | fp32 | fp16 | bf16
+    workers: int = 1
+    threads: int = 1
+    runs_at_once: int = 1
+
+
+@dataclass
+class LoggerConfig:
+    mode: str = "auto"  # auto | online | offline | disabled
+    project: str = "acmix_exp"
+    entity: Optional[str] = None
+
+
+@dataclass
+class Config:
+    """A whole run, as composed by Hydra."""
+
+    name: str = "default"
+    seed: int = 0
+    tags: List[str] = field(default_factory=list)
+    task: str = "train"
+    run: Optional[str] = None
+    runs_dir: str = "runs"
+    split: Optional[str] = None
+    arm: ArmConfig = field(default_factory=ArmConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    block: Dict[str, Any] = field(default_factory=dict)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+
+
+def conf_dir() -> Path:
+    """The folder of the shipped config groups: inside the package in a wheel, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError("acmix_exp: its conf/ folder is missing; install the package again")
+
+
+def options(group: str) -> list[str]:
+    """Names of the shipped options of a config group such as ``model/placement``."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def register_schema() -> None:
+    """Store the schema where ``conf/config.yaml`` looks for it."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Config, provider="acmix_exp")
+
+
+def load(path: Path) -> Config:
+    """Read a resolved ``config.yaml`` back. Raises omegaconf's errors where it does not fit the schema."""
+    merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+    return to_object(merged)  # type: ignore[arg-type]
+
+
+def to_object(cfg: DictConfig) -> Config:
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, Config)
+    return config

@@ -1,0 +1,202 @@
+"""Whether a composed config can run: every fault as one line with key, value and what would be right. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import typing
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig
+
+from acmix_exp.config import PATHS, SCALES, Config, ConfigError, options
+from acmix_exp.experiment import arm, device
+from acmix_exp.yolo.checkpoint_header import check_checkpoint
+from acmix_exp.yolo.owned_args import OWNED_ARGS
+from acmix_exp.yolo.sites import resolve_sites
+from acmix_exp.yolo.weights import find_weights
+
+TASKS = ("train", "plan", "evaluate")
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
+BACKENDS = ("auto", "reference", "shift", "tile")
+
+
+def unknown_keys(cfg: DictConfig, schema: Any = Config, prefix: str = "") -> list[str]:
+    """Lines for keys that are not in the schema: ``+key=value`` slips past Hydra's own check."""
+    hints = typing.get_type_hints(schema)
+    lines = []
+    for key in cfg:
+        name = f"{prefix}{key}"
+        if key not in hints:
+            lines.append(f"{name}={cfg[key]}: unknown key{suggestion(str(key), hints, prefix)}")
+        elif dataclasses.is_dataclass(hints[str(key)]) and isinstance(cfg._get_node(key), DictConfig):
+            lines += unknown_keys(cfg[key], hints[str(key)], f"{name}.")
+    return lines
+
+
+def suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
+
+
+def faults(config: Config, explicit: Collection[str]) -> list[str]:
+    """Everything wrong with one cell that can be told without reading the data set."""
+    lines = [*_values(config), *_block(config), *_extra(config), *_hardware(config)]
+    if not lines:
+        lines = arm.contradictions(config, explicit)
+    if not lines:
+        lines = _sites(arm.apply(config))
+    return lines + _pretrained(config)
+
+
+def _values(config: Config) -> list[str]:
+    train, model = config.train, config.model
+    tests = [
+        ("name", config.name, bool(re.fullmatch(r"[\w.-]+", config.name)), "letters, digits, '.', '_' and '-' only"),
+        ("task", config.task, config.task in TASKS, f"one of {', '.join(TASKS)}"),
+        ("seed", config.seed, 0 <= config.seed < 2**31, "a whole number from 0"),
+        ("split", config.split, config.split in (None, "train", "val", "test"), "train, val or test"),
+        ("model.scale", model.scale, model.scale in SCALES, f"one of {', '.join(SCALES)}"),
+        ("model.placement.mode", model.placement.mode, model.placement.mode in ("after", "replace"), "after or replace"),
+        ("train.epochs", train.epochs, train.epochs >= 1, "a whole number from 1"),
+        ("train.batch", train.batch, train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),
+        ("train.imgsz", train.imgsz, train.imgsz >= 32 and train.imgsz % 32 == 0, "a multiple of 32, from 32"),
+        ("train.optimizer", train.optimizer, train.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
+        ("train.lr0", train.lr0, 0 < train.lr0 < float("inf"), "a number above 0"),
+        ("train.keep", train.keep, train.keep in ("best", "last", "both", "none"), "best, last, both or none"),
+        (
+            "logger.mode",
+            config.logger.mode,
+            config.logger.mode in ("auto", "online", "offline", "disabled"),
+            "auto, online, offline or disabled",
+        ),
+    ]
+    return [f"{key}={value}: must be {right}" for key, value, fine, right in tests if not fine]
+
+
+def _whole(least: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and value >= least
+
+
+def _odd(value: Any) -> bool:
+    return type(value) is int and value >= 1 and value % 2 == 1
+
+
+BLOCK_OPTIONS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "acmix": {
+        "kernel_att": (_odd, "an odd number from 1"),
+        "kernel_conv": (_odd, "an odd number from 1"),
+        "head": (_whole(1), "a whole number from 1 that divides the channels of every site"),
+        "path": (lambda value: value in PATHS, f"one of {', '.join(PATHS)}"),
+        "backend": (lambda value: value in BACKENDS, f"one of {', '.join(BACKENDS)}"),
+    }
+}
+
+
+def _block(config: Config) -> list[str]:
+    name = config.block.get("name")
+    rules = BLOCK_OPTIONS.get(str(name))
+    if rules is None:
+        return [f"block.name={name}: must be one of {', '.join(options('block'))}"]
+    lines = []
+    for key, value in config.block.items():
+        if key == "name":
+            continue
+        if key not in rules:
+            lines.append(f"block.{key}={value}: unknown key{suggestion(key, rules, 'block.')}")
+        elif not rules[key][0](value):
+            lines.append(f"block.{key}={value}: must be {rules[key][1]}")
+    return lines
+
+
+def _sites(effective: Config) -> list[str]:
+    """Lines for sites that do not exist, and for heads that do not divide their channels."""
+    if not effective.arm.insert:
+        return []
+    try:
+        sites = resolve_sites(effective.model.placement, effective.model.scale)
+    except ConfigError as error:
+        return error.lines
+    head = effective.block.get("head", 1)
+    bad = [f"{site.name} has {site.channels}" for site in sites if site.channels % head]
+    if not bad:
+        return []
+    scale = effective.model.scale
+    return [f"block.head={head}: must divide the channels of every site; at scale {scale} {', '.join(bad)}"]
+
+
+@lru_cache(maxsize=1)
+def ultralytics_defaults() -> dict[str, Any]:
+    """Ultralytics' train arguments and their defaults, read from its package without importing it."""
+    spec = find_spec("ultralytics")
+    if spec is None or spec.origin is None:
+        raise ConfigError("ultralytics is not installed; install acmix_exp again")
+    return dict(yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8")))
+
+
+def _extra(config: Config) -> list[str]:
+    lines = []
+    known = ultralytics_defaults() if config.train.extra else {}
+    for key, value in config.train.extra.items():
+        default = known.get(key)
+        if key in OWNED_ARGS:
+            lines.append(f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}")
+        elif key not in known:
+            lines.append(f"train.extra.{key}={value}: no such ultralytics argument{suggestion(key, known, 'train.extra.')}")
+        elif isinstance(default, bool) and not isinstance(value, (bool, int)):
+            lines.append(f"train.extra.{key}={value}: must be true or false")
+        elif isinstance(default, (int, float)) and not isinstance(value, (bool, int, float)):
+            lines.append(f"train.extra.{key}={value}: must be a number (ultralytics' default is {default})")
+    return lines
+
+
+def _hardware(config: Config) -> list[str]:
+    hardware = config.hardware
+    tests = [
+        ("workers", hardware.workers >= 0, "a whole number from 0"),
+        ("threads", hardware.threads >= 1, "a whole number from 1"),
+        ("runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
+        ("precision", hardware.precision in ("auto", "fp32", "fp16", "bf16"), "auto, fp32, fp16 or bf16"),
+    ]
+    lines = [f"hardware.{key}={getattr(hardware, key)}: must be {right}" for key, fine, right in tests if not fine]
+    try:
+        if not device.gpus(hardware) and hardware.precision in ("fp16", "bf16"):
+            lines.append(f"hardware.precision={hardware.precision}: needs a GPU; a CPU trains in fp32")
+    except ConfigError as error:
+        lines += error.lines
+    return lines
+
+
+def _pretrained(config: Config) -> list[str]:
+    if config.model.pretrained is None:
+        return []
+    try:
+        check_checkpoint(find_weights(config.model.pretrained))
+    except ConfigError as error:
+        return error.lines
+    return []
+
+
+def writable(runs_dir: Path) -> list[str]:
+    """A line where run directories could not be made; what the attempt itself made is removed again."""
+    made = [folder for folder in (runs_dir, *runs_dir.parents) if not folder.exists()]
+    probe = runs_dir / ".writable"
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return [f"runs_dir={runs_dir}: can't be written ({error.strerror}); name a folder that can"]
+    finally:
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+    return []
+
+

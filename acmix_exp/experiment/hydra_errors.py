@@ -1,0 +1,75 @@
+"""What Hydra and OmegaConf say in nine lines, said in one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from acmix_exp.config import Config, ConfigError, conf_dir, options
+
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
+
+
+def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
+    """One line a fault: the key, its value and what would be right, as far as the error tells."""
+    if isinstance(error, ConfigError):
+        return error.lines
+    overrides = list(overrides)
+    if isinstance(error, OverrideParseException):
+        return [
+            f"{error.override}: not KEY=VALUE as Hydra reads it ({_first_line(error.message)}); "
+            "quote values that hold spaces, commas, brackets or '='"
+        ]
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return [f"{group}={option}: no such option; choose from {', '.join(options(group)) or 'none'}"]
+    ambiguous = re.search(r"Ambiguous value for argument '\+?(.*?)'", str(error))
+    if ambiguous:
+        if ambiguous[1].startswith("experiment="):
+            return [f"{ambiguous[1]}: one experiment at a time"]
+        return [f"{ambiguous[1]}: several values are a sweep, which needs -m; a list is written [a,b]"]
+    text = " ".join(str(cause) for cause in (error, error.__cause__) if cause)
+    key = _full_key(text)
+    given = next((item for item in overrides if item.lstrip("+~").startswith(f"{key}=")), None)
+    value = given.split("=", 1)[1] if given else None
+    wrong_type = re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text)
+    if wrong_type:
+        return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
+    if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
+        close = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
+        return [f"{key}{'' if value is None else '=' + value}: unknown key; {hint}"]
+    return [_first_line(str(error))]
+
+
+def _full_key(text: str) -> str:
+    for pattern in (r"full_key: ([\w./]+)", r"Could not override '([^']+)'", r"Key '([^']+)'"):
+        if found := re.search(pattern, text):
+            return found[1].split("@")[0]
+    return _first_line(text)
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), text)
+
+
+def known_keys() -> list[str]:
+    """Every key of the schema and of the shipped blocks, and every config group, in the dotted form users type."""
+    keys: list[str] = []
+
+    def walk(node: DictConfig, prefix: str) -> None:
+        for key in node:
+            keys.append(f"{prefix}{key}")
+            child = node._get_node(key)
+            if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+                walk(child, f"{prefix}{key}.")
+
+    walk(OmegaConf.structured(Config), "")
+    for path in sorted((conf_dir() / "block").glob("*.yaml")):
+        keys += [f"block.{key}" for key in OmegaConf.load(path)]
+    return sorted(set(keys) | {"model/placement", "experiment"})

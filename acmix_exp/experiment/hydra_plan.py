@@ -1,0 +1,70 @@
+"""Where Hydra hands over: before any job, the whole sweep is planned, checked, and made ready."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from acmix_exp.experiment import plan as planning
+from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
+
+# Read by the jobs, which a launcher may start in other processes.
+RUNS_VARIABLE = "ACMIX_EXP_RUNS"
+OWNER_VARIABLE = "ACMIX_EXP_OWNER"
+
+
+class PlanCallback(Callback):
+    """Hydra's callback. ``plan`` is kept, and ``planned`` called with it, in the process that started the command."""
+
+    plan: planning.Plan | None = None
+    planned: Callable[[planning.Plan, int], None] = staticmethod(lambda plan, runs_at_once: None)
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        self._start(config, sweep=False)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        self._start(config, sweep=True)
+
+    def _start(self, config: DictConfig, *, sweep: bool) -> None:
+        try:
+            self._plan(config, sweep=sweep)
+        except CONFIG_ERRORS as error:
+            for line in explain(error, config.hydra.overrides.task):
+                print(f"acmix_exp: {line}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except Exception:
+            # Hydra would turn it into a warning and start the jobs
+            traceback.print_exc()
+            raise SystemExit(1) from None
+
+    def _plan(self, config: DictConfig, *, sweep: bool) -> None:
+        from acmix_exp.experiment.tasks import before_training, evaluate
+
+        if config.task == "evaluate":
+            raise SystemExit(evaluate(config))
+        plan = planning.build(config, GlobalHydra.instance().config_loader() if sweep else None)
+        hardware = plan.cells[0].config.hardware
+        runs_at_once = hardware.runs_at_once if _launcher(config) == "joblib" else 1
+        before_training(plan, runs_at_once)
+        planning.prepare(plan)
+        if runs_at_once > 1:
+            runs_at_once = min(runs_at_once, len(plan.runs))
+            config.hydra.launcher.n_jobs = runs_at_once
+        os.environ[RUNS_VARIABLE] = json.dumps([str(cell.run.path.resolve()) for cell in plan.cells])
+        os.environ[OWNER_VARIABLE] = str(os.getpid())
+        PlanCallback.plan = plan
+        PlanCallback.planned(plan, runs_at_once)
+
+
+def _launcher(config: DictConfig) -> str:
+    return str(config.hydra.runtime.choices.get("hydra/launcher", "basic"))
+
+

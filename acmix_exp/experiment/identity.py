@@ -1,0 +1,58 @@
+"""What makes two runs the same run: the effective config less what does not change the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.config import Config
+from acmix_exp.experiment import device
+from acmix_exp.yolo.weights import find_weights
+
+
+def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
+    """The parts of an effective config (arm applied) that the result depends on.
+
+    The data set and the pretrained weights count by content, not by path, so that a copied folder is the same run.
+    Of the hardware, precision and kind of device count; where, and how many at once, do not.
+    """
+    model, train = effective.model, effective.train
+    placement: dict[str, Any] | None = None
+    if effective.arm.insert:
+        placement = asdict(model.placement)
+        del placement["name"]
+        if placement["zero_init"] is None:
+            placement["zero_init"] = model.pretrained is not None
+        if placement["mode"] == "replace":
+            placement = {key: placement[key] for key in ("mode", "sites")}
+    return {
+        "seed": effective.seed,
+        "block": effective.block or None,
+        "placement": placement,
+        "model": {
+            "name": model.name,
+            "scale": model.scale,
+            "pretrained": model.pretrained and _digest(find_weights(model.pretrained)),
+        },
+        "data": fingerprint,
+        "train": {key: value for key, value in asdict(train).items() if key != "keep"},
+        "hardware": {
+            "precision": device.precision(effective.hardware),
+            "device": "cuda" if device.gpus(effective.hardware) else "cpu",
+        },
+    }
+
+
+def hash8(parts: dict[str, Any]) -> str:
+    """The first eight hexadecimal digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

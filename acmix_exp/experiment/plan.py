@@ -1,0 +1,196 @@
+"""The plan: every cell of a sweep composed, checked as a whole, and given its run directory. Starts nothing."""
+
+from __future__ import annotations
+
+import copy
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from acmix_exp.config import Config, ConfigError, to_object
+from acmix_exp.data import Dataset, Inspection, inspect, resolve
+from acmix_exp.experiment import arm, check, store
+from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
+from acmix_exp.experiment.identity import hash8, identity
+
+# Swept over cells, these would split one experiment's folder, or say nothing about the result.
+NOT_SWEPT = ("name", "task", "run", "runs_dir", "tags", "split", "logger", "hardware")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job of the sweep. Several cells may share a run: a baseline does not depend on the block."""
+
+    config: Config  # with the arm applied
+    label: str
+    identity: dict[str, Any]
+    swept: dict[str, Any]
+    run: store.Run
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    folder: Path
+    cells: list[Cell]
+    inspections: list[Inspection]
+
+    @property
+    def runs(self) -> list[store.Run]:
+        """The distinct runs, in the order of the cells."""
+        return list(dict.fromkeys(cell.run for cell in self.cells))
+
+
+def jobs(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
+    """The overrides of every job that Hydra's basic sweeper would start."""
+    params = config.hydra.sweeper.get("params") or {}
+    arguments = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    return BasicSweeper.split_arguments(parsed, None)[0]
+
+
+def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
+    """Compose, check and place every cell.
+
+    ``loader`` is given for a sweep and None for a single run. Raises ConfigError with one line for each distinct
+    fault of any cell, so that not even the good cells start.
+    """
+    all_overrides = jobs(master, loader) if loader else [list(master.hydra.overrides.task)]
+    composed, lines = [], []
+    for overrides in all_overrides:
+        try:
+            cell = loader.load_sweep_config(master, overrides) if loader else master
+            composed.append(checked(cell, overrides))
+        except CONFIG_ERRORS as error:
+            lines += explain(error, overrides)
+    swept = _axes(all_overrides)
+    lines += [f"{key}: can't be swept; give it one value" for key in swept if key.split(".")[0] in NOT_SWEPT]
+    if not lines:
+        lines = check.writable(Path(composed[0].runs_dir))
+    if lines:
+        raise ConfigError(*dict.fromkeys(lines))
+    data = {key: _inspected(config) for config in composed if (key := _dataset_key(config))}
+    folder = Path(composed[0].runs_dir) / composed[0].name
+    cells = []
+    for config, overrides in zip(composed, all_overrides, strict=True):
+        effective = arm.apply(config)
+        label = arm.label(effective)
+        _, inspection = data[_dataset_key(config)]
+        parts = identity(effective, inspection.fingerprint)
+        run = store.Run(folder / f"{label}-s{config.seed}-{hash8(parts)}")
+        cells.append(Cell(effective, label, parts, _swept_values(effective, swept, overrides), run))
+    return Plan(composed[0].name, folder, cells, [inspection for _, inspection in data.values()])
+
+
+def checked(cell: DictConfig, overrides: Sequence[str]) -> Config:
+    """The cell as an object. Raises ConfigError with every fault that shows without the data set."""
+    bare = copy.deepcopy(cell)
+    with read_write(bare), open_dict(bare):
+        bare.pop("hydra", None)
+    lines = check.unknown_keys(bare)
+    if not lines:
+        config = to_object(bare)
+        lines = check.faults(config, {_key(override) for override in overrides})
+    if lines:
+        raise ConfigError(*lines)
+    return config
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def _axes(all_overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Keys other than arm and seed that take more than one value over the cells, in the order given."""
+    values: dict[str, set[str]] = {}
+    for overrides in all_overrides:
+        for override in overrides:
+            values.setdefault(_key(override), set()).add(override)
+    return [key for key, seen in values.items() if len(seen) > 1 and key not in ("arm", "seed")]
+
+
+def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
+    """The cell's value on every swept axis; None where the run does not depend on it."""
+    tree = OmegaConf.structured(effective)
+    chosen = {_key(override): override.split("=", 1)[1] for override in overrides if "=" in override}
+    values: dict[str, Any] = {}
+    for key in keys:
+        about_block = key.split(".")[0].split("/")[0] == "block" or key.replace("/", ".").startswith("model.placement")
+        if about_block and not effective.arm.insert:
+            values[key] = None
+        else:
+            value = OmegaConf.select(tree, key) if "/" not in key else None
+            values[key] = chosen[key] if value is None or OmegaConf.is_config(value) else value
+    return values
+
+
+def _dataset_key(config: Config) -> tuple[Any, ...]:
+    return tuple(asdict(config.dataset).values())
+
+
+_SEEN: dict[tuple[Any, ...], tuple[Dataset, Inspection]] = {}
+
+
+def _inspected(config: Config) -> tuple[Dataset, Inspection]:
+    key = _dataset_key(config)
+    if key not in _SEEN:
+        dataset = resolve(config.dataset)
+        _SEEN[key] = (dataset, inspect(dataset))
+    return _SEEN[key]
+
+
+def prepare(plan: Plan) -> None:
+    """Make the run directories that are not done yet: config, provenance and a pending status."""
+    command = shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]])
+    for cell in plan.cells:
+        with cell.run.lock() as mine:
+            if not mine:
+                continue
+            if cell.run.is_done():
+                _merge_swept(cell)
+                continue
+            config = _portable(cell.config)
+            store.write_text(cell.run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+            store.write_json(
+                cell.run.path / "provenance.json",
+                {"command": command, "identity": cell.identity, "dataset": {"fingerprint": cell.identity["data"]}},
+            )
+            status = cell.run.status()
+            if status is None:
+                if (cell.run.path / "status.json").exists():
+                    print(f"{cell.run.name}: status.json is corrupt; the run starts anew", file=sys.stderr)
+                    cell.run.clear()
+                status = {"status": "pending", "attempt": 0, "resumed": False, "pid": None, "error": None}
+            swept = {**status.get("swept", {}), **cell.swept}
+            store.write_json(
+                cell.run.path / "status.json",
+                {**status, "arm": cell.label, "seed": cell.config.seed, "swept": swept},
+            )
+
+
+def _merge_swept(cell: Cell) -> None:
+    """A finished run that serves another sweep too is told that sweep's axes."""
+    result = cell.run.result() or {}
+    if cell.swept and any(key not in result.get("swept", {}) for key in cell.swept):
+        result["swept"] = {**result.get("swept", {}), **cell.swept}
+        store.write_json(cell.run.path / "result.json", result)
+
+
+def _portable(config: Config) -> Config:
+    """Paths made absolute, so that the run directory can be read from any folder."""
+    dataset, pretrained = config.dataset, config.model.pretrained
+    if dataset.path is not None:
+        dataset = replace(dataset, path=str(Path(dataset.path).expanduser().resolve()))
+    if dataset.root is not None:
+        dataset = replace(dataset, root=str(Path(dataset.root).expanduser().resolve()))
+    if pretrained is not None and Path(pretrained).expanduser().is_file():
+        pretrained = str(Path(pretrained).expanduser().resolve())
+    return replace(config, dataset=dataset, model=replace(config.model, pretrained=pretrained))

@@ -1,0 +1,123 @@
+"""The run directory: its files, its status and its lock. Everything is written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STATUSES = ("pending", "running", "done", "failed", "interrupted")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file as a whole: a reader, or a kill in the middle, sees the old text or the new."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's object; None where it is missing or is no JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory ``runs/<name>/<arm>-s<seed>-<hash8>``."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def last(self) -> Path:
+        return self.path / "weights" / "last.pt"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    def status(self) -> dict[str, Any] | None:
+        """status.json; None where it is missing or corrupt."""
+        value = read_json(self.path / "status.json")
+        return value if value and value.get("status") in STATUSES else None
+
+    def result(self) -> dict[str, Any] | None:
+        return read_json(self.path / "result.json")
+
+    def provenance(self) -> dict[str, Any]:
+        return read_json(self.path / "provenance.json") or {}
+
+    def weights(self) -> Path | None:
+        """The weights that the headline was measured on, else whichever were kept; None where none were."""
+        headline = ((self.result() or {}).get("metrics") or {}).get("checkpoint")
+        for name in (headline, "best.pt", "last.pt"):
+            if name and (path := self.path / "weights" / Path(name).name).is_file():
+                return path
+        return None
+
+    def is_done(self) -> bool:
+        status = self.status()
+        return status is not None and status["status"] == "done" and self.result() is not None
+
+    def set_status(self, **changes: Any) -> None:
+        write_json(self.path / "status.json", {**(self.status() or {}), **changes})
+
+    def history(self) -> list[dict[str, str]]:
+        """Rows of history.csv, one an epoch; a torn last row is left out."""
+        try:
+            with open(self.path / "history.csv", newline="", encoding="utf-8") as file:
+                return [row for row in csv.DictReader(file) if None not in row.values()]
+        except OSError:
+            return []
+
+    def clear(self) -> None:
+        """Remove what an earlier attempt left, all but the config, the status and the lock."""
+        for entry in self.path.iterdir():
+            if entry.name not in (".lock", "config.yaml", "status.json", "provenance.json"):
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+    @contextlib.contextmanager
+    def lock(self, *, wait: bool = False) -> Iterator[bool]:
+        """Hold the run; yields False where another process holds it (and ``wait`` is not asked for)."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def runs_in(folder: Path) -> list[Run]:
+    """Every run directory of an experiment's folder, by name."""
+    if not folder.is_dir():
+        return []
+    return [Run(path) for path in sorted(folder.iterdir()) if (path / "config.yaml").is_file()]

@@ -1,0 +1,144 @@
+"""One run, from its lock to its last status. The training itself is a child process, so that nothing it does, not
+even being killed, is more than one failed row."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from pathlib import Path
+
+from acmix_exp.config import Config, load
+from acmix_exp.experiment import device, process
+from acmix_exp.experiment.slots import gpu_slot
+from acmix_exp.experiment.store import Run
+from acmix_exp.yolo.checkpoint_header import is_checkpoint
+
+DONE, FAILED, BUSY = "done", "failed", "busy"
+STALE_CHECKPOINT = 75  # the child's exit code where last.pt can't be resumed from
+POLL_SECONDS = 0.2
+
+
+def supervise(run: Run, owner: int, *, wait: bool = False) -> str:
+    """Bring a prepared run to its end: ``done``, ``failed``, or ``busy`` where another process holds it.
+
+    ``owner`` is the process whose command this is: when it is gone the run ends too. A done run is left as it is, an
+    interrupted one goes on from last.pt, a failed one starts anew. With ``wait`` the run is left to the process that
+    holds it, and its failure is taken as it is.
+    """
+    with run.lock(wait=wait) as mine:
+        if not mine:
+            return BUSY
+        if run.is_done():
+            return DONE
+        config = load(run.path / "config.yaml")
+        before = run.status() or {}
+        if wait and before.get("status") == "failed":
+            return FAILED
+        if before.get("status") == "done":
+            _say(run, "result.json is missing or corrupt; the run starts anew")
+        resume = before.get("status") in ("running", "interrupted") and _resumable(run)
+        run.set_status(attempt=before.get("attempt", 0) + 1)
+        try:
+            error = _attempt(run, config, owner, resume)
+            if error is None and not run.result():
+                error = "the training process left no result.json"
+        except BaseException:
+            run.set_status(status="interrupted", pid=None, error=None)
+            raise
+        finally:
+            shutil.rmtree(run.path / ".ultralytics", ignore_errors=True)
+        if error is not None:
+            run.set_status(status="failed", pid=None, error=error)
+            return FAILED
+        run.set_status(status="done", pid=None, error=None)
+        return DONE
+
+
+def _say(run: Run, text: str) -> None:
+    print(f"{run.name}: {text}", file=sys.stderr, flush=True)
+
+
+def _resumable(run: Run) -> bool:
+    if not run.last.exists():
+        return False
+    if is_checkpoint(run.last):
+        return True
+    _say(run, "weights/last.pt is corrupt; the run starts anew")
+    return False
+
+
+def _attempt(run: Run, config: Config, owner: int, resume: bool) -> str | None:
+    """Train in a child; None where it went well, else the reason in one line."""
+    gpus = device.gpus(config.hardware)
+    with gpu_slot(gpus, config.hardware.runs_at_once) as gpu:
+        if not resume:
+            run.clear()
+        code = _child(run, config, owner, gpu, resume)
+        if code == STALE_CHECKPOINT and resume:
+            _say(run, "weights/last.pt can't be resumed from; the run starts anew")
+            run.clear()
+            resume = False
+            code = _child(run, config, owner, gpu, resume)
+    if code == 0:
+        return None
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"the training process was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    reason = run.path / ".error"
+    text = reason.read_text(encoding="utf-8").strip() if reason.exists() else ""
+    reason.unlink(missing_ok=True)
+    return text or f"the training process exited with {code}; see {run.log}"
+
+
+def _child(run: Run, config: Config, owner: int, gpu: int | None, resume: bool) -> int:
+    with open(run.log, "ab" if resume else "wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "acmix_exp.experiment.train", str(run.path), str(os.getpid()), str(int(resume))],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=child_environment(run.path, config, gpu),
+            start_new_session=True,
+        )
+    try:
+        run.set_status(status="running", pid=child.pid, owner=owner, error=None, resumed=resume, started=time.time())
+        while True:
+            try:
+                return child.wait(POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                if not process.is_alive(owner):
+                    raise KeyboardInterrupt from None
+    finally:
+        process.end(child)
+
+
+def child_environment(run_dir: Path, config: Config, gpu: int | None) -> dict[str, str]:
+    """The user's environment, and for the child alone what keeps ultralytics and W&B quiet, private and in place."""
+    own = run_dir / ".ultralytics"
+    own.mkdir(parents=True, exist_ok=True)
+    threads = str(config.hardware.threads)
+    environment = {
+        **os.environ,
+        "YOLO_CONFIG_DIR": str(own.resolve()),
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_VERBOSE": "false",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "PYTHONUNBUFFERED": "1",
+        "MPLBACKEND": "Agg",
+    }
+    if gpu is None:
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    else:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu].strip() if visible else str(gpu)
+        environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    package_parent = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
+    return environment

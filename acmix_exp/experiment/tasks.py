@@ -1,0 +1,71 @@
+"""What ``task=`` asks for beside training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from acmix_exp.config import ConfigError, load
+from acmix_exp.data import inspect, report_table, resolve
+from acmix_exp.experiment import device
+from acmix_exp.experiment.plan import Plan, checked
+from acmix_exp.experiment.show import show_plan
+from acmix_exp.experiment.slots import gpu_slot
+from acmix_exp.experiment.store import Run, write_text
+from acmix_exp.experiment.supervise import child_environment
+
+
+def before_training(plan: Plan, runs_at_once: int) -> None:
+    """Show the data; for ``task=plan`` the matrix too, and then end the program."""
+    console = Console(stderr=True)
+    for inspection in plan.inspections:
+        console.print(report_table(inspection))
+    if plan.cells[0].config.task == "plan":
+        show_plan(plan, runs_at_once)
+        raise SystemExit(0)
+
+
+def evaluate(master: DictConfig) -> int:
+    """``task=evaluate``: score a finished run on another split or data set, in a child process; its exit code.
+
+    The data set is the run's own unless the command names one. The figures go to RUN/evaluations/.
+    """
+    overrides = list(master.hydra.overrides.task)
+    asked = checked(master, overrides)
+    if asked.run is None:
+        raise ConfigError("run=null: task=evaluate needs a run directory, run=runs/NAME/RUN")
+    run = Run(Path(asked.run))
+    if not run.is_done():
+        raise ConfigError(f"run={asked.run}: no finished run; must be a directory runs/NAME/RUN whose status is done")
+    config = load(run.path / "config.yaml")
+    if any(item.lstrip("+").startswith(("dataset=", "dataset.")) for item in overrides):
+        config.dataset = asked.dataset
+    config.hardware, config.split = asked.hardware, asked.split
+    dataset = resolve(config.dataset)
+    inspection = inspect(dataset)
+    split = config.split or ("test" if "test" in dataset.splits else "val")
+    if split not in dataset.splits:
+        raise ConfigError(f"split={split}: the data set has {', '.join(dataset.splits)}")
+    names = (run.provenance().get("dataset") or {}).get("names")
+    if names is not None and names != {str(key): name for key, name in dataset.names.items()}:
+        raise ConfigError(
+            f"dataset.name={dataset.name}: its classes are {', '.join(dataset.names.values())}; "
+            f"the run knows {', '.join(names.values())}"
+        )
+    weights = run.weights()
+    if weights is None:
+        raise ConfigError(f"run={asked.run}: its weights were not kept (train.keep=none); train it again with another keep")
+    Console(stderr=True).print(report_table(inspection))
+    folder = run.path / "evaluations"
+    folder.mkdir(exist_ok=True)
+    request = folder / f"{dataset.name}-{split}-{inspection.fingerprint[:8]}.yaml"
+    write_text(request, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    with gpu_slot(device.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
+        command = [sys.executable, "-m", "acmix_exp.experiment.evaluate", str(run.path), str(request), split]
+        environment = child_environment(run.path, config, gpu)
+        return subprocess.run([*command, str(weights), str(os.getpid())], env=environment, check=False).returncode

@@ -1,0 +1,112 @@
+"""The child process of one run: ``python -m acmix_exp.experiment.train RUN_DIR SUPERVISOR_PID RESUME``."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.config import Config, load
+from acmix_exp.experiment import device, provenance, store
+from acmix_exp.experiment.history import History
+from acmix_exp.experiment.process import die_with_parent
+from acmix_exp.experiment.supervise import STALE_CHECKPOINT
+
+
+def train(run: store.Run, config: Config, *, resume: bool) -> None:
+    """Train, evaluate, count and log one run; writes history.csv, result.json and provenance.json.
+
+    Whatever goes wrong is raised, after W&B has been told.
+    """
+    from acmix_exp.tracking import Tracker
+
+    started = time.time()
+    tracker = Tracker.start(config, run.path, resumed=resume, resolved=asdict(config))
+    try:
+        result, facts = _measured(run, config, tracker, resume=resume)
+    except BaseException as error:
+        tracker.fail(_one_line(error, config))
+        raise
+    known = store.read_json(run.path / "provenance.json") or {}
+    facts["seconds_in_all"] = round(time.time() - started, 1)
+    store.write_json(run.path / "provenance.json", {**known, **facts, "dataset": {**known["dataset"], **facts["dataset"]}})
+    store.write_json(run.path / "result.json", result)
+    tracker.finish(result)
+
+
+def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    from acmix_exp.data import resolve
+    from acmix_exp.profile import count, latency
+    from acmix_exp.yolo import run as yolo
+
+    where: int | str = 0 if device.gpus(config.hardware) else "cpu"
+    history = History(run, resumed=resume)
+
+    def on_epoch(row: dict[str, float]) -> None:
+        history.add(row)
+        tracker.epoch(row)
+
+    dataset = resolve(config.dataset)
+    outcome = yolo.train(config, dataset, run.path, device=where, resume=resume, on_epoch=on_epoch)
+    print(outcome.audit["line"] if "line" in outcome.audit else "")
+    counted = count(outcome.model)
+    status = run.status() or {}
+    result = {
+        "arm": status.get("arm"),
+        "seed": config.seed,
+        "swept": status.get("swept", {}),
+        "metrics": outcome.metrics,
+        "val_best": outcome.val_best,
+        "val_last": outcome.val_last,
+        "cost": {
+            "parameters": counted.parameters,
+            "gflops": counted.gflops,
+            "gflops_block": counted.gflops_block,
+            "latency_ms_b1": latency(outcome.model, config.train.imgsz, device=where),
+            "peak_memory_mb": outcome.peak_memory_mb,
+            "train_seconds": outcome.train_seconds,
+        },
+        "epochs": config.train.epochs,
+        "imgsz": config.train.imgsz,
+        "batch": outcome.batch,
+        "resumed": resume,
+    }
+    facts = {
+        "versions": provenance.versions(),
+        "git": provenance.commit(),
+        "hardware": provenance.hardware(where),
+        "dataset": {"name": dataset.name, "names": {str(key): name for key, name in dataset.names.items()}},
+        "transfer": outcome.audit,
+        "seed_proof": outcome.seed_proof,
+        "precision": device.precision(config.hardware),
+    }
+    return result, facts
+
+
+def _one_line(error: BaseException, config: Config) -> str:
+    text = " ".join(str(error).split()) or "no further word"
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
+        return f"out of memory at train.batch={config.train.batch} train.imgsz={config.train.imgsz}: {text}"
+    return f"{type(error).__name__}: {text}"
+
+
+def main(arguments: list[str]) -> int:
+    run = store.Run(Path(arguments[0]))
+    die_with_parent(int(arguments[1]))
+    config = load(run.path / "config.yaml")
+    try:
+        train(run, config, resume=arguments[2] == "1")
+    except Exception as error:
+        traceback.print_exc()
+        if type(error).__name__ == "CheckpointError":
+            return STALE_CHECKPOINT
+        store.write_text(run.path / ".error", _one_line(error, config))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,109 @@
+"""summary.json, summary.csv and summary.md of an experiment's folder, and the same table on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from acmix_exp.experiment.store import write_json, write_text
+from acmix_exp.report.summary import COLUMNS, summarise
+
+HEADINGS = ("n", "mAP50-95", "std", "mAP50", "delta", "95 % interval", "verdict", "parameters", "GFLOPs")
+
+
+def write_summary(folder: Path) -> list[dict[str, Any]]:
+    """Write the three files for all finished runs so far, one writer at a time, and return the tables."""
+    with open(folder / ".summary.lock", "a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tables = summarise(folder)
+        write_json(folder / "summary.json", {"name": folder.name, "tables": tables})
+        write_text(folder / "summary.csv", _csv(tables))
+        write_text(folder / "summary.md", markdown(folder.name, tables))
+    return tables
+
+
+def _csv(tables: list[dict[str, Any]]) -> str:
+    """All tables below one another; a ``table`` column tells them apart where there is more than one."""
+    swept = list(dict.fromkeys(key for table in tables for key in table["swept_keys"]))
+    several = ["table"] if len(tables) > 1 else []
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=["arm", *swept, *COLUMNS, *several], extrasaction="ignore")
+    writer.writeheader()
+    for number, table in enumerate(tables, 1):
+        writer.writerows({**row, "table": number} for row in table["rows"])
+    return text.getvalue()
+
+
+def heading(table: dict[str, Any]) -> str:
+    """What the rows of a table have in common, in one line."""
+    s = table["settings"]
+    start = f"from {Path(str(s['pretrained'])).name}" if s["pretrained"] else "from scratch"
+    scored = f", {s['checkpoint']} on {s['split']}" if s["split"] else ""
+    return (
+        f"{s['model']} {start} on {s['dataset']}, {s['epochs']} epochs at {s['imgsz']} px, batch {s['batch']}, "
+        f"{s['optimizer']} lr0 {s['lr0']}{scored}"
+    )
+
+
+def cells(row: dict[str, Any], swept: list[str]) -> list[str]:
+    """One row as text: the arm, the swept values, then HEADINGS."""
+
+    def number(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    interval = "–"
+    if row["delta_low"] is not None:
+        interval = f"{row['delta_low']:+.3f} to {row['delta_high']:+.3f}"
+    return [
+        str(row["arm"]),
+        *("–" if row[key] is None else str(row[key]) for key in swept),
+        str(row["n"]),
+        number(row["map50_95_mean"], ".3f"),
+        number(row["map50_95_std"], ".3f"),
+        number(row["map50_mean"], ".3f"),
+        number(row["delta_mean"], "+.3f"),
+        interval,
+        row["verdict"] or "–",
+        number(row["parameters"], ",d"),
+        number(row["gflops"], ".2f"),
+    ]
+
+
+def markdown(name: str, tables: list[dict[str, Any]]) -> str:
+    lines = [f"# {name}", ""]
+    for table in tables:
+        swept = table["swept_keys"]
+        lines += [f"{heading(table)}.", ""]
+        lines.append("| " + " | ".join(["arm", *swept, *HEADINGS]) + " |")
+        lines.append("| " + " | ".join(["---"] * (1 + len(swept)) + ["---:"] * len(HEADINGS)) + " |")
+        lines += ["| " + " | ".join(cells(row, swept)) + " |" for row in table["rows"]]
+        lines += ["", *(f"- {note}" for note in table["notes"]), ""]
+    lines += [
+        "Deltas are paired by seed against the baseline, in mAP50-95, with a 95 % t interval; the verdict rests on exact "
+        "sign-flip p values, adjusted by Holm. GFLOPs are at 640 px, our blocks counted analytically.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def terminal(tables: list[dict[str, Any]]) -> RenderableType:
+    """The tables for a terminal."""
+    parts: list[RenderableType] = []
+    for table in tables:
+        swept = table["swept_keys"]
+        view = Table(title=heading(table), title_justify="left")
+        for column in ("arm", *swept):
+            view.add_column(column)
+        for column in HEADINGS:
+            view.add_column(column, justify="left" if column == "verdict" else "right")
+        for row in table["rows"]:
+            view.add_row(*cells(row, swept))
+        parts += [view, *(Text(f"· {note}") for note in table["notes"])]
+    return Group(*parts)

@@ -1,0 +1,101 @@
+"""One command from its first job to its exit code: live view, summary, and true statuses whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from acmix_exp.experiment import process
+from acmix_exp.experiment.hydra_plan import OWNER_VARIABLE, RUNS_VARIABLE, PlanCallback
+from acmix_exp.experiment.plan import Plan
+from acmix_exp.experiment.store import Run
+from acmix_exp.experiment.supervise import supervise
+from acmix_exp.experiment.view import View
+
+# A table is no use folded to the 80 columns that a pipe is taken for.
+PIPE_WIDTH = 180
+
+
+@dataclass
+class Session:
+    """How the command stands; ``code`` is its exit code."""
+
+    code: int = 0
+
+
+def run_cell() -> None:
+    """Supervise the run of the Hydra job that calls this, then write the summary with it in."""
+    from acmix_exp.report.write import write_summary
+
+    number = OmegaConf.select(HydraConfig.get(), "job.num", throw_on_missing=False) or 0
+    run = Run(Path(json.loads(os.environ[RUNS_VARIABLE])[number]))
+    owner = int(os.environ[OWNER_VARIABLE])
+    if os.getpid() != owner:
+        process.die_with_parent(owner)
+    supervise(run, owner)
+    write_summary(run.path.parent)
+
+
+@contextlib.contextmanager
+def session() -> Iterator[Session]:
+    """Everything around Hydra's launch. Leaves no process and no status ``running`` of ours behind."""
+    current = Session()
+    view: list[View] = []
+    PlanCallback.planned = lambda plan, runs_at_once: view.append(View(plan, runs_at_once).start())
+    try:
+        yield current
+        if current.code == 0 and PlanCallback.plan is not None:
+            _share(PlanCallback.plan)
+            current.code = int(not all(run.is_done() for run in PlanCallback.plan.runs))
+    except KeyboardInterrupt:
+        current.code = 130
+    except SystemExit as end:
+        current.code = end.code if isinstance(end.code, int) else 1
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        for watching in view:
+            watching.stop()
+        if PlanCallback.plan is not None:
+            _close(PlanCallback.plan, current.code)
+
+
+def _share(plan: Plan) -> None:
+    """Wait for the runs that another process holds, and take over what it left unfinished."""
+    for run in plan.runs:
+        if not run.is_done() and (run.status() or {}).get("status") != "failed":
+            supervise(run, os.getpid(), wait=True)
+
+
+def _close(plan: Plan, code: int) -> None:
+    from acmix_exp.report.write import terminal, write_summary
+
+    for run in plan.runs:
+        status = run.status() or {}
+        if status.get("status") == "running" and status.get("owner") == os.getpid():
+            if status.get("pid"):
+                process.kill_group(status["pid"])
+            with run.lock() as mine:
+                if mine and (run.status() or {}).get("status") == "running":
+                    run.set_status(status="interrupted", pid=None)
+    tables = write_summary(plan.folder)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(terminal(tables))
+    failed = [run for run in plan.runs if (run.status() or {}).get("status") == "failed"]
+    for run in failed:
+        print(f"acmix_exp: {run.name} failed: {(run.status() or {}).get('error')}; see {run.log}", file=sys.stderr)
+    if code in (130, 143):
+        print("acmix_exp: stopped; the same command goes on from here", file=sys.stderr)
+    console.print(f"written to {plan.folder}/summary.md, .csv and .json", soft_wrap=True, highlight=False)

@@ -1,0 +1,65 @@
+"""Where pretrained weights are: a path, or ultralytics' name for a file that is looked up and, once, downloaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import urllib.request
+from functools import lru_cache
+from pathlib import Path
+
+from acmix_exp.config import ConfigError
+
+RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
+TIMEOUT_SECONDS = 20
+
+
+def cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "acmix_exp" / "weights"
+
+
+@lru_cache(maxsize=8)
+def find_weights(name: str) -> Path:
+    """The local file for ``model.pretrained``: as a path, in ultralytics' weights folder, in our cache, or downloaded.
+
+    Raises ConfigError where there is none.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path.resolve()
+    if not re.fullmatch(r"yolov8[nsmlx]\.pt", name):
+        raise ConfigError(
+            f"model.pretrained={name}: no such file; must be a checkpoint's path, or one of yolov8n.pt to yolov8x.pt"
+        )
+    for folder in (_ultralytics_weights_dir(), cache_dir()):
+        if folder is not None and (folder / name).is_file():
+            return (folder / name).resolve()
+    return _download(name)
+
+
+def _ultralytics_weights_dir() -> Path | None:
+    config = Path(os.environ.get("YOLO_CONFIG_DIR") or Path.home() / ".config" / "Ultralytics")
+    try:
+        folder = json.loads((config / "settings.json").read_text(encoding="utf-8")).get("weights_dir")
+    except (OSError, ValueError):
+        return None
+    return Path(folder) if folder else None
+
+
+def _download(name: str) -> Path:
+    target = cache_dir() / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+        try:
+            with urllib.request.urlopen(RELEASE + name, timeout=TIMEOUT_SECONDS) as response:
+                shutil.copyfileobj(response, part)
+        except OSError as error:
+            Path(part.name).unlink(missing_ok=True)
+            raise ConfigError(
+                f"model.pretrained={name}: not on this machine and the download failed ({error}); give the path of a copy"
+            ) from error
+    os.replace(part.name, target)
+    return target.resolve()
