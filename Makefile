@@ -53,6 +53,8 @@ endif
 
 # The stamp is dated before the install, so that a change made meanwhile is not missed, and stands only
 # after a whole one: a .venv without it is what an interrupted install left, and is made anew.
+# ultralytics wants opencv-python, which needs libGL; where there is none, as in most containers, the headless
+# build of the same version is laid over it.
 $(STAMP): pyproject.toml constraints.txt
 	@set -e; \
 	if [ ! -f $@ ] || [ ! -x .venv/bin/python ]; then \
@@ -71,5 +73,7 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	rm -f $@; \
 	touch .venv/.started; \
-	.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+	pip=".venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt"; \
+	$$pip --editable '.[dev]'; \
+	.venv/bin/python -c 'import cv2' 2>/dev/null || $$pip --no-deps --force-reinstall opencv-python-headless; \
 	mv .venv/.started $@

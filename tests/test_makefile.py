@@ -12,11 +12,14 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 
-# Stands for Python, venv and pip: writes down what it was asked for. A file `fail-pip` breaks the install.
+# Stands for Python, venv and pip: writes down what it was asked for. A file `fail-pip` breaks the install,
+# `no-libgl` the import of cv2.
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in
   *"-m venv --clear .venv"*) echo venv >> log; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  *"-m pip install"*opencv-python-headless) echo headless >> log ;;
   *"-m pip install"*) echo pip >> log; [ ! -e fail-pip ] ;;
+  *"import cv2"*) [ ! -e no-libgl ] ;;
   -c*) ;;
   *) echo "$*" >> log ;;
 esac
@@ -96,6 +99,12 @@ def test_an_environment_without_its_python_is_made_anew(checkout: Path) -> None:
     (checkout / ".venv" / "bin" / "python").unlink()
     assert make(checkout, "install", "PYTHON=./fake-python").returncode == 0
     assert log(checkout) == ["venv", "pip"]
+
+
+def test_without_libgl_the_headless_opencv_is_laid_over(checkout: Path) -> None:
+    (checkout / "no-libgl").touch()
+    assert make(checkout, "install", "PYTHON=./fake-python").returncode == 0
+    assert log(checkout) == ["venv", "pip", "headless"]
 
 
 @pytest.mark.parametrize("python", ["no-such-python", "false"])
