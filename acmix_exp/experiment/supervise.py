@@ -45,7 +45,7 @@ def supervise(run: Run, owner: int, *, wait: bool = False) -> str:
         run.set_status(attempt=before.get("attempt", 0) + 1)
         try:
             error = _attempt(run, config, owner, resume)
-            if error is None and not run.result():
+            if error is None and run.result() is None:
                 error = "the training process left no result.json"
         except BaseException:
             run.set_status(status="interrupted", pid=None, error=None)
@@ -98,7 +98,7 @@ def _attempt(run: Run, config: Config, owner: int, resume: bool) -> str | None:
 def _child(run: Run, config: Config, owner: int, gpu: int | None, resume: bool) -> int:
     with open(run.log, "ab" if resume else "wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "acmix_exp.experiment.train", str(run.path), str(os.getpid()), str(int(resume))],
+            child_command(run, resume),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -115,6 +115,10 @@ def _child(run: Run, config: Config, owner: int, gpu: int | None, resume: bool) 
                     raise KeyboardInterrupt from None
     finally:
         process.end(child)
+
+
+def child_command(run: Run, resume: bool) -> list[str]:
+    return [sys.executable, "-m", "acmix_exp.experiment.train", str(run.path), str(os.getpid()), str(int(resume))]
 
 
 def child_environment(run_dir: Path, config: Config, gpu: int | None) -> dict[str, str]:

@@ -1,0 +1,61 @@
+"""An arm means what it says, whatever is given beside it."""
+
+import pytest
+
+from acmix_exp.experiment import arm
+
+
+@pytest.mark.parametrize("name", ["conv", "attention", "mixed"])
+def test_options_reach_every_inserting_arm_alike(make_config, name):
+    effective = arm.apply(make_config(f"arm={name}", "model/placement=sppf", "block.kernel_att=5"))
+    assert effective.block["path"] == name
+    assert effective.block["kernel_att"] == 5
+    assert effective.model.placement.sites == ["sppf"]
+    assert arm.label(effective) == name
+
+
+def test_options_leave_the_baseline_bare(make_config):
+    plain = arm.apply(make_config("arm=baseline"))
+    dressed = arm.apply(make_config("arm=baseline", "model/placement=sppf", "block.kernel_att=5"))
+    assert dressed == plain
+    assert dressed.block == {}
+    assert dressed.model.placement.sites == []
+
+
+def test_a_placement_without_sites_is_the_baseline(make_config):
+    effective = arm.apply(make_config("model/placement=none"))
+    assert not effective.arm.insert
+    assert arm.label(effective) == "baseline"
+
+
+def test_configured_is_labelled_by_block_and_path(make_config):
+    assert arm.label(arm.apply(make_config())) == "acmix-mixed"
+    assert arm.label(arm.apply(make_config("block.path=conv"))) == "acmix-conv"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "explicit", "names"),
+    [
+        (["arm=mixed", "block.path=conv"], {"block.path"}, ["arm=mixed", "block.path=conv", "block.path=mixed"]),
+        (["arm=conv", "block.path=mixed"], {"block.path"}, ["arm=conv", "block.path=mixed"]),
+        (["arm=mixed", "model/placement=none"], set(), ["arm=mixed", "model/placement=none"]),
+        (["arm=conv", "block.name=lska"], set(), ["arm=conv", "block=lska"]),
+        (["arm=conv", "arm.path=both"], set(), ["arm.path=both", "conv, attention, mixed"]),
+    ],
+)
+def test_a_contradiction_is_one_line(make_config, overrides, explicit, names):
+    (line,) = arm.contradictions(make_config(*overrides), explicit)
+    assert all(name in line for name in names)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "explicit"),
+    [
+        (["arm=conv"], set()),
+        (["arm=conv", "block.path=conv"], {"block.path"}),
+        (["arm=baseline", "block.path=conv"], {"block.path"}),
+        (["arm=baseline", "model/placement=none"], set()),
+    ],
+)
+def test_what_fits_is_no_contradiction(make_config, overrides, explicit):
+    assert arm.contradictions(make_config(*overrides), explicit) == []

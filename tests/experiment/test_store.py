@@ -1,0 +1,70 @@
+"""The run directory's files are whole, and its lock is held by one."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from acmix_exp.experiment.store import Run, runs_in, write_json
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "status.json"
+    write_json(path, {"status": "done"})
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(path, {"status": float("nan")})
+    assert json.loads(path.read_text()) == {"status": "done"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["status.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"status": "flying"}'])
+def test_a_corrupt_status_reads_as_none(tmp_path, text):
+    (tmp_path / "status.json").write_text(text)
+    assert Run(tmp_path).status() is None
+
+
+def test_done_needs_the_result_too(tmp_path):
+    run = Run(tmp_path)
+    run.set_status(status="done")
+    assert not run.is_done()
+    write_json(tmp_path / "result.json", {})
+    assert run.is_done()
+
+
+def test_the_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from acmix_exp.experiment.store import Run\n"
+        "with Run(Path(sys.argv[1])).lock() as mine: print(mine, flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "True\n"
+    with Run(tmp_path).lock() as mine:
+        assert not mine
+    other.kill()
+    other.wait()
+    with Run(tmp_path).lock() as mine:
+        assert mine
+
+
+def test_clear_keeps_what_the_plan_wrote(tmp_path):
+    for name in ("config.yaml", "status.json", "provenance.json", "history.csv", "weights/last.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    Run(tmp_path).clear()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config.yaml", "provenance.json", "status.json"]
+
+
+def test_a_torn_last_row_of_history_is_left_out(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,map50\n1,0.5\n2")
+    assert [row["epoch"] for row in Run(tmp_path).history()] == ["1"]
+
+
+def test_only_folders_with_a_config_are_runs(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "mixed-s0-00000000").mkdir()
+    (tmp_path / "mixed-s0-00000000" / "config.yaml").touch()
+    assert [run.name for run in runs_in(tmp_path)] == ["mixed-s0-00000000"]
+    assert runs_in(tmp_path / "absent") == []
