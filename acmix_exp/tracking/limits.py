@@ -9,8 +9,8 @@ from collections.abc import Callable
 def within(seconds: float, action: Callable[[], object]) -> None:
     """Run ``action``; raise what it raises, or TimeoutError after ``seconds``.
 
-    For calls of wandb that ask the server and wait, such as storing a table online (20 s on a dead connection). What has
-    run out of time is left behind in a daemon thread.
+    For calls of wandb that ask the server and wait, such as storing a table online (20 s on a dead
+    connection). What has run out of time is left behind in a daemon thread.
     """
     failure: list[BaseException] = []
 

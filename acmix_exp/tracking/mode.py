@@ -34,9 +34,9 @@ class Mode(NamedTuple):
 def choose_mode(configured: str, environ: Mapping[str, str]) -> Mode:
     """The mode for ``logger.mode`` = auto | online | offline | disabled.
 
-    auto: WANDB_MODE where it is set, else what ``wandb offline`` or ``wandb disabled`` left in the settings files,
-    else online where credentials are configured for the server, else offline. Explicit values beat WANDB_MODE.
-    Online without credentials becomes offline with a warning: wandb would ask for a key or raise.
+    auto: WANDB_MODE where it is set, else what ``wandb offline`` or ``wandb disabled`` left in the settings
+    files, else online where credentials are configured for the server, else offline. Explicit values beat
+    WANDB_MODE. Online without credentials becomes offline with a warning: wandb would ask for a key or raise.
     """
     if configured in ("offline", "disabled"):
         return Mode(configured)

@@ -11,9 +11,10 @@ AUDIT_KINDS = ("transferred", "rebuilt", "new")
 def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
     """The flat summary of a run's result; what the result lacks is left out.
 
-    Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); val_best/* and val_last/* (epoch, map50,
-    map50_95); parameters, gflops and the other costs by name; audit/transferred, audit/rebuilt, audit/new (numbers of
-    tensors); per_class/<class>/<metric>; per_class as ``table`` builds it is added by the tracker.
+    Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); val_best/* and val_last/*
+    (epoch, map50, map50_95); parameters, gflops and the other costs by name; audit/transferred,
+    audit/rebuilt, audit/new (numbers of tensors); per_class/<class>/<metric>. The tracker adds per_class,
+    the same as a table.
     """
     flat: dict[str, Any] = {}
     for key, value in _mapping(result.get("metrics")).items():
@@ -42,7 +43,7 @@ def per_class(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {str(name): dict(_mapping(metrics)) for name, metrics in found.items()}
 
 
-def table(classes: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+def table(classes: Mapping[str, Mapping[str, Any]]) -> tuple[list[str | int], list[list[Any]]]:
     """Columns (class first) and rows of the per-class table."""
     keys = sorted({key for metrics in classes.values() for key in metrics})
     return ["class", *keys], [

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import Config
-from acmix_exp.tracking.mode import Mode, base_url, choose_mode
 from acmix_exp.tracking.limits import within
+from acmix_exp.tracking.mode import Mode, base_url, choose_mode
 from acmix_exp.tracking.network import reachable
 from acmix_exp.tracking.run_id import run_id
 from acmix_exp.tracking.settings import TABLE_SECONDS, environment, settings
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 class Tracker:
     """The W&B run of a run directory. Made by ``start``; belongs to the training process, which it runs in.
 
-    mode: what became of ``logger.mode``: online | offline | disabled. warnings: what the user should hear, one line each;
-    they are logged as well. url: the run's page, or None.
+    mode: what became of ``logger.mode``: online | offline | disabled. warnings: what the user should hear,
+    one line each; they are logged as well. url: the run's page, or None.
     """
 
     def __init__(self, mode: str = "disabled") -> None:
@@ -38,9 +38,10 @@ class Tracker:
     def start(cls, config: Config, run_dir: Path, *, resumed: bool, resolved: Mapping[str, Any]) -> Tracker:
         """Begin the job's W&B run, or with ``resumed`` go on with the one this directory has. Never raises.
 
-        ``resolved`` is the whole config as plain containers. The WANDB_* variables of ``environment`` are set in this
-        process, because wandb-core inherits them. Online, a resume continues the rows on the server; offline it writes
-        a second segment (another offline-run folder) with the same id, whose rows go on from the next epoch.
+        ``resolved`` is the whole config as plain containers. The WANDB_* variables of ``environment`` are set
+        in this process, because wandb-core inherits them. Online, a resume continues the rows on the server;
+        offline it writes a second segment (another offline-run folder) with the same id, whose rows go on
+        from the next epoch.
         """
         tracker = cls()
         try:
@@ -51,9 +52,8 @@ class Tracker:
             if chosen.mode != "disabled":
                 os.environ.pop("WANDB_SERVICE", None)  # a service of somebody else would outlive this process
                 os.environ.update(environment(run_dir))
-                tracker._begin(
-                    _arguments(config, run_dir, run_id(run_dir, resumed=resumed), resolved), run_dir
-                )
+                identity = run_id(run_dir, resumed=resumed)
+                tracker._begin(_arguments(config, run_dir, identity, resolved), run_dir)
         except Exception as error:
             tracker._lose("start", error)
         return tracker
@@ -69,13 +69,9 @@ class Tracker:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the summary of a finished job (the content of result.json) and end the run."""
-
         self._guarded("finish", lambda run: run.summary.update(summarize(result)))
         if classes := per_class(result):
-            columns, rows = table(classes)
-            self._guarded(
-                "finish", lambda run: within(TABLE_SECONDS, lambda: _store(run, "per_class", columns, rows))
-            )
+            self._guarded("finish", lambda run: within(TABLE_SECONDS, lambda: _store(run, classes)))
         self._end(exit_code=0)
 
     def fail(self, message: str) -> None:
@@ -95,10 +91,9 @@ class Tracker:
                 self._warn(f"W&B stays offline: {_line(error)}")
                 self.mode = "offline"
                 wandb.teardown()
+                # the attempt that never began would be synced as a run of its own
                 for empty in _segments(run_dir) - before:
-                    shutil.rmtree(
-                        empty, ignore_errors=True
-                    )  # the attempt that never began would be synced as a run
+                    shutil.rmtree(empty, ignore_errors=True)
         if self._run is None:
             self._run = wandb.init(mode="offline", settings=options, **arguments)
         self._folder = Path(self._run.settings.sync_dir)
@@ -128,12 +123,10 @@ class Tracker:
     def _lose(self, what: str, error: BaseException) -> None:
         if not self._warned:
             self._warned = True
-            later = (
-                f"; what is missing: wandb sync {self._folder}"
-                if self.mode == "online" and self._folder
-                else ""
-            )
-            self._warn(f"W&B failed at {what}, training goes on: {_line(error)}{later}")
+            message = f"W&B failed at {what}, training goes on: {_line(error)}"
+            if self.mode == "online" and self._folder:
+                message += f"; to upload what is missing: wandb sync {self._folder}"
+            self._warn(message)
 
     def _warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -146,10 +139,11 @@ def _available(chosen: Mode) -> Mode:
     return chosen
 
 
-def _store(run: Any, key: str, columns: list[str], rows: list[list[Any]]) -> None:
+def _store(run: Any, classes: Mapping[str, Mapping[str, Any]]) -> None:
     import wandb
 
-    run.summary[key] = wandb.Table(columns=columns, data=rows)
+    columns, rows = table(classes)
+    run.summary["per_class"] = wandb.Table(columns=columns, data=rows)
 
 
 def _arguments(config: Config, run_dir: Path, identity: str, resolved: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,10 @@ FULL, LAST = 1, 4
 
 @dataclass
 class WandbFile:
-    """One segment of a W&B run. metrics: name -> step metric; rows hold no keys of wandb's own but ``_step``."""
+    """One segment of a W&B run. metrics: name or glob -> step metric; of wandb's own keys rows keep _step.
+
+    ``step_of`` answers for one key.
+    """
 
     id: str = ""
     name: str = ""
@@ -33,14 +36,27 @@ class WandbFile:
     exit_code: int | None = None
     kinds: dict[str, int] = field(default_factory=dict)
 
+    def step_of(self, key: str) -> str:
+        """The metric that is the x axis of ``key``: its own, else the longest glob's, else ""."""
+        name = key.replace(".", "\\.")
+        if name in self.metrics:
+            return self.metrics[name]
+        globs = [glob for glob in self.metrics if glob.endswith("*") and key.startswith(glob[:-1])]
+        return self.metrics[max(globs, key=len)] if globs else ""
+
 
 def find(run_dir: Path) -> list[Path]:
     """The .wandb files of a run directory, oldest segment first."""
-    return sorted(Path(run_dir).glob("wandb/*run-*/run-*.wandb"))
+
+    def age(path: Path) -> tuple[str, int]:
+        began = path.parent.name.split("run-")[1]  # date_time-id: seconds, so that two may share it
+        return began[:15], path.stat().st_mtime_ns
+
+    return sorted(Path(run_dir).glob("wandb/*run-*/run-*.wandb"), key=age)
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The protobuf records: a LevelDB log (crc32 u32, length u16, type u8) in 32 KiB blocks. A torn tail ends it."""
+    """Records of a LevelDB log (crc32 u32, length u16, type u8; 32 KiB blocks); a torn tail ends it."""
     from wandb.proto import wandb_internal_pb2
 
     data = Path(path).read_bytes()
@@ -74,18 +90,9 @@ def read(path: Path) -> WandbFile:
         file.kinds[kind] = file.kinds.get(kind, 0) + 1
         if kind == "run":
             run = record.run
-            file.id, file.name, file.project, file.entity = (
-                run.run_id,
-                run.display_name,
-                run.project,
-                run.entity,
-            )
-            file.group, file.job_type, file.tags, file.host = (
-                run.run_group,
-                run.job_type,
-                list(run.tags),
-                run.host,
-            )
+            file.id, file.name, file.host = run.run_id, run.display_name, run.host
+            file.project, file.entity = run.project, run.entity
+            file.group, file.job_type, file.tags = run.run_group, run.job_type, list(run.tags)
             _update(file.config, run.config.update)
         elif kind == "config":
             _update(file.config, record.config.update)
@@ -105,17 +112,16 @@ def read(path: Path) -> WandbFile:
 
 
 def read_run(run_dir: Path) -> WandbFile:
-    """All segments of a run directory as one: rows in order, the latest config and summary win."""
+    """All segments of a directory's last run as one: rows in order, the latest config and summary win."""
+    segments = [read(path) for path in find(run_dir)]
     whole = WandbFile()
-    for path in find(run_dir):
-        part = read(path)
-        rows, summary, metrics = (
-            whole.rows + part.rows,
-            whole.summary | part.summary,
-            whole.metrics | part.metrics,
-        )
+    for part in segments:
+        if part.id != segments[-1].id:
+            continue
+        part.rows = whole.rows + part.rows
+        part.summary = whole.summary | part.summary
+        part.metrics = whole.metrics | part.metrics
         whole = part
-        whole.rows, whole.summary, whole.metrics = rows, summary, metrics
     return whole
 
 
