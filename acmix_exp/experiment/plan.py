@@ -32,6 +32,7 @@ class Cell:
     config: Config  # with the arm applied
     label: str
     identity: dict[str, Any]
+    data: str  # the data set's name
     swept: dict[str, Any]
     run: store.Run
 
@@ -83,10 +84,10 @@ def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
     for config, overrides in zip(composed, all_overrides, strict=True):
         effective = arm.apply(config)
         label = arm.label(effective)
-        _, inspection = data[_dataset_key(config)]
+        dataset, inspection = data[_dataset_key(config)]
         parts = identity(effective, inspection.fingerprint)
         run = store.Run(folder / f"{label}-s{config.seed}-{hash8(parts)}")
-        cells.append(Cell(effective, label, parts, _swept_values(effective, swept, overrides), run))
+        cells.append(Cell(effective, label, parts, dataset.name, _swept_values(effective, swept, overrides), run))
     return Plan(composed[0].name, folder, cells, [inspection for _, inspection in data.values()])
 
 
@@ -161,7 +162,11 @@ def prepare(plan: Plan) -> None:
             store.write_text(cell.run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
             store.write_json(
                 cell.run.path / "provenance.json",
-                {"command": command, "identity": cell.identity, "dataset": {"fingerprint": cell.identity["data"]}},
+                {
+                    "command": command,
+                    "identity": cell.identity,
+                    "dataset": {"name": cell.data, "fingerprint": cell.identity["data"]},
+                },
             )
             status = cell.run.status()
             if status is None:

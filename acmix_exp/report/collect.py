@@ -158,7 +158,7 @@ def _settings(record: Record) -> dict[str, Any]:
     config = record.config
     metrics = (record.result or {}).get("metrics", {})
     return {
-        "dataset": config["dataset"]["name"],
+        "dataset": record.provenance.get("dataset", {}).get("name") or config["dataset"]["name"],
         "model": f"{config['model']['name']}{config['model']['scale']}",
         "pretrained": config["model"]["pretrained"],
         "epochs": config["train"]["epochs"],

@@ -34,7 +34,7 @@ def paired(values: Sequence[float], reference: Sequence[float]) -> Delta:
     if n == 1:
         return Delta(1, float(deltas[0]), None, None, None)
     centre = float(deltas.mean())
-    if np.ptp(deltas) == 0:
+    if np.ptp(deltas) < 1e-12:  # rounding, not spread
         low = high = centre
     else:
         interval = stats.ttest_1samp(deltas, 0.0).confidence_interval(1 - LEVEL)

@@ -1,0 +1,172 @@
+"""Rows, deltas and notes from run directories as they are on disk, whole or not."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+from acmix_exp.report.write import write_summary
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "runs" / "test"
+
+
+@pytest.fixture
+def add(folder):
+    """Write a run directory; ``map50_95`` None leaves it unfinished."""
+
+    def write(arm, seed, map50_95, *, swept=None, kernel_att=7, epochs=2, status=None, **extra):
+        inserts = arm != "baseline"
+        block = {"name": "acmix", "kernel_att": kernel_att, "head": 4, "path": arm} if inserts else {}
+        path = folder / f"{arm}-s{seed}-{len(list(folder.glob('*'))):08d}"
+        path.mkdir(parents=True)
+        placement = {"name": "sppf" if inserts else "none", "mode": "after", "sites": ["sppf"] if inserts else []}
+        train = {"epochs": epochs, "imgsz": 64, "batch": 4, "optimizer": "AdamW", "lr0": 0.002}
+        model = {"name": "yolov8", "scale": "n", "pretrained": None}
+        config = {
+            "seed": seed,
+            "arm": {"name": arm, "insert": inserts},
+            "block": block,
+            "model": {**model, "placement": placement},
+            "train": train,
+            "dataset": {"name": "shapes"},
+        }
+        identity = {
+            "seed": seed,
+            "block": block or None,
+            "placement": placement if inserts else None,
+            "model": model,
+            "data": "f",
+            "train": train,
+            "hardware": {"precision": "fp32", "device": "cpu"},
+        }
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+        (path / "provenance.json").write_text(
+            json.dumps({"identity": identity, "dataset": {"name": "shapes", "fingerprint": "f"}, **extra})
+        )
+        state = status or {"status": "pending" if map50_95 is None else "done"}
+        (path / "status.json").write_text(json.dumps({"arm": arm, "seed": seed, "swept": swept or {}, **state}))
+        if map50_95 is not None:
+            metrics = {"map50": map50_95 + 0.2, "map50_95": map50_95, "split": "val", "checkpoint": "last.pt"}
+            cost = {"parameters": 3_000_000 + 1000 * inserts, "gflops": 8.0, "latency_ms_b1": 10.0}
+            result = {"arm": arm, "seed": seed, "swept": swept or {}, "metrics": metrics, "cost": cost}
+            (path / "result.json").write_text(json.dumps(result))
+        return path
+
+    return write
+
+
+def rows(table):
+    return {(row["arm"], *(row[key] for key in table["swept_keys"])): row for row in table["rows"]}
+
+
+def test_a_row_for_each_arm_with_paired_deltas(folder, add):
+    for seed, base in enumerate((0.30, 0.50)):
+        add("mixed", seed, base + 0.04)
+        add("conv", seed, base - 0.02)
+        add("baseline", seed, base)
+    (table,) = write_summary(folder)
+    assert [row["arm"] for row in table["rows"]] == ["baseline", "conv", "mixed"]
+    mixed = rows(table)[("mixed",)]
+    assert mixed["n"] == 2
+    assert mixed["map50_95_mean"] == pytest.approx(0.44)
+    assert mixed["map50_95_std"] == pytest.approx(0.2 / 2**0.5)
+    assert mixed["map50_mean"] == pytest.approx(0.64)
+    assert mixed["delta_mean"] == pytest.approx(0.04)
+    assert mixed["parameters"] == 3_001_000
+    assert mixed["verdict"] == "n too small to tell (7 seeds would do)"
+    assert rows(table)[("baseline",)]["verdict"] == "reference"
+    assert rows(table)[("baseline",)]["delta_mean"] is None
+    assert any("at least 7 paired seeds" in note for note in table["notes"])
+
+
+def test_the_three_files_say_the_same(folder, add):
+    add("baseline", 0, 0.3)
+    add("mixed", 0, 0.4)
+    (table,) = write_summary(folder)
+    assert json.loads((folder / "summary.json").read_text())["tables"] == json.loads(json.dumps([table]))
+    with open(folder / "summary.csv", newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [row["arm"] for row in read] == ["baseline", "mixed"]
+    assert float(read[1]["delta_mean"]) == pytest.approx(0.1)
+    assert "| mixed | 1 | 0.400 |" in (folder / "summary.md").read_text()
+
+
+def test_columns_are_the_contract(folder, add):
+    add("mixed", 0, 0.4, swept={"block.kernel_att": 7})
+    write_summary(folder)
+    assert (folder / "summary.csv").read_text().splitlines()[0] == (
+        "arm,block.kernel_att,n,map50_95_mean,map50_95_std,map50_mean,delta_mean,delta_low,delta_high,"
+        "p,p_adjusted,p_floor,verdict,parameters,gflops,latency_ms_b1"
+    )
+
+
+def test_swept_values_make_rows_and_share_one_baseline(folder, add):
+    add("baseline", 0, 0.30, swept={"block.kernel_att": None})
+    for kernel in (3, 5):
+        add("mixed", 0, 0.3 + kernel / 100, kernel_att=kernel, swept={"block.kernel_att": kernel})
+    (table,) = write_summary(folder)
+    assert list(rows(table)) == [("baseline", None), ("mixed", 3), ("mixed", 5)]
+    assert rows(table)[("mixed", 5)]["delta_mean"] == pytest.approx(0.05)
+
+
+def test_a_run_made_without_the_axis_is_placed_by_its_config(folder, add):
+    add("mixed", 0, 0.4, kernel_att=7)
+    add("mixed", 0, 0.5, kernel_att=3, swept={"block.kernel_att": 3})
+    (table,) = write_summary(folder)
+    assert list(rows(table)) == [("mixed", 3), ("mixed", 7)]
+
+
+def test_runs_that_differ_otherwise_are_never_averaged(folder, add):
+    add("baseline", 0, 0.3)
+    add("mixed", 0, 0.4, kernel_att=7)
+    add("mixed", 1, 0.9, kernel_att=5)
+    add("baseline", 0, 0.5, epochs=9)
+    tables = write_summary(folder)
+    assert sorted(len(table["rows"]) for table in tables) == [1, 2, 2]
+    assert all(row["n"] <= 1 for table in tables for row in table["rows"])
+    with open(folder / "summary.csv", newline="") as file:
+        assert {row["table"] for row in csv.DictReader(file)} == {"1", "2", "3"}
+
+
+def test_nothing_is_dropped_in_silence(folder, add):
+    add("baseline", 0, 0.3)
+    add("baseline", 1, 0.3)
+    add("mixed", 0, 0.4, status={"status": "done", "resumed": True})
+    add("mixed", 1, None, status={"status": "failed", "error": "out of memory"})
+    add("conv", 0, 0.4)
+    (table,) = write_summary(folder)
+    notes = "\n".join(table["notes"])
+    assert "mixed seed 1 is failed: out of memory" in notes
+    assert "mixed seed 0 was interrupted and resumed" in notes
+    assert "conv has no run of seed 1" in notes
+    assert rows(table)[("conv",)]["n"] == 1
+
+
+def test_versions_that_differ_are_named(folder, add):
+    add("baseline", 0, 0.3, versions={"ultralytics": "8.4.190"})
+    add("mixed", 0, 0.3, versions={"ultralytics": "8.4.191"})
+    (table,) = write_summary(folder)
+    assert any("2 different versions" in note for note in table["notes"])
+
+
+def test_without_a_baseline_there_are_no_deltas_and_it_says_so(folder, add):
+    add("mixed", 0, 0.4)
+    (table,) = write_summary(folder)
+    assert table["rows"][0]["delta_mean"] is None
+    assert any("no baseline" in note for note in table["notes"])
+
+
+def test_a_corrupt_run_does_not_stop_the_table(folder, add):
+    add("baseline", 0, 0.3)
+    path = add("mixed", 0, 0.4)
+    (path / "result.json").write_text("{")
+    (path / "status.json").write_text("{")
+    broken = add("conv", 0, 0.4)
+    (broken / "config.yaml").write_text("seed: [")
+    (table,) = write_summary(folder)
+    assert rows(table)[("mixed",)]["n"] == 0
+    assert any("status.json is corrupt" in note for note in table["notes"])

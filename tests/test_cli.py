@@ -1,0 +1,215 @@
+"""The command line: what it refuses, and that it refuses before anything is made."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from acmix_exp import cli
+from acmix_exp.experiment import tasks
+from acmix_exp.experiment.hydra_plan import PlanCallback
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """``command("seed=-1")``: exit code, stdout and stderr of the program in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["acmix_exp", *arguments])
+        GlobalHydra.instance().clear()
+        PlanCallback.plan = None
+        code = cli.main()
+        return code, *capsys.readouterr()
+
+    yield run
+    PlanCallback.plan = None
+    GlobalHydra.instance().clear()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A YOLO set of two images a split, with one class."""
+    for split in ("train", "val"):
+        for folder in ("images", "labels"):
+            (tmp_path / "data" / folder / split).mkdir(parents=True)
+        for number in range(2):
+            image = np.full((64, 64, 3), 40 * number, np.uint8)
+            cv2.imwrite(str(tmp_path / "data" / "images" / split / f"{split}{number}.png"), image)
+            (tmp_path / "data" / "labels" / split / f"{split}{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    path = tmp_path / "data" / "data.yaml"
+    path.write_text("train: images/train\nval: images/val\nnames: [disc]\n")
+    return path
+
+
+BAD = [
+    ("block.kernel_att=4", ["block.kernel_att=4", "odd"]),
+    ("block.head=3", ["block.head=3", "128"]),
+    ("block.head=3 model/placement=bottleneck_p3p4p5", ["block.head=3", "32"]),
+    ("block.path=both", ["block.path=both", "conv, attention, mixed"]),
+    ("block.backend=cuda", ["block.backend=cuda", "shift"]),
+    ("model/placement=nowhere", ["model/placement=nowhere", "backbone_p4p5", "head_inputs"]),
+    ("model.scale=q", ["model.scale=q", "n, s, m, l, x"]),
+    ("block.kernal_att=3", ["block.kernal_att=3", "block.kernel_att"]),
+    ("+block.kernal_att=3", ["block.kernal_att=3", "block.kernel_att"]),
+    ("modle.scale=n", ["modle", "model"]),
+    ("+modle.scale=n", ["modle", "model"]),
+    ("+train.epoch=3", ["train.epoch=3", "train.epochs"]),
+    ("train.epochs=0", ["train.epochs=0", "1"]),
+    ("train.epochs=many", ["train.epochs=many", "integer"]),
+    ("train.batch=0", ["train.batch=0", "1"]),
+    ("train.imgsz=50", ["train.imgsz=50", "multiple of 32"]),
+    ("train.optimizer=auto", ["train.optimizer=auto", "AdamW"]),
+    ("train.keep=some", ["train.keep=some", "best, last, both or none"]),
+    ("train.extra.mosaik=0", ["train.extra.mosaik=0", "train.extra.mosaic"]),
+    ("train.extra.mosaic=high", ["train.extra.mosaic=high", "number"]),
+    ("train.extra.epochs=3", ["train.extra.epochs=3", "train.epochs"]),
+    ("seed=-1", ["seed=-1", "0"]),
+    ("hardware.device=cuda", ["hardware.device=cuda", "no CUDA GPU"]),
+    ("hardware.device=gpu", ["hardware.device=gpu", "auto, cpu, cuda"]),
+    ("hardware=cpu hardware.precision=fp16", ["hardware.precision=fp16", "GPU"]),
+    ("hardware.runs_at_once=0", ["hardware.runs_at_once=0", "1"]),
+    ("model.pretrained=none.pt", ["model.pretrained=none.pt", "no such file"]),
+    ("dataset=yolo", ["dataset.path", "data.yaml"]),
+    ("dataset=yolo dataset.path=none.yaml", ["dataset.path=none.yaml", "no such file"]),
+    ("dataset=yolo dataset.path=.", ["dataset.path=.", "data.yaml"]),
+    ("dataset=nothing", ["dataset=nothing", "shapes"]),
+    ("arm=nothing", ["arm=nothing", "baseline"]),
+    ("-m arm=baseline,nothing", ["arm=nothing", "baseline"]),
+    ("+experiment=ablation arm=baseline,nothing", ["arm=nothing", "baseline"]),
+    ("+experiment=nothing", ["experiment=nothing", "ablation"]),
+    ("experiment=ablation,window", ["experiment=ablation,window", "one"]),
+    ("-m arm=mixed,conv block.path=conv", ["arm=mixed", "block.path=conv"]),
+    ("seed=0,1", ["seed=0,1", "-m"]),
+    ("-m name=a,b", ["name", "swept"]),
+    ("runs_dir=file/runs", ["runs_dir=file/runs", "can't be written"]),
+    ("task=fly", ["task=fly", "train, plan, evaluate"]),
+    ("task=evaluate", ["run=", "runs/NAME/RUN"]),
+    ("task=evaluate run=none", ["run=none", "finished"]),
+    ("name=a/b", ["name=a/b", "letters"]),
+    ("dataset.path=a(b)", ["dataset.path=a(b)", "quote"]),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_exit_2_and_no_trace(command, tmp_path, line, says):
+    (tmp_path / "file").touch()
+    torch_was_absent = "torch" not in sys.modules
+    code, out, err = command(*line.split())
+    assert code == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("acmix_exp: ")
+    assert all(word in err for word in says), err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert not torch_was_absent or "torch" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda root: (root / "data.yaml").write_text("train: images/train\nval: images/val\n"), "names"),
+        (lambda root: (root / "data.yaml").write_text("names: ["), "data.yaml"),
+        (lambda root: [path.unlink() for path in (root / "images").rglob("*.png")], "image"),
+        (lambda root: (root / "labels/train/train0.txt").write_text("7 0.5 0.5 0.4 0.4\n"), "train0.txt:1"),
+        (lambda root: (root / "labels/val/val1.txt").write_text("0 0.5 x 0.4 0.4\n"), "val1.txt:1"),
+    ],
+    ids=["no names", "no yaml", "no images", "class beyond names", "no number"],
+)
+def test_data_that_cannot_be_used_is_refused(command, data, change, says):
+    change(data.parent)
+    code, _, err = command("dataset=yolo", f"dataset.path={data}")
+    assert code == 2
+    assert len(err.splitlines()) == 1, err
+    assert "dataset.path" in err
+    assert says in err
+    assert not Path("runs").exists()
+
+
+def test_pretrained_must_be_a_checkpoint(command, tmp_path):
+    (tmp_path / "weights.pt").write_text("no checkpoint")
+    code, _, err = command("model.pretrained=weights.pt")
+    assert code == 2
+    assert "model.pretrained=" in err
+    assert "not a torch checkpoint" in err
+
+
+@pytest.mark.parametrize("spelling", ["+experiment=ablation", "experiment=ablation", "++experiment=ablation"])
+def test_every_spelling_of_experiment_plans_all_arms_and_seeds(command, data, spelling):
+    code, out, _ = command(spelling, "dataset=yolo", f"dataset.path={data}", "task=plan")
+    assert code == 0
+    assert "ablation: 12 cells, 12 runs" in out
+    assert [out.count(f"{arm}-s2-") for arm in ("baseline", "conv", "attention", "mixed")] == [1, 1, 1, 1]
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "cells", "runs"),
+    [
+        ("experiment=ablation seed=0,1 arm=baseline,mixed", 4, 4),
+        ("experiment=ablation seed=range(0,8) arm=mixed", 8, 8),
+        ("-m block.kernel_att=3,5,7 block.head=2,4,8", 9, 9),
+        ("-m arm=baseline,mixed block.kernel_att=3,5,7", 6, 4),
+        ("experiment=demo", 4, 4),
+        ("experiment=placement", 27, 27),
+        ("experiment=window", 24, 15),
+        ("experiment=heads", 18, 12),
+        ("experiment=conv_kernel", 18, 12),
+    ],
+)
+def test_axes_are_replaced_and_a_shared_baseline_counts_once(command, data, line, cells, runs):
+    code, out, _ = command(*line.split(), "dataset=yolo", f"dataset.path={data}", "task=plan")
+    assert code == 0
+    assert f"{cells} cells, {runs} runs" in out
+
+
+def test_an_arm_means_what_it_says_in_a_sweep(command, data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(tasks, "show_plan", lambda plan, runs_at_once: seen.append(plan))
+    line = "+experiment=ablation model/placement=sppf block.kernel_att=5 task=plan dataset=yolo"
+    code, _, _ = command(*line.split(), f"dataset.path={data}")
+    assert code == 0
+    assert len(seen[0].cells) == 12
+    for cell in seen[0].cells:
+        if cell.label == "baseline":
+            assert not cell.config.arm.insert
+            assert cell.config.block == {}
+        else:
+            assert cell.config.block["path"] == cell.label
+            assert cell.config.block["kernel_att"] == 5
+            assert cell.config.model.placement.sites == ["sppf"]
+
+
+def test_help_answers_at_once_without_hydra_or_torch():
+    code = "import sys; from acmix_exp import cli; sys.argv = ['x', '--help']; cli.main(); print(*sys.modules)"
+    start = time.monotonic()
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
+    assert time.monotonic() - start < 5  # about 0.2 s on an idle machine
+    text, _, modules = result.stdout.rstrip().rpartition("\n")
+    assert not {"hydra", "torch", "ultralytics", "wandb", "scipy", "cv2"} & set(modules.split())
+    for word in ("+experiment=demo", "model/placement", "head_inputs", "exit code", "examples"):
+        assert word in text
+
+
+def test_cfg_job_shows_the_config_without_torch_or_data():
+    code = (
+        "import sys; from acmix_exp import cli; sys.argv = ['x', '--cfg', 'job']; cli.main();"
+        "print('MODULES', *sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
+    text, _, modules = result.stdout.partition("MODULES")
+    assert "kernel_att: 7" in text
+    assert not {"torch", "ultralytics", "wandb", "scipy", "cv2"} & set(modules.split())
