@@ -1,7 +1,8 @@
 """The one parser of YOLO label files: what the scan accepts is what training sees.
 
-It reads what ultralytics reads (boxes, polygons, pose rows, a byte-order mark, duplicates) with two differences:
-a degenerate box costs that box, never its image, and a row that cannot be meant stops the program.
+It reads what ultralytics reads (boxes, polygons, pose rows, a byte-order mark, duplicates) with two
+differences: a degenerate box costs that box, never its image, and a row that cannot be meant stops the
+program.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ DEFINITIONS = {
 
 
 def find_named(name: str, root: Path | None) -> Dataset:
-    """Return a data set by its name, from ``root`` or ultralytics' datasets folder, downloading it if need be.
+    """Return a data set by its name, from ``root`` or ultralytics' datasets folder, or download it.
 
     A download appears there whole or not at all. Raises ConfigError, saying where to put the files by hand.
     """

@@ -15,7 +15,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
     """Encode RGB pixels, uint8 of shape ``[H, W, 3]``, as an uncompressed PNG.
 
     The deflate stream is made of stored blocks written here: compressors differ between zlib builds, and with
-    them the bytes, the fingerprint and so the comparability of runs from two machines. Format: RFC 2083, RFC 1950.
+    them the bytes, the fingerprint and the comparability of runs from two machines. Format: RFC 1950, 2083.
     """
     height, width, _ = pixels.shape
     rows = np.zeros((height, 1 + 3 * width), np.uint8)  # a leading 0 in every row: filter type none

@@ -127,6 +127,8 @@ def _read(dataset: Dataset, image: Path, label: Path) -> _Row:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         row.fault = f"{label}: {reason}; right is a text file of rows: class x_center y_center width height"
+    if row.unreadable:
+        row.labels = Labels(np.zeros((0, 5), np.float32))
     return row
 
 

@@ -89,7 +89,7 @@ def _clouds(random: np.random.RandomState, cell: int) -> np.ndarray:
 
 
 def _shape_mask(label: int, center_x: int, center_y: int, radius: int, degrees: int) -> np.ndarray:
-    """bool ``[SIZE, SIZE]``: the pixels of one shape, turned about its centre, all within ``radius`` of it."""
+    """bool ``[SIZE, SIZE]``: the pixels of one shape, turned about its centre, within ``radius``."""
     cosine, sine = (round(_ONE * f(math.radians(degrees))) for f in (math.cos, math.sin))
     y, x = np.mgrid[:SIZE, :SIZE]
     x, y = x - center_x, y - center_y

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -12,14 +13,14 @@ from rich.text import Text
 
 from acmix_exp.data.inspection import Inspection
 
-_MOST_CLASSES = 10  # rows; the rest is summed up in one
-_MOST_WARNINGS = 5
+_MOST_CLASSES = 8  # rows; the rest is summed up in one
+_MOST_WARNINGS = 4
 
 
 def report_table(inspection: Inspection) -> RenderableType:
     """Boxes by class and split, images, problems and the first warnings: at most a screen of 24 lines."""
     splits = list(inspection.images)
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("class")
     for split in splits:
         table.add_column(split, justify="right")
@@ -55,7 +56,7 @@ def _class_rows(inspection: Inspection) -> list[tuple[str, list[int]]]:
     ranked = sorted(rows, key=lambda row: -row[1][0])
     rest = ranked[_MOST_CLASSES - 1 :]
     fewest, most = rest[-1][1][0], rest[0][1][0]
-    label = f"{len(rest)} other classes ({fewest:,} to {most:,} boxes each in {splits[0]})"
+    label = f"{len(rest)} others ({fewest:,} to {most:,} in {splits[0]})"
     return [
         *ranked[: _MOST_CLASSES - 1],
         (label, [sum(row[1][i] for row in rest) for i in range(len(splits))]),

@@ -32,8 +32,8 @@ class _Object:
 def read_annotation(path: Path) -> Annotation:
     """Read an annotation file. Raises AnnotationError.
 
-    Corners are taken as they stand, xmin to xmax, as most converters and torchvision's references do; VOC's own
-    files count pixels from 1, which makes a difference of a pixel at most.
+    Corners are taken as they stand, xmin to xmax, as most converters and torchvision's references do; VOC's
+    own files count pixels from 1, which makes a difference of a pixel at most.
     """
     size, objects = _parse(path)
     annotation = Annotation(_size(size))

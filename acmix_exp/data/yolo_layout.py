@@ -29,7 +29,7 @@ def read_data_yaml(
     """Read a data.yaml as ultralytics does, without its side effects.
 
     A relative ``path:`` is looked for beside the file, then in the working folder, then in ultralytics'
-    datasets folder; ``root`` replaces it. Splits may be a folder, a .txt list, an image, or a list of these. A
+    datasets folder; ``root`` replaces it. A split is a folder, a .txt list, an image, or a list of these. A
     test split that is not there or has no label at all is left out, with a note. Raises ConfigError, which
     names ``setting``.
     """
@@ -177,7 +177,7 @@ def _images(entry: Any, split: str, root: Path, setting: str) -> tuple[Path, ...
 
 
 def _listed(file: Path, root: Path, setting: str) -> list[str]:
-    """The images of a .txt list, one a line: absolute, or relative to the list, data set or working folder."""
+    """The images of a .txt list, one a line: absolute, or relative to list, data set or working folder."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
