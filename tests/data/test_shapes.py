@@ -20,7 +20,7 @@ from acmix_exp.data.png import encode_png
 from acmix_exp.data.scene import SIZE, draw_scene
 from acmix_exp.data.shapes import COUNTS, VERSION, make_shapes
 
-# sha256 over the embedded set of this version, on every machine. Where it changes, VERSION must change with it.
+# sha256 over the embedded set of a version, on every machine. Where it changes, VERSION must change with it.
 CONTENT = {1: "edb667bcfae5f1b04d463b2727127152681ee4d7e75170f5e89f46a6a1af3993"}
 MAKE = """
 import sys
@@ -28,6 +28,7 @@ from pathlib import Path
 from acmix_exp.data.shapes import make_shapes
 make_shapes(Path(sys.argv[1]))
 """
+NEVER_ENDS = f"from acmix_exp.data import shapes; shapes.COUNTS['train'] = 10**6{MAKE}"
 
 
 def content(folder: Path) -> str:
@@ -94,7 +95,7 @@ def test_processes_at_once_share_one_folder(tmp_path: Path) -> None:
 
 
 def test_kill_leaves_nothing_half_made(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", MAKE, str(tmp_path)])
+    child = subprocess.Popen([sys.executable, "-c", NEVER_ENDS, str(tmp_path)])
     until = time.monotonic() + 30
     while not list(tmp_path.glob(".*/folder/images/train/0010.png")) and time.monotonic() < until:
         time.sleep(0.005)
