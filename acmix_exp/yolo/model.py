@@ -47,20 +47,25 @@ class BlockDetectionModel(DetectionModel):
         for row in yaml["backbone"] + yaml["head"]:
             row[2] = row[2].removesuffix(MARK)
         super().__init__(yaml, ch, nc, verbose=False)
-        placement = PlacementConfig(name="", **insertion["placement"])
-        self.sites = resolve_sites(placement, insertion["scale"])
-        for site in self.sites:
-            self._insert(site, placement, insertion)
-        initialize_weights(self)  # ultralytics' eps and momentum for the new batch norms too
+        self.yaml[KEY] = insertion
         rows = self.yaml["backbone"] + self.yaml["head"]
         for site in self.sites:
+            self._insert(site)
             rows[site.index][2] += MARK
-        self.yaml[KEY] = insertion
+        initialize_weights(self)  # ultralytics' eps and momentum for the new batch norms too
         if verbose:
             self.info()
 
-    def _insert(self, site: Site, placement: PlacementConfig, insertion: dict[str, Any]) -> None:
-        layer = self.model[site.index]
+    @property
+    def placement(self) -> PlacementConfig:
+        return PlacementConfig(name="", **self.yaml[KEY]["placement"])
+
+    @property
+    def sites(self) -> list[Site]:
+        return resolve_sites(self.placement, self.yaml[KEY]["scale"])
+
+    def _insert(self, site: Site) -> None:
+        layer, placement, insertion = self.model[site.index], self.placement, self.yaml[KEY]
         options = dict(insertion["block"])
         kind = options.pop("name")
         for i, name in enumerate(site.block_names):

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset
 from acmix_exp.yolo import environment
-from acmix_exp.yolo.checkpoint_header import is_checkpoint
-from acmix_exp.yolo.errors import CheckpointError
 from acmix_exp.yolo.progress import Progress
 
 if TYPE_CHECKING:
@@ -66,10 +64,7 @@ def train(
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     weights = run_dir / "weights"
-    progress = Progress.load(weights) if resume else None
-    if progress and not is_checkpoint(weights / "last.pt"):
-        raise CheckpointError(f"{weights / 'last.pt'}: not a whole checkpoint")
-    model, progress = _train(config, dataset, run_dir, device, on_epoch, progress)
+    model, progress = _train(config, dataset, run_dir, device, on_epoch, resume)
 
     split, name = ("test", "best.pt") if "test" in dataset.splits else ("val", "last.pt")
     metrics = evaluate_checkpoint(weights / name, dataset, split, config, device)
@@ -103,19 +98,20 @@ def _train(
     run_dir: Path,
     device: str | int,
     on_epoch: Callable[[dict[str, float]], None],
-    progress: Progress | None,
+    resume: bool,
 ) -> tuple[nn.Module, Progress]:
-    from acmix_exp.yolo.resume import last_epoch, load_last
+    from acmix_exp.yolo.resume import load_last, restore
     from acmix_exp.yolo.trainer import BlockTrainer
 
-    if progress:
-        epoch = last_epoch(run_dir / "weights", config.train.epochs)
-        if epoch == config.train.epochs:  # killed after its last epoch
-            progress.truncate(epoch)
-            return load_last(run_dir / "weights"), progress
+    weights = run_dir / "weights"
+    progress = restore(weights, config.train.epochs) if resume else None
+    if progress and progress.epochs == config.train.epochs:  # killed after its last epoch
+        return load_last(weights), progress
     trainer = BlockTrainer(config, dataset, run_dir, device, on_epoch, progress)
     trainer.train()
-    return trainer.ema.ema.cpu().float().eval(), trainer.progress
+    model = trainer.ema.ema.cpu().float().eval()
+    model.criterion = None
+    return model, trainer.progress
 
 
 def _val(progress: Progress, epoch: int) -> dict[str, float]:

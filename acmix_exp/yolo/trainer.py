@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -177,13 +176,6 @@ class BlockTrainer(DetectionTrainer):
         finally:
             self.last, self.best = last, best
         return saved
-
-    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
-        super().resume_training(ckpt)
-        if ckpt is not None:
-            self.progress.truncate(self.start_epoch)
-            if self.progress.best_epoch == self.start_epoch:  # it may have been killed between last.pt and best.pt
-                shutil.copyfile(self.last, self.best)
 
     def final_eval(self) -> None:
         """Left to the caller, who knows the split."""

@@ -1,0 +1,32 @@
+"""Our classes on torch's allow-list, for ultralytics' restricted loading (ULTRALYTICS_SAFE_LOAD=1)."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import nn
+
+import acmix_exp.nn
+from acmix_exp.yolo import environment
+
+
+def register() -> None:
+    """Allow the network, its wrappers and every block of ``acmix_exp.nn`` for the rest of the process."""
+    environment.prepare()
+    from acmix_exp.yolo import model, wrap
+
+    blocks = [import_module(found.name) for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
+    torch.serialization.add_safe_globals(
+        [found for module in (model, wrap, *blocks) for found in _own_modules(module)]
+    )
+
+
+def _own_modules(module: ModuleType) -> list[type[nn.Module]]:
+    return [
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module.__name__
+    ]

@@ -1,0 +1,120 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from acmix_exp.data import Dataset
+from acmix_exp.yolo.errors import CheckpointError
+from acmix_exp.yolo.progress import Progress
+from acmix_exp.yolo.run import Outcome, train
+from tests.yolo.tiny import make_config
+
+Trained = tuple[Outcome, list[dict[str, float]], Path]
+
+
+class Killed(Exception):
+    pass
+
+
+def resume(run_dir: Path, dataset: Dataset, **changes: object) -> tuple[Outcome, list[dict[str, float]]]:
+    rows: list[dict[str, float]] = []
+    outcome = train(make_config(**changes), dataset, run_dir, device="cpu", resume=True, on_epoch=rows.append)
+    return outcome, rows
+
+
+def test_goes_on_after_the_last_epoch_saved(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+    whole, whole_rows, _ = trained
+
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(make_config(), dataset, tmp_path, device="cpu", resume=False, on_epoch=stop)
+    assert Progress.load(tmp_path / "weights").epochs == 1
+    outcome, rows = resume(tmp_path, dataset)
+    assert [row["epoch"] for row in rows] == [2]
+    assert outcome.val_last["epoch"] == 2 and outcome.seed_proof == whole.seed_proof
+    assert outcome.audit == whole.audit and outcome.train_seconds > rows[0]["seconds"]
+    assert rows[0]["lr"] == pytest.approx(whole_rows[1]["lr"])
+
+
+def test_a_finished_run_is_only_evaluated(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(trained[2], tmp_path, dirs_exist_ok=True)
+    outcome, rows = resume(tmp_path, dataset)
+    assert rows == [] and outcome.metrics == trained[0].metrics and outcome.val_best == trained[0].val_best
+    new, old = outcome.model.state_dict(), trained[0].model.state_dict()
+    assert all(torch.equal(new[key].half(), old[key].half()) for key in old)
+
+
+def test_nothing_whole_to_go_on_from(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+    def damage(name: str, content: bytes | None) -> Path:
+        folder = tmp_path / f"{name}-{content is None}-{len(content or b'')}"
+        shutil.copytree(trained[2], folder)
+        path = folder / "weights" / name
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        return folder
+
+    last = (trained[2] / "weights" / "last.pt").read_bytes()
+    state = json.loads((trained[2] / "weights" / "progress.json").read_text())
+    state["rows"], state["fitness"] = state["rows"][:1], state["fitness"][:1]
+    for name, content in (
+        ("last.pt", None),
+        ("last.pt", b""),
+        ("last.pt", last[: len(last) // 2]),
+        ("last.pt", last.replace(b"PK\x03\x04", b"XXXX", 40)),
+        ("progress.json", None),
+        ("progress.json", b"{"),
+        ("progress.json", b"[]"),
+        ("progress.json", json.dumps(state).encode()),
+    ):
+        with pytest.raises(CheckpointError, match=name if name == "progress.json" and len(content or b"") < 9 else "last"):
+            resume(damage(name, content), dataset)
+
+
+def test_best_epoch_and_truncation(tmp_path: Path) -> None:
+    progress = Progress(rows=[{"epoch": i} for i in (1, 2, 3, 4)], fitness=[0.1, 0.3, 0.3, 0.4])
+    assert progress.best_epoch == 4
+    progress.truncate(3)
+    assert progress.best_epoch == 3 and progress.epochs == 3
+    progress.save(tmp_path)
+    assert Progress.load(tmp_path) == progress
+
+
+@pytest.mark.slow
+def test_killed_and_resumed(dataset: Dataset, tmp_path: Path) -> None:
+    """kill -9 in the third of four epochs."""
+    code = f"""
+from pathlib import Path
+from acmix_exp.yolo.run import train
+from tests.yolo.tiny import make_config, make_dataset
+dataset = make_dataset(Path({str(tmp_path)!r}) / "data", {{"train": 12, "val": 4}})
+train(make_config(train__epochs=4, hardware__workers=1), dataset, Path({str(tmp_path)!r}) / "run", device="cpu",
+      resume=False, on_epoch=lambda row: print("EPOCH", row["epoch"], flush=True))
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if "EPOCH 2" in line:
+            break
+    time.sleep(1)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    dataset = Dataset(
+        name="tiny",
+        names=dict(dataset.names),
+        splits={s: tuple(sorted((tmp_path / "data" / "images" / s).iterdir())) for s in ("train", "val")},
+        source=tmp_path / "data" / "data.yaml",
+    )
+    outcome, rows = resume(tmp_path / "run", dataset, train__epochs=4, hardware__workers=1)
+    assert [row["epoch"] for row in rows] in ([3, 4], [2, 3, 4], [4])
+    assert outcome.val_last["epoch"] == 4 and outcome.metrics["split"] == "val"

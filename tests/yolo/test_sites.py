@@ -1,0 +1,84 @@
+import subprocess
+import sys
+
+import pytest
+
+from acmix_exp.config import SCALES, ConfigError, PlacementConfig
+from acmix_exp.yolo.sites import LAYERS, NAMES, Site, depth, resolve_sites, width, zero_init
+
+
+def placement(*sites: object, mode: str = "after", **options: object) -> PlacementConfig:
+    return PlacementConfig(name="test", mode=mode, sites=list(sites), **options)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_table_is_the_real_network(scale: str) -> None:
+    import torch
+    from ultralytics.nn.modules import SPPF, C2f
+    from ultralytics.nn.tasks import parse_model, yaml_model_load
+
+    with torch.device("meta"):
+        layers, _ = parse_model(yaml_model_load(f"yolov8{scale}.yaml"), ch=3, verbose=False)
+    assert {i for i, layer in enumerate(layers) if isinstance(layer, (C2f, SPPF))} == {i for i, _, _ in LAYERS.values()}
+    for name in NAMES:
+        layer = layers[LAYERS[name][0]]
+        assert width(name, scale) == layer.cv2.conv.out_channels
+        if isinstance(layer, C2f):
+            assert depth(name, scale) == len(layer.m)
+            assert resolve_sites(placement(name, mode="replace"), scale)[0].channels == layer.m[0].cv2.conv.in_channels
+
+
+@pytest.mark.parametrize("value", ["backbone_p4", "backbone.p4", 6, "6"], ids=repr)
+def test_a_site_by_name_or_index(value: object) -> None:
+    assert resolve_sites(placement(value), "n") == [Site("backbone_p4", 6, 128)]
+
+
+def test_network_order_and_block_names() -> None:
+    sites = resolve_sites(placement("backbone_p5", 6, mode="replace"), "n")
+    assert [(site.name, site.channels, site.block_names) for site in sites] == [
+        ("backbone_p4", 64, ["backbone_p4.0", "backbone_p4.1"]),
+        ("backbone_p5", 128, ["backbone_p5"]),
+    ]
+    assert resolve_sites(placement(), "n") == []
+
+
+@pytest.mark.parametrize(
+    ("sites", "mode", "scale", "key", "right"),
+    [
+        (["backbone_p6"], "after", "n", "model.placement.sites=backbone_p6", "backbone_p2"),
+        ([5], "after", "n", "model.placement.sites=5", "21"),
+        ([-1], "after", "n", "model.placement.sites=-1", "21"),
+        ([8, "backbone_p5"], "after", "n", "model.placement.sites=backbone_p5", "twice"),
+        (["sppf"], "replace", "n", "model.placement.sites=sppf", "after"),
+        (["sppf"], "before", "n", "model.placement.mode=before", "replace"),
+        (["sppf"], "after", "q", "model.scale=q", "n, s, m, l, x"),
+    ],
+)
+def test_what_does_not_exist(sites: list[object], mode: str, scale: str, key: str, right: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_sites(placement(*sites, mode=mode), scale)
+    (line,) = caught.value.lines
+    assert line.startswith(f"{key}:") and right in line
+
+
+def test_zero_init() -> None:
+    assert zero_init(placement(6), pretrained=True)
+    assert not zero_init(placement(6), pretrained=False)
+    assert zero_init(placement(6, zero_init=True), pretrained=False)
+    assert not zero_init(placement(6, zero_init=False), pretrained=True)
+    assert not zero_init(placement(6, residual=False), pretrained=True)
+    assert not zero_init(placement(6, mode="replace"), pretrained=True)
+    with pytest.raises(ConfigError, match=r"zero_init=true: needs .*residual=true"):
+        resolve_sites(placement(6, zero_init=True, residual=False), "n")
+
+
+def test_no_torch() -> None:
+    names = "sites owned_args checkpoint_header environment errors progress arguments run weights"
+    code = f"""
+import sys
+from importlib import import_module
+for name in {names!r}.split():
+    import_module("acmix_exp.yolo." + name)
+assert not {{"torch", "ultralytics"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,85 @@
+"""Our checkpoints in the hands of stock ultralytics, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acmix_exp.data import Dataset
+from acmix_exp.yolo.run import Outcome
+
+Trained = tuple[Outcome, list[dict[str, float]], Path]
+
+
+def python(code: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_opens_in_stock_ultralytics(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+    """Predict on an odd size and export."""
+    best, image = trained[2] / "weights" / "best.pt", dataset.splits["val"][1]
+    done = python(
+        f"""
+import sys
+from ultralytics import YOLO
+assert "acmix_exp" not in sys.modules
+model = YOLO({str(best)!r})
+assert type(model.model).__name__ == "BlockDetectionModel" and hasattr(model.model.model[8], "after")
+assert model.names == {{0: "square", 1: "disc"}}
+a = model.predict({str(image)!r}, imgsz=96, conf=1e-6, verbose=False)[0].boxes.data
+assert len(a)
+exported = YOLO(YOLO({str(best)!r}).export(format="torchscript", imgsz=[96, 96]), task="detect")
+b = exported.predict({str(image)!r}, imgsz=96, rect=False, conf=1e-6, verbose=False)[0].boxes.data
+c = YOLO({str(best)!r}).predict({str(image)!r}, imgsz=96, rect=False, conf=1e-6, verbose=False)[0].boxes.data
+assert a.shape[1] == 6 and len(b) == len(c) and (b - c).abs().max() < 1e-2, (b.shape, c.shape)
+""",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (best.with_suffix(".torchscript")).unlink()
+
+
+def test_a_stock_trainer_refuses(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+    from ultralytics import YOLO
+
+    data = tmp_path / "data.yaml"
+    folder = dataset.splits["train"][0].parents[1]
+    data.write_text(f"path: {folder}\ntrain: train\nval: val\nnames: {{0: square, 1: disc}}\n")
+    model = YOLO(trained[2] / "weights" / "best.pt")
+    with pytest.raises(KeyError, match="train this checkpoint with acmix_exp"):
+        model.train(data=str(data), epochs=1, imgsz=64, device="cpu", project=str(tmp_path), plots=False)
+
+
+@pytest.mark.slow
+def test_the_yolo_command(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+    best, image = trained[2] / "weights" / "best.pt", dataset.splits["val"][0]
+    code = "from ultralytics.cfg import entrypoint; entrypoint()"
+    command = [sys.executable, "-c", code, "predict", f"model={best}", f"source={image}", "imgsz=64", "save=False"]
+    done = subprocess.run([*command, f"project={tmp_path}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "Speed" in done.stdout, done.stderr
+
+
+def test_restricted_loading(trained: Trained, tmp_path: Path) -> None:
+    best = trained[2] / "weights" / "best.pt"
+    code = f"""
+import {{first}}
+from ultralytics import YOLO
+from ultralytics.utils import SAFE_LOAD
+assert SAFE_LOAD
+model = YOLO({str(best)!r})
+assert hasattr(model.model.model[8], "after")
+model.model.fuse()
+"""
+    allowed = python(code.format(first="acmix_exp"), tmp_path, ULTRALYTICS_SAFE_LOAD="1")
+    assert allowed.returncode == 0, allowed.stderr
+    refused = python(code.format(first="sys"), tmp_path, ULTRALYTICS_SAFE_LOAD="1")
+    assert refused.returncode != 0 and "outside the supported Ultralytics checkpoint format" in refused.stderr
+
+
+def test_the_package_alone_is_light(tmp_path: Path) -> None:
+    code = "import sys, acmix_exp; assert not {'torch', 'ultralytics', 'numpy'} & set(sys.modules)"
+    for value in ("", "0", "false"):
+        assert python(code, tmp_path, ULTRALYTICS_SAFE_LOAD=value).returncode == 0
