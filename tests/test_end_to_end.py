@@ -1,0 +1,251 @@
+"""The program as users run it: real processes, real (tiny) trainings, and every way to stop them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from acmix_exp.experiment.store import Run, runs_in
+from tests.tracking.wandb_file import read
+
+COMMON = ("dataset=yolo", "train.imgsz=64", "train.batch=4", "hardware=cpu", "hardware.workers=0")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Eight training and four validation images of bright discs and squares."""
+    root = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for folder in ("images", "labels"):
+            (root / folder / split).mkdir(parents=True)
+        for number in range(count):
+            image = random.integers(0, 60, (64, 64, 3), np.uint8)
+            x, y = (int(value) for value in random.integers(16, 48, 2))
+            kind = number % 2
+            if kind:
+                cv2.circle(image, (x, y), 12, (255, 255, 255), -1)
+            else:
+                cv2.rectangle(image, (x - 12, y - 12), (x + 12, y + 12), (0, 255, 255), -1)
+            cv2.imwrite(str(root / "images" / split / f"{number}.png"), image)
+            (root / "labels" / split / f"{number}.txt").write_text(f"{kind} {x / 64} {y / 64} 0.375 0.375\n")
+    path = root / "data.yaml"
+    path.write_text("path: .\ntrain: images/train\nval: images/val\nnames: [square, disc]\n")
+    return path
+
+
+def start(folder: Path, data: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "acmix_exp", *arguments, *COMMON, f"dataset.path={data}"]
+    return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(folder: Path, data: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(folder, data, *arguments)
+    out, err = process.communicate(timeout=400)
+    return process.returncode, out, err
+
+
+def leftovers(folder: Path) -> list[psutil.Process]:
+    """Processes that work on the folder's runs."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd", "status"]):
+        about = [*(process.info["cmdline"] or []), process.info["cwd"] or ""]
+        if any(str(folder) in text for text in about) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def gone(folder: Path, seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while leftovers(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not leftovers(folder)
+
+
+def wait_for_epoch(folder: Path, epoch: int, name: str = "ablation") -> None:
+    """Until some run has finished that epoch and written its checkpoint."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        for run in runs_in(folder / "runs" / name):
+            if len(run.history()) >= epoch and run.last.exists() and (run.status() or {}).get("status") == "running":
+                return
+        time.sleep(0.1)
+    raise AssertionError("no run came that far")
+
+
+@pytest.fixture(scope="module")
+def ablation(tmp_path_factory, data):
+    """Two arms, one seed, done: folder, output."""
+    folder = tmp_path_factory.mktemp("ablation")
+    code, out, err = finish(folder, data, "+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=2")
+    assert code == 0, err
+    return folder, out, err
+
+
+def runs(folder: Path, name: str = "ablation") -> dict[str, Run]:
+    return {run.name.rsplit("-s", 1)[0]: run for run in runs_in(folder / "runs" / name)}
+
+
+def test_every_run_has_its_files_and_a_true_status(ablation):
+    folder, _, _ = ablation
+    assert set(runs(folder)) == {"baseline", "mixed"}
+    for run in runs(folder).values():
+        assert run.is_done()
+        for name in ("config.yaml", "history.csv", "provenance.json", "train.log", "weights/best.pt", "weights/last.pt"):
+            assert (run.path / name).is_file(), name
+        status = run.status()
+        assert (status["attempt"], status["resumed"], status["pid"], status["error"]) == (1, False, None, None)
+        result = run.result()
+        assert (result["epochs"], result["imgsz"], result["batch"], result["swept"]) == (2, 64, 4, {})
+        assert (result["metrics"]["split"], result["metrics"]["checkpoint"]) == ("val", "last.pt")
+        assert set(result["metrics"]["per_class"]) == {"square", "disc"}
+        assert [row["epoch"] for row in run.history()] == ["1", "2"]
+    results = {arm: run.result() for arm, run in runs(folder).items()}
+    assert results["mixed"]["arm"] == "mixed"
+    assert results["mixed"]["cost"]["parameters"] > results["baseline"]["cost"]["parameters"]
+    assert results["mixed"]["cost"]["gflops_block"] > results["baseline"]["cost"]["gflops_block"] == 0
+
+
+def test_the_headline_is_the_last_epochs_figure(ablation):
+    folder, _, _ = ablation
+    for run in runs(folder).values():
+        result = run.result()
+        assert result["val_last"]["map50_95"] == pytest.approx(float(run.history()[-1]["map50_95"]), abs=1e-6)
+
+
+def test_seeds_are_paired_over_the_arms(ablation):
+    folder, _, _ = ablation
+    proofs = {run.provenance()["seed_proof"] for run in runs(folder).values()}
+    assert len(proofs) == 1
+
+
+def test_the_table_is_printed_and_written(ablation):
+    folder, out, _ = ablation
+    assert "baseline" in out
+    assert "seeds would do" in out
+    for name in ("summary.md", "summary.csv", "summary.json"):
+        assert (folder / "runs" / "ablation" / name).is_file()
+    assert sorted(entry.name for entry in folder.iterdir()) == ["runs"]
+    assert not (folder / "outputs").exists()
+
+
+def test_wandb_holds_what_history_holds(ablation):
+    folder, _, _ = ablation
+    run = runs(folder)["mixed"]
+    (path,) = (run.path / "wandb").glob("offline-run-*/run-*.wandb")
+    logged = read(path)
+    assert logged.group == "ablation"
+    assert logged.job_type == "mixed"
+    with open(run.path / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(logged.rows) == len(rows)
+    for row, record in zip(rows, logged.rows, strict=True):
+        for key, value in row.items():
+            assert record[key] == pytest.approx(float(value)), key
+    assert any(key.startswith("rates/") for key in rows[0])
+
+
+def test_the_same_command_again_trains_nothing(ablation, data):
+    folder, _, _ = ablation
+    before = {run.path: (run.path / "result.json").stat().st_mtime_ns for run in runs(folder).values()}
+    code, out, _ = finish(folder, data, "experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=2")
+    assert code == 0
+    assert "baseline" in out
+    assert before == {run.path: (run.path / "result.json").stat().st_mtime_ns for run in runs(folder).values()}
+
+
+def test_a_finished_run_is_scored_on_another_split(ablation, data):
+    folder, _, _ = ablation
+    run = runs(folder)["mixed"]
+    command = [sys.executable, "-m", "acmix_exp", "task=evaluate", f"run={run.path}", "split=train", "hardware=cpu"]
+    result = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=200, check=False)
+    assert result.returncode == 0, result.stderr
+    (written,) = (run.path / "evaluations").glob("*-train-*.json")
+    assert json.loads(written.read_text())["split"] == "train"
+
+
+@pytest.mark.slow
+def test_same_seed_twice_is_bit_identical_and_another_seed_is_not(tmp_path, data, ablation):
+    import torch
+
+    folder, _, _ = ablation
+    code, _, err = finish(tmp_path, data, "+experiment=ablation", "arm=mixed", "seed=0,1", "train.epochs=2")
+    assert code == 0, err
+
+    def weights(run: Run) -> dict[str, torch.Tensor]:
+        return torch.load(run.last, map_location="cpu", weights_only=False)["model"].state_dict()
+
+    first = weights(runs(folder)["mixed"])
+    again = {run.name.split("-")[1]: run for run in runs_in(tmp_path / "runs" / "ablation")}
+    second = weights(again["s0"])
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not all(torch.equal(first[key], value) for key, value in weights(again["s1"]).items())
+    assert again["s0"].provenance()["seed_proof"] != again["s1"].provenance()["seed_proof"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hardware", ["cpu", "pool"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_stopped_sweep_leaves_no_process_and_goes_on(tmp_path, data, hardware, number, code):
+    line = ["+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=60"]
+    if hardware == "pool":
+        line += ["hardware=pool", "hardware.runs_at_once=2", "hardware.device=cpu", "hardware.workers=1"]
+    process = start(tmp_path, data, *line)
+    wait_for_epoch(tmp_path, 2)
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == code
+    assert gone(tmp_path), leftovers(tmp_path)
+    statuses = {run.status()["status"] for run in runs(tmp_path).values()}
+    if number != signal.SIGKILL:
+        assert "running" not in statuses
+        assert "interrupted" in statuses
+    process = start(tmp_path, data, *line)
+    wait_for_epoch(tmp_path, 4)
+    assert any(run.status()["resumed"] for run in runs(tmp_path).values())
+    epochs = [[int(row["epoch"]) for row in run.history()] for run in runs(tmp_path).values()]
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in epochs)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert gone(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_one_failed_row_and_the_rest_goes_on(tmp_path, data):
+    line = ["+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=8"]
+    process = start(tmp_path, data, *line)
+    wait_for_epoch(tmp_path, 1)
+    os.kill(runs(tmp_path)["baseline"].status()["pid"], signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert runs(tmp_path)["baseline"].status()["status"] == "failed"
+    assert "SIGKILL" in runs(tmp_path)["baseline"].status()["error"]
+    assert runs(tmp_path)["mixed"].is_done()
+    assert "baseline seed 0 is failed" in out
+    assert "failed" in err
+    code, _, _ = finish(tmp_path, data, *line)
+    assert code == 0
+    assert runs(tmp_path)["baseline"].status()["attempt"] == 2
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_sweep(tmp_path, data):
+    line = ["+experiment=ablation", "arm=baseline,mixed", "seed=0,1", "train.epochs=2"]
+    both = [start(tmp_path, data, *line) for _ in range(2)]
+    ends = [process.communicate(timeout=400) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert len(runs_in(tmp_path / "runs" / "ablation")) == 4
+    assert all(run.status()["attempt"] == 1 for run in runs_in(tmp_path / "runs" / "ablation"))
+    tables = [out[out.index("yolov8n from scratch") :] for out, _ in ends]
+    assert tables[0] == tables[1]
