@@ -1,0 +1,194 @@
+"""ACmix: attention and convolution of one set of queries, keys and values."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from acmix_exp.ops.shift_convolution import shift_convolution
+from acmix_exp.ops.window_attention import reflected_window_attention
+from acmix_exp.ops.window_attention.geometry import output_size
+from acmix_exp.ops.window_attention.validation import check_backend, check_odd, check_positive
+
+PATHS = ("mixed", "attention", "conv")
+
+
+class ACmix(nn.Module):
+    """Windowed self-attention and convolution that share their three 1x1 projections.
+
+    ``rate1 * attention + rate2 * convolution``: (B, in_planes, H, W) -> (B, out_planes, ceil(H / stride),
+    ceil(W / stride)), in the dtype of the projections, channels_last where the input is. Any map size from 1 x 1, any
+    floating dtype, any device.
+
+    In path "mixed" the parameters have the names and shapes of the published module, so its weights load strictly. Path
+    "attention" or "conv" holds only what its branch uses, its own rate with it, so that a branch alone starts at the
+    scale it has in the mixture.
+
+    Args:
+        in_planes, out_planes: channels of the input and of the output.
+        kernel_att: side of the attention window, odd. The window is mirrored at the border.
+        head: number of attention heads; divides out_planes.
+        kernel_conv: side of the convolution kernel, odd; zero padding kernel_conv // 2.
+        stride: distance of the output sites in both branches.
+        dilation: distance of the taps of the attention window. The convolution is not dilated, as in the publication.
+        path: "mixed", or one branch alone: "attention" or "conv".
+        backend: of ``reflected_window_attention``.
+
+    Raises:
+        ValueError: one line, for a value that cannot work.
+
+    Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.
+    """
+
+    def __init__(
+        self,
+        in_planes: int,
+        out_planes: int,
+        kernel_att: int = 7,
+        head: int = 4,
+        kernel_conv: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        path: str = "mixed",
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        check_positive("in_planes", in_planes)
+        check_positive("out_planes", out_planes)
+        check_odd("kernel_att", kernel_att)
+        check_positive("head", head)
+        check_odd("kernel_conv", kernel_conv)
+        check_positive("stride", stride)
+        check_positive("dilation", dilation)
+        if out_planes % head:
+            raise ValueError(f"head must divide out_planes {out_planes}, got {head}")
+        if path not in PATHS:
+            raise ValueError(f"path must be one of {', '.join(PATHS)}, got {path!r}")
+        check_backend(backend)
+        self.in_planes = in_planes
+        self.out_planes = out_planes
+        self.kernel_att = kernel_att
+        self.head = head
+        self.head_dim = out_planes // head
+        self.kernel_conv = kernel_conv
+        self.stride = stride
+        self.dilation = dilation
+        self.path = path
+        self.backend = backend
+
+        if self.has_attention:
+            self.rate1 = nn.Parameter(torch.empty(1))
+        if self.has_conv:
+            self.rate2 = nn.Parameter(torch.empty(1))
+        self.conv1 = nn.Conv2d(in_planes, out_planes, 1)
+        self.conv2 = nn.Conv2d(in_planes, out_planes, 1)
+        self.conv3 = nn.Conv2d(in_planes, out_planes, 1)
+        if self.has_attention:
+            self.conv_p = nn.Conv2d(2, self.head_dim, 1)
+        if self.has_conv:
+            taps = kernel_conv**2
+            self.fc = nn.Conv2d(3 * head, taps, 1, bias=False)
+            self.dep_conv = nn.Conv2d(
+                taps * self.head_dim,
+                out_planes,
+                kernel_conv,
+                stride,
+                kernel_conv // 2,
+                groups=self.head_dim,
+                bias=False,
+            )
+        self.reset_parameters()
+
+    @property
+    def has_attention(self) -> bool:
+        return self.path != "conv"
+
+    @property
+    def has_conv(self) -> bool:
+        return self.path != "attention"
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Rates 0.5 and a convolution that starts as the sum of the shifted maps; the rest keeps torch's default."""
+        if self.has_attention:
+            self.rate1.fill_(0.5)
+        if self.has_conv:
+            self.rate2.fill_(0.5)
+            taps = self.kernel_conv**2
+            self.dep_conv.weight.copy_(torch.eye(taps).view(taps, self.kernel_conv, self.kernel_conv))
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self._project(x)
+        out = None
+        if self.has_conv:
+            # The rate is a factor of the small weight, not of a map.
+            weight = self.dep_conv.weight * self.rate2
+            out = shift_convolution(heads.flatten(1, 2), self.fc.weight, weight, self.stride)
+        if self.has_attention:
+            attention = self._attend(heads).flatten(1, 2)
+            rate = self.rate1.to(attention.dtype)
+            out = attention * rate if out is None else torch.addcmul(out, attention, rate.view(1, 1, 1, 1))
+        assert out is not None
+        if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+            out = out.contiguous(memory_format=torch.channels_last)
+        return out
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values by one product: (B, 3, head, d, H, W), in memory as (B, d, 3, head, H, W).
+
+        So the convolution branch reads contiguous groups, and attention reads strided heads.
+        """
+        convs = (self.conv1, self.conv2, self.conv3)
+        bias = torch.stack([conv.bias for conv in convs])  # type: ignore[misc]
+        weight = torch.stack([conv.weight for conv in convs]).flatten(2)
+        weight = weight.unflatten(1, (self.head, self.head_dim)).permute(2, 0, 1, 3).flatten(0, 2)
+        bias = bias.unflatten(1, (self.head, self.head_dim)).permute(2, 0, 1).flatten()
+        if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+            # The same sum as a convolution, without its detour through blocked memory formats.
+            pixels = x.flatten(2)
+            out = torch.baddbmm(bias[:, None], weight.expand(x.shape[0], -1, -1), pixels).unflatten(2, x.shape[2:])
+        else:
+            out = F.conv2d(x, weight[:, :, None, None], bias)
+        return out.unflatten(1, (self.head_dim, 3, self.head)).permute(0, 2, 3, 1, 4, 5)
+
+    def _attend(self, heads: Tensor) -> Tensor:
+        query, key, value = heads.unbind(1)
+        weight = self.conv_p.weight
+        if self.conv_p.bias is not None:
+            # It cancels in the softmax. Kept in the graph, its gradient is zero, not None.
+            weight = weight + 0.0 * self.conv_p.bias[:, None, None, None]
+        return reflected_window_attention(
+            query,
+            key,
+            value,
+            weight,
+            kernel_size=self.kernel_att,
+            heads=self.head,
+            stride=self.stride,
+            dilation=self.dilation,
+            backend=self.backend,
+        )
+
+    def flops(self, height: int, width: int) -> int:
+        """Operations (2 x multiply-adds) of the published form of this path, for one image of height x width.
+
+        Projections, position embedding and the two products of the attention, ``fc`` and ``dep_conv``; no biases, no
+        softmax. The composed convolution that is really run needs fewer for head <= 4.
+        """
+        pixels = height * width
+        sites = output_size(height, self.stride) * output_size(width, self.stride)
+        macs = 3 * self.in_planes * self.out_planes * pixels
+        if self.has_attention:
+            macs += 2 * self.head_dim * pixels + 2 * self.out_planes * self.kernel_att**2 * sites
+        if self.has_conv:
+            taps = self.kernel_conv**2
+            macs += 3 * self.head * taps * self.head_dim * pixels + self.out_planes * taps**2 * sites
+        return 2 * macs
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_planes}, {self.out_planes}, kernel_att={self.kernel_att}, head={self.head}, "
+            f"kernel_conv={self.kernel_conv}, stride={self.stride}, dilation={self.dilation}, "
+            f"path={self.path}, backend={self.backend}"
+        )

@@ -1,0 +1,41 @@
+"""Blocks by name. To add one: its file in this room, and one line in ``nn/__init__.py``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+Factory = Callable[..., nn.Module]
+_factories: dict[str, Factory] = {}
+
+
+def register(name: str, factory: Factory) -> None:
+    """Make a block known: ``factory(channels, channels, **options)`` keeps the number of channels.
+
+    Raises ValueError where the name is taken by another factory.
+    """
+    if _factories.get(name, factory) is not factory:
+        raise ValueError(f"a block named {name!r} is registered already")
+    _factories[name] = factory
+
+
+def block_names() -> list[str]:
+    return sorted(_factories)
+
+
+def build_block(name: str, channels: int, **options: Any) -> nn.Module:
+    """A registered block with ``channels`` in and out.
+
+    Raises ValueError, in one line, for an unknown name, an option the block does not have, or what the block refuses.
+    """
+    if name not in _factories:
+        raise ValueError(f"block must be one of {', '.join(block_names())}, got {name!r}")
+    factory = _factories[name]
+    known = list(inspect.signature(factory).parameters)[2:]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"block {name} has no option {option!r}; it has {', '.join(known)}")
+    return factory(channels, channels, **options)

@@ -1,0 +1,46 @@
+"""Where the taps of a reflected window lie, and the coordinates the position term uses.
+
+Every map size from 1 upwards is legal: reflection goes back and forth as often as it must (numpy's ``mode="reflect"``),
+which is ``ReflectionPad2d`` wherever that is defined.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def output_size(size: int, stride: int) -> int:
+    """Number of query positions along an axis of ``size`` pixels: ceil(size / stride)."""
+    return -(-size // stride)
+
+
+def reflect(position: Tensor, size: int) -> Tensor:
+    """Fold integer positions, however far outside, back into ``0 .. size - 1``; same shape and dtype."""
+    period = max(2 * size - 2, 1)
+    folded = position % period
+    return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(position)
+
+
+def tap_index(size: int, kernel: int, stride: int, dilation: int, device: torch.device) -> Tensor:
+    """Pixel under each tap along one axis: int64 (ceil(size / stride), kernel), every value in ``0 .. size - 1``."""
+    centre = torch.arange(0, size, stride, device=device)
+    offset = (torch.arange(kernel, device=device) - kernel // 2) * dilation
+    return reflect(centre[:, None] + offset, size)
+
+
+def coordinate(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The axis coordinate of each pixel, -1 .. 1 in equal steps, (size,); -1 for a single pixel."""
+    # Not linspace: its number of steps is frozen under torch.export, and it ignores what half() does to a module.
+    return torch.arange(size, dtype=dtype, device=device) * (2.0 / max(size - 1, 1)) - 1.0
+
+
+def position_map(weight: Tensor, height: int, width: int) -> Tensor:
+    """Position embedding without its bias, which cancels in the attention: (d, 2, ...) -> (d, height, width).
+
+    Input channel 0 is the column coordinate, channel 1 the row coordinate.
+    """
+    along_x, along_y = weight.flatten(1).unbind(1)
+    x = coordinate(width, weight.dtype, weight.device)
+    y = coordinate(height, weight.dtype, weight.device)
+    return along_x[:, None, None] * x + along_y[:, None, None] * y[:, None]
