@@ -90,12 +90,12 @@ def test_server_and_mode_of_the_settings_files(home: Path) -> None:
 def test_public_server_is_wandbs_own_default() -> None:
     from wandb.sdk.lib.urls import DEFAULT_BASE_URL
 
-    assert DEFAULT_BASE_URL == DEFAULT_URL, "W&B moved: change tracking/mode.py"
+    assert DEFAULT_BASE_URL == DEFAULT_URL, "change tracking/mode.py"
 
 
 def test_deciding_imports_no_wandb() -> None:
     code = (
-        "import os, sys; from acmix_exp.tracking import Tracker, choose_mode; choose_mode('auto', os.environ);"
+        "import os, sys; from acmix_exp.tracking import choose_mode; choose_mode('auto', os.environ);"
         "sys.exit(any(name in sys.modules for name in ('wandb', 'torch', 'hydra')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from acmix_exp.profile import latency
+from tests.profile.toys import Net, ShiftBlock
+
+
+class Sleeper(nn.Module):
+    """Takes the given milliseconds in turn, the last for ever; twice as long until it is fused."""
+
+    def __init__(self, *milliseconds: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.milliseconds = list(milliseconds)
+        self.factor = 2.0
+
+    def fuse(self) -> Sleeper:
+        self.factor = 1.0
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        time.sleep(self.factor * self.milliseconds[0] / 1e3)
+        if len(self.milliseconds) > 1:
+            self.milliseconds.pop(0)
+        return x * self.scale
+
+
+def test_milliseconds_of_the_fused_copy() -> None:
+    assert latency(Sleeper(20.0), 32) == pytest.approx(20.0, rel=0.25)
+
+
+def test_warm_up_is_not_measured() -> None:
+    assert latency(Sleeper(600.0, 5.0), 32) < 30.0
+
+
+def test_the_median_does_not_mind_a_hiccup() -> None:
+    times = [5.0] * 12 + [200.0] + [5.0]
+    assert latency(Sleeper(*times), 32) < 20.0
+
+
+def test_a_quick_network_is_measured_in_about_three_seconds_at_most() -> None:
+    began = time.monotonic()
+    assert latency(Net(ShiftBlock(8)), 64, batch=2) > 0.0
+    assert time.monotonic() - began < 4.0
+
+
+def test_a_slow_network_is_run_twice_and_no_more() -> None:
+    began = time.monotonic()
+    latency(Sleeper(2100.0), 32)
+    assert 4.0 < time.monotonic() - began < 5.5
+
+
+def test_the_model_given_stays_as_it_is() -> None:
+    model = Net(ShiftBlock(8)).train()
+    before = copy.deepcopy(model.state_dict())
+    threads = torch.get_num_threads()
+    latency(model, 32)
+    assert model.training
+    assert torch.get_num_threads() == threads
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    sleeper = Sleeper(1.0)
+    latency(sleeper, 32)
+    assert sleeper.factor == 2.0
+
+
+@pytest.mark.parametrize(("imgsz", "batch"), [(0, 1), (32, 0), (-1, 1)])
+def test_sizes_below_one(imgsz: int, batch: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        latency(Net(), imgsz, batch)
+
+
+def test_yolov8n_is_fused_without_a_word(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = pytest.importorskip("ultralytics.nn.tasks")
+    model = tasks.DetectionModel("yolov8n.yaml", nc=4, verbose=False)
+    keys = list(model.state_dict())
+    norms: list[int] = []
+    monkeypatch.setattr(tasks.DetectionModel, "forward", _counting_norms(norms, tasks.DetectionModel.forward))
+    capfd.readouterr()
+    assert latency(model, 64) > 0.0
+    assert set(norms) == {0}
+    assert list(model.state_dict()) == keys
+    assert capfd.readouterr() == ("", "")
+
+
+def _counting_norms(found: list[int], forward: Callable[..., Any]) -> Callable[..., Any]:
+    def counting(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        found.append(sum(isinstance(module, nn.BatchNorm2d) for module in self.modules()))
+        return forward(self, *args, **kwargs)
+
+    return counting
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_cuda_waits_for_the_pass() -> None:
+    wide = nn.Sequential(*[nn.Conv2d(3 if i == 0 else 256, 256, 3, padding=1) for i in range(8)])
+    assert latency(wide, 512, batch=8, device="cuda") > 1.0
+    assert next(wide.parameters()).device.type == "cpu"
