@@ -17,7 +17,11 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
     Raises ConfigError for what ``train.extra`` may not set and for a precision that the device has not.
     """
     train = config.train
-    lines = [f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}" for key, value in train.extra.items() if key in OWNED_ARGS]
+    lines = [
+        f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}"
+        for key, value in train.extra.items()
+        if key in OWNED_ARGS
+    ]
     if train.extra.get("cache") == "disk":
         lines.append("train.extra.cache=disk: would write beside the images; must be ram or false")
     if lines:
@@ -51,7 +55,7 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
 
 
 def precision(config: Config, device: str | int) -> str:
-    """fp32, fp16 or bf16, with ``auto`` settled: fp16 on a GPU, fp32 on a CPU. Raises ConfigError for half on a CPU."""
+    """fp32, fp16 or bf16; ``auto`` is fp16 on a GPU, fp32 on a CPU. Raises ConfigError for half on a CPU."""
     wanted = config.hardware.precision
     if wanted == "auto":
         return "fp32" if device == "cpu" else "fp16"

@@ -14,7 +14,7 @@ from acmix_exp.data import Sample
 
 
 class SampleDataset(YOLODataset):
-    """A YOLODataset over samples in memory: reads no label file and leaves no ``labels.cache`` beside the user's."""
+    """A YOLODataset over samples in memory: no label file is read, no ``labels.cache`` left beside them."""
 
     def __init__(self, samples: Sequence[Sample], **arguments: Any) -> None:
         self.samples = list(samples)
@@ -52,7 +52,7 @@ def build(
     stride: int,
     split: str,
 ) -> SampleDataset:
-    """The data set as ultralytics' ``build_yolo_dataset`` would make it: augmented for training, rectangular otherwise."""
+    """As ultralytics' ``build_yolo_dataset`` makes it: augmented for training, rectangular otherwise."""
     return SampleDataset(
         samples,
         imgsz=args.imgsz,

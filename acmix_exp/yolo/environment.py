@@ -1,4 +1,4 @@
-"""Ultralytics' environment, set before it is imported: no network, no installs, none of the user's files. No torch."""
+"""Ultralytics' environment before its import: no network, no installs, none of the user's files. No torch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def variables(config_dir: Path) -> dict[str, str]:
 def prepare() -> None:
     """Set what the caller left unset, unless ultralytics is imported already and reads no variable any more.
 
-    The import writes a settings file where there is none and migrates an old one, so without a folder named by the
-    caller it gets one of its own, under the cache folder.
+    The import writes a settings file where there is none and migrates an old one, so without a folder named
+    by the caller it gets one of its own, under the cache folder.
     """
     if "ultralytics" in sys.modules:
         return

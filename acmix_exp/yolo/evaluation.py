@@ -23,22 +23,25 @@ from acmix_exp.yolo.arguments import train_arguments
 def evaluate_checkpoint(
     checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int
 ) -> dict[str, Any]:
-    """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of the epochs' validation.
+    """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of the epochs'
+    validation.
 
-    ``per_class`` has the classes with at least one box in the split. Raises ConfigError where the data set's classes
-    are not the checkpoint's.
+    ``per_class`` has the classes with at least one box in the split. Raises ConfigError where the data set's
+    classes are not the checkpoint's.
     """
     model, _ = load_checkpoint(checkpoint)
     names = {int(key): str(value) for key, value in model.names.items()}
     if names != dict(dataset.names):
         raise ConfigError(
-            f"dataset.name={dataset.name}: its classes are {_list(dataset.names)}; must be those of the checkpoint, "
-            f"{_list(names)}"
+            f"dataset.name={dataset.name}: its classes are {_list(dataset.names)}; "
+            f"must be those of the checkpoint, {_list(names)}"
         )
     where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     torch.set_num_threads(config.hardware.threads)
     metrics = _validate(model.to(where), dataset, split, config, where)
-    results = dict(zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True))
+    results = dict(
+        zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True)
+    )
     per_class = {}
     for i, index in enumerate(metrics.ap_class_index):
         _, _, map50, map50_95 = metrics.class_result(i)
@@ -46,8 +49,11 @@ def evaluate_checkpoint(
     return {**results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
 
 
-def _validate(model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device) -> Any:
-    """Ultralytics' validator in the mode it has while training, which takes a network and a loader as they are.
+def _validate(
+    model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device
+) -> Any:
+    """Ultralytics' validator in the mode it has while training, which takes a network and a loader as they
+    are.
 
     Its other mode wants a data set's YAML file and looks up a font.
     """

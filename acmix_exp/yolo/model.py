@@ -1,4 +1,4 @@
-"""YOLOv8 with blocks at sites: the stock network, then surgery in place, so that indices and stock keys stay."""
+"""YOLOv8 with blocks at sites: the stock network, changed in place, so that indices and keys stay."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from acmix_exp.yolo.sites import Site, resolve_sites, zero_init
 from acmix_exp.yolo.wrap import After, BlockConv, count_parameters, insert_after
 
 KEY = "acmix_exp"  # of model.yaml; holds what was inserted
-# Ends the module name of a touched row in model.yaml. Ultralytics' parser looks the name up and so raises KeyError
-# with this very text, where it would otherwise rebuild the network without its blocks.
+# Ends the module name of a touched row in model.yaml. Ultralytics' parser looks the name up and so raises
+# KeyError with this very text, where it would otherwise rebuild the network without its blocks.
 MARK = " + acmix_exp block (a stock build would drop it: train this checkpoint with acmix_exp)"
 
 
 class BlockDetectionModel(DetectionModel):
     """A DetectionModel with blocks inserted.
 
-    ``insertion``: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block": {name, ...}}``;
-    read from ``cfg`` where not given, as that of a checkpoint has it. Stock layers are initialised exactly as in a stock
-    network; each block draws from a generator of its own, seeded by ``seed`` and the block's name, so that torch's
-    global generator is left as a stock build leaves it.
+    ``insertion``: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block":
+    {name, ...}}``; read from ``cfg`` where not given, as that of a checkpoint has it. Stock layers are
+    initialised exactly as in a stock network; each block draws from a generator of its own, seeded by
+    ``seed`` and the block's name, so that torch's global generator is left as a stock build leaves it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class BlockDetectionModel(DetectionModel):
 
     def blocks(self) -> dict[str, nn.Module]:
         """Every inserted block by the name of its site, numbered where a site has several."""
-        found = {}
+        found: dict[str, nn.Module] = {}
         for site in self.sites:
             layer = self.model[site.index]
             owners = [layer.after] if hasattr(layer, "after") else [m.cv2 for m in layer.m]
@@ -91,7 +91,9 @@ class BlockDetectionModel(DetectionModel):
     def new_keys(self) -> set[str]:
         """The state_dict keys that the stock network does not have."""
         prefixes = [
-            f"model.{site.index}.after." if hasattr(self.model[site.index], "after") else f"model.{site.index}.m.{i}.cv2.block."
+            f"model.{site.index}.after."
+            if hasattr(self.model[site.index], "after")
+            else f"model.{site.index}.m.{i}.cv2.block."
             for site in self.sites
             for i in range(site.blocks)
         ]

@@ -1,4 +1,4 @@
-"""What a run has to remember besides its weights to go on after it was killed: a JSON file beside them. No torch."""
+"""What a run remembers besides its weights, to go on after it was killed: a JSON file. No torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "progress.json"
 
 @dataclass
 class Progress:
-    """``rows`` holds one epoch each, as handed to ``on_epoch``; ``fitness`` is what ultralytics ranks them by."""
+    """``rows``: one an epoch, as handed to ``on_epoch``. ``fitness``: what ultralytics ranks them by."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     fitness: list[float] = field(default_factory=list)

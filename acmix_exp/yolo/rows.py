@@ -19,9 +19,11 @@ LOSSES = ("box_loss", "cls_loss", "dfl_loss")
 def epoch_row(
     epoch: int, metrics: Mapping[str, float], seconds: float, blocks: Mapping[str, nn.Module]
 ) -> dict[str, float]:
-    """``epoch`` from 1, losses, metrics of the averaged (EMA) network, its blocks' rates, and the epoch's seconds."""
+    """``epoch`` from 1, losses, metrics of the averaged (EMA) network, its blocks' rates, seconds it took."""
     row: dict[str, float] = {"epoch": epoch}
-    row |= {f"{split}/{loss}": float(metrics[f"{split}/{loss}"]) for split in ("train", "val") for loss in LOSSES}
+    row |= {
+        f"{split}/{loss}": float(metrics[f"{split}/{loss}"]) for split in ("train", "val") for loss in LOSSES
+    }
     row |= {name: float(metrics[key]) for name, key in NAMES.items()}
     row["seconds"] = seconds
     for site, block in blocks.items():

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Outcome:
     """What a run ends with.
 
-    metrics:        headline, free of selection: best.pt on the test split where the data set has one, else last.pt on
-                    val. map50, map50_95, precision, recall, per_class {name: {map50, map50_95}}, split, checkpoint
+    metrics:        headline, free of selection: best.pt on the test split where there is one, else last.pt on
+                    val. map50, map50_95, precision, recall, per_class {name: {map50, map50_95}}, split,
+                    checkpoint
     val_best/_last: {epoch, map50, map50_95} of the epoch that best.pt is of, and of the last
     audit:          names of tensors transferred, rebuilt, new
     seed_proof:     SHA-256 of the first training batches
@@ -53,12 +54,14 @@ def train(
 ) -> Outcome:
     """Train the network of ``config`` (its arm applied) and evaluate it once.
 
-    device: ``"cpu"`` or a CUDA index. resume: go on after the last epoch saved in ``run_dir/weights``; that is not
-    bit-exact, for a checkpoint holds the averaged weights in float16. on_epoch: gets a flat row after each epoch, before
-    its checkpoint is written, so that an epoch can come twice where a run was killed between.
+    device: ``"cpu"`` or a CUDA index.
+    resume: go on after the last epoch saved in ``run_dir/weights``. Not bit-exact: a checkpoint holds the averaged
+        weights, in float16.
+    on_epoch: gets a flat row after each epoch, before its checkpoint is written, so that an epoch can come twice
+        where a run was killed between.
 
-    Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError, ValueError for
-    pretrained weights that do not fit, ConfigError.
+    Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError, ConfigError,
+    and ValueError for pretrained weights that do not fit.
     """
     environment.prepare()
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
@@ -85,7 +88,7 @@ def train(
 def evaluate(
     checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int
 ) -> dict[str, Any]:
-    """Metrics of a checkpoint on a split, as in :class:`Outcome`. Raises ConfigError where the classes differ."""
+    """A checkpoint's metrics on a split, as in :class:`Outcome`. Raises ConfigError where classes differ."""
     environment.prepare()
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 

@@ -1,4 +1,4 @@
-"""Where a block can sit in YOLOv8, by name and by layer index, and how wide the network is there. No torch."""
+"""Where a block can sit in YOLOv8, by name and by index, and how wide the network is there. No torch."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ def resolve_sites(placement: PlacementConfig, scale: str) -> list[Site]:
     if placement.mode not in MODES:
         lines.append(f"model.placement.mode={placement.mode}: must be one of {', '.join(MODES)}")
     if placement.zero_init and placement.mode == "after" and not (placement.norm and placement.residual):
-        lines.append("model.placement.zero_init=true: needs model.placement.norm=true and model.placement.residual=true")
+        lines.append(
+            "model.placement.zero_init=true: needs norm and residual; "
+            "set model.placement.norm=true and model.placement.residual=true"
+        )
     names = []
     for value in placement.sites:
         name = _name(value)
@@ -101,7 +104,7 @@ def resolve_sites(placement: PlacementConfig, scale: str) -> list[Site]:
 
 
 def zero_init(placement: PlacementConfig, pretrained: bool) -> bool:
-    """Whether a branch starts at zero: as configured, else where weights are pretrained and the branch can."""
+    """Whether branches start at zero: as configured, else where weights are pretrained and they can."""
     able = placement.mode == "after" and placement.norm and placement.residual
     return able and (pretrained if placement.zero_init is None else placement.zero_init)
 

@@ -1,4 +1,4 @@
-"""Ultralytics' DetectionTrainer for one run of an ablation: nothing adapts itself, nothing is uploaded or drawn."""
+"""Ultralytics' trainer for one run of an ablation: nothing adapts itself, nothing is uploaded or drawn."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ from acmix_exp.yolo.weights import find_weights
 class BlockTrainer(DetectionTrainer):
     """Trains the network of ``config`` on ``dataset``; weights and progress go to ``run_dir/weights``.
 
-    Unlike its parent it fails a run, naming the cause, where that would halve the batch (out of memory) or go back to
-    the last checkpoint (a loss that is not finite), keeps block rates out of weight decay, writes checkpoints atomically
-    and leaves the final evaluation to the caller. ``resume`` takes the Progress to go on from.
+    Unlike its parent it fails a run, naming the cause, where that would halve the batch (out of memory) or go
+    back to the last checkpoint (a loss that is not finite), keeps block rates out of weight decay, writes
+    checkpoints atomically and leaves the final evaluation to the caller. ``resume`` takes the Progress to go
+    on from.
     """
 
     def __init__(
@@ -72,10 +73,20 @@ class BlockTrainer(DetectionTrainer):
         train = mode == "train"
         samples = read_split(self.dataset, dataset_path)
         data = datasets.build(
-            samples, self.args, self.data, train=train, batch=batch_size, stride=self.stride, split=dataset_path
+            samples,
+            self.args,
+            self.data,
+            train=train,
+            batch=batch_size,
+            stride=self.stride,
+            split=dataset_path,
         )
         return build_dataloader(
-            data, batch=batch_size, workers=self.args.workers, shuffle=train and not data.rect, device=self.device
+            data,
+            batch=batch_size,
+            workers=self.args.workers,
+            shuffle=train and not data.rect,
+            device=self.device,
         )
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +114,7 @@ class BlockTrainer(DetectionTrainer):
         return model
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """The parent's optimizer with every scalar and vector out of weight decay, which would pull rates to zero."""
+        """The parent's, with every scalar and vector out of weight decay: it would pull rates to zero."""
         optimizer = super().build_optimizer(model, *args, **kwargs)
         groups = optimizer.param_groups
         for group in groups:
@@ -130,7 +141,7 @@ class BlockTrainer(DetectionTrainer):
         if hasattr(self, "train_loader"):
             train = self.config.train
             raise MemoryError(
-                f"out of memory with train.batch={train.batch} train.imgsz={train.imgsz}; make one of them smaller"
+                f"out of memory with train.batch={train.batch} train.imgsz={train.imgsz}; make either smaller"
             )
         super()._build_train_pipeline()
 
@@ -166,7 +177,7 @@ class BlockTrainer(DetectionTrainer):
     def save_model(self) -> bool:
         """The parent's checkpoints, each replaced in one step, so that a kill leaves the last one whole."""
         self.progress.save(self.wdir)
-        last, best = self.last, self.best
+        last, best = self.wdir / "last.pt", self.wdir / "best.pt"
         self.last, self.best = self.wdir / ".last.pt.tmp", self.wdir / ".best.pt.tmp"
         try:
             saved = super().save_model()

@@ -18,11 +18,12 @@ def scratch_audit(model: DetectionModel) -> Audit:
 
 
 def load_pretrained(model: DetectionModel, path: Path) -> Audit:
-    """Copy a checkpoint's tensors into ``model`` by name, as ultralytics does; names every tensor of ``model``.
+    """Copy a checkpoint's tensors into ``model`` by name, as ultralytics does; names every tensor of
+    ``model``.
 
-    transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class head of
-    another number of classes. new: belongs to an inserted block. Set ``model.names`` first: class heads are matched by
-    class name.
+    transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class
+    head of another number of classes. new: belongs to an inserted block. Set ``model.names`` first: class
+    heads are matched by class name.
 
     Raises ValueError where fewer than half of the stock tensors fit, as those of another scale do.
     """
@@ -55,7 +56,11 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
 def summary(audit: Audit, source: Path | str | None) -> str:
     """The audit in one line."""
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in audit.items())
-    return f"weights: {counts} (from {Path(source).name})" if source else f"weights: from scratch, {len(audit['new'])} new"
+    return (
+        f"weights: {counts} (from {Path(source).name})"
+        if source
+        else f"weights: from scratch, {len(audit['new'])} new"
+    )
 
 
 def _new(model: DetectionModel) -> list[str]:

@@ -12,14 +12,21 @@ from ultralytics.nn.modules import SPPF, C2f, Conv
 
 
 class After(nn.Module):
-    """``x + silu(norm(block(x)))``, with norm, activation and residual each switchable. (B, C, H, W) to the same.
+    """``x + silu(norm(block(x)))``, with norm, activation and residual each switchable. (B, C, H, W) to the
+    same.
 
-    The activation is inside the branch: silu(0) = 0, so a norm whose weight and bias are zero makes the branch exactly
-    zero, while its weight still gets a gradient.
+    The activation is inside the branch: silu(0) = 0, so a norm whose weight and bias are zero makes the
+    branch exactly zero, while its weight still gets a gradient.
     """
 
     def __init__(
-        self, block: nn.Module, channels: int, norm: bool = True, act: bool = True, residual: bool = True, zero: bool = False
+        self,
+        block: nn.Module,
+        channels: int,
+        norm: bool = True,
+        act: bool = True,
+        residual: bool = True,
+        zero: bool = False,
     ) -> None:
         super().__init__()
         if zero and not (norm and residual):

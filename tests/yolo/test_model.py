@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.yolo.tiny import bare, make_config
 from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.config import SCALES, Config, PlacementConfig, options
 from acmix_exp.yolo.model import KEY, MARK, BlockDetectionModel, build_model
 from acmix_exp.yolo.wrap import is_zero_branch
+from tests.yolo.tiny import bare, make_config
 
 
 def at(*sites: str, mode: str = "after", **changes: object) -> Config:
@@ -19,14 +19,14 @@ def at(*sites: str, mode: str = "after", **changes: object) -> Config:
 
 def build(config: Config, seed: int = 0) -> DetectionModel:
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the one that augmentation draws from
     torch.manual_seed(seed)
     return build_model(config, nc=2)
 
 
 def generators() -> tuple[float, ...]:
     """What each global generator would draw next."""
-    return torch.initial_seed(), float(torch.rand(1)), random.random(), float(np.random.rand())
+    return torch.initial_seed(), float(torch.rand(1)), random.random(), float(np.random.rand())  # noqa: NPY002
 
 
 def forget(model: DetectionModel) -> dict[str, torch.Tensor]:
@@ -39,7 +39,10 @@ def test_the_baseline_is_the_stock_network() -> None:
     assert type(stock) is DetectionModel
     torch.manual_seed(0)
     plain = DetectionModel("yolov8n.yaml", nc=2, verbose=False)
-    assert all(torch.equal(a, b) for a, b in zip(stock.state_dict().values(), plain.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(stock.state_dict().values(), plain.state_dict().values(), strict=True)
+    )
     assert type(build(at())) is DetectionModel
 
 
@@ -74,7 +77,9 @@ def test_layer_attributes_and_batch_norms() -> None:
     stock = build(bare(make_config()))
     for index in (6, 9):
         layer = model.model[index]
-        assert (layer.i, layer.f, layer.type) == tuple(getattr(stock.model[index], name) for name in ("i", "f", "type"))
+        assert (layer.i, layer.f, layer.type) == tuple(
+            getattr(stock.model[index], name) for name in ("i", "f", "type")
+        )
         assert layer.np == sum(p.numel() for p in layer.parameters()) > stock.model[index].np
     norms = [m for m in model.modules() if type(m) is torch.nn.BatchNorm2d]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.03)}
@@ -85,7 +90,8 @@ def test_a_network_from_its_own_yaml() -> None:
     assert [name for name, block in model.blocks().items()] == ["backbone_p5", "neck_p3"]
     twin = BlockDetectionModel(model.yaml, nc=2, verbose=False)
     twin.load_state_dict(model.state_dict())
-    assert twin.yaml == model.yaml and model.yaml[KEY]["placement"]["mode"] == "replace"
+    assert twin.yaml == model.yaml
+    assert model.yaml[KEY]["placement"]["mode"] == "replace"
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(twin.eval()(x)[0], model.eval()(x)[0])
 
@@ -104,7 +110,9 @@ def test_zero_init_leaves_the_network_undisturbed() -> None:
     assert torch.equal(model.eval()(x)[0], stock.eval()(x)[0])
     placement = replace(placement, zero_init=None)
     assert not is_zero_branch(build(make_config(model__placement=placement)).model[6].after)
-    assert is_zero_branch(build(make_config(model__placement=placement, model__pretrained="x.pt")).model[6].after)
+    assert is_zero_branch(
+        build(make_config(model__placement=placement, model__pretrained="x.pt")).model[6].after
+    )
 
 
 @pytest.mark.parametrize("mode", ["after", "replace"])
@@ -129,7 +137,9 @@ def shipped() -> list[PlacementConfig]:
 
     folder = conf_dir() / "model" / "placement"
     return [
-        OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(PlacementConfig), OmegaConf.load(folder / f"{name}.yaml")))
+        OmegaConf.to_object(
+            OmegaConf.merge(OmegaConf.structured(PlacementConfig), OmegaConf.load(folder / f"{name}.yaml"))
+        )
         for name in options("model/placement")
     ]
 

@@ -41,15 +41,19 @@ def test_goes_on_after_the_last_epoch_saved(trained: Trained, dataset: Dataset, 
     assert Progress.load(tmp_path / "weights").epochs == 1
     outcome, rows = resume(tmp_path, dataset)
     assert [row["epoch"] for row in rows] == [2]
-    assert outcome.val_last["epoch"] == 2 and outcome.seed_proof == whole.seed_proof
-    assert outcome.audit == whole.audit and outcome.train_seconds > rows[0]["seconds"]
+    assert outcome.val_last["epoch"] == 2
+    assert outcome.seed_proof == whole.seed_proof
+    assert outcome.audit == whole.audit
+    assert outcome.train_seconds > rows[0]["seconds"]
     assert rows[0]["lr"] == pytest.approx(whole_rows[1]["lr"])
 
 
 def test_a_finished_run_is_only_evaluated(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
     shutil.copytree(trained[2], tmp_path, dirs_exist_ok=True)
     outcome, rows = resume(tmp_path, dataset)
-    assert rows == [] and outcome.metrics == trained[0].metrics and outcome.val_best == trained[0].val_best
+    assert rows == []
+    assert outcome.metrics == trained[0].metrics
+    assert outcome.val_best == trained[0].val_best
     new, old = outcome.model.state_dict(), trained[0].model.state_dict()
     assert all(torch.equal(new[key].half(), old[key].half()) for key in old)
 
@@ -77,7 +81,9 @@ def test_nothing_whole_to_go_on_from(trained: Trained, dataset: Dataset, tmp_pat
         ("progress.json", b"[]"),
         ("progress.json", json.dumps(state).encode()),
     ):
-        with pytest.raises(CheckpointError, match=name if name == "progress.json" and len(content or b"") < 9 else "last"):
+        with pytest.raises(
+            CheckpointError, match=name if name == "progress.json" and len(content or b"") < 9 else "last"
+        ):
             resume(damage(name, content), dataset)
 
 
@@ -85,7 +91,8 @@ def test_best_epoch_and_truncation(tmp_path: Path) -> None:
     progress = Progress(rows=[{"epoch": i} for i in (1, 2, 3, 4)], fitness=[0.1, 0.3, 0.3, 0.4])
     assert progress.best_epoch == 4
     progress.truncate(3)
-    assert progress.best_epoch == 3 and progress.epochs == 3
+    assert progress.best_epoch == 3
+    assert progress.epochs == 3
     progress.save(tmp_path)
     assert Progress.load(tmp_path) == progress
 
@@ -98,10 +105,13 @@ from pathlib import Path
 from acmix_exp.yolo.run import train
 from tests.yolo.tiny import make_config, make_dataset
 dataset = make_dataset(Path({str(tmp_path)!r}) / "data", {{"train": 12, "val": 4}})
-train(make_config(train__epochs=4, hardware__workers=1), dataset, Path({str(tmp_path)!r}) / "run", device="cpu",
-      resume=False, on_epoch=lambda row: print("EPOCH", row["epoch"], flush=True))
+config = make_config(train__epochs=4, hardware__workers=1)
+train(config, dataset, Path({str(tmp_path)!r}) / "run", device="cpu", resume=False,
+      on_epoch=lambda row: print("EPOCH", row["epoch"], flush=True))
 """
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert child.stdout is not None
     for line in child.stdout:
         if "EPOCH 2" in line:
@@ -117,4 +127,5 @@ train(make_config(train__epochs=4, hardware__workers=1), dataset, Path({str(tmp_
     )
     outcome, rows = resume(tmp_path / "run", dataset, train__epochs=4, hardware__workers=1)
     assert [row["epoch"] for row in rows] in ([3, 4], [2, 3, 4], [4])
-    assert outcome.val_last["epoch"] == 4 and outcome.metrics["split"] == "val"
+    assert outcome.val_last["epoch"] == 4
+    assert outcome.metrics["split"] == "val"

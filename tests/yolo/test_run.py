@@ -38,17 +38,23 @@ def test_rows(trained: Trained) -> None:
 
 
 def test_outcome(trained: Trained) -> None:
-    outcome, rows, run_dir = trained
+    outcome, rows, _ = trained
     assert outcome.val_last == {key: rows[-1][key] for key in ("epoch", "map50", "map50_95")}
     best = max(rows, key=lambda row: (row["map50_95"], row["epoch"]))
     assert outcome.val_best["epoch"] == best["epoch"]
-    assert outcome.metrics["split"] == "test" and outcome.metrics["checkpoint"] == "best.pt"
+    assert outcome.metrics["split"] == "test"
+    assert outcome.metrics["checkpoint"] == "best.pt"
     assert set(outcome.metrics["per_class"]) == {"square", "disc"}
-    assert len(outcome.seed_proof) == 64 and outcome.batch == 4 and outcome.peak_memory_mb > 50
+    assert len(outcome.seed_proof) == 64
+    assert outcome.batch == 4
+    assert outcome.peak_memory_mb > 50
     assert outcome.train_seconds == pytest.approx(sum(row["seconds"] for row in rows))
-    assert outcome.audit["transferred"] == [] and len(outcome.audit["new"]) == len(outcome.model.new_keys())
+    assert outcome.audit["transferred"] == []
+    assert len(outcome.audit["new"]) == len(outcome.model.new_keys())
     model = outcome.model
-    assert isinstance(model, BlockDetectionModel) and not model.training and not model.is_fused()
+    assert isinstance(model, BlockDetectionModel)
+    assert not model.training
+    assert not model.is_fused()
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     rate = model.blocks()["backbone_p5"].rate1
     assert float(rate) == pytest.approx(rows[-1]["rates/backbone_p5/rate1"])
@@ -62,7 +68,8 @@ def test_files(trained: Trained) -> None:
     assert found == {"args.yaml", "weights/best.pt", "weights/last.pt", "weights/progress.json"}
     for name in ("best", "last"):
         checkpoint = torch.load(run_dir / "weights" / f"{name}.pt", weights_only=False)
-        assert checkpoint["optimizer"] is None and checkpoint["train_args"]["nbs"] == 4
+        assert checkpoint["optimizer"] is None
+        assert checkpoint["train_args"]["nbs"] == 4
         assert checkpoint["train_results"]["epoch"]
 
 
@@ -71,14 +78,17 @@ def test_evaluate_repeats_the_headline(trained: Trained, dataset: Dataset) -> No
     again = evaluate(run_dir / "weights" / "best.pt", dataset, "test", make_config(), device="cpu")
     assert again == outcome.metrics
     other = replace(dataset, names={0: "cell", 1: "disc"})
-    with pytest.raises(ConfigError, match=r"its classes are cell, disc; must be those of the checkpoint, square, disc"):
+    with pytest.raises(
+        ConfigError, match=r"its classes are cell, disc; must be those of the checkpoint, square, disc"
+    ):
         evaluate(run_dir / "weights" / "best.pt", other, "val", make_config(), device="cpu")
 
 
 def test_same_seed_same_bits(trained: Trained, run_once: Callable[..., Trained]) -> None:
     again, rows, _ = run_once(make_config())
     assert same_weights(again, trained[0])
-    assert again.seed_proof == trained[0].seed_proof and again.metrics == trained[0].metrics
+    assert again.seed_proof == trained[0].seed_proof
+    assert again.metrics == trained[0].metrics
     drop = ("seconds",)
     assert [{k: v for k, v in row.items() if k not in drop} for row in rows] == [
         {k: v for k, v in row.items() if k not in drop} for row in trained[1]
@@ -90,7 +100,8 @@ def test_a_baseline_is_stock_and_paired(
 ) -> None:
     outcome, rows, run_dir = run_once(bare(make_config()), dataset_without_test)
     assert outcome.seed_proof == trained[0].seed_proof
-    assert outcome.metrics["split"] == "val" and outcome.metrics["checkpoint"] == "last.pt"
+    assert outcome.metrics["split"] == "val"
+    assert outcome.metrics["checkpoint"] == "last.pt"
     assert all(set(row) == COLUMNS for row in rows)
     checkpoint = torch.load(run_dir / "weights" / "last.pt", weights_only=False)
     assert type(checkpoint["model"]).__module__ == "ultralytics.nn.tasks"

@@ -13,7 +13,7 @@ from acmix_exp.yolo.trainer import BlockTrainer
 from tests.yolo.tiny import make_config
 
 
-@pytest.fixture()
+@pytest.fixture
 def trainer(dataset: Dataset, tmp_path: Path) -> Callable[..., BlockTrainer]:
     def make(**changes: Any) -> BlockTrainer:
         return BlockTrainer(make_config(**changes), dataset, tmp_path, "cpu", print)
@@ -21,10 +21,12 @@ def trainer(dataset: Dataset, tmp_path: Path) -> Callable[..., BlockTrainer]:
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def start(dataset: Dataset, tmp_path: Path) -> Callable[..., None]:
     def run(**changes: Any) -> None:
-        train(make_config(**changes), dataset, tmp_path, device="cpu", resume=False, on_epoch=lambda row: None)
+        train(
+            make_config(**changes), dataset, tmp_path, device="cpu", resume=False, on_epoch=lambda row: None
+        )
 
     return run
 
@@ -33,7 +35,13 @@ def test_arguments_are_the_configs(trainer: Callable[..., BlockTrainer]) -> None
     made = trainer(hardware__workers=1, hardware__threads=1, seed=7, train__extra={"mosaic": 0.5})
     args = made.args
     assert (args.workers, args.seed, args.nbs, args.batch, args.patience) == (1, 7, 4, 4, 0)
-    assert (args.optimizer, args.lr0, args.amp, args.plots, args.mosaic) == ("AdamW", 0.002, False, False, 0.5)
+    assert (args.optimizer, args.lr0, args.amp, args.plots, args.mosaic) == (
+        "AdamW",
+        0.002,
+        False,
+        False,
+        0.5,
+    )
     assert torch.get_num_threads() == 1
     assert made.callbacks == {}
 
@@ -44,7 +52,8 @@ def test_rates_are_free_of_weight_decay(trainer: Callable[..., BlockTrainer], op
     made._setup_train()
     groups = {group["param_group"]: group for group in made.optimizer.param_groups}
     decayed = {id(p) for p in groups["weight"]["params"]}
-    assert groups["weight"]["weight_decay"] > 0 and groups["bn"]["weight_decay"] == 0
+    assert groups["weight"]["weight_decay"] > 0
+    assert groups["bn"]["weight_decay"] == 0
     block = made.model.blocks()["backbone_p5"]
     assert {id(block.rate1), id(block.rate2)} <= {id(p) for p in groups["bn"]["params"]}
     assert not any(p.ndim <= 1 for p in groups["weight"]["params"])
@@ -111,8 +120,10 @@ def test_checkpoints_are_replaced_in_one_step(
     monkeypatch.setattr(Path, "write_bytes", cut)
     with pytest.raises(KeyboardInterrupt):
         made.save_model()
-    assert made.last.read_bytes() == b"before" and not made.best.exists()
+    assert made.last.read_bytes() == b"before"
+    assert not made.best.exists()
     monkeypatch.undo()
     assert made.save_model()
-    assert torch.load(made.last, weights_only=False)["epoch"] == 0 and made.best.exists()
+    assert torch.load(made.last, weights_only=False)["epoch"] == 0
+    assert made.best.exists()
     assert not list(made.wdir.glob(".*.tmp"))

@@ -1,3 +1,4 @@
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def load(path: Path, mode: str = "after", **changes: object) -> tuple[DetectionM
 def test_every_arm_gets_the_same_stock_tensors(pretrained: Path, mode: str) -> None:
     arms = {path: load(pretrained, mode, block__path=path) for path in ("conv", "attention", "mixed")}
     stock, audit = load(pretrained, arm__name="baseline")
-    assert set(audit["rebuilt"]) == HEAD and not audit["new"]
+    assert set(audit["rebuilt"]) == HEAD
+    assert not audit["new"]
     assert len(audit["transferred"]) + len(HEAD) == len(stock.state_dict()) == 355
     source = torch.load(pretrained, weights_only=False)["model"].float().state_dict()
     for model, account in arms.values():
@@ -50,8 +52,9 @@ def test_every_arm_gets_the_same_stock_tensors(pretrained: Path, mode: str) -> N
             if mode == "replace"
             else set()
         )
-        assert set(account["rebuilt"]) == HEAD and set(account["new"]) == model.new_keys()
-        assert sorted(sum(account.values(), [])) == sorted(model.state_dict())
+        assert set(account["rebuilt"]) == HEAD
+        assert set(account["new"]) == model.new_keys()
+        assert sorted(chain.from_iterable(account.values())) == sorted(model.state_dict())
         assert all(torch.equal(model.state_dict()[key], source[key]) for key in account["transferred"])
 
 
@@ -67,7 +70,8 @@ def test_the_same_class_head_in_every_arm(pretrained: Path) -> None:
 
 def test_a_branch_starts_at_zero_where_weights_are_pretrained(pretrained: Path) -> None:
     model, _ = load(pretrained)
-    assert is_zero_branch(model.model[6].after) and is_zero_branch(model.model[8].after)
+    assert is_zero_branch(model.model[6].after)
+    assert is_zero_branch(model.model[8].after)
 
 
 def test_classes_are_matched_by_name(tmp_path: Path) -> None:
@@ -82,14 +86,17 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
 
 def test_weights_of_another_scale(tmp_path: Path) -> None:
     path = save(DetectionModel("yolov8s.yaml", nc=2, verbose=False), tmp_path / "yolov8s.pt")
-    with pytest.raises(ValueError, match=r"^model\.pretrained=.*yolov8s\.pt: only \d+ of \d+ tensors fit.*model\.scale"):
+    with pytest.raises(
+        ValueError, match=r"^model\.pretrained=.*yolov8s\.pt: only \d+ of \d+ tensors fit.*model\.scale"
+    ):
         load(path)
 
 
 def test_summary_is_one_line(pretrained: Path) -> None:
     model, audit = load(pretrained)
     assert summary(audit, pretrained) == (
-        f"weights: {len(audit['transferred'])} transferred, 6 rebuilt, {len(audit['new'])} new (from yolov8n.pt)"
+        f"weights: {len(audit['transferred'])} transferred, 6 rebuilt, {len(audit['new'])} new"
+        " (from yolov8n.pt)"
     )
     audit = scratch_audit(model)
     assert summary(audit, None) == f"weights: from scratch, {len(model.new_keys())} new"

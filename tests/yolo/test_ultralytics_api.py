@@ -1,4 +1,6 @@
-"""Every part of ultralytics that this room rests on, by name: a new version that drops one is told of here first."""
+"""Every part of ultralytics that this room rests on, by name: a new version that drops one is told of here
+first.
+"""
 
 import inspect
 from importlib import import_module
@@ -6,53 +8,77 @@ from importlib import import_module
 import pytest
 import ultralytics
 
-PARTS = """
-ultralytics.cfg: get_cfg get_save_dir
-ultralytics.data: build_dataloader
-ultralytics.data.build: InfiniteDataLoader InfiniteDataLoader.close
-ultralytics.data.dataset: YOLODataset YOLODataset.get_img_files YOLODataset.get_labels
-ultralytics.data.utils: get_split_fraction
-ultralytics.models.yolo.detect: DetectionTrainer DetectionValidator DetectionValidator._check_max_det
-ultralytics.models.yolo.detect: DetectionTrainer.get_dataset DetectionTrainer.get_dataloader DetectionTrainer.get_model
-ultralytics.models.yolo.detect: DetectionTrainer.preprocess_batch DetectionTrainer.build_optimizer
-ultralytics.models.yolo.detect: DetectionTrainer.run_callbacks DetectionTrainer._build_train_pipeline
-ultralytics.models.yolo.detect: DetectionTrainer._handle_nan_recovery DetectionTrainer.save_metrics
-ultralytics.models.yolo.detect: DetectionTrainer.read_results_csv DetectionTrainer.save_model DetectionTrainer.final_eval
-ultralytics.models.yolo.detect: DetectionTrainer._setup_train DetectionTrainer.check_resume
-ultralytics.nn.modules: C2f C2f.forward C2f.forward_split SPPF Conv
-ultralytics.nn.tasks: DetectionModel DetectionModel.load DetectionModel.fuse DetectionModel.info
-ultralytics.nn.tasks: load_checkpoint parse_model yaml_model_load
-ultralytics.utils: IterableSimpleNamespace LOGGER SAFE_LOAD
-ultralytics.utils.torch_utils: initialize_weights strip_optimizer unwrap_model
+TRAINER = """
+get_dataset get_dataloader get_model preprocess_batch build_optimizer run_callbacks _build_train_pipeline
+_handle_nan_recovery save_metrics read_results_csv save_model final_eval _setup_train check_resume
 """
+PARTS = {
+    "ultralytics.cfg": "get_cfg get_save_dir",
+    "ultralytics.data": "build_dataloader",
+    "ultralytics.data.build": "InfiniteDataLoader.close",
+    "ultralytics.data.dataset": "YOLODataset.get_img_files YOLODataset.get_labels",
+    "ultralytics.data.utils": "get_split_fraction",
+    "ultralytics.engine.trainer": " ".join(f"BaseTrainer.{name}" for name in TRAINER.split()),
+    "ultralytics.models.yolo.detect": "DetectionTrainer DetectionValidator._check_max_det",
+    "ultralytics.nn.modules": "C2f.forward C2f.forward_split SPPF Conv",
+    "ultralytics.nn.tasks": "DetectionModel.load DetectionModel.fuse DetectionModel.info load_checkpoint "
+    "parse_model yaml_model_load",
+    "ultralytics.utils": "IterableSimpleNamespace LOGGER SAFE_LOAD",
+    "ultralytics.utils.torch_utils": "initialize_weights strip_optimizer unwrap_model",
+}
 
 
 @pytest.mark.parametrize(
-    ("module", "name"),
-    [(module, name) for line in PARTS.strip().splitlines() for module, names in [line.split(": ")] for name in names.split()],
+    ("module", "name"), [(module, name) for module, names in PARTS.items() for name in names.split()]
 )
 def test_is_there(module: str, name: str) -> None:
     found = import_module(module)
     for part in name.split("."):
         found = getattr(found, part, None)
         if found is None:
-            pytest.fail(f"ultralytics {ultralytics.__version__} has no {module}.{name}; acmix_exp.yolo needs it")
+            pytest.fail(
+                f"ultralytics {ultralytics.__version__} has no {module}.{name}; acmix_exp.yolo needs it"
+            )
 
 
 @pytest.mark.parametrize(
     ("module", "name", "texts"),
     [
         # the hooks that the trainer overrides are called where they are meant to be
-        ("engine.trainer", "BaseTrainer._do_train", ["self._build_train_pipeline()", "self._handle_nan_recovery("]),
-        ("engine.trainer", "BaseTrainer._do_train", ['run_callbacks("on_train_batch_end")', "self.final_eval()"]),
-        ("engine.trainer", "BaseTrainer._do_train", ["self.save_metrics(", "self.epoch_time_start = time.time()"]),
-        ("engine.trainer", "BaseTrainer._do_train", ['run_callbacks("on_train_start")', "self.preprocess_batch(batch)"]),
+        (
+            "engine.trainer",
+            "BaseTrainer._do_train",
+            ["self._build_train_pipeline()", "self._handle_nan_recovery("],
+        ),
+        (
+            "engine.trainer",
+            "BaseTrainer._do_train",
+            ['run_callbacks("on_train_batch_end")', "self.final_eval()"],
+        ),
+        (
+            "engine.trainer",
+            "BaseTrainer._do_train",
+            ["self.save_metrics(", "self.epoch_time_start = time.time()"],
+        ),
+        (
+            "engine.trainer",
+            "BaseTrainer._do_train",
+            ['run_callbacks("on_train_start")', "self.preprocess_batch(batch)"],
+        ),
         ("engine.trainer", "BaseTrainer.save_model", ["self.last.write_bytes(", "self.best.write_bytes("]),
-        ("engine.trainer", "BaseTrainer.save_model", ["self.read_results_csv()", "self.best_fitness == self.fitness"]),
+        (
+            "engine.trainer",
+            "BaseTrainer.save_model",
+            ["self.read_results_csv()", "self.best_fitness == self.fitness"],
+        ),
         ("engine.trainer", "BaseTrainer.setup_model", ["self.get_model(cfg=cfg, weights=weights"]),
         ("engine.trainer", "BaseTrainer.build_optimizer", ['"param_group": "weight"', '"param_group": "bn"']),
         # what a validator asks of a trainer
-        ("engine.validator", "BaseValidator.__call__", ["trainer.loss_items", "trainer.stopper.possible_stop"]),
+        (
+            "engine.validator",
+            "BaseValidator.__call__",
+            ["trainer.loss_items", "trainer.stopper.possible_stop"],
+        ),
         ("engine.validator", "BaseValidator.__call__", ["trainer.world_size", "trainer.label_loss_items("]),
         ("engine.validator", "BaseValidator.get_model", ["trainer.ema.ema"]),
         # what the exporter calls in place of forward

@@ -16,7 +16,9 @@ def test_after_is_what_it_says(norm: bool, act: bool, residual: bool) -> None:
     x = torch.randn(2, 8, 5, 4)
     y = after.block(x)
     if norm:
-        y = (y - y.mean((0, 2, 3), keepdim=True)) / (y.var((0, 2, 3), keepdim=True, correction=0) + after.norm.eps).sqrt()
+        y = (y - y.mean((0, 2, 3), keepdim=True)) / (
+            y.var((0, 2, 3), keepdim=True, correction=0) + after.norm.eps
+        ).sqrt()
     if act:
         y = y * y.sigmoid()
     torch.testing.assert_close(after(x), x + y if residual else y)
@@ -61,7 +63,8 @@ def test_insert_after_keeps_stock_keys(stock: nn.Module) -> None:
 def test_block_conv_keeps_bn_and_activation() -> None:
     conv = Conv(8, 8, 3)
     wrapper = BlockConv(nn.Conv2d(8, 8, 1), conv)
-    assert wrapper.bn is conv.bn and wrapper.act is conv.act
+    assert wrapper.bn is conv.bn
+    assert wrapper.act is conv.act
     assert not isinstance(wrapper, Conv)
     x = torch.randn(2, 8, 5, 4)
     torch.testing.assert_close(wrapper(x), conv.act(conv.bn(wrapper.block(x))))

@@ -49,7 +49,9 @@ def make_dataset(root: Path, splits: dict[str, int], size: int = 64) -> Dataset:
 
 
 def make_config(**changes: Any) -> Config:
-    """yolov8n with ACmix after P5, two epochs at 64 pixels; a key such as ``train.epochs`` is given as train__epochs."""
+    """yolov8n with ACmix after P5, two epochs at 64 pixels; a key such as ``train.epochs`` is given as
+    train__epochs.
+    """
     config = Config(
         name="test",
         arm=ArmConfig(name="mixed", insert=True),
