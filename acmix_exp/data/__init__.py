@@ -5,5 +5,16 @@ from acmix_exp.data.inspection import Inspection, inspect
 from acmix_exp.data.resolve import resolve
 from acmix_exp.data.scan import read_split
 from acmix_exp.data.table import report_table
+from acmix_exp.data.ultralytics_home import DATASETS_VARIABLE, datasets_dir
 
-__all__ = ["Dataset", "Inspection", "Sample", "inspect", "read_split", "report_table", "resolve"]
+__all__ = [
+    "DATASETS_VARIABLE",
+    "Dataset",
+    "Inspection",
+    "Sample",
+    "datasets_dir",
+    "inspect",
+    "read_split",
+    "report_table",
+    "resolve",
+]

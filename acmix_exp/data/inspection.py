@@ -72,6 +72,11 @@ def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
     if not scan.readable.any():
         raise ConfigError(f"{dataset.setting}: no image of {split} can be read: {scan.unreadable[0]}")
     if not len(scan.boxes):
+        if scan.degenerate:
+            raise ConfigError(
+                f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; right are rows "
+                "'class x_center y_center width height' in fractions of the image"
+            )
         place = label_path(dataset.splits[split][0])
         raise ConfigError(
             f"{dataset.setting}: no boxes in {split}; right are rows 'class x_center y_center width height' "

@@ -26,9 +26,14 @@ def resolve(cfg: DatasetConfig) -> Dataset:
         if cfg.name == "voc_xml":
             return convert_voc(_path(cfg), keep)
     except OSError as error:
+        reason = f"{error.filename or keep}: {error.strerror or error}"
+        if cfg.path and Path(str(error.filename)).is_relative_to(_path(cfg).absolute()):
+            raise ConfigError(
+                f"dataset.path={cfg.path}: {reason}; right is a folder that can be read"
+            ) from None
         raise ConfigError(
-            f"dataset.root={cfg.root or 'null'}: {keep} cannot be written: {error.strerror or error}; "
-            "right is a folder that can, as dataset.root=FOLDER"
+            f"dataset.root={cfg.root or 'null'}: cannot write to {keep}: {reason}; "
+            "right is a folder that can be written, as dataset.root=FOLDER"
         ) from None
     if cfg.name == "yolo":
         return read_data_yaml(_path(cfg))

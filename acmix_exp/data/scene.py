@@ -14,6 +14,7 @@ SIZE = 128  # pixels, height and width
 _RADIUS = (20, 40)  # pixels, smallest and largest
 _CONTRAST = 110  # least distance of a shape's colours from the ground's, summed over the channels
 _ONE = 1024  # fixed-point 1.0
+_Y, _X = (np.arange(SIZE, dtype=np.int32).reshape(shape) for shape in ((SIZE, 1), (1, SIZE)))
 
 
 def draw_scene(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +66,7 @@ def _far_colour(random: np.random.RandomState, ground: np.ndarray) -> np.ndarray
 
 def _texture(random: np.random.RandomState, colour: np.ndarray, strength: int) -> np.ndarray:
     """int64 ``[SIZE, SIZE, 3]``: the colour, made lighter and darker in stripes, checks, dots or clouds."""
-    y, x = np.mgrid[:SIZE, :SIZE]
+    x, y = _X, _Y
     period, kind = random.randint(4, 10), random.randint(4)
     along, across = random.randint(-2, 3), random.randint(1, 3)
     if kind == 0:
@@ -91,8 +92,7 @@ def _clouds(random: np.random.RandomState, cell: int) -> np.ndarray:
 def _shape_mask(label: int, center_x: int, center_y: int, radius: int, degrees: int) -> np.ndarray:
     """bool ``[SIZE, SIZE]``: the pixels of one shape, turned about its centre, within ``radius``."""
     cosine, sine = (round(_ONE * f(math.radians(degrees))) for f in (math.cos, math.sin))
-    y, x = np.mgrid[:SIZE, :SIZE]
-    x, y = x - center_x, y - center_y
+    x, y = _X - center_x, _Y - center_y
     u, v = (cosine * x + sine * y), (cosine * y - sine * x)
     reach = radius * _ONE
     if NAMES[label] == "ring":

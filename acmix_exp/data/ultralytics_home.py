@@ -8,9 +8,16 @@ import os
 import sys
 from pathlib import Path
 
+DATASETS_VARIABLE = "ACMIX_EXP_DATASETS_DIR"
+
 
 def datasets_dir() -> Path:
-    """The datasets folder of the user's ultralytics settings; its own default ``./datasets`` without them."""
+    """The datasets folder of the user's ultralytics settings; its own default ``./datasets`` without them.
+
+    A child that is given ultralytics settings of its own is told the user's folder by ``DATASETS_VARIABLE``.
+    """
+    if told := os.environ.get(DATASETS_VARIABLE):
+        return Path(told)
     for file in _settings_files():
         try:
             place = json.loads(file.read_text(encoding="utf-8"))["datasets_dir"]

@@ -82,6 +82,8 @@ def _parse(path: Path) -> tuple[dict[str, str], list[_Object]]:
         raise AnnotationError(
             f"{path}:{error.lineno}: not XML: {expat.ErrorString(error.code)}; {_RIGHT}"
         ) from None
+    except (LookupError, ValueError) as error:  # an encoding that expat does not read
+        raise AnnotationError(f"{path}:1: {error}; right is UTF-8") from None
     except OSError as error:
         raise AnnotationError(f"{path}: {error.strerror}; {_RIGHT}") from None
     for found in objects:

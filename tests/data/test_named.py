@@ -14,7 +14,7 @@ import pytest
 from acmix_exp.config import ConfigError, DatasetConfig
 from acmix_exp.data import download, inspect, resolve
 from acmix_exp.data.named import DEFINITIONS
-from acmix_exp.data.ultralytics_home import datasets_dir, definition
+from acmix_exp.data.ultralytics_home import DATASETS_VARIABLE, datasets_dir, definition
 from tests.data.tiny_sets import YoloSet, tree_state
 
 
@@ -156,6 +156,11 @@ def test_incomplete_set_is_not_written_into(settings: Path, tmp_path: Path) -> N
 def test_datasets_folder_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert datasets_dir() == tmp_path / "datasets"
+
+
+def test_datasets_folder_told_to_a_child(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DATASETS_VARIABLE, "/data/told")
+    assert datasets_dir() == Path("/data/told")
 
 
 def test_datasets_folder_of_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,7 @@ def test_unusable_folder(voc_set: VocSet, tmp_path: Path, cache_home: Path) -> N
     [
         ("<annotation><object>", 1, "not XML"),
         ("", 1, "not XML"),
+        ('<?xml version="1.0" encoding="gbk"?><annotation/>', 1, "multi-byte encodings"),
         ("<annotation>\n<object><bndbox/></object></annotation>", 2, "object without a name"),
         ("<annotation>\n\n<object><name>cat</name></object></annotation>", 3, "xmin is None, not a number"),
         (
@@ -175,6 +176,13 @@ def test_unusable_annotation(content: str, line: int, what: str, voc_set: VocSet
     check_error(voc_set.config, f"{path}:{line}: {what}")
     assert not list(cache_home.glob("voc_xml/*"))
     assert not list(cache_home.glob("voc_xml/.*"))
+
+
+def test_image_that_cannot_be_reached(voc_set: VocSet) -> None:
+    link = voc_set.root / "JPEGImages" / "p0.jpg"
+    link.unlink()
+    link.symlink_to("nowhere.jpg")
+    check_error(voc_set.config, f"{link}: No such file or directory")
 
 
 def test_no_objects_at_all(voc_set: VocSet) -> None:

@@ -183,6 +183,13 @@ def test_no_boxes(split: str, yolo_set: YoloSet) -> None:
     check_error(yolo_set.config, f"no boxes in {split}")
 
 
+def test_pixels_instead_of_fractions(yolo_set: YoloSet) -> None:
+    for path in (yolo_set.root / "labels" / "train").iterdir():
+        path.write_text("0 20 15 10 10\n")
+    first = yolo_set.root / "labels" / "train" / "a.txt"
+    check_error(yolo_set.config, f"no usable box in train: {first}:1: out of range")
+
+
 def test_unknown_name() -> None:
     with pytest.raises(
         ConfigError, match=r"^dataset\.name=cats: no such data set; right are shapes, yolo, voc_xml, coco8"
