@@ -50,7 +50,7 @@ def inspect(dataset: Dataset) -> Inspection:
         "boxes reaching beyond their image, kept": [line for scan in scans.values() for line in scan.outside],
         "label files with duplicate rows": [line for scan in scans.values() for line in scan.duplicates],
         "labels without image": orphans(dataset),
-        "left out or clipped by the conversion": list(dataset.notes),
+        "left out or clipped beforehand": list(dataset.notes),
     }
     found.problems = {kind: len(lines) for kind, lines in listed.items() if lines}
     found.warnings = [line for lines in listed.values() for line in lines]
