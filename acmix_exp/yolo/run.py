@@ -55,13 +55,13 @@ def train(
     """Train the network of ``config`` (its arm applied) and evaluate it once.
 
     device: ``"cpu"`` or a CUDA index.
-    resume: go on after the last epoch saved in ``run_dir/weights``. Not bit-exact: a checkpoint holds the averaged
-        weights, in float16.
-    on_epoch: gets a flat row after each epoch, before its checkpoint is written, so that an epoch can come twice
-        where a run was killed between.
+    resume: go on after the last epoch saved in ``run_dir/weights``. Not bit-exact: a checkpoint holds the
+        averaged weights, in float16.
+    on_epoch: gets a flat row after each epoch, before its checkpoint is written, so that an epoch can come
+        twice where a run was killed between.
 
-    Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError, ConfigError,
-    and ValueError for pretrained weights that do not fit.
+    Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError,
+    ConfigError, and ValueError for pretrained weights that do not fit.
     """
     environment.prepare()
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
