@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -27,75 +29,87 @@ def count(model: nn.Module, imgsz: int = 640) -> Count:
     map, is counted by what it says and not by what torch saw inside it: a window attention by shifted
     products holds no matrix product to see. A module inside such a module is part of it.
 
-    Runs on meta tensors; where a block cannot, with a warning on the CPU. Raises what the forward raises
-    there.
+    The network runs on meta tensors, our blocks for their output's shape on the CPU. Where the network
+    cannot, all of it runs on the CPU, with a warning. Raises what the forward raises there.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    image = torch.zeros(1, 3, imgsz, imgsz)
-    for copied in (_hollow_copy, _hollow_copy_with_attributes):
+    for copied in (_hollow, _hollow_with_attributes, _real):
+        network = copied(model)
+        blocks = [module for module in network.modules() if isinstance(module, _StandIn)]
+        device = "cpu" if copied is _real else "meta"
         try:
-            seen, analytic = _pass(copied(model), image.to("meta"))
-            break
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                network(torch.zeros(1, 3, imgsz, imgsz, device=device))
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-    else:
-        warnings.warn(f"FLOPs counted by a pass on the CPU, meta tensors failed: {reason}", stacklevel=2)
-        seen, analytic = _pass(copy.deepcopy(model).cpu().float().eval(), image)
-    return Count(parameters, (seen + analytic) / 1e9, analytic / 1e9)
+            if copied is _real:
+                raise
+            if copied is _hollow_with_attributes:
+                reason = " ".join(str(error).split())[:200]
+                warnings.warn(
+                    f"FLOPs counted by a pass on the CPU, meta tensors failed: {reason}", stacklevel=2
+                )
+            continue
+        analytic = sum(block.total for block in blocks)
+        return Count(parameters, (counter.get_total_flops() + analytic) / 1e9, analytic / 1e9)
+    raise AssertionError("the last copy returns or raises")
 
 
-def _pass(model: nn.Module, image: Tensor) -> tuple[int, int]:
-    """FLOPs of one forward: what torch saw outside our blocks, and what the blocks say of themselves."""
-    blocks = _Blocks()
-    for module in model.modules():
-        if callable(getattr(module, "flops", None)):
-            module.register_forward_pre_hook(blocks.enter)
-            module.register_forward_hook(blocks.leave)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        blocks.counter = counter
-        model(image)
-        return counter.get_total_flops() - blocks.seen, blocks.analytic
+class _StandIn(nn.Module):
+    """Takes a block's place: adds up what it says it costs; its output has the right shape, uncounted.
+
+    total: FLOPs of all calls.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        real = copy.deepcopy(block).cpu().float().eval()
+        self.real: tuple[Any, ...] = (real,)  # no child of ours: the network may move to meta without it
+        self.total = 0
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["real"][0], name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        self.total += int(self.real[0].flops(height, width))
+        with _disable_current_modes():
+            output: Tensor = self.real[0](torch.zeros(x.shape))
+            return output.to(x.device)
 
 
-class _Blocks:
-    """Forward hooks that add up over a block's calls its analytic FLOPs, and what torch saw inside it."""
-
-    def __init__(self) -> None:
-        self.counter: FlopCounterMode
-        self.analytic = 0
-        self.seen = 0
-        self._depth = 0
-        self._before = 0
-
-    def enter(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
-        if self._depth == 0:
-            height, width = inputs[0].shape[-2:]
-            self.analytic += int(module.flops(height, width))
-            self._before = self.counter.get_total_flops()
-        self._depth += 1
-
-    def leave(self, module: Any, inputs: tuple[Tensor, ...], output: object) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self.seen += self.counter.get_total_flops() - self._before
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules that count themselves."""
+    if callable(getattr(module, "flops", None)):
+        yield module
+        return
+    for child in module.children():
+        yield from _blocks(child)
 
 
-def _hollow_copy(model: nn.Module) -> nn.Module:
+def _hollow(model: nn.Module) -> nn.Module:
     """An eval copy with float32 parameters and buffers on meta; tensors that are mere attributes stay real.
 
     A detection head's strides are such an attribute, and building its anchors reads them by ``item()``.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    memo: dict[int, Any] = {id(tensor): _hollow(tensor) for tensor in tensors}
+    memo: dict[int, Any] = {id(tensor): _empty(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    memo.update({id(block): _StandIn(block) for block in _blocks(model)})
     return copy.deepcopy(model, memo).eval()
 
 
-def _hollow_copy_with_attributes(model: nn.Module) -> nn.Module:
+def _hollow_with_attributes(model: nn.Module) -> nn.Module:
     """All on meta that moves with the model: for a head that kept its anchors from an earlier forward."""
-    return _hollow_copy(model).to("meta")
+    return _hollow(model).to("meta")
 
 
-def _hollow(tensor: Tensor) -> Tensor:
+def _real(model: nn.Module) -> nn.Module:
+    memo: dict[int, Any] = {id(block): _StandIn(block) for block in _blocks(model)}
+    return copy.deepcopy(model, memo).cpu().float().eval()
+
+
+def _empty(tensor: Tensor) -> Tensor:
     """Its shape without its numbers, which a deep copy would only carry around."""
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
     empty = torch.empty_like(tensor, device="meta", dtype=dtype)

@@ -165,6 +165,8 @@ def _label(config: Config) -> str:
     """The arm's label in the table: of the configured arm the block's name and path."""
     if config.arm.name != "configured":
         return config.arm.name
+    if not config.arm.insert:
+        return "baseline"
     return "-".join(str(config.block[key]) for key in ("name", "path") if config.block.get(key))
 
 
