@@ -18,12 +18,12 @@ class ACmix(nn.Module):
     """Windowed self-attention and convolution that share their three 1x1 projections.
 
     ``rate1 * attention + rate2 * convolution``: (B, in_planes, H, W) -> (B, out_planes, ceil(H / stride),
-    ceil(W / stride)), in the dtype of the projections, channels_last where the input is. Any map size from 1 x 1, any
-    floating dtype, any device.
+    ceil(W / stride)), in the dtype of the projections, channels_last where the input is. Any map size from 1
+    x 1, any floating dtype, any device.
 
-    In path "mixed" the parameters have the names and shapes of the published module, so its weights load strictly. Path
-    "attention" or "conv" holds only what its branch uses, its own rate with it, so that a branch alone starts at the
-    scale it has in the mixture.
+    In path "mixed" the parameters have the names and shapes of the published module, so its weights load
+    strictly. Path "attention" or "conv" holds only what its branch uses, its own rate with it, so that a
+    branch alone starts at the scale it has in the mixture.
 
     Args:
         in_planes, out_planes: channels of the input and of the output.
@@ -31,8 +31,8 @@ class ACmix(nn.Module):
         head: number of attention heads; divides out_planes.
         kernel_conv: side of the convolution kernel, odd; zero padding kernel_conv // 2.
         stride: distance of the output sites in both branches.
-        dilation: distance of the taps of the attention window. The convolution is not dilated, as in the publication.
-        path: "mixed", or one branch alone: "attention" or "conv".
+        dilation: distance of the taps of the attention window. The convolution is not dilated, as in the
+        publication. path: "mixed", or one branch alone: "attention" or "conv".
         backend: of ``reflected_window_attention``.
 
     Raises:
@@ -110,7 +110,7 @@ class ACmix(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Rates 0.5 and a convolution that starts as the sum of the shifted maps; the rest keeps torch's default."""
+        """Rates 0.5, a convolution that sums the shifted maps; the rest keeps torch's default."""
         if self.has_attention:
             self.rate1.fill_(0.5)
         if self.has_conv:
@@ -147,7 +147,9 @@ class ACmix(nn.Module):
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
             # The same sum as a convolution, without its detour through blocked memory formats.
             pixels = x.flatten(2)
-            out = torch.baddbmm(bias[:, None], weight.expand(x.shape[0], -1, -1), pixels).unflatten(2, x.shape[2:])
+            out = torch.baddbmm(bias[:, None], weight.expand(x.shape[0], -1, -1), pixels).unflatten(
+                2, x.shape[2:]
+            )
         else:
             out = F.conv2d(x, weight[:, :, None, None], bias)
         return out.unflatten(1, (self.head_dim, 3, self.head)).permute(0, 2, 3, 1, 4, 5)
@@ -173,8 +175,8 @@ class ACmix(nn.Module):
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) of the published form of this path, for one image of height x width.
 
-        Projections, position embedding and the two products of the attention, ``fc`` and ``dep_conv``; no biases, no
-        softmax. The composed convolution that is really run needs fewer for head <= 4.
+        Projections, position embedding and the two products of the attention, ``fc`` and ``dep_conv``; no
+        biases, no softmax. The composed convolution that is really run needs fewer for head <= 4.
         """
         pixels = height * width
         sites = output_size(height, self.stride) * output_size(width, self.stride)

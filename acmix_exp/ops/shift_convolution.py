@@ -1,8 +1,9 @@
 """ACmix's convolution branch as one grouped convolution.
 
-The published form expands the stacked heads to kernel^2 feature maps by a 1x1 (``fc``) and shifts and sums these by a
-grouped convolution (``dep_conv``). Both are linear, so their weights are composed and the expansion never exists.
-Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.1 and figure 3.
+The published form expands the stacked heads to kernel^2 feature maps by a 1x1 (``fc``) and shifts and sums
+these by a grouped convolution (``dep_conv``). Both are linear, so their weights are composed and the
+expansion never exists. Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022,
+section 4.1 and figure 3.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ def compose(fc_weight: Tensor, dep_weight: Tensor) -> Tensor:
 
 
 def shift_convolution(stack: Tensor, fc_weight: Tensor, dep_weight: Tensor, stride: int = 1) -> Tensor:
-    """(B, 3h, d, H, W), the heads of query, key and value stacked, -> (B, C, ceil(H / stride), ceil(W / stride)).
+    """(B, 3h, d, H, W), the heads of query, key and value stacked, -> (B, C, ceil(H / stride), ceil(W /
+    stride)).
 
-    fc_weight: (k^2, 3h, 1, 1). dep_weight: (C, k^2, k, k), C = d * outputs. Zero padding k // 2, k odd. The outputs of
-    feature c are the channels c * C / d onwards. Fastest where ``stack`` lies in memory as (B, d, 3h, H, W).
+    fc_weight: (k^2, 3h, 1, 1). dep_weight: (C, k^2, k, k), C = d * outputs. Zero padding k // 2, k odd. The
+    outputs of feature c are the channels c * C / d onwards. Fastest where ``stack`` lies in memory as (B, d,
+    3h, H, W).
     """
     return grouped_convolution(stack, compose(fc_weight, dep_weight), stride)
 
@@ -34,13 +37,16 @@ def grouped_convolution(stack: Tensor, weight: Tensor, stride: int = 1) -> Tenso
     groups = stack.shape[2]
     if weight.device.type == "cpu" and torch.is_grad_enabled() and weight.requires_grad:
         weight, groups = _merge_groups(weight, groups)
-    return F.conv2d(stack.transpose(1, 2).flatten(1, 2), weight, None, stride, weight.shape[-1] // 2, 1, groups)
+    return F.conv2d(
+        stack.transpose(1, 2).flatten(1, 2), weight, None, stride, weight.shape[-1] // 2, 1, groups
+    )
 
 
 def _merge_groups(weight: Tensor, groups: int) -> tuple[Tensor, int]:
     """Join neighbouring groups, zeros between them, until one has outputs for a vector of the CPU.
 
-    With 4 outputs a group the backward pass of the CPU's convolution takes twice the time of one on merged groups.
+    With 4 outputs a group the backward pass of the CPU's convolution takes twice the time of one on merged
+    groups.
     """
     outputs = weight.shape[0] // groups
     merged = next((n for n in range(1, groups + 1) if groups % n == 0 and n * outputs >= MERGED_OUTPUTS), 1)
@@ -51,7 +57,9 @@ def _merge_groups(weight: Tensor, groups: int) -> tuple[Tensor, int]:
     return block.flatten(3, 4).flatten(0, 2), groups // merged
 
 
-def shift_convolution_reference(stack: Tensor, fc_weight: Tensor, dep_weight: Tensor, stride: int = 1) -> Tensor:
+def shift_convolution_reference(
+    stack: Tensor, fc_weight: Tensor, dep_weight: Tensor, stride: int = 1
+) -> Tensor:
     """The published two steps, literally: the specification of ``shift_convolution``."""
     features = torch.einsum("tm,bmchw->bcthw", fc_weight.flatten(1), stack).flatten(1, 2)
     padding = dep_weight.shape[-1] // 2

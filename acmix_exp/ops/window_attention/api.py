@@ -9,7 +9,7 @@ from acmix_exp.ops.window_attention import reference, shift, tile
 from acmix_exp.ops.window_attention.geometry import position_map
 from acmix_exp.ops.window_attention.validation import check_call
 
-SHIFT_UP_TO = 1  # windows up to this side are left to the shift backend by "auto"
+SMALL_MAP = 144  # pixels up to which matrix products beat nine shifts, measured on a CPU
 
 
 def reflected_window_attention(
@@ -25,39 +25,44 @@ def reflected_window_attention(
     scale: float | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """Attention of every pixel to the ``kernel_size`` x ``kernel_size`` window around it, mirrored at the border.
+    """Attention of every pixel to the ``kernel_size`` x ``kernel_size`` window around it, mirrored at the
+    border.
 
-    For the query at output site (y, x), that is pixel (y * stride, x * stride), and tap t = (i, j) over the pixel
-    r(t) = reflect(y * stride + (i - kernel_size // 2) * dilation, x * stride + (j - kernel_size // 2) * dilation)::
+    For the query at output site (y, x), that is pixel (y * stride, x * stride), and tap t = (i, j) over the
+    pixel r(t) = reflect(y * stride + (i - kernel_size // 2) * dilation, x * stride + (j - kernel_size // 2) *
+    dilation)::
 
         logit[t] = scale * query . (key[r(t)] + E[centre] - E[r(t)])
         out      = sum_t softmax(logit)[t] * value[r(t)]
 
-    E = W (column, row) is a linear position embedding of the coordinates -1 .. 1, shared by heads and samples. A bias
-    of it, and E[centre] itself, cancel in the softmax. Reflection excludes the edge pixel and bounces as often as it
-    must, so maps smaller than the window are fine, down to 1 x 1.
+    E = W (column, row) is a linear position embedding of the coordinates -1 .. 1, shared by heads and
+    samples. A bias of it, and E[centre] itself, cancel in the softmax. Reflection excludes the edge pixel and
+    bounces as often as it must, so maps smaller than the window are fine, down to 1 x 1.
 
     Args:
-        query, key, value: (B, C, H, W) in any memory format, floating point, one shape, dtype and device. Head m owns
-            the channels m * d .. m * d + d - 1, d = C / heads. Or split already: (B, heads, d, H, W), any strides.
-        position_weight: (d, 2, 1, 1) or (d, 2), the weight of the position embedding; input 0 is the column. Any
-            floating dtype: its part of the logits is added to the key in float32 or better. None: no position term.
+        query, key, value: (B, C, H, W) in any memory format, floating point, one shape, dtype and device.
+            Head m owns the channels m * d .. m * d + d - 1, d = C / heads. Or split already: (B, heads, d, H,
+            W), any strides.
+        position_weight: (d, 2, 1, 1) or (d, 2), the weight of the position embedding; input 0 is the column.
+            Any floating dtype: its part of the logits is added to the key in float32 or better. None: no
+            position term.
         kernel_size: side of the window, odd.
         heads: number of heads; divides C.
         stride: distance of the query sites, in pixels.
         dilation: distance of the taps, in pixels.
         scale: factor of the logits; d ** -0.5 by default.
-        backend: "reference" (the specification, slow), "shift", "tile", or "auto", which takes the faster of the two.
-            float16 and bfloat16 are computed in float32 on a CPU, and by "shift" everywhere.
+        backend: "reference" (the specification, slow), "shift", "tile", or "auto", which takes the faster of
+            the two. float16 and bfloat16 are computed in float32 on a CPU, and by "shift" everywhere.
 
     Returns:
-        (B, C, ceil(H / stride), ceil(W / stride)) in the query's dtype and memory format, or with the heads split
-        where they came so. Differentiable once in query, key, value and position_weight.
+        (B, C, ceil(H / stride), ceil(W / stride)) in the query's dtype and memory format, or with the heads
+        split where they came so. Differentiable once in query, key, value and position_weight.
 
     Raises:
         ValueError: one line, where the arguments do not fit together.
 
-    Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.1, Stage II.
+    Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.1, Stage
+    II.
     """
     check_call(
         query,
@@ -78,24 +83,22 @@ def reflected_window_attention(
     if scale is None:
         scale = query.shape[2] ** -0.5
     if backend == "auto":
-        backend = choose_backend(kernel_size)
+        backend = choose_backend(kernel_size, *query.shape[-2:])
 
-    window = (kernel_size, stride, dilation, scale)
     with torch.autocast(query.device.type, enabled=False):
-        if backend == "tile" and query.is_cuda:
-            compute = dtype
-        else:
-            compute = torch.promote_types(dtype, torch.float32)
-        query, value = query.to(compute), value.to(compute)
+        # The tile backend multiplies matrices, for which a GPU has 16-bit units that sum in float32.
+        native = backend == "tile" and query.is_cuda
+        compute = dtype if native else torch.promote_types(dtype, torch.float32)
+        query, key, value = (tensor.to(compute) for tensor in (query, key, value))
+        weight = position_weight
+        if weight is not None:
+            weight = weight.to(torch.promote_types(compute, torch.float32))
         if backend == "reference":
-            weight = None if position_weight is None else position_weight.to(compute)
-            out = reference.attend(query, key.to(compute), value, weight, *window)
+            out = reference.attend(query, key, value, weight, kernel_size, stride, dilation, scale)
         else:
-            if position_weight is not None:
-                weight = position_weight.to(torch.promote_types(compute, torch.float32))
-                key = key - position_map(weight, *key.shape[-2:])
+            key = _positioned(key, weight, scale).to(compute)
             attend = shift.attend if backend == "shift" else tile.attend
-            out = attend(query, key.to(compute), value, *window)
+            out = attend(query, key, value, kernel_size, stride, dilation)
         out = out.to(dtype)
 
     if split:
@@ -104,9 +107,18 @@ def reflected_window_attention(
     return out.contiguous(memory_format=torch.channels_last) if channels_last else out
 
 
-def choose_backend(kernel_size: int) -> str:
-    """The backend "auto" stands for."""
-    return "shift" if kernel_size <= SHIFT_UP_TO else "tile"
+def choose_backend(kernel_size: int, height: int, width: int) -> str:
+    """The backend that "auto" stands for, on maps of that size."""
+    few_taps = kernel_size == 1 or (kernel_size == 3 and height * width > SMALL_MAP)
+    return "shift" if few_taps else "tile"
+
+
+def _positioned(key: Tensor, weight: Tensor | None, scale: float) -> Tensor:
+    """scale * (key - E): E[centre] cancels in the softmax: with this key a logit is query . key."""
+    if weight is None:
+        return key * scale
+    embedding = position_map(weight, *key.shape[-2:])
+    return torch.add(embedding * -scale, key, alpha=scale)
 
 
 def is_channels_last(image: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """Where the taps of a reflected window lie, and the coordinates the position term uses.
 
-Every map size from 1 upwards is legal: reflection goes back and forth as often as it must (numpy's ``mode="reflect"``),
-which is ``ReflectionPad2d`` wherever that is defined.
+Every map size from 1 upwards is legal: reflection goes back and forth as often as it must (numpy's
+``mode="reflect"``), which is ``ReflectionPad2d`` wherever that is defined.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def reflect(position: Tensor, size: int) -> Tensor:
 
 
 def tap_index(size: int, kernel: int, stride: int, dilation: int, device: torch.device) -> Tensor:
-    """Pixel under each tap along one axis: int64 (ceil(size / stride), kernel), every value in ``0 .. size - 1``."""
+    """Pixel under each tap along one axis: int64 (ceil(size / stride), kernel)."""
     centre = torch.arange(0, size, stride, device=device)
     offset = (torch.arange(kernel, device=device) - kernel // 2) * dilation
     return reflect(centre[:, None] + offset, size)
@@ -31,7 +31,8 @@ def tap_index(size: int, kernel: int, stride: int, dilation: int, device: torch.
 
 def coordinate(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The axis coordinate of each pixel, -1 .. 1 in equal steps, (size,); -1 for a single pixel."""
-    # Not linspace: its number of steps is frozen under torch.export, and it ignores what half() does to a module.
+    # Not linspace: its number of steps is frozen under torch.export, and it ignores what half() does to a
+    # module.
     return torch.arange(size, dtype=dtype, device=device) * (2.0 / max(size - 1, 1)) - 1.0
 
 

@@ -1,7 +1,7 @@
 """One tap after another as shifted views of the reflected map: the form for small windows.
 
-Memory beyond the inputs is one padded copy of key and value and the kernel^2 attention weights of every query and
-head, which are kept for the backward pass; no neighbourhood of channels is ever gathered.
+Memory beyond the inputs is one padded copy of key and value and the kernel^2 attention weights of every query
+and head, which are kept for the backward pass; no neighbourhood of channels is ever gathered.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ class Window:
     kernel: int
     stride: int
     dilation: int
-    scale: float
 
     def padded_index(self, size: int, device: torch.device) -> Tensor:
         """The pixel shown at each place of the padded axis: (size + dilation * (kernel - 1),)."""
@@ -38,9 +37,9 @@ class Window:
                 yield rows[..., j : j + (width - 1) * self.stride + 1 : self.stride]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int, scale: float) -> Tensor:
-    """(B, heads, d, H, W) each, any strides -> (B, heads, d, ceil(H / stride), ceil(W / stride))."""
-    window = Window(kernel, stride, dilation, scale)
+def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
+    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
+    window = Window(kernel, stride, dilation)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
         out: Tensor = _Shift.apply(query, key, value, window)
         return out
@@ -50,7 +49,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, 
 class _Shift(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tensor:
-        blocks = [_forward(*block, window) for block in _blocks(query, key, value)]
+        blocks = [_forward(q, k, v, window) for q, k, v in _blocks(query, key, value)]
         ctx.save_for_backward(query, key, value, *(weights for _, weights in blocks))
         ctx.window = window  # type: ignore[attr-defined]
         return torch.cat([out for out, _ in blocks])
@@ -62,7 +61,7 @@ class _Shift(torch.autograd.Function):
         window = ctx.window  # type: ignore[attr-defined]
         with torch.autocast(grad.device.type, enabled=False):
             blocks = zip(_blocks(grad, query, key, value), weights, strict=True)
-            parts = [_backward(*block, saved, window) for block, saved in blocks]
+            parts = [_backward(g, q, k, v, saved, window) for (g, q, k, v), saved in blocks]
             return *(torch.cat(grads) for grads in zip(*parts, strict=True)), None
 
 
@@ -79,8 +78,9 @@ def _pad(image: Tensor, window: Window) -> Tensor:
     return image.index_select(-2, rows).index_select(-1, columns)
 
 
-def _unpad(grad: Tensor, height: int, width: int, window: Window) -> Tensor:
-    """The adjoint of ``_pad``."""
+def _unpad(grad: Tensor, image: Tensor, window: Window) -> Tensor:
+    """The adjoint of ``_pad``, for the gradient of an image padded."""
+    height, width = image.shape[-2:]
     rows = window.padded_index(height, grad.device)
     columns = window.padded_index(width, grad.device)
     folded = grad.new_zeros(*grad.shape[:-1], width).index_add_(-1, columns, grad)
@@ -90,7 +90,7 @@ def _unpad(grad: Tensor, height: int, width: int, window: Window) -> Tensor:
 def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """The output and the attention weights (B, kernel^2, heads, rows, columns)."""
     height, width = (output_size(size, window.stride) for size in query.shape[-2:])
-    query = query[..., :: window.stride, :: window.stride] * window.scale
+    query = query[..., :: window.stride, :: window.stride]
     keys = window.taps(_pad(key, window), height, width)
     weights = torch.stack([(query * tap).sum(dim=2) for tap in keys], dim=1).softmax(dim=1)
     values = window.taps(_pad(value, window), height, width)
@@ -106,7 +106,7 @@ def _backward(
     height, width = grad.shape[-2:]
     taps = list(window.taps(_pad(value, window), height, width))
     grad_weights = torch.stack([(grad * tap).sum(dim=2) for tap in taps], dim=1)
-    grad_logits = torch._softmax_backward_data(grad_weights, weights, 1, weights.dtype).mul_(window.scale)
+    grad_logits = torch._softmax_backward_data(grad_weights, weights, 1, weights.dtype)
 
     keys = _pad(key, window)
     grad_keys, grad_values = torch.zeros_like(keys), torch.zeros_like(keys)
@@ -124,5 +124,4 @@ def _backward(
         grad_sites.addcmul_(grad_logit, tap)
         grad_key.addcmul_(grad_logit, sites)
         grad_value.addcmul_(weight, grad)
-    size = key.shape[-2:]
-    return grad_query, _unpad(grad_keys, *size, window), _unpad(grad_values, *size, window)
+    return grad_query, _unpad(grad_keys, key, window), _unpad(grad_values, key, window)

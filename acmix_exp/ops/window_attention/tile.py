@@ -1,10 +1,12 @@
 """Tiles of queries against the keys they can see, by matrix products with a mask of multiplicities.
 
-A tile of queries and the rectangle of keys that holds all its windows are multiplied as a whole. Keys outside a
-query's window get weight zero; a key that the reflected border shows n times gets weight n. Nothing is padded and
-nothing of the size (pixels x kernel^2 x channels) exists; the backward pass computes the probabilities again.
+A tile of queries and the rectangle of keys that holds all its windows are multiplied as a whole. Keys outside
+a query's window get weight zero; a key that the reflected border shows n times gets weight n. Nothing is
+padded and nothing of the size (pixels x kernel^2 x channels) exists; the backward pass computes the
+probabilities again.
 
-An Inf or NaN in key or value spreads to all queries of the tiles that can see it, a little further than its window.
+An Inf or NaN in key or value spreads to all queries of the tiles that can see it, a little further than its
+window.
 """
 
 from __future__ import annotations
@@ -33,7 +35,6 @@ class Window:
     kernel: int
     stride: int
     dilation: int
-    scale: float
 
     def axes(self, key: Tensor) -> tuple[Axis, Axis]:
         height, width = key.shape[-2:]
@@ -43,7 +44,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Step:
-    """One batch of matrix products: images ``first .. last - 1`` of group ``group``, band ``band`` of the strips."""
+    """One batch of matrix products: images ``first .. last - 1`` of a group, a band of the strips."""
 
     group: int
     first: int
@@ -52,9 +53,9 @@ class Step:
     bias: Tensor  # (strips, queries, keys)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int, scale: float) -> Tensor:
-    """(B, heads, d, H, W) each, any strides -> (B, heads, d, ceil(H / stride), ceil(W / stride))."""
-    window = Window(kernel, stride, dilation, scale)
+def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
+    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
+    window = Window(kernel, stride, dilation)
     # Batch and heads are alike here: the larger is batched, the smaller is looped over.
     swap = query.shape[0] < query.shape[1]
     if swap:
@@ -77,7 +78,8 @@ class _Tile(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         with torch.autocast(grad.device.type, enabled=False):
-            return *_backward(grad, *ctx.saved_tensors, ctx.window), None  # type: ignore[attr-defined]
+            query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
+            return *_backward(grad, query, key, value, ctx.window), None  # type: ignore[attr-defined]
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tensor:
@@ -87,7 +89,7 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tenso
         q = _query_strips(query, part, window.stride)
         k, v = _key_strips(key, part), _key_strips(value, part)
         for step in steps:
-            weights = _weights(_at(q, step, False, part), _at(k, step, True, part), step.bias, window.scale)
+            weights = _weights(_at(q, step, False, part), _at(k, step, True, part), step.bias)
             _put(out, torch.bmm(weights, _at(v, step, True, part).transpose(1, 2)), step, part)
     return out
 
@@ -107,20 +109,19 @@ def _backward(
         for step in steps:
             q_tile, k_tile = _at(q, step, False, part), _at(k, step, True, part)
             g_tile, v_tile = _at(g, step, False, part), _at(v, step, True, part)
-            weights = _weights(q_tile, k_tile, step.bias, window.scale)
+            weights = _weights(q_tile, k_tile, step.bias)
             grad_weights = torch.bmm(g_tile.transpose(1, 2), v_tile)
             grad_logits = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
             _at(grad_v, step, True, part).add_(torch.bmm(g_tile, weights))
-            _at(grad_k, step, True, part).add_(torch.bmm(q_tile, grad_logits), alpha=window.scale)
-            grad_q = torch.bmm(grad_logits, k_tile.transpose(1, 2)).mul_(window.scale)
-            _put(grad_sites, grad_q, step, part)
+            _at(grad_k, step, True, part).add_(torch.bmm(q_tile, grad_logits))
+            _put(grad_sites, torch.bmm(grad_logits, k_tile.transpose(1, 2)), step, part)
     return grad_query, *_merge(grad_keys, key)
 
 
-def _weights(query: Tensor, key: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Attention weights of one step: (n * strips, d, queries) and (n * strips, d, keys) -> (.., queries, keys)."""
+def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+    """Attention weights of one step: (n, d, queries) and (n, d, keys) -> (n, queries, keys)."""
     logits = torch.bmm(query.transpose(1, 2), key)
-    logits.view(-1, *bias.shape).mul_(scale).add_(bias)
+    logits.view(-1, *bias.shape).add_(bias)
     return logits.softmax(dim=-1)
 
 
@@ -137,7 +138,9 @@ def _parts(query: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[Strips, I
         yield part, _steps(query, rows, columns, height, part, at_once)
 
 
-def _steps(query: Tensor, rows: Axis, columns: Axis, height: int, part: Strips, at_once: int) -> Iterator[Step]:
+def _steps(
+    query: Tensor, rows: Axis, columns: Axis, height: int, part: Strips, at_once: int
+) -> Iterator[Step]:
     images, groups = query.shape[:2]
     across = torch.stack([columns.log_count(span, query.dtype, query.device) for span in part.spans])
     for band in rows.cut(height):
@@ -150,7 +153,7 @@ def _steps(query: Tensor, rows: Axis, columns: Axis, height: int, part: Strips, 
 
 
 def _query_strips(image: Tensor, part: Strips, stride: int) -> Tensor:
-    """Cut the query sites into strips: (A, G, d, H, W) -> (G, A, strips, d, rows, width), a view where one strip does."""
+    """Cut the query sites into strips: (A, G, d, H, W) -> (G, A, strips, d, rows, width)."""
     first, last = part.spans[0].start, part.spans[-1].stop
     sites = image[..., ::stride, ::stride][..., first:last]
     cut = sites.unflatten(-1, (part.count, part.width)).permute(1, 0, 4, 2, 3, 5)
@@ -166,7 +169,7 @@ def _key_strips(image: Tensor, part: Strips) -> Tensor:
 
 
 def _at(cut: Tensor, step: Step, is_key: bool, part: Strips) -> Tensor:
-    """One step's piece of the strips as a batch of matrices (n * strips, d, positions); a view of contiguous strips."""
+    """One step's piece of the strips as matrices (n * strips, d, positions); a view of contiguous strips."""
     band = step.band
     first, size = (band.key, band.size) if is_key else (band.start, band.stop - band.start)
     piece = cut[step.group, step.first : step.last].narrow(3, first, size)

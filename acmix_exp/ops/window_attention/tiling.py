@@ -1,4 +1,4 @@
-"""How the map is cut for the tile backend: bands of query rows, strips of query columns, and the keys each can see."""
+"""How the tile backend cuts the map: bands of query rows, strips of query columns, and the keys of each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from acmix_exp.ops.window_attention.geometry import output_size, reflect
 
-# Seconds, forward and backward on one AVX-512 core, float32: a group of small tensor calls; one query-key pair, apart
-# from its head width and for each channel of it; moving one element of a column strip.
+# Seconds, forward and backward on one AVX-512 core, float32: a group of small tensor calls; one query-key
+# pair, apart from its head width and for each channel of it; moving one element of a column strip.
 CALL, PAIR, PAIR_CHANNEL, MOVE = 40e-6, 2.0e-9, 0.18e-9, 5e-9
 PAIRS_AT_ONCE = 1 << 17  # logits of one step stay in the second-level cache
 PAIRS_AT_ONCE_CUDA = 1 << 26
@@ -20,7 +20,7 @@ CUDA_TILE = (8, 8)
 
 @dataclass(frozen=True)
 class Span:
-    """Queries ``start .. stop - 1`` of one axis and the ``size`` keys from ``key`` on that hold all their taps."""
+    """Queries ``start .. stop - 1`` of an axis; the ``size`` keys from ``key`` on hold all their taps."""
 
     start: int
     stop: int
@@ -86,7 +86,7 @@ class Strips:
 
 
 def strips(columns: Axis, width: int) -> list[Strips]:
-    """Cut the columns into strips of ``width``, the narrower rest apart, so that strips of one group can be batched."""
+    """Cut the columns into strips of ``width``; the narrower rest is a group apart, so that groups batch."""
     spans = columns.cut(width)
     whole = [span for span in spans if span.stop - span.start == spans[0].stop - spans[0].start]
     rest = spans[len(whole) :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 BACKENDS = ("auto", "reference", "shift", "tile")
@@ -13,14 +12,14 @@ def check_backend(backend: str) -> None:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
 
 
-def check_positive(name: str, value: int) -> None:
+def check_positive(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
-def check_odd(name: str, value: int) -> None:
+def check_odd(name: str, value: object) -> None:
     check_positive(name, value)
-    if value % 2 == 0:
+    if isinstance(value, int) and value % 2 == 0:
         raise ValueError(f"{name} must be odd, got {value}")
 
 
@@ -51,7 +50,8 @@ def check_call(
             raise ValueError(f"{name} must have the query's shape {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype != query.dtype or tensor.device != query.device:
             raise ValueError(
-                f"{name} must be {query.dtype} on {query.device} like the query, got {tensor.dtype} on {tensor.device}"
+                f"{name} must be {query.dtype} on {query.device} like the query, "
+                f"got {tensor.dtype} on {tensor.device}"
             )
     if not query.dtype.is_floating_point:
         raise ValueError(f"query must be floating point, got {query.dtype}")
