@@ -139,3 +139,16 @@ def to_object(cfg: DictConfig) -> Config:
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)
     return config
+
+
+def arm_label(config: Config) -> str:
+    """The name of the table's row, for a config with its arm applied.
+
+    It is the arm's; for the arm ``configured`` the block's with its path (``acmix-mixed``), or ``baseline`` where no block
+    is inserted.
+    """
+    if config.arm.name != "configured":
+        return config.arm.name
+    if not config.arm.insert:
+        return "baseline"
+    return "-".join(str(config.block[key]) for key in ("name", "path") if config.block.get(key))

@@ -50,5 +50,3 @@ def text() -> str:
             line += option + " "
         lines.append(line.rstrip())
     return TEXT.format(groups="\n".join(lines))
-
-

@@ -37,7 +37,8 @@ def run_cell() -> None:
     """Supervise the run of the Hydra job that calls this, then write the summary with it in."""
     from acmix_exp.report.write import write_summary
 
-    number = OmegaConf.select(HydraConfig.get(), "job.num", throw_on_missing=False) or 0
+    hydra = HydraConfig.get()
+    number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num  # a single run has no number
     run = Run(Path(json.loads(os.environ[RUNS_VARIABLE])[number]))
     owner = int(os.environ[OWNER_VARIABLE])
     if os.getpid() != owner:
@@ -95,7 +96,10 @@ def _close(plan: Plan, code: int) -> None:
     console.print(terminal(tables))
     failed = [run for run in plan.runs if (run.status() or {}).get("status") == "failed"]
     for run in failed:
-        print(f"acmix_exp: {run.name} failed: {(run.status() or {}).get('error')}; see {run.log}", file=sys.stderr)
+        print(
+            f"acmix_exp: {run.name} failed: {(run.status() or {}).get('error')}; see {run.log}",
+            file=sys.stderr,
+        )
     if code in (130, 143):
         print("acmix_exp: stopped; the same command goes on from here", file=sys.stderr)
     console.print(f"written to {plan.folder}/summary.md, .csv and .json", soft_wrap=True, highlight=False)

@@ -47,13 +47,3 @@ def apply(config: Config) -> Config:
     if config.arm.path is not None:
         block["path"] = config.arm.path
     return replace(config, block=block)
-
-
-def label(effective: Config) -> str:
-    """The name of the table's row: the arm's, or for ``configured`` the block's with its path (``acmix-mixed``)."""
-    if not effective.arm.insert:
-        return "baseline" if effective.arm.name == "configured" else effective.arm.name
-    if effective.arm.name != "configured":
-        return effective.arm.name
-    path = effective.block.get("path")
-    return f"{effective.block['name']}-{path}" if path else str(effective.block["name"])

@@ -31,12 +31,12 @@ def unknown_keys(cfg: DictConfig, schema: Any = Config, prefix: str = "") -> lis
     """Lines for keys that are not in the schema: ``+key=value`` slips past Hydra's own check."""
     hints = typing.get_type_hints(schema)
     lines = []
-    for key in cfg:
+    for key in map(str, cfg):
         name = f"{prefix}{key}"
         if key not in hints:
-            lines.append(f"{name}={cfg[key]}: unknown key{suggestion(str(key), hints, prefix)}")
-        elif dataclasses.is_dataclass(hints[str(key)]) and isinstance(cfg._get_node(key), DictConfig):
-            lines += unknown_keys(cfg[key], hints[str(key)], f"{name}.")
+            lines.append(f"{name}={cfg[key]}: unknown key{suggestion(key, hints, prefix)}")
+        elif dataclasses.is_dataclass(hints[key]) and isinstance(cfg._get_node(key), DictConfig):
+            lines += unknown_keys(cfg[key], hints[key], f"{name}.")
     return lines
 
 
@@ -58,24 +58,56 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
 def _values(config: Config) -> list[str]:
     train, model = config.train, config.model
     tests = [
-        ("name", config.name, bool(re.fullmatch(r"[\w.-]+", config.name)), "letters, digits, '.', '_' and '-' only"),
+        (
+            "name",
+            config.name,
+            bool(re.fullmatch(r"[\w.-]+", config.name)),
+            "letters, digits, '.', '_' and '-' only",
+        ),
         ("task", config.task, config.task in TASKS, f"one of {', '.join(TASKS)}"),
         ("seed", config.seed, 0 <= config.seed < 2**31, "a whole number from 0"),
         ("split", config.split, config.split in (None, "train", "val", "test"), "train, val or test"),
         ("model.scale", model.scale, model.scale in SCALES, f"one of {', '.join(SCALES)}"),
-        ("model.placement.mode", model.placement.mode, model.placement.mode in ("after", "replace"), "after or replace"),
+        (
+            "model.placement.mode",
+            model.placement.mode,
+            model.placement.mode in ("after", "replace"),
+            "after or replace",
+        ),
         ("train.epochs", train.epochs, train.epochs >= 1, "a whole number from 1"),
         ("train.batch", train.batch, train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),
-        ("train.imgsz", train.imgsz, train.imgsz >= 32 and train.imgsz % 32 == 0, "a multiple of 32, from 32"),
-        ("train.optimizer", train.optimizer, train.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
+        (
+            "train.imgsz",
+            train.imgsz,
+            train.imgsz >= 32 and train.imgsz % 32 == 0,
+            "a multiple of 32, from 32",
+        ),
+        (
+            "train.optimizer",
+            train.optimizer,
+            train.optimizer in OPTIMIZERS,
+            f"one of {', '.join(OPTIMIZERS)}",
+        ),
         ("train.lr0", train.lr0, 0 < train.lr0 < float("inf"), "a number above 0"),
-        ("train.keep", train.keep, train.keep in ("best", "last", "both", "none"), "best, last, both or none"),
+        (
+            "train.keep",
+            train.keep,
+            train.keep in ("best", "last", "both", "none"),
+            "best, last, both or none",
+        ),
         (
             "logger.mode",
             config.logger.mode,
             config.logger.mode in ("auto", "online", "offline", "disabled"),
             "auto, online, offline or disabled",
         ),
+        (
+            "logger.project",
+            config.logger.project,
+            re.fullmatch(r"[^/\\#?%:]{1,128}", config.logger.project) is not None,
+            "1 to 128 characters, none of / \\ # ? % :",
+        ),
+        ("tags", config.tags, all(1 <= len(tag) <= 64 for tag in config.tags), "of 1 to 64 characters each"),
     ]
     return [f"{key}={value}: must be {right}" for key, value, fine, right in tests if not fine]
 
@@ -137,7 +169,9 @@ def ultralytics_defaults() -> dict[str, Any]:
     spec = find_spec("ultralytics")
     if spec is None or spec.origin is None:
         raise ConfigError("ultralytics is not installed; install acmix_exp again")
-    return dict(yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8")))
+    return dict(
+        yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8"))
+    )
 
 
 def _extra(config: Config) -> list[str]:
@@ -148,7 +182,9 @@ def _extra(config: Config) -> list[str]:
         if key in OWNED_ARGS:
             lines.append(f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}")
         elif key not in known:
-            lines.append(f"train.extra.{key}={value}: no such ultralytics argument{suggestion(key, known, 'train.extra.')}")
+            lines.append(
+                f"train.extra.{key}={value}: no such ultralytics argument{suggestion(key, known, 'train.extra.')}"
+            )
         elif isinstance(default, bool) and not isinstance(value, (bool, int)):
             lines.append(f"train.extra.{key}={value}: must be true or false")
         elif isinstance(default, (int, float)) and not isinstance(value, (bool, int, float)):
@@ -164,7 +200,9 @@ def _hardware(config: Config) -> list[str]:
         ("runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
         ("precision", hardware.precision in ("auto", "fp32", "fp16", "bf16"), "auto, fp32, fp16 or bf16"),
     ]
-    lines = [f"hardware.{key}={getattr(hardware, key)}: must be {right}" for key, fine, right in tests if not fine]
+    lines = [
+        f"hardware.{key}={getattr(hardware, key)}: must be {right}" for key, fine, right in tests if not fine
+    ]
     try:
         if not device.gpus(hardware) and hardware.precision in ("fp16", "bf16"):
             lines.append(f"hardware.precision={hardware.precision}: needs a GPU; a CPU trains in fp32")
@@ -198,5 +236,3 @@ def writable(runs_dir: Path) -> list[str]:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
     return []
-
-

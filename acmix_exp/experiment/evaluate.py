@@ -18,14 +18,21 @@ from acmix_exp.experiment.store import write_json
 def main(arguments: list[str]) -> int:
     from acmix_exp.yolo.run import evaluate
 
-    run_dir, request, split, weights = Path(arguments[0]), Path(arguments[1]), arguments[2], Path(arguments[3])
+    run_dir, request, split, weights = (
+        Path(arguments[0]),
+        Path(arguments[1]),
+        arguments[2],
+        Path(arguments[3]),
+    )
     die_with_parent(int(arguments[4]))
     config = load(request)
     where: int | str = 0 if device.gpus(config.hardware) else "cpu"
     metrics = evaluate(weights, resolve(config.dataset), split, config, device=where)
     write_json(request.with_suffix(".json"), metrics)
     request.unlink()
-    table = Table(title=f"{run_dir.name} ({weights.name}) on {config.dataset.name}, {split}", title_justify="left")
+    table = Table(
+        title=f"{run_dir.name} ({weights.name}) on {config.dataset.name}, {split}", title_justify="left"
+    )
     for name in ("class", "mAP50", "mAP50-95"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for name, row in {"all": metrics, **metrics["per_class"]}.items():

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -42,7 +43,9 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
         close = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
+        hint = (
+            f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
+        )
         return [f"{key}{'' if value is None else '=' + value}: unknown key; {hint}"]
     return [_first_line(str(error))]
 
@@ -63,7 +66,7 @@ def known_keys() -> list[str]:
     keys: list[str] = []
 
     def walk(node: DictConfig, prefix: str) -> None:
-        for key in node:
+        for key in map(str, node):
             keys.append(f"{prefix}{key}")
             child = node._get_node(key)
             if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
@@ -71,5 +74,5 @@ def known_keys() -> list[str]:
 
     walk(OmegaConf.structured(Config), "")
     for path in sorted((conf_dir() / "block").glob("*.yaml")):
-        keys += [f"block.{key}" for key in OmegaConf.load(path)]
+        keys += [f"block.{key}" for key in yaml.safe_load(path.read_text(encoding="utf-8"))]
     return sorted(set(keys) | {"model/placement", "experiment"})

@@ -66,5 +66,3 @@ class PlanCallback(Callback):
 
 def _launcher(config: DictConfig) -> str:
     return str(config.hydra.runtime.choices.get("hydra/launcher", "basic"))
-
-

@@ -15,7 +15,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from acmix_exp.config import Config, ConfigError, to_object
+from acmix_exp.config import Config, ConfigError, arm_label, to_object
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.experiment import arm, check, store
 from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
@@ -83,11 +83,13 @@ def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
     cells = []
     for config, overrides in zip(composed, all_overrides, strict=True):
         effective = arm.apply(config)
-        label = arm.label(effective)
+        label = arm_label(effective)
         dataset, inspection = data[_dataset_key(config)]
         parts = identity(effective, inspection.fingerprint)
         run = store.Run(folder / f"{label}-s{config.seed}-{hash8(parts)}")
-        cells.append(Cell(effective, label, parts, dataset.name, _swept_values(effective, swept, overrides), run))
+        cells.append(
+            Cell(effective, label, parts, dataset.name, _swept_values(effective, swept, overrides), run)
+        )
     return Plan(composed[0].name, folder, cells, [inspection for _, inspection in data.values()])
 
 
@@ -124,7 +126,9 @@ def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[st
     chosen = {_key(override): override.split("=", 1)[1] for override in overrides if "=" in override}
     values: dict[str, Any] = {}
     for key in keys:
-        about_block = key.split(".")[0].split("/")[0] == "block" or key.replace("/", ".").startswith("model.placement")
+        about_block = key.split(".")[0].split("/")[0] == "block" or key.replace("/", ".").startswith(
+            "model.placement"
+        )
         if about_block and not effective.arm.insert:
             values[key] = None
         else:

@@ -11,7 +11,17 @@ from typing import Any
 
 import acmix_exp
 
-PACKAGES = ("torch", "torchvision", "ultralytics", "hydra-core", "omegaconf", "numpy", "opencv-python", "wandb", "scipy")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "ultralytics",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "opencv-python",
+    "wandb",
+    "scipy",
+)
 
 
 def versions() -> dict[str, str]:

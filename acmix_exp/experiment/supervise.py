@@ -88,7 +88,9 @@ def _attempt(run: Run, config: Config, owner: int, resume: bool) -> str | None:
         return None
     if code < 0:
         name = signal.Signals(-code).name
-        return f"the training process was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"the training process was killed by {name}" + (
+            " (out of memory?)" if name == "SIGKILL" else ""
+        )
     reason = run.path / ".error"
     text = reason.read_text(encoding="utf-8").strip() if reason.exists() else ""
     reason.unlink(missing_ok=True)
@@ -106,7 +108,9 @@ def _child(run: Run, config: Config, owner: int, gpu: int | None, resume: bool) 
             start_new_session=True,
         )
     try:
-        run.set_status(status="running", pid=child.pid, owner=owner, error=None, resumed=resume, started=time.time())
+        run.set_status(
+            status="running", pid=child.pid, owner=owner, error=None, resumed=resume, started=time.time()
+        )
         while True:
             try:
                 return child.wait(POLL_SECONDS)
@@ -118,7 +122,14 @@ def _child(run: Run, config: Config, owner: int, gpu: int | None, resume: bool) 
 
 
 def child_command(run: Run, resume: bool) -> list[str]:
-    return [sys.executable, "-m", "acmix_exp.experiment.train", str(run.path), str(os.getpid()), str(int(resume))]
+    return [
+        sys.executable,
+        "-m",
+        "acmix_exp.experiment.train",
+        str(run.path),
+        str(os.getpid()),
+        str(int(resume)),
+    ]
 
 
 def child_environment(run_dir: Path, config: Config, gpu: int | None) -> dict[str, str]:

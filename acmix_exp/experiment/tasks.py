@@ -41,7 +41,9 @@ def evaluate(master: DictConfig) -> int:
         raise ConfigError("run=null: task=evaluate needs a run directory, run=runs/NAME/RUN")
     run = Run(Path(asked.run))
     if not run.is_done():
-        raise ConfigError(f"run={asked.run}: no finished run; must be a directory runs/NAME/RUN whose status is done")
+        raise ConfigError(
+            f"run={asked.run}: no finished run; must be a directory runs/NAME/RUN whose status is done"
+        )
     config = load(run.path / "config.yaml")
     if any(item.lstrip("+").startswith(("dataset=", "dataset.")) for item in overrides):
         config.dataset = asked.dataset
@@ -59,7 +61,9 @@ def evaluate(master: DictConfig) -> int:
         )
     weights = run.weights()
     if weights is None:
-        raise ConfigError(f"run={asked.run}: its weights were not kept (train.keep=none); train it again with another keep")
+        raise ConfigError(
+            f"run={asked.run}: its weights were not kept (train.keep=none); train it again with another keep"
+        )
     Console(stderr=True).print(report_table(inspection))
     folder = run.path / "evaluations"
     folder.mkdir(exist_ok=True)
@@ -68,4 +72,6 @@ def evaluate(master: DictConfig) -> int:
     with gpu_slot(device.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
         command = [sys.executable, "-m", "acmix_exp.experiment.evaluate", str(run.path), str(request), split]
         environment = child_environment(run.path, config, gpu)
-        return subprocess.run([*command, str(weights), str(os.getpid())], env=environment, check=False).returncode
+        return subprocess.run(
+            [*command, str(weights), str(os.getpid())], env=environment, check=False
+        ).returncode

@@ -32,12 +32,16 @@ def train(run: store.Run, config: Config, *, resume: bool) -> None:
         raise
     known = store.read_json(run.path / "provenance.json") or {}
     facts["seconds_in_all"] = round(time.time() - started, 1)
-    store.write_json(run.path / "provenance.json", {**known, **facts, "dataset": {**known["dataset"], **facts["dataset"]}})
+    store.write_json(
+        run.path / "provenance.json", {**known, **facts, "dataset": {**known["dataset"], **facts["dataset"]}}
+    )
     store.write_json(run.path / "result.json", result)
-    tracker.finish(result)
+    tracker.finish({**result, "audit": facts["transfer"]})
 
 
-def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _measured(
+    run: store.Run, config: Config, tracker: Any, *, resume: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
     from acmix_exp.data import resolve
     from acmix_exp.profile import count, latency
     from acmix_exp.yolo import run as yolo
@@ -51,7 +55,6 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
 
     dataset = resolve(config.dataset)
     outcome = yolo.train(config, dataset, run.path, device=where, resume=resume, on_epoch=on_epoch)
-    print(outcome.audit["line"] if "line" in outcome.audit else "")
     counted = count(outcome.model)
     status = run.status() or {}
     result = {

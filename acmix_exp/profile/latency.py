@@ -17,7 +17,7 @@ WARM_UPS = 10  # at most; at least one
 REPEATS = 100  # at most; at least one
 
 
-def latency(model: nn.Module, imgsz: int, batch: int = 1, device: str | torch.device = "cpu") -> float:
+def latency(model: nn.Module, imgsz: int, batch: int = 1, device: str | int | torch.device = "cpu") -> float:
     """Median milliseconds of a forward of zeros (``batch``, 3, ``imgsz``, ``imgsz``), float32.
 
     Measured on a deep copy in eval mode, fused where the model offers ``fuse()``, after a warm-up; CUDA is

@@ -38,7 +38,8 @@ def _table(group: Group) -> dict[str, Any]:
     family = sum(delta is not None for delta in deltas)
     adjusted = statistics.holm([delta.p if delta else None for delta in deltas])
     rows = [
-        _row(row, delta, p_adjusted, family) for row, delta, p_adjusted in zip(group.rows, deltas, adjusted, strict=True)
+        _row(row, delta, p_adjusted, family)
+        for row, delta, p_adjusted in zip(group.rows, deltas, adjusted, strict=True)
     ]
     notes = _notes(group, rows, family)
     return {"settings": group.settings, "swept_keys": group.swept_keys, "rows": rows, "notes": notes}
@@ -60,7 +61,9 @@ def _delta(row: Row, reference: Row | None) -> statistics.Delta | None:
     if reference is None:
         return None
     seeds = sorted(row.runs.keys() & reference.runs.keys())
-    return statistics.paired([_map(row.runs[seed]) for seed in seeds], [_map(reference.runs[seed]) for seed in seeds])
+    return statistics.paired(
+        [_map(row.runs[seed]) for seed in seeds], [_map(reference.runs[seed]) for seed in seeds]
+    )
 
 
 def _map(record: Record, key: str = "map50_95") -> float:
@@ -92,7 +95,9 @@ def _row(row: Row, delta: statistics.Delta | None, p_adjusted: float | None, fam
         "p": delta.p if delta else None,
         "p_adjusted": p_adjusted,
         "p_floor": statistics.floor(delta.n, family) if delta and delta.n else None,
-        "verdict": statistics.verdict(delta, p_adjusted, family) if delta else ("reference" if row.arm == REFERENCE else None),
+        "verdict": statistics.verdict(delta, p_adjusted, family)
+        if delta
+        else ("reference" if row.arm == REFERENCE else None),
         "parameters": cost("parameters"),
         "gflops": cost("gflops"),
         "latency_ms_b1": cost("latency_ms_b1"),
@@ -112,21 +117,36 @@ def _notes(group: Group, rows: list[dict[str, Any]], family: int) -> list[str]:
         notes.append("There is no baseline with these settings, so there are no deltas; add arm=baseline.")
     seeds = {seed for row in group.rows for seed in row.runs}
     for row in group.rows:
-        name = " ".join([row.arm, *(f"{key}={value}" for key, value in row.swept.items() if value is not None)])
+        name = " ".join(
+            [row.arm, *(f"{key}={value}" for key, value in row.swept.items() if value is not None)]
+        )
         for record in row.unfinished:
             error = f": {record.status['error']}" if record.status.get("error") else ""
             notes.append(f"{name} seed {record.seed} is {record.status['status']}{error}")
         lacking = seeds - row.runs.keys() - {record.seed for record in row.unfinished}
         if lacking:
-            notes.append(f"{name} has no run of seed {', '.join(map(str, sorted(lacking)))}; deltas use the seeds in common")
+            notes.append(
+                f"{name} has no run of seed {', '.join(map(str, sorted(lacking)))}; deltas use the seeds in common"
+            )
         resumed = [str(seed) for seed, record in sorted(row.runs.items()) if record.status.get("resumed")]
         if resumed:
-            notes.append(f"{name} seed {', '.join(resumed)} was interrupted and resumed, which is not bit-exact")
+            notes.append(
+                f"{name} seed {', '.join(resumed)} was interrupted and resumed, which is not bit-exact"
+            )
+        audit = next((record.provenance.get("transfer") for record in row.runs.values()), None)
+        if group.settings["pretrained"] and audit:
+            counts = ", ".join(f"{len(names)} {kind}" for kind, names in audit.items())
+            notes.append(f"{name}: tensors of the pretrained weights {counts} (by name in provenance.json)")
     versions = {
-        (record.provenance.get("versions", {}).get("ultralytics"), (record.provenance.get("git") or {}).get("commit"))
+        (
+            record.provenance.get("versions", {}).get("ultralytics"),
+            (record.provenance.get("git") or {}).get("commit"),
+        )
         for row in group.rows
         for record in row.runs.values()
     }
     if len(versions) > 1:
-        notes.append(f"The runs come from {len(versions)} different versions or commits (provenance.json of each).")
+        notes.append(
+            f"The runs come from {len(versions)} different versions or commits (provenance.json of each)."
+        )
     return notes

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.config import Config
+from acmix_exp.config import Config, arm_label
 from acmix_exp.tracking.limits import within
 from acmix_exp.tracking.mode import Mode, base_url, choose_mode
 from acmix_exp.tracking.network import reachable
@@ -151,7 +151,7 @@ def _arguments(config: Config, run_dir: Path, identity: str, resolved: Mapping[s
         "project": config.logger.project,
         "entity": config.logger.entity,
         "group": config.name,
-        "job_type": _label(config),
+        "job_type": arm_label(config),
         "tags": list(config.tags),
         "name": run_dir.name,
         "id": identity,
@@ -159,15 +159,6 @@ def _arguments(config: Config, run_dir: Path, identity: str, resolved: Mapping[s
         "config": dict(resolved),
         "reinit": "create_new",  # not wandb.run: integrations that look for it must not write into this run
     }
-
-
-def _label(config: Config) -> str:
-    """The arm's label in the table: of the configured arm the block's name and path."""
-    if config.arm.name != "configured":
-        return config.arm.name
-    if not config.arm.insert:
-        return "baseline"
-    return "-".join(str(config.block[key]) for key in ("name", "path") if config.block.get(key))
 
 
 def _segments(run_dir: Path) -> set[Path]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from acmix_exp.config import arm_label
 from acmix_exp.experiment import arm
 
 
@@ -11,7 +12,7 @@ def test_options_reach_every_inserting_arm_alike(make_config, name):
     assert effective.block["path"] == name
     assert effective.block["kernel_att"] == 5
     assert effective.model.placement.sites == ["sppf"]
-    assert arm.label(effective) == name
+    assert arm_label(effective) == name
 
 
 def test_options_leave_the_baseline_bare(make_config):
@@ -25,18 +26,22 @@ def test_options_leave_the_baseline_bare(make_config):
 def test_a_placement_without_sites_is_the_baseline(make_config):
     effective = arm.apply(make_config("model/placement=none"))
     assert not effective.arm.insert
-    assert arm.label(effective) == "baseline"
+    assert arm_label(effective) == "baseline"
 
 
 def test_configured_is_labelled_by_block_and_path(make_config):
-    assert arm.label(arm.apply(make_config())) == "acmix-mixed"
-    assert arm.label(arm.apply(make_config("block.path=conv"))) == "acmix-conv"
+    assert arm_label(arm.apply(make_config())) == "acmix-mixed"
+    assert arm_label(arm.apply(make_config("block.path=conv"))) == "acmix-conv"
 
 
 @pytest.mark.parametrize(
     ("overrides", "explicit", "names"),
     [
-        (["arm=mixed", "block.path=conv"], {"block.path"}, ["arm=mixed", "block.path=conv", "block.path=mixed"]),
+        (
+            ["arm=mixed", "block.path=conv"],
+            {"block.path"},
+            ["arm=mixed", "block.path=conv", "block.path=mixed"],
+        ),
         (["arm=conv", "block.path=mixed"], {"block.path"}, ["arm=conv", "block.path=mixed"]),
         (["arm=mixed", "model/placement=none"], set(), ["arm=mixed", "model/placement=none"]),
         (["arm=conv", "block.name=lska"], set(), ["arm=conv", "block=lska"]),

@@ -8,7 +8,9 @@ from acmix_exp.experiment.identity import hash8, identity
 
 @pytest.fixture
 def digest(make_config):
-    return lambda *overrides, data="f": hash8(identity(arm.apply(make_config("hardware=cpu", *overrides)), data))
+    return lambda *overrides, data="f": hash8(
+        identity(arm.apply(make_config("hardware=cpu", *overrides)), data)
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,14 @@ def test_what_does_not_change_the_result_does_not_count(digest, override):
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=1", "block.kernel_att=5", "model.scale=s", "model/placement=sppf", "train.epochs=3", "+train.extra.mosaic=0"],
+    [
+        "seed=1",
+        "block.kernel_att=5",
+        "model.scale=s",
+        "model/placement=sppf",
+        "train.epochs=3",
+        "+train.extra.mosaic=0",
+    ],
 )
 def test_what_changes_the_result_counts(digest, override):
     assert digest(override) != digest()
@@ -39,7 +48,9 @@ def test_what_changes_the_result_counts(digest, override):
 
 def test_data_counts_by_content(digest):
     assert digest(data="a") != digest(data="b")
-    assert digest("dataset=yolo", "dataset.path=one/data.yaml") == digest("dataset=yolo", "dataset.path=two/data.yaml")
+    assert digest("dataset=yolo", "dataset.path=one/data.yaml") == digest(
+        "dataset=yolo", "dataset.path=two/data.yaml"
+    )
 
 
 @pytest.mark.parametrize("override", ["block.kernel_att=5", "model/placement=sppf", "block.head=2"])

@@ -23,7 +23,13 @@ def child(monkeypatch):
         monkeypatch.setattr(
             supervise,
             "child_command",
-            lambda run, resume: [sys.executable, "-c", head + textwrap.dedent(code), str(run.path), str(int(resume))],
+            lambda run, resume: [
+                sys.executable,
+                "-c",
+                head + textwrap.dedent(code),
+                str(run.path),
+                str(int(resume)),
+            ],
         )
 
     return put
@@ -177,7 +183,10 @@ def test_the_childs_environment_is_its_own(make_run, monkeypatch):
     assert environment["YOLO_AUTOINSTALL"] == "false"
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert supervise.child_environment(run.path, load(run.path / "config.yaml"), 1)["CUDA_VISIBLE_DEVICES"] == "5"
+    assert (
+        supervise.child_environment(run.path, load(run.path / "config.yaml"), 1)["CUDA_VISIBLE_DEVICES"]
+        == "5"
+    )
 
 
 def running(pid: int) -> bool:

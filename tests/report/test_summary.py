@@ -23,7 +23,11 @@ def add(folder):
         block = {"name": "acmix", "kernel_att": kernel_att, "head": 4, "path": arm} if inserts else {}
         path = folder / f"{arm}-s{seed}-{len(list(folder.glob('*'))):08d}"
         path.mkdir(parents=True)
-        placement = {"name": "sppf" if inserts else "none", "mode": "after", "sites": ["sppf"] if inserts else []}
+        placement = {
+            "name": "sppf" if inserts else "none",
+            "mode": "after",
+            "sites": ["sppf"] if inserts else [],
+        }
         train = {"epochs": epochs, "imgsz": 64, "batch": 4, "optimizer": "AdamW", "lr0": 0.002}
         model = {"name": "yolov8", "scale": "n", "pretrained": None}
         config = {
@@ -48,7 +52,9 @@ def add(folder):
             json.dumps({"identity": identity, "dataset": {"name": "shapes", "fingerprint": "f"}, **extra})
         )
         state = status or {"status": "pending" if map50_95 is None else "done"}
-        (path / "status.json").write_text(json.dumps({"arm": arm, "seed": seed, "swept": swept or {}, **state}))
+        (path / "status.json").write_text(
+            json.dumps({"arm": arm, "seed": seed, "swept": swept or {}, **state})
+        )
         if map50_95 is not None:
             metrics = {"map50": map50_95 + 0.2, "map50_95": map50_95, "split": "val", "checkpoint": "last.pt"}
             cost = {"parameters": 3_000_000 + 1000 * inserts, "gflops": 8.0, "latency_ms_b1": 10.0}
