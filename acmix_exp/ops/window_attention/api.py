@@ -56,10 +56,12 @@ def reflected_window_attention(
 
     Returns:
         (B, C, ceil(H / stride), ceil(W / stride)) in the query's dtype and memory format, or with the heads
-        split where they came so. Differentiable once in query, key, value and position_weight.
+        split where they came so. Differentiable in query, key, value and position_weight; twice
+        by "reference" alone.
 
     Raises:
         ValueError: one line, where the arguments do not fit together.
+        RuntimeError: in a backward pass with ``create_graph``, unless by "reference".
 
     Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.1, Stage
     II.

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from acmix_exp.ops.window_attention.geometry import output_size, reflect
+from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 ELEMENTS_AT_ONCE = 1 << 17  # of the query: one block and its shifted keys stay in the second-level cache
 
@@ -55,10 +56,10 @@ class _Shift(torch.autograd.Function):
         return torch.cat([out for out, _ in blocks])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *weights = ctx.saved_tensors  # type: ignore[attr-defined]
         window = ctx.window  # type: ignore[attr-defined]
+        check_first_derivative()
         with torch.autocast(grad.device.type, enabled=False):
             blocks = zip(_blocks(grad, query, key, value), weights, strict=True)
             parts = [_backward(g, q, k, v, saved, window) for (g, q, k, v), saved in blocks]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from acmix_exp.ops.window_attention.tiling import (
     CUDA_TILE,
@@ -28,6 +28,7 @@ from acmix_exp.ops.window_attention.tiling import (
     choose_tile,
     strips,
 )
+from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class _Tile(torch.autograd.Function):
         return _forward(query, key, value, window)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        check_first_derivative()
         with torch.autocast(grad.device.type, enabled=False):
             query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
             return *_backward(grad, query, key, value, ctx.window), None  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 BACKENDS = ("auto", "reference", "shift", "tile")
@@ -21,6 +22,14 @@ def check_odd(name: str, value: object) -> None:
     check_positive(name, value)
     if isinstance(value, int) and value % 2 == 0:
         raise ValueError(f"{name} must be odd, got {value}")
+
+
+def check_first_derivative() -> None:
+    """Raise RuntimeError in a backward pass that is recorded to be differentiated again."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "reflected_window_attention has no second derivative: use backend='reference' for it"
+        )
 
 
 def check_call(
