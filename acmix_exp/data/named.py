@@ -41,7 +41,7 @@ def find_named(name: str, root: Path | None) -> Dataset:
             return _read(name, file, candidate)
     if folder.exists():
         raise ConfigError(
-            f"{setting}: {folder} is incomplete; right is {_files(data)} in it, or to remove it for a new download"
+            f"{setting}: {folder} is incomplete; right is {_files(data)} in it, or no such folder at all"
         )
     try:
         _download(file, data, folder)
