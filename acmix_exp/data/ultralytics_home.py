@@ -18,14 +18,19 @@ def datasets_dir() -> Path:
     """
     if told := os.environ.get(DATASETS_VARIABLE):
         return Path(told)
+    return settings_folder("datasets_dir") or Path("datasets").absolute()
+
+
+def settings_folder(key: str) -> Path | None:
+    """A folder of the user's ultralytics settings, such as ``weights_dir``; None where they don't name it."""
     for file in _settings_files():
         try:
-            place = json.loads(file.read_text(encoding="utf-8"))["datasets_dir"]
+            place = json.loads(file.read_text(encoding="utf-8"))[key]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if isinstance(place, str) and place:
             return Path(place).expanduser().absolute()
-    return Path("datasets").absolute()
+    return None
 
 
 def definition(file: str) -> Path | None:

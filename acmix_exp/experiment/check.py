@@ -185,6 +185,8 @@ def _extra(config: Config) -> list[str]:
             lines.append(
                 f"train.extra.{key}={value}: no such ultralytics argument{suggestion(key, known, 'train.extra.')}"
             )
+        elif key == "cache" and value == "disk":
+            lines.append("train.extra.cache=disk: would write beside the images; must be ram or false")
         elif isinstance(default, bool) and not isinstance(value, (bool, int)):
             lines.append(f"train.extra.{key}={value}: must be true or false")
         elif isinstance(default, (int, float)) and not isinstance(value, (bool, int, float)):

@@ -13,10 +13,12 @@ import time
 from pathlib import Path
 
 from acmix_exp.config import Config, load
+from acmix_exp.data.ultralytics_home import DATASETS_VARIABLE, datasets_dir
 from acmix_exp.experiment import device, process
 from acmix_exp.experiment.slots import gpu_slot
 from acmix_exp.experiment.store import Run
 from acmix_exp.yolo.checkpoint_header import is_checkpoint
+from acmix_exp.yolo.environment import variables as ultralytics_variables
 
 DONE, FAILED, BUSY = "done", "failed", "busy"
 STALE_CHECKPOINT = 75  # the child's exit code where last.pt can't be resumed from
@@ -139,9 +141,8 @@ def child_environment(run_dir: Path, config: Config, gpu: int | None) -> dict[st
     threads = str(config.hardware.threads)
     environment = {
         **os.environ,
-        "YOLO_CONFIG_DIR": str(own.resolve()),
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
+        **ultralytics_variables(own.resolve()),
+        DATASETS_VARIABLE: str(datasets_dir()),
         "YOLO_VERBOSE": "false",
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,

@@ -14,6 +14,7 @@ from acmix_exp.experiment import device, provenance, store
 from acmix_exp.experiment.history import History
 from acmix_exp.experiment.process import die_with_parent
 from acmix_exp.experiment.supervise import STALE_CHECKPOINT
+from acmix_exp.yolo.errors import CheckpointError
 
 
 def train(run: store.Run, config: Config, *, resume: bool) -> None:
@@ -37,6 +38,14 @@ def train(run: store.Run, config: Config, *, resume: bool) -> None:
     )
     store.write_json(run.path / "result.json", result)
     tracker.finish({**result, "audit": facts["transfer"]})
+    keep_weights(run, config.train.keep)
+
+
+def keep_weights(run: store.Run, keep: str) -> None:
+    """Remove the checkpoints that ``train.keep`` (best, last, both or none) does not name."""
+    for name in ("best", "last"):
+        if keep not in (name, "both"):
+            (run.path / "weights" / f"{name}.pt").unlink(missing_ok=True)
 
 
 def _measured(
@@ -91,7 +100,7 @@ def _measured(
 
 def _one_line(error: BaseException, config: Config) -> str:
     text = " ".join(str(error).split()) or "no further word"
-    if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
+    if type(error).__name__ == "OutOfMemoryError":
         return f"out of memory at train.batch={config.train.batch} train.imgsz={config.train.imgsz}: {text}"
     return f"{type(error).__name__}: {text}"
 
@@ -104,7 +113,7 @@ def main(arguments: list[str]) -> int:
         train(run, config, resume=arguments[2] == "1")
     except Exception as error:
         traceback.print_exc()
-        if type(error).__name__ == "CheckpointError":
+        if isinstance(error, CheckpointError):
             return STALE_CHECKPOINT
         store.write_text(run.path / ".error", _one_line(error, config))
         return 1

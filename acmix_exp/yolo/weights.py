@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from acmix_exp.config import ConfigError
+from acmix_exp.data.ultralytics_home import settings_folder
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 TIMEOUT_SECONDS = 20
@@ -32,21 +32,12 @@ def find_weights(name: str) -> Path:
         return path.resolve()
     if not re.fullmatch(r"yolov8[nsmlx]\.pt", name):
         raise ConfigError(
-            f"model.pretrained={name}: no such file; must be a checkpoint's path, or one of yolov8n.pt to yolov8x.pt"
+            f"model.pretrained={name}: no such file; must be a checkpoint's path, or yolov8n.pt to yolov8x.pt"
         )
-    for folder in (_ultralytics_weights_dir(), cache_dir()):
+    for folder in (settings_folder("weights_dir"), cache_dir()):
         if folder is not None and (folder / name).is_file():
             return (folder / name).resolve()
     return _download(name)
-
-
-def _ultralytics_weights_dir() -> Path | None:
-    config = Path(os.environ.get("YOLO_CONFIG_DIR") or Path.home() / ".config" / "Ultralytics")
-    try:
-        folder = json.loads((config / "settings.json").read_text(encoding="utf-8")).get("weights_dir")
-    except (OSError, ValueError):
-        return None
-    return Path(folder) if folder else None
 
 
 def _download(name: str) -> Path:
@@ -59,7 +50,8 @@ def _download(name: str) -> Path:
         except OSError as error:
             Path(part.name).unlink(missing_ok=True)
             raise ConfigError(
-                f"model.pretrained={name}: not on this machine and the download failed ({error}); give the path of a copy"
+                f"model.pretrained={name}: not on this machine, and the download failed ({error}); "
+                "give the path of a copy"
             ) from error
     os.replace(part.name, target)
     return target.resolve()
