@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -107,6 +108,18 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
 
     source = tmp_path / "source" / f"acmix_exp-{acmix_exp.__version__}"
     assert contents(build("wheel", tmp_path / "wheel", source)) == contents(wheel)
+
+
+def test_what_the_package_imports_it_declares() -> None:
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    providers = metadata.packages_distributions()
+    for path in (REPO / "acmix_exp").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names = [node.module]
+            for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"acmix_exp"}:
+                assert declared & set(map(canonicalize_name, providers[name])), f"{path}: {name}"
 
 
 def test_every_pin_is_a_name_and_an_exact_version() -> None:
