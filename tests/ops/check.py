@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# Largest error relative to the largest magnitude. A 16-bit output is rounded once (2^-11, 2^-8); its gradients
+# Largest error relative to the largest magnitude. 16-bit outputs are rounded once (2^-11, 2^-8), gradients
 # once more where they pass through 16-bit inputs.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 NAMES = ("out", "grad query", "grad key", "grad value", "grad position")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def reflected(size: int, margin: int) -> list[int]:
-    """Pixel shown at each place of an axis padded by ``margin`` on both sides, by numpy's total reflection."""
+    """Pixel shown at each place of an axis padded by ``margin`` on both sides, numpy's total reflection."""
     if size == 1:
         return [0] * (1 + 2 * margin)
     return [int(i) for i in np.pad(np.arange(size), margin, mode="reflect")]

@@ -11,7 +11,8 @@ window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +39,7 @@ class Window:
     dilation: int
 
     def axes(self, key: Tensor) -> tuple[Axis, Axis]:
-        height, width = key.shape[-2:]
+        height, width = _ints(key.shape[-2:])
         shape = self.kernel, self.stride, self.dilation
         return Axis(height, *shape), Axis(width, *shape)
 
@@ -58,7 +59,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, 
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
     window = Window(kernel, stride, dilation)
     # Batch and heads are alike here: the larger is batched, the smaller is looped over.
-    swap = query.shape[0] < query.shape[1]
+    swap = bool(query.shape[0] < query.shape[1])
     if swap:
         query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
@@ -128,7 +129,7 @@ def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
 
 def _parts(query: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[Strips, Iterator[Step]]]:
     """The groups of strips, and with each the steps that cover it."""
-    images, groups, channels = query.shape[:3]
+    images, groups, channels = _ints(query.shape[:3])
     if query.is_cuda:
         height, width = CUDA_TILE
         at_once = PAIRS_AT_ONCE_CUDA
@@ -142,15 +143,20 @@ def _parts(query: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[Strips, I
 def _steps(
     query: Tensor, rows: Axis, columns: Axis, height: int, part: Strips, at_once: int
 ) -> Iterator[Step]:
-    images, groups = query.shape[:2]
+    images, groups = _ints(query.shape[:2])
     across = torch.stack([columns.log_count(span, query.dtype, query.device) for span in part.spans])
     for band in rows.cut(height):
         along = rows.log_count(band, query.dtype, query.device)
         bias = (along[:, None, :, None] + across[:, None, :, None, :]).flatten(3).flatten(1, 2)
-        size = max(1, round(at_once / bias.numel()))
+        size = max(1, at_once // math.prod(_ints(bias.shape)))
         for group in range(groups):
             for first in range(0, images, size):
                 yield Step(group, first, min(first + size, images), band, bias)
+
+
+def _ints(shape: Iterable[int]) -> list[int]:
+    """Sizes as plain numbers: while torch.jit.trace runs they are tensors, which cannot be planned with."""
+    return [int(size) for size in shape]
 
 
 def _query_strips(image: Tensor, part: Strips, stride: int) -> Tensor:

@@ -12,7 +12,7 @@ from acmix_exp.ops.window_attention.geometry import output_size, reflect
 
 # Seconds, forward and backward on one AVX-512 core, float32: a group of small tensor calls; one query-key
 # pair, apart from its head width and for each channel of it; moving one element of a column strip.
-CALL, PAIR, PAIR_CHANNEL, MOVE = 40e-6, 2.0e-9, 0.18e-9, 5e-9
+CALL, PAIR, PAIR_CHANNEL, MOVE = 60e-6, 2.0e-9, 0.18e-9, 5e-9
 PAIRS_AT_ONCE = 1 << 17  # logits of one step stay in the second-level cache
 PAIRS_AT_ONCE_CUDA = 1 << 26
 CUDA_TILE = (8, 8)
@@ -111,7 +111,7 @@ def choose_tile(rows: Axis, columns: Axis, images: int, groups: int, channels: i
                 steps = -(-rows.queries // height) * groups
                 steps *= max(1, round(batch * queries * rows.keys(height) * group.keys / PAIRS_AT_ONCE))
                 # Matrix products of few rows run below the speed of the machine.
-                cost += steps * CALL + pairs * (PAIR + PAIR_CHANNEL * channels) * (1 + 8 / queries)
+                cost += steps * CALL + pairs * (PAIR + PAIR_CHANNEL * channels) * (1 + 12 / queries)
                 if width < columns.queries:
                     cost += MOVE * batch * groups * channels * rows.pixels * group.keys
             if cost < best_cost:
