@@ -1,0 +1,90 @@
+"""Run directories are made ready once, and what is already there is kept or reported."""
+
+import json
+
+import pytest
+
+from acmix_exp.config import load
+from acmix_exp.experiment import arm
+from acmix_exp.experiment.plan import Cell, Plan, prepare
+from acmix_exp.experiment.progress import duration, seconds_left, survey
+from acmix_exp.experiment.store import Run, write_json
+
+
+@pytest.fixture
+def plan(tmp_path, make_config):
+    """One cell, not prepared yet."""
+    config = arm.apply(make_config("arm=mixed", "hardware=cpu", "train.epochs=4", "dataset=yolo", "dataset.path=d.yaml"))
+    run = Run(tmp_path / "runs" / "test" / "mixed-s0-00000000")
+    cell = Cell(config, "mixed", {"data": "f"}, "d", {"block.kernel_att": 7}, run)
+    return Plan("test", run.path.parent, [cell], [])
+
+
+def test_a_new_run_is_pending_with_its_config_and_where_it_comes_from(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    assert run.status() == {
+        "status": "pending",
+        "attempt": 0,
+        "resumed": False,
+        "pid": None,
+        "error": None,
+        "arm": "mixed",
+        "seed": 0,
+        "swept": {"block.kernel_att": 7},
+    }
+    config = load(run.path / "config.yaml")
+    assert config.block == plan.cells[0].config.block
+    assert config.dataset.path.startswith("/")
+    assert run.provenance()["dataset"] == {"name": "d", "fingerprint": "f"}
+
+
+def test_a_corrupt_status_is_reported_and_the_run_starts_anew(plan, capsys):
+    prepare(plan)
+    (run,) = plan.runs
+    (run.path / "status.json").write_text("{")
+    (run.path / "history.csv").write_text("epoch\n1\n")
+    prepare(plan)
+    assert "status.json is corrupt" in capsys.readouterr().err
+    assert run.status()["status"] == "pending"
+    assert run.history() == []
+
+
+def test_a_finished_run_is_left_alone_but_told_a_new_axis(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    run.set_status(status="done")
+    write_json(run.path / "result.json", {"swept": {}, "metrics": {"map50": 0.5}})
+    (run.path / "config.yaml").write_text("as it was")
+    prepare(plan)
+    assert (run.path / "config.yaml").read_text() == "as it was"
+    assert json.loads((run.path / "result.json").read_text()) == {
+        "swept": {"block.kernel_att": 7},
+        "metrics": {"map50": 0.5},
+    }
+
+
+def test_an_interrupted_run_keeps_its_attempts(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    run.set_status(status="interrupted", attempt=2)
+    prepare(plan)
+    assert (run.status()["status"], run.status()["attempt"]) == ("interrupted", 2)
+
+
+def test_progress_counts_epochs_and_seconds(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    (row,) = survey(plan)
+    assert (row.status, row.epoch, row.left) == ("pending", 0, None)
+    assert seconds_left([row], 1) is None
+    run.set_status(status="running")
+    (run.path / "history.csv").write_text("epoch,map50,map50_95,seconds\n1,0.5,0.25,30\n")
+    (row,) = survey(plan)
+    assert (row.status, row.epoch, row.map50_95, row.left) == ("running", 1, 0.25, 90.0)
+    assert seconds_left([row, row, row], 2) == 180.0
+
+
+def test_durations_read_well():
+    assert [duration(seconds) for seconds in (None, 40, 720, 3900)] == ["?", "40 s", "12 min", "65 min"]
+    assert duration(6000) == "1 h 40 min"
