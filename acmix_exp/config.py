@@ -144,8 +144,8 @@ def to_object(cfg: DictConfig) -> Config:
 def arm_label(config: Config) -> str:
     """The name of the table's row, for a config with its arm applied.
 
-    It is the arm's; for the arm ``configured`` the block's with its path (``acmix-mixed``), or ``baseline`` where no block
-    is inserted.
+    It is the arm's; for the arm ``configured`` the block's with its path (``acmix-mixed``), or ``baseline`` where no
+    block is inserted.
     """
     if config.arm.name != "configured":
         return config.arm.name

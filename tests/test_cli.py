@@ -194,13 +194,9 @@ def test_an_arm_means_what_it_says_in_a_sweep(command, data, monkeypatch):
 
 
 def test_help_answers_at_once_without_hydra_or_torch():
-    code = (
-        "import sys; from acmix_exp import cli; sys.argv = ['x', '--help']; cli.main(); print(*sys.modules)"
-    )
+    code = "import sys; from acmix_exp import cli; sys.argv = ['x', '--help']; cli.main(); print(*sys.modules)"
     start = time.monotonic()
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
     assert time.monotonic() - start < 5  # about 0.2 s on an idle machine
     text, _, modules = result.stdout.rstrip().rpartition("\n")
     assert not {"hydra", "torch", "ultralytics", "wandb", "scipy", "cv2"} & set(modules.split())
@@ -213,9 +209,7 @@ def test_cfg_job_shows_the_config_without_torch_or_data():
         "import sys; from acmix_exp import cli; sys.argv = ['x', '--cfg', 'job']; cli.main();"
         "print('MODULES', *sys.modules)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
     text, _, modules = result.stdout.partition("MODULES")
     assert "kernel_att: 7" in text
     assert not {"torch", "ultralytics", "wandb", "scipy", "cv2"} & set(modules.split())

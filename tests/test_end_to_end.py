@@ -78,11 +78,7 @@ def wait_for_epoch(folder: Path, epoch: int, name: str = "ablation") -> None:
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         for run in runs_in(folder / "runs" / name):
-            if (
-                len(run.history()) >= epoch
-                and run.last.exists()
-                and (run.status() or {}).get("status") == "running"
-            ):
+            if len(run.history()) >= epoch and run.last.exists() and (run.status() or {}).get("status") == "running":
                 return
         time.sleep(0.1)
     raise AssertionError("no run came that far")
@@ -92,9 +88,7 @@ def wait_for_epoch(folder: Path, epoch: int, name: str = "ablation") -> None:
 def ablation(tmp_path_factory, data):
     """Two arms, one seed, done: folder, output."""
     folder = tmp_path_factory.mktemp("ablation")
-    code, out, err = finish(
-        folder, data, "+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=2"
-    )
+    code, out, err = finish(folder, data, "+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=2")
     assert code == 0, err
     return folder, out, err
 
@@ -177,14 +171,10 @@ def test_wandb_holds_what_history_holds(ablation):
 def test_the_same_command_again_trains_nothing(ablation, data):
     folder, _, _ = ablation
     before = {run.path: (run.path / "result.json").stat().st_mtime_ns for run in runs(folder).values()}
-    code, out, _ = finish(
-        folder, data, "experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=2"
-    )
+    code, out, _ = finish(folder, data, "experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=2")
     assert code == 0
     assert "baseline" in out
-    assert before == {
-        run.path: (run.path / "result.json").stat().st_mtime_ns for run in runs(folder).values()
-    }
+    assert before == {run.path: (run.path / "result.json").stat().st_mtime_ns for run in runs(folder).values()}
 
 
 def test_a_finished_run_is_scored_on_another_split(ablation, data):
@@ -226,9 +216,7 @@ def test_same_seed_twice_is_bit_identical_and_another_seed_is_not(tmp_path, data
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hardware", ["cpu", "pool"])
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_stopped_sweep_leaves_no_process_and_goes_on(tmp_path, data, hardware, number, code):
     line = ["+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=60"]
     if hardware == "pool":

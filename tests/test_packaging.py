@@ -23,15 +23,11 @@ import acmix_exp
 
 REPO = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [
-    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
-]
+REQUIREMENTS = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
 
 
 def shipped(folder: str) -> set[str]:
-    files = (
-        path for path in (REPO / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    )
+    files = (path for path in (REPO / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(REPO).as_posix() for path in files}
 
 
@@ -82,9 +78,7 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
         archive.extractall(installed)
     command = [sys.executable, "-m", "acmix_exp", "arm=mixed", "block.kernel_att=5", "--cfg", "job"]
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    shown = subprocess.run(
-        command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False
-    )
+    shown = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     assert yaml.safe_load(shown.stdout)["block"]["kernel_att"] == 5
     assert not list(elsewhere.iterdir())

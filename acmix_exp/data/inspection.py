@@ -102,9 +102,7 @@ def _fingerprint(dataset: Dataset, scans: dict[str, Scan]) -> str:
     for split in sorted(scans):
         scan = scans[split]
         content.update(f"\0{split}\0".encode())
-        for image, digest, boxes in zip(
-            dataset.splits[split], scan.digests, scan.boxes_by_image(), strict=True
-        ):
+        for image, digest, boxes in zip(dataset.splits[split], scan.digests, scan.boxes_by_image(), strict=True):
             content.update(os.fsencode(os.path.relpath(image, shared)) + b"\0" + digest.tobytes())
             content.update(np.ascontiguousarray(boxes, "<f4").tobytes() + b"\0")
     return content.hexdigest()

@@ -66,9 +66,7 @@ def _numbers(place: str, words: list[str]) -> list[float]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise LabelError(
-                f"{place}: {word!r} is not a number; a row is: class x_center y_center width height"
-            )
+            raise LabelError(f"{place}: {word!r} is not a number; a row is: class x_center y_center width height")
         values.append(value)
     return values
 

@@ -40,9 +40,7 @@ def find_named(name: str, root: Path | None) -> Dataset:
         if _present(candidate, data):
             return _read(name, file, candidate)
     if folder.exists():
-        raise ConfigError(
-            f"{setting}: {folder} is incomplete; right is {_files(data)} in it, or no such folder at all"
-        )
+        raise ConfigError(f"{setting}: {folder} is incomplete; right is {_files(data)} in it, or no such folder at all")
     try:
         _download(file, data, folder)
     except (DownloadError, OSError) as error:

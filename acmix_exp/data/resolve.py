@@ -28,9 +28,7 @@ def resolve(cfg: DatasetConfig) -> Dataset:
     except OSError as error:
         reason = f"{error.filename or keep}: {error.strerror or error}"
         if cfg.path and Path(str(error.filename)).is_relative_to(_path(cfg).absolute()):
-            raise ConfigError(
-                f"dataset.path={cfg.path}: {reason}; right is a folder that can be read"
-            ) from None
+            raise ConfigError(f"dataset.path={cfg.path}: {reason}; right is a folder that can be read") from None
         raise ConfigError(
             f"dataset.root={cfg.root or 'null'}: cannot write to {keep}: {reason}; "
             "right is a folder that can be written, as dataset.root=FOLDER"

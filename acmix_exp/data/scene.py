@@ -102,10 +102,6 @@ def _shape_mask(label: int, center_x: int, center_y: int, radius: int, degrees: 
         return np.maximum(abs(u), abs(v)) * 7 <= reach * 5  # 5/7: just below 1/sqrt(2)
     if NAMES[label] == "triangle":
         slope = 1774  # sqrt(3) in fixed point
-        return (
-            (v * 2 <= reach)
-            & (slope * u - v * _ONE <= reach * _ONE)
-            & (-slope * u - v * _ONE <= reach * _ONE)
-        )
+        return (v * 2 <= reach) & (slope * u - v * _ONE <= reach * _ONE) & (-slope * u - v * _ONE <= reach * _ONE)
     arm, wide = np.minimum(abs(u), abs(v)), np.maximum(abs(u), abs(v))
     return (arm * 4 <= reach) & (wide * 20 <= reach * 19)

@@ -36,9 +36,7 @@ def settings_folder(key: str) -> Path | None:
 def definition(file: str) -> Path | None:
     """The data.yaml of this name that the installed ultralytics ships; None where it is not installed."""
     try:
-        spec = importlib.util.find_spec(
-            "ultralytics"
-        )  # of a top-level package: finds it without importing it
+        spec = importlib.util.find_spec("ultralytics")  # of a top-level package: finds it without importing it
     except (ImportError, ValueError):
         spec = None
     for folder in (spec.submodule_search_locations or ()) if spec else ():

@@ -79,9 +79,7 @@ def _parse(path: Path) -> tuple[dict[str, str], list[_Object]]:
     try:
         parser.Parse(path.read_bytes(), True)
     except expat.ExpatError as error:
-        raise AnnotationError(
-            f"{path}:{error.lineno}: not XML: {expat.ErrorString(error.code)}; {_RIGHT}"
-        ) from None
+        raise AnnotationError(f"{path}:{error.lineno}: not XML: {expat.ErrorString(error.code)}; {_RIGHT}") from None
     except (LookupError, ValueError) as error:  # an encoding that expat does not read
         raise AnnotationError(f"{path}:1: {error}; right is UTF-8") from None
     except OSError as error:
@@ -134,7 +132,5 @@ def _fault(box: Box, size: tuple[int, int] | None) -> str | None:
     if size is not None:
         height, width = size
         if right <= 0 or bottom <= 0 or left >= width or top >= height:
-            return (
-                f"out of range, {left:g} {top:g} {right:g} {bottom:g} is outside of {width}x{height} pixels"
-            )
+            return f"out of range, {left:g} {top:g} {right:g} {bottom:g} is outside of {width}x{height} pixels"
     return None

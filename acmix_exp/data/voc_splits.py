@@ -46,9 +46,7 @@ def split_names(folder: VocFolder, setting: str) -> tuple[dict[str, list[str]], 
         val = rest or _fifth(train)
         train = [stem for stem in train if stem not in set(val)]
     if not train or not val:
-        raise ConfigError(
-            f"{setting}: {len(train)} images to train on and {len(val)} for val; right is one of each"
-        )
+        raise ConfigError(f"{setting}: {len(train)} images to train on and {len(val)} for val; right is one of each")
     splits = {"train": train, "val": val}
     if lists.get("test"):
         splits["test"] = lists["test"]

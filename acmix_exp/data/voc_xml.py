@@ -41,21 +41,15 @@ def _find(path: Path, setting: str) -> VocFolder:
     if not path.is_dir():
         what = "a file" if path.exists() else "no such folder"
         raise ConfigError(f"{setting}: {what}; {_RIGHT}")
-    roots = (
-        [path] if (path / "Annotations").is_dir() else [p.parent for p in sorted(path.glob("*/Annotations"))]
-    )
+    roots = [path] if (path / "Annotations").is_dir() else [p.parent for p in sorted(path.glob("*/Annotations"))]
     if len(roots) != 1:
-        found = (
-            f"Annotations in {', '.join(root.name for root in roots)}" if roots else "no folder Annotations"
-        )
+        found = f"Annotations in {', '.join(root.name for root in roots)}" if roots else "no folder Annotations"
         raise ConfigError(f"{setting}: {found}; {_RIGHT}")
     root = roots[0].absolute()
     places = [root / name for name in ("JPEGImages", "images") if (root / name).is_dir()]
     annotations = {file.stem: file for file in sorted((root / "Annotations").glob("*.xml"))}
     files = sorted(os.listdir(places[0])) if places else []
-    images = {
-        Path(name).stem: places[0] / name for name in files if name.rpartition(".")[2].lower() in SUFFIXES
-    }
+    images = {Path(name).stem: places[0] / name for name in files if name.rpartition(".")[2].lower() in SUFFIXES}
     if not annotations or not images:
         what = "no images in JPEGImages or images" if annotations else "no .xml file in Annotations"
         raise ConfigError(f"{setting}: {what}; {_RIGHT}")
@@ -83,9 +77,7 @@ def _convert(folder: VocFolder, made: Path, setting: str) -> None:
         notes += annotations[stem].notes
     names = sorted({label for annotation in annotations.values() for label, _ in annotation.boxes})
     if not names:
-        raise ConfigError(
-            f"{setting}: no object in any annotation; right are <object> elements with name and bndbox"
-        )
+        raise ConfigError(f"{setting}: no object in any annotation; right are <object> elements with name and bndbox")
     for split, stems in splits.items():
         images, labels = made / "images" / split, made / "labels" / split
         images.mkdir(parents=True)
@@ -94,9 +86,7 @@ def _convert(folder: VocFolder, made: Path, setting: str) -> None:
             image = folder.images[stem]
             (images / image.name).symlink_to(image)
             size = annotations[stem].size or _size_of(image)
-            rows = [
-                f"{names.index(label)} {_normalised(box, size)}\n" for label, box in annotations[stem].boxes
-            ]
+            rows = [f"{names.index(label)} {_normalised(box, size)}\n" for label, box in annotations[stem].boxes]
             (labels / f"{stem}.txt").write_text("".join(rows), encoding="utf-8")
     listed = "".join(f"  {index}: {_quoted(name)}\n" for index, name in enumerate(names))
     keys = "".join(f"{split}: images/{split}\n" for split in splits)

@@ -102,14 +102,10 @@ def _names(data: dict[str, Any], setting: str) -> dict[int, str]:
     except (AttributeError, TypeError, ValueError):
         raise ConfigError(f"{setting}: names cannot be used; {right}") from None
     if sorted(names) != list(range(len(names))):
-        raise ConfigError(
-            f"{setting}: names has classes {_some(sorted(names))}; right are 0 to {len(names) - 1}"
-        )
+        raise ConfigError(f"{setting}: names has classes {_some(sorted(names))}; right are 0 to {len(names) - 1}")
     count = data.get("nc")
     if count is not None and str(count) not in (str(len(names)), f"{len(names)}.0"):
-        raise ConfigError(
-            f"{setting}: nc is {count} and names has {len(names)} classes; right is the same number"
-        )
+        raise ConfigError(f"{setting}: nc is {count} and names has {len(names)} classes; right is the same number")
     return {index: names[index] for index in sorted(names)}
 
 
@@ -162,17 +158,11 @@ def _images(entry: Any, split: str, root: Path, setting: str) -> tuple[Path, ...
         elif place.is_file():
             found += _listed(place, root, setting)
         else:
-            raise ConfigError(
-                f"{setting}: {split} is not there: {place}; right is a folder or a .txt list of images"
-            )
+            raise ConfigError(f"{setting}: {split} is not there: {place}; right is a folder or a .txt list of images")
     images = tuple(Path(image) for image in sorted(found) if image.rpartition(".")[2].lower() in SUFFIXES)
     if not images:
-        places = ", ".join(
-            str(_located(root, part)) for part in (entry if isinstance(entry, list) else [entry])
-        )
-        raise ConfigError(
-            f"{setting}: no images in {split}: {places}; right is a folder or a .txt list of images"
-        )
+        places = ", ".join(str(_located(root, part)) for part in (entry if isinstance(entry, list) else [entry]))
+        raise ConfigError(f"{setting}: no images in {split}: {places}; right is a folder or a .txt list of images")
     return images
 
 
@@ -181,9 +171,7 @@ def _listed(file: Path, root: Path, setting: str) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{setting}: {file} cannot be read: {error}; right is one image path a line"
-        ) from None
+        raise ConfigError(f"{setting}: {file} cannot be read: {error}; right is one image path a line") from None
     images = []
     base: Path | None = None  # found once, for a list has a hundred thousand lines and one convention
     for line in filter(None, map(str.strip, lines)):

@@ -29,12 +29,11 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
             f"arm={arm.name} block={block.get('name')}: this arm is about {arm.block}; use block={arm.block}, "
             "or arm=configured"
         )
-    elif arm.path is not None and block.get("path") != arm.path:
-        if "block.path" in explicit or block.get("path") != "mixed":
-            lines.append(
-                f"arm={arm.name} block.path={block.get('path')}: this arm sets block.path={arm.path}; "
-                "leave block.path out, or use arm=configured"
-            )
+    elif arm.path not in (None, block.get("path")) and ("block.path" in explicit or block.get("path") != "mixed"):
+        lines.append(
+            f"arm={arm.name} block.path={block.get('path')}: this arm sets block.path={arm.path}; "
+            "leave block.path out, or use arm=configured"
+        )
     return lines
 
 

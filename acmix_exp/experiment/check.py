@@ -169,9 +169,7 @@ def ultralytics_defaults() -> dict[str, Any]:
     spec = find_spec("ultralytics")
     if spec is None or spec.origin is None:
         raise ConfigError("ultralytics is not installed; install acmix_exp again")
-    return dict(
-        yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8"))
-    )
+    return dict(yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8")))
 
 
 def _extra(config: Config) -> list[str]:
@@ -202,9 +200,7 @@ def _hardware(config: Config) -> list[str]:
         ("runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
         ("precision", hardware.precision in ("auto", "fp32", "fp16", "bf16"), "auto, fp32, fp16 or bf16"),
     ]
-    lines = [
-        f"hardware.{key}={getattr(hardware, key)}: must be {right}" for key, fine, right in tests if not fine
-    ]
+    lines = [f"hardware.{key}={getattr(hardware, key)}: must be {right}" for key, fine, right in tests if not fine]
     try:
         if not device.gpus(hardware) and hardware.precision in ("fp16", "bf16"):
             lines.append(f"hardware.precision={hardware.precision}: needs a GPU; a CPU trains in fp32")

@@ -42,9 +42,7 @@ def gpus(hardware: HardwareConfig) -> list[int]:
             f"hardware.device={device}: must be auto, cpu, cuda, a GPU index, or a list of them such as [0,1]"
         )
     if not present:
-        raise ConfigError(
-            f"hardware.device={device}: no CUDA GPU on this machine; use hardware=cpu or hardware=auto"
-        )
+        raise ConfigError(f"hardware.device={device}: no CUDA GPU on this machine; use hardware=cpu or hardware=auto")
     if any(not 0 <= i < present for i in wanted):
         raise ConfigError(f"hardware.device={device}: this machine has GPU indices 0 to {present - 1}")
     if len(wanted) > 1 and hardware.runs_at_once == 1:

@@ -30,9 +30,7 @@ def main(arguments: list[str]) -> int:
     metrics = evaluate(weights, resolve(config.dataset), split, config, device=where)
     write_json(request.with_suffix(".json"), metrics)
     request.unlink()
-    table = Table(
-        title=f"{run_dir.name} ({weights.name}) on {config.dataset.name}, {split}", title_justify="left"
-    )
+    table = Table(title=f"{run_dir.name} ({weights.name}) on {config.dataset.name}, {split}", title_justify="left")
     for name in ("class", "mAP50", "mAP50-95"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for name, row in {"all": metrics, **metrics["per_class"]}.items():

@@ -43,9 +43,7 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
         close = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
-        hint = (
-            f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
-        )
+        hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
         return [f"{key}{'' if value is None else '=' + value}: unknown key; {hint}"]
     return [_first_line(str(error))]
 

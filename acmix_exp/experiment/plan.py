@@ -88,9 +88,7 @@ def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
         dataset, inspection = data[_dataset_key(config)]
         parts = identity(effective, inspection.fingerprint)
         run = store.Run(folder / f"{label}-s{config.seed}-{hash8(parts)}")
-        cells.append(
-            Cell(effective, label, parts, dataset.name, _swept_values(effective, swept, overrides), run)
-        )
+        cells.append(Cell(effective, label, parts, dataset.name, _swept_values(effective, swept, overrides), run))
     return Plan(composed[0].name, folder, cells, [inspection for _, inspection in data.values()])
 
 
@@ -127,9 +125,7 @@ def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[st
     chosen = {_key(override): override.split("=", 1)[1] for override in overrides if "=" in override}
     values: dict[str, Any] = {}
     for key in keys:
-        about_block = key.split(".")[0].split("/")[0] == "block" or key.replace("/", ".").startswith(
-            "model.placement"
-        )
+        about_block = key.split(".")[0].split("/")[0] == "block" or key.replace("/", ".").startswith("model.placement")
         if about_block and not effective.arm.insert:
             values[key] = None
         else:

@@ -13,9 +13,7 @@ from acmix_exp.experiment.store import read_json, runs_in
 def show_plan(plan: Plan, runs_at_once: int) -> None:
     """Print the plan's cells with the status of each, and the time left as far as earlier runs tell it."""
     rows = survey(plan)
-    labelled = [
-        ((read_json(run.path / "status.json") or {}).get("arm", ""), run) for run in runs_in(plan.folder)
-    ]
+    labelled = [((read_json(run.path / "status.json") or {}).get("arm", ""), run) for run in runs_in(plan.folder)]
     by_run = {row.run: row for row in rows}
     swept = list(dict.fromkeys(key for cell in plan.cells for key in cell.swept))
     table = Table(title=f"{plan.name}: {len(plan.cells)} cells, {len(rows)} runs", title_justify="left")
@@ -24,9 +22,7 @@ def show_plan(plan: Plan, runs_at_once: int) -> None:
     for cell in plan.cells:
         row = by_run[cell.run]
         values = ["" if cell.swept.get(key) is None else str(cell.swept[key]) for key in swept]
-        status = (
-            row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
-        )
+        status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
         table.add_row(cell.label, str(cell.config.seed), *values, status, cell.run.name)
     done = sum(row.status == "done" for row in rows)
     left = seconds_left(rows, runs_at_once)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-
 from pathlib import Path
 
 from acmix_exp.config import Config, load
@@ -90,9 +89,7 @@ def _attempt(run: Run, config: Config, owner: int, resume: bool) -> str | None:
         return None
     if code < 0:
         name = signal.Signals(-code).name
-        return f"the training process was killed by {name}" + (
-            " (out of memory?)" if name == "SIGKILL" else ""
-        )
+        return f"the training process was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     reason = run.path / ".error"
     text = reason.read_text(encoding="utf-8").strip() if reason.exists() else ""
     reason.unlink(missing_ok=True)
@@ -110,9 +107,7 @@ def _child(run: Run, config: Config, owner: int, gpu: int | None, resume: bool) 
             start_new_session=True,
         )
     try:
-        run.set_status(
-            status="running", pid=child.pid, owner=owner, error=None, resumed=resume, started=time.time()
-        )
+        run.set_status(status="running", pid=child.pid, owner=owner, error=None, resumed=resume, started=time.time())
         while True:
             try:
                 return child.wait(POLL_SECONDS)

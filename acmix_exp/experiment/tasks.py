@@ -41,9 +41,7 @@ def evaluate(master: DictConfig) -> int:
         raise ConfigError("run=null: task=evaluate needs a run directory, run=runs/NAME/RUN")
     run = Run(Path(asked.run))
     if not run.is_done():
-        raise ConfigError(
-            f"run={asked.run}: no finished run; must be a directory runs/NAME/RUN whose status is done"
-        )
+        raise ConfigError(f"run={asked.run}: no finished run; must be a directory runs/NAME/RUN whose status is done")
     config = load(run.path / "config.yaml")
     if any(item.lstrip("+").startswith(("dataset=", "dataset.")) for item in overrides):
         config.dataset = asked.dataset
@@ -72,6 +70,4 @@ def evaluate(master: DictConfig) -> int:
     with gpu_slot(device.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
         command = [sys.executable, "-m", "acmix_exp.experiment.evaluate", str(run.path), str(request), split]
         environment = child_environment(run.path, config, gpu)
-        return subprocess.run(
-            [*command, str(weights), str(os.getpid())], env=environment, check=False
-        ).returncode
+        return subprocess.run([*command, str(weights), str(os.getpid())], env=environment, check=False).returncode

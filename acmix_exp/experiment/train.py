@@ -48,9 +48,7 @@ def keep_weights(run: store.Run, keep: str) -> None:
             (run.path / "weights" / f"{name}.pt").unlink(missing_ok=True)
 
 
-def _measured(
-    run: store.Run, config: Config, tracker: Any, *, resume: bool
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     from acmix_exp.data import resolve
     from acmix_exp.profile import count, latency
     from acmix_exp.yolo import run as yolo

@@ -54,9 +54,7 @@ class View:
             self._said[row.run.name] = state
             line = f"{row.run.name}: {row.status}"
             if row.epoch:
-                line += (
-                    f", epoch {row.epoch}/{row.epochs}, mAP50 {row.map50:.3f}, mAP50-95 {row.map50_95:.3f}"
-                )
+                line += f", epoch {row.epoch}/{row.epochs}, mAP50 {row.map50:.3f}, mAP50-95 {row.map50_95:.3f}"
             if row.status == "failed":
                 line += f", {row.error}"
             left = seconds_left(rows, self.runs_at_once)
@@ -67,9 +65,7 @@ class View:
     def _table(self, rows: list[Progress]) -> Table:
         done = sum(row.status == "done" for row in rows)
         left = duration(seconds_left(rows, self.runs_at_once))
-        table = Table(
-            title=f"{self.plan.name}: {done} of {len(rows)} runs done, {left} left", title_justify="left"
-        )
+        table = Table(title=f"{self.plan.name}: {done} of {len(rows)} runs done, {left} left", title_justify="left")
         for name in ("run", "status", "epoch", "", "mAP50", "mAP50-95", "left"):
             table.add_column(name, justify="left" if name in ("run", "status", "") else "right", no_wrap=True)
         shown = rows

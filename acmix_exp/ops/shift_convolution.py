@@ -37,9 +37,7 @@ def grouped_convolution(stack: Tensor, weight: Tensor, stride: int = 1) -> Tenso
     groups = stack.shape[2]
     if weight.device.type == "cpu" and torch.is_grad_enabled() and weight.requires_grad:
         weight, groups = _merge_groups(weight, groups)
-    return F.conv2d(
-        stack.transpose(1, 2).flatten(1, 2), weight, None, stride, weight.shape[-1] // 2, 1, groups
-    )
+    return F.conv2d(stack.transpose(1, 2).flatten(1, 2), weight, None, stride, weight.shape[-1] // 2, 1, groups)
 
 
 def _merge_groups(weight: Tensor, groups: int) -> tuple[Tensor, int]:
@@ -57,9 +55,7 @@ def _merge_groups(weight: Tensor, groups: int) -> tuple[Tensor, int]:
     return block.flatten(3, 4).flatten(0, 2), groups // merged
 
 
-def shift_convolution_reference(
-    stack: Tensor, fc_weight: Tensor, dep_weight: Tensor, stride: int = 1
-) -> Tensor:
+def shift_convolution_reference(stack: Tensor, fc_weight: Tensor, dep_weight: Tensor, stride: int = 1) -> Tensor:
     """The published two steps, literally: the specification of ``shift_convolution``."""
     features = torch.einsum("tm,bmchw->bcthw", fc_weight.flatten(1), stack).flatten(1, 2)
     padding = dep_weight.shape[-1] // 2

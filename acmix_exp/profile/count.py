@@ -45,9 +45,7 @@ def count(model: nn.Module, imgsz: int = 640) -> Count:
                 raise
             if copied is _hollow_with_attributes:
                 reason = " ".join(str(error).split())[:200]
-                warnings.warn(
-                    f"FLOPs counted by a pass on the CPU, meta tensors failed: {reason}", stacklevel=2
-                )
+                warnings.warn(f"FLOPs counted by a pass on the CPU, meta tensors failed: {reason}", stacklevel=2)
             continue
         analytic = sum(block.total for block in blocks)
         return Count(parameters, (counter.get_total_flops() + analytic) / 1e9, analytic / 1e9)

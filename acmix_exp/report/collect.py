@@ -118,8 +118,7 @@ def _group(records: Sequence[Record], keys: Sequence[str]) -> Group:
 def _order(row: Row) -> tuple[Any, ...]:
     first = FIRST_ARMS.index(row.arm) if row.arm in FIRST_ARMS else len(FIRST_ARMS)
     numbers = [
-        (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
-        for value in row.swept.values()
+        (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value)) for value in row.swept.values()
     ]
     return (first, row.arm, numbers)
 
@@ -138,20 +137,14 @@ def swept_value(record: Record, key: str) -> Any:
 
 
 def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
-    """What every run of one table shares, the baseline included: its identity but seed, block, placement, swept keys."""
-    parts = {
-        key: value for key, value in record.identity.items() if key not in ("seed", "block", "placement")
-    }
+    """What every run of one table shares, the baseline included: identity but seed, block, placement, swept keys."""
+    parts = {key: value for key, value in record.identity.items() if key not in ("seed", "block", "placement")}
     return _without(parts, keys)
 
 
 def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     """What the inserting arms of one table share: placement, and the block less its name and path, the arms' own."""
-    block = {
-        key: value
-        for key, value in (record.identity.get("block") or {}).items()
-        if key not in ("name", "path")
-    }
+    block = {key: value for key, value in (record.identity.get("block") or {}).items() if key not in ("name", "path")}
     return _without({"block": block, "placement": record.identity.get("placement")}, keys)
 
 
@@ -159,9 +152,7 @@ def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """A copy less the swept keys, given dotted (``block.head``) or as a group (``dataset``)."""
     copy: dict[str, Any] = json.loads(json.dumps(parts))
     for key in keys:
-        *path, last = IDENTITY_KEYS.get(key, key.removeprefix("model.") if "placement" in key else key).split(
-            "."
-        )
+        *path, last = IDENTITY_KEYS.get(key, key.removeprefix("model.") if "placement" in key else key).split(".")
         node: Any = copy
         for part in path:
             node = node.get(part) if isinstance(node, dict) else None

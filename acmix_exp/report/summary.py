@@ -61,9 +61,7 @@ def _delta(row: Row, reference: Row | None) -> statistics.Delta | None:
     if reference is None:
         return None
     seeds = sorted(row.runs.keys() & reference.runs.keys())
-    return statistics.paired(
-        [_map(row.runs[seed]) for seed in seeds], [_map(reference.runs[seed]) for seed in seeds]
-    )
+    return statistics.paired([_map(row.runs[seed]) for seed in seeds], [_map(reference.runs[seed]) for seed in seeds])
 
 
 def _map(record: Record, key: str = "map50_95") -> float:
@@ -117,9 +115,7 @@ def _notes(group: Group, rows: list[dict[str, Any]], family: int) -> list[str]:
         notes.append("There is no baseline with these settings, so there are no deltas; add arm=baseline.")
     seeds = {seed for row in group.rows for seed in row.runs}
     for row in group.rows:
-        name = " ".join(
-            [row.arm, *(f"{key}={value}" for key, value in row.swept.items() if value is not None)]
-        )
+        name = " ".join([row.arm, *(f"{key}={value}" for key, value in row.swept.items() if value is not None)])
         for record in row.unfinished:
             error = f": {record.status['error']}" if record.status.get("error") else ""
             notes.append(f"{name} seed {record.seed} is {record.status['status']}{error}")
@@ -130,9 +126,7 @@ def _notes(group: Group, rows: list[dict[str, Any]], family: int) -> list[str]:
             )
         resumed = [str(seed) for seed, record in sorted(row.runs.items()) if record.status.get("resumed")]
         if resumed:
-            notes.append(
-                f"{name} seed {', '.join(resumed)} was interrupted and resumed, which is not bit-exact"
-            )
+            notes.append(f"{name} seed {', '.join(resumed)} was interrupted and resumed, which is not bit-exact")
         audit = next((record.provenance.get("transfer") for record in row.runs.values()), None)
         if group.settings["pretrained"] and audit:
             counts = ", ".join(f"{len(names)} {kind}" for kind, names in audit.items())
@@ -146,7 +140,5 @@ def _notes(group: Group, rows: list[dict[str, Any]], family: int) -> list[str]:
         for record in row.runs.values()
     }
     if len(versions) > 1:
-        notes.append(
-            f"The runs come from {len(versions)} different versions or commits (provenance.json of each)."
-        )
+        notes.append(f"The runs come from {len(versions)} different versions or commits (provenance.json of each).")
     return notes

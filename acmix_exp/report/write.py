@@ -86,8 +86,8 @@ def markdown(name: str, tables: list[dict[str, Any]]) -> str:
         lines += ["| " + " | ".join(cells(row, swept)) + " |" for row in table["rows"]]
         lines += ["", *(f"- {note}" for note in table["notes"]), ""]
     lines += [
-        "Deltas are paired by seed against the baseline, in mAP50-95, with a 95 % t interval; the verdict rests on exact "
-        "sign-flip p values, adjusted by Holm. GFLOPs are at 640 px, our blocks counted analytically.",
+        "Deltas are paired by seed against the baseline, in mAP50-95, with a 95 % t interval; the verdict rests on "
+        "exact sign-flip p values, adjusted by Holm. GFLOPs are at 640 px, our blocks counted analytically.",
         "",
     ]
     return "\n".join(lines)

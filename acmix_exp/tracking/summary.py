@@ -46,9 +46,7 @@ def per_class(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def table(classes: Mapping[str, Mapping[str, Any]]) -> tuple[list[str | int], list[list[Any]]]:
     """Columns (class first) and rows of the per-class table."""
     keys = sorted({key for metrics in classes.values() for key in metrics})
-    return ["class", *keys], [
-        [name, *(metrics.get(key) for key in keys)] for name, metrics in classes.items()
-    ]
+    return ["class", *keys], [[name, *(metrics.get(key) for key in keys)] for name, metrics in classes.items()]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

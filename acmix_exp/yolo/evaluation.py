@@ -39,9 +39,7 @@ def evaluate_checkpoint(
     where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     torch.set_num_threads(config.hardware.threads)
     metrics = _validate(model.to(where), dataset, split, config, where)
-    results = dict(
-        zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True)
-    )
+    results = dict(zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True))
     per_class = {}
     for i, index in enumerate(metrics.ap_class_index):
         _, _, map50, map50_95 = metrics.class_result(i)
@@ -49,9 +47,7 @@ def evaluate_checkpoint(
     return {**results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
 
 
-def _validate(
-    model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device
-) -> Any:
+def _validate(model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device) -> Any:
     """Ultralytics' validator in the mode it has while training, which takes a network and a loader as they
     are.
 

@@ -26,9 +26,7 @@ def restore(weights: Path, epochs: int) -> Progress:
     epoch = epochs if checkpoint["epoch"] == -1 else int(checkpoint["epoch"]) + 1
     progress.truncate(epoch)
     if progress.epochs != epoch:
-        raise CheckpointError(
-            f"{weights / 'last.pt'}: is of epoch {epoch}, its progress of {progress.epochs}"
-        )
+        raise CheckpointError(f"{weights / 'last.pt'}: is of epoch {epoch}, its progress of {progress.epochs}")
     best = weights / "best.pt"
     if progress.best_epoch == epoch:  # it may have been killed between writing one and the other
         temporary = weights / ".best.pt.tmp"

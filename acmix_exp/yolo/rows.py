@@ -21,9 +21,7 @@ def epoch_row(
 ) -> dict[str, float]:
     """``epoch`` from 1, losses, metrics of the averaged (EMA) network, its blocks' rates, seconds it took."""
     row: dict[str, float] = {"epoch": epoch}
-    row |= {
-        f"{split}/{loss}": float(metrics[f"{split}/{loss}"]) for split in ("train", "val") for loss in LOSSES
-    }
+    row |= {f"{split}/{loss}": float(metrics[f"{split}/{loss}"]) for split in ("train", "val") for loss in LOSSES}
     row |= {name: float(metrics[key]) for name, key in NAMES.items()}
     row["seconds"] = seconds
     for site, block in blocks.items():

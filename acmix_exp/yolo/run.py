@@ -85,9 +85,7 @@ def train(
     )
 
 
-def evaluate(
-    checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int
-) -> dict[str, Any]:
+def evaluate(checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int) -> dict[str, Any]:
     """A checkpoint's metrics on a split, as in :class:`Outcome`. Raises ConfigError where classes differ."""
     environment.prepare()
     from acmix_exp.yolo.evaluation import evaluate_checkpoint

@@ -18,12 +18,8 @@ def register() -> None:
     environment.prepare()
     from acmix_exp.yolo import model, wrap
 
-    blocks = [
-        import_module(found.name) for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")
-    ]
-    torch.serialization.add_safe_globals(
-        [found for module in (model, wrap, *blocks) for found in _own_modules(module)]
-    )
+    blocks = [import_module(found.name) for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
+    torch.serialization.add_safe_globals([found for module in (model, wrap, *blocks) for found in _own_modules(module)])
 
 
 def _own_modules(module: ModuleType) -> list[type[nn.Module]]:

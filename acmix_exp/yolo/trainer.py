@@ -101,11 +101,8 @@ class BlockTrainer(DetectionTrainer):
         model = build_model(self.config, nc=self.data["nc"])
         model.names = self.data["names"]
         pretrained = self.config.model.pretrained
-        if pretrained is not None:
-            # on resume too: it may rebuild the class head, and the tensors are replaced right away
-            audit = load_pretrained(model, find_weights(pretrained))
-        else:
-            audit = scratch_audit(model)
+        # on resume too: it may rebuild the class head, and the tensors are replaced right away
+        audit = load_pretrained(model, find_weights(pretrained)) if pretrained else scratch_audit(model)
         if weights is not None:
             model.load_state_dict(weights.float().state_dict())
         else:

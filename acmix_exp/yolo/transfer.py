@@ -57,9 +57,7 @@ def summary(audit: Audit, source: Path | str | None) -> str:
     """The audit in one line."""
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in audit.items())
     return (
-        f"weights: {counts} (from {Path(source).name})"
-        if source
-        else f"weights: from scratch, {len(audit['new'])} new"
+        f"weights: {counts} (from {Path(source).name})" if source else f"weights: from scratch, {len(audit['new'])} new"
     )
 
 

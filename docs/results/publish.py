@@ -73,9 +73,7 @@ def draw(runs: list[Run], order: list[str], target: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
     for suffix in ("png", "svg"):
-        figure.savefig(
-            target / f"figure.{suffix}", dpi=150, metadata={"Date": None} if suffix == "svg" else None
-        )
+        figure.savefig(target / f"figure.{suffix}", dpi=150, metadata={"Date": None} if suffix == "svg" else None)
     plt.close(figure)
 
 

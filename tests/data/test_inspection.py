@@ -153,9 +153,7 @@ def test_table_shows_classes_splits_and_problems(yolo_set: YoloSet) -> None:
 def test_table_of_many_classes_fits_a_screen() -> None:
     random = np.random.default_rng(0)
     names = [f"class [{index}]" for index in range(80)]
-    counts = {
-        split: {name: int(random.integers(0, 9999)) for name in names} for split in ("train", "val", "test")
-    }
+    counts = {split: {name: int(random.integers(0, 9999)) for name in names} for split in ("train", "val", "test")}
     found = Inspection(
         name="many",
         source=Path("/somewhere/far/away/data.yaml"),

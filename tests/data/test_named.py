@@ -66,9 +66,7 @@ def test_found_in_root(inner: str, yolo_set: YoloSet, settings: Path, tmp_path: 
     assert dataset.source == tmp_path / "mine" / inner
 
 
-def test_downloaded_whole(
-    yolo_set: YoloSet, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_downloaded_whole(yolo_set: YoloSet, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = zipped(yolo_set.root, "coco8")
     asked = []
 
@@ -114,9 +112,7 @@ def test_offline_is_not_even_tried(settings: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
     monkeypatch.setattr(download.subprocess, "run", lambda *_, **__: pytest.fail("started a child"))
     check_failure("coco128", tmp_path / "sets" / "coco128", "images/train2017, labels/train2017")
-    check_failure(
-        "visdrone", tmp_path / "sets" / "VisDrone", "images/train, images/val, labels/train, labels/val"
-    )
+    check_failure("visdrone", tmp_path / "sets" / "VisDrone", "images/train, images/val, labels/train, labels/val")
 
 
 def test_script_runs_apart_from_the_users_settings(
@@ -140,9 +136,7 @@ def test_script_runs_apart_from_the_users_settings(
 
 def test_script_that_fails(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_SCRIPT", "raise SystemExit('the host is away')")
-    with pytest.raises(
-        ConfigError, match=r"the download failed \(the host is away\); right is train2017\.txt"
-    ):
+    with pytest.raises(ConfigError, match=r"the download failed \(the host is away\); right is train2017\.txt"):
         resolve(DatasetConfig(name="coco"))
     assert not (tmp_path / "sets").exists()
 

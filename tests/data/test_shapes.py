@@ -74,9 +74,7 @@ def test_boxes_are_tight_around_shapes() -> None:
     assert corners.max() <= SIZE
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(1, 1), (10, 33), (160, 200)], ids=["1x1", "10x33", "two-blocks"]
-)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (10, 33), (160, 200)], ids=["1x1", "10x33", "two-blocks"])
 def test_png_reads_back(height: int, width: int, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     (tmp_path / "x.png").write_bytes(encode_png(pixels))

@@ -132,12 +132,7 @@ def check_error(config: DatasetConfig, what: str) -> None:
     message = str(caught.value)
     assert message.startswith(f"dataset.path={config.path}: {what}")
     assert "\n" not in message
-    assert (
-        "; right" in message
-        or "; a row is" in message
-        or "; names has" in message
-        or "; classes are" in message
-    )
+    assert "; right" in message or "; a row is" in message or "; names has" in message or "; classes are" in message
 
 
 def test_unusable_path(yolo_set: YoloSet, tmp_path: Path) -> None:

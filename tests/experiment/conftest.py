@@ -37,12 +37,8 @@ def make_run(tmp_path: Path, make_config):
         run.path.mkdir(parents=True)
         config = make_config("arm=mixed", "hardware=cpu", "train.epochs=2", *overrides)
         (run.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
-        write_json(
-            run.path / "status.json", {"status": "pending", "attempt": 0, "arm": "mixed", "seed": 0, **status}
-        )
-        (run.path / "provenance.json").write_text(
-            json.dumps({"identity": {}, "dataset": {"fingerprint": "f"}})
-        )
+        write_json(run.path / "status.json", {"status": "pending", "attempt": 0, "arm": "mixed", "seed": 0, **status})
+        (run.path / "provenance.json").write_text(json.dumps({"identity": {}, "dataset": {"fingerprint": "f"}}))
         return run
 
     return make

@@ -8,9 +8,7 @@ from acmix_exp.experiment.identity import hash8, identity
 
 @pytest.fixture
 def digest(make_config):
-    return lambda *overrides, data="f": hash8(
-        identity(arm.apply(make_config("hardware=cpu", *overrides)), data)
-    )
+    return lambda *overrides, data="f": hash8(identity(arm.apply(make_config("hardware=cpu", *overrides)), data))
 
 
 @pytest.mark.parametrize(
@@ -48,9 +46,7 @@ def test_what_changes_the_result_counts(digest, override):
 
 def test_data_counts_by_content(digest):
     assert digest(data="a") != digest(data="b")
-    assert digest("dataset=yolo", "dataset.path=one/data.yaml") == digest(
-        "dataset=yolo", "dataset.path=two/data.yaml"
-    )
+    assert digest("dataset=yolo", "dataset.path=one/data.yaml") == digest("dataset=yolo", "dataset.path=two/data.yaml")
 
 
 @pytest.mark.parametrize("override", ["block.kernel_att=5", "model/placement=sppf", "block.head=2"])

@@ -14,7 +14,9 @@ from acmix_exp.experiment.store import Run, write_json
 @pytest.fixture
 def plan(tmp_path, make_config):
     """One cell, not prepared yet."""
-    config = arm.apply(make_config("arm=mixed", "hardware=cpu", "train.epochs=4", "dataset=yolo", "dataset.path=d.yaml"))
+    config = arm.apply(
+        make_config("arm=mixed", "hardware=cpu", "train.epochs=4", "dataset=yolo", "dataset.path=d.yaml")
+    )
     run = Run(tmp_path / "runs" / "test" / "mixed-s0-00000000")
     cell = Cell(config, "mixed", {"data": "f"}, "d", {"block.kernel_att": 7}, run)
     return Plan("test", run.path.parent, [cell], [])

@@ -183,10 +183,7 @@ def test_the_childs_environment_is_its_own(make_run, monkeypatch):
     assert environment["YOLO_AUTOINSTALL"] == "false"
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert (
-        supervise.child_environment(run.path, load(run.path / "config.yaml"), 1)["CUDA_VISIBLE_DEVICES"]
-        == "5"
-    )
+    assert supervise.child_environment(run.path, load(run.path / "config.yaml"), 1)["CUDA_VISIBLE_DEVICES"] == "5"
 
 
 def running(pid: int) -> bool:

@@ -27,9 +27,7 @@ def module(name: str, arrays: dict[str, np.ndarray], **options: Any) -> ACmix:
     block = ACmix(**MANIFEST[name]["config"], **options).double()
     weights = {key[6:]: torch.from_numpy(array) for key, array in arrays.items() if key.startswith("param/")}
     kept = block.state_dict().keys()
-    block.load_state_dict(
-        {key: value for key, value in weights.items() if key in kept or not options.get("path")}
-    )
+    block.load_state_dict({key: value for key, value in weights.items() if key in kept or not options.get("path")})
     return block
 
 
@@ -55,9 +53,7 @@ def test_golden(name: str, backend: str) -> None:
         check(key, parameter.grad, arrays[f"grad/{key}"])
 
 
-@pytest.mark.parametrize(
-    ("path", "extra", "rate"), [("attention", "out_att", "rate1"), ("conv", "out_conv", "rate2")]
-)
+@pytest.mark.parametrize(("path", "extra", "rate"), [("attention", "out_att", "rate1"), ("conv", "out_conv", "rate2")])
 def test_a_path_is_its_branch_of_the_mixture(path: str, extra: str, rate: str) -> None:
     name = next(name for name in CASES if "branches" in name)
     arrays = load(name)

@@ -28,9 +28,7 @@ def test_unknown_name() -> None:
 
 @pytest.mark.parametrize("option", ["kernel", "in_planes", "out_planes", "self"])
 def test_unknown_option(option: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"^block acmix has no option '{option}'; it has kernel_att, .*backend$"
-    ):
+    with pytest.raises(ValueError, match=rf"^block acmix has no option '{option}'; it has kernel_att, .*backend$"):
         build_block("acmix", 8, **{option: 3})
 
 

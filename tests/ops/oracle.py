@@ -53,12 +53,8 @@ def window_attention(
                 for j in range(kernel_size)
             ]
             q = scale * query[..., y, x]
-            logits = [
-                (q * (key[..., a, b] + embedding[:, y, x] - embedding[:, a, b])).sum(2) for a, b in taps
-            ]
+            logits = [(q * (key[..., a, b] + embedding[:, y, x] - embedding[:, a, b])).sum(2) for a, b in taps]
             probability = torch.stack(logits).softmax(0)
-            sites.append(
-                sum(p[..., None] * value[..., a, b] for p, (a, b) in zip(probability, taps, strict=True))
-            )
+            sites.append(sum(p[..., None] * value[..., a, b] for p, (a, b) in zip(probability, taps, strict=True)))
     out = torch.stack(sites, dim=-1)
     return out.reshape(batch, channels, math.ceil(height / stride), math.ceil(width / stride))

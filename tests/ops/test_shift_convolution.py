@@ -9,9 +9,7 @@ from torch import Tensor
 from acmix_exp.ops.shift_convolution import compose, shift_convolution, shift_convolution_reference
 
 
-def inputs(
-    heads: int, d: int, kernel: int, height: int, width: int, outputs: int | None = None
-) -> list[Tensor]:
+def inputs(heads: int, d: int, kernel: int, height: int, width: int, outputs: int | None = None) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = [
         (2, 3 * heads, d, height, width),

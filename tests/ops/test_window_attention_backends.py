@@ -15,9 +15,7 @@ from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gra
 FAST = ("shift", "tile")
 
 
-def compare(
-    backend: str, inputs: list[Tensor], tolerance: float = TOLERANCE[torch.float64], **options: object
-) -> None:
+def compare(backend: str, inputs: list[Tensor], tolerance: float = TOLERANCE[torch.float64], **options: object) -> None:
     expected = with_gradients(partial(reflected_window_attention, **options, backend="reference"), inputs)
     actual = with_gradients(partial(reflected_window_attention, **options, backend=backend), inputs)
     assert_all_close(actual, expected, tolerance)

@@ -50,9 +50,7 @@ def test_autocast_leaves_float32_alone(backend: str) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_channels_last(stride: int, backend: str) -> None:
     inputs = random_inputs(2, 2, 4, 6, 7)
-    expected = with_gradients(
-        partial(reflected_window_attention, **OPTIONS, stride=stride, backend=backend), inputs
-    )
+    expected = with_gradients(partial(reflected_window_attention, **OPTIONS, stride=stride, backend=backend), inputs)
     last = [t.contiguous(memory_format=torch.channels_last) for t in inputs[:3]]
     out = reflected_window_attention(*last, inputs[3], **OPTIONS, stride=stride, backend=backend)
     assert out.is_contiguous(memory_format=torch.channels_last)

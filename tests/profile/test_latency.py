@@ -96,9 +96,7 @@ def test_sizes_below_one(imgsz: int, batch: int) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_yolov8n_is_fused_without_a_word(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_yolov8n_is_fused_without_a_word(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = pytest.importorskip("ultralytics.nn.tasks")
     model = tasks.DetectionModel("yolov8n.yaml", nc=4, verbose=False)
     keys = list(model.state_dict())

@@ -52,9 +52,7 @@ def add(folder):
             json.dumps({"identity": identity, "dataset": {"name": "shapes", "fingerprint": "f"}, **extra})
         )
         state = status or {"status": "pending" if map50_95 is None else "done"}
-        (path / "status.json").write_text(
-            json.dumps({"arm": arm, "seed": seed, "swept": swept or {}, **state})
-        )
+        (path / "status.json").write_text(json.dumps({"arm": arm, "seed": seed, "swept": swept or {}, **state}))
         if map50_95 is not None:
             metrics = {"map50": map50_95 + 0.2, "map50_95": map50_95, "split": "val", "checkpoint": "last.pt"}
             cost = {"parameters": 3_000_000 + 1000 * inserts, "gflops": 8.0, "latency_ms_b1": 10.0}

@@ -40,9 +40,7 @@ def test_mode(configured: str, environ: dict[str, str], mode: str, home: Path) -
     ("configured", "environ"),
     [("online", {}), ("auto", {"WANDB_MODE": "online"}), ("auto", {"WANDB_MODE": "sometimes", **KEY})],
 )
-def test_online_that_cannot_be_is_offline_with_a_warning(
-    configured: str, environ: dict[str, str], home: Path
-) -> None:
+def test_online_that_cannot_be_is_offline_with_a_warning(configured: str, environ: dict[str, str], home: Path) -> None:
     chosen = choose_mode(configured, {"HOME": str(home), **environ})
     assert chosen.mode == "offline"
     assert chosen.warning

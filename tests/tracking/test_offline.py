@@ -87,9 +87,7 @@ def test_nothing_is_written_elsewhere_nor_told_about_the_machine(
     config.logger.mode = "offline"
     track(config, run_dir, range(1, 3)).finish(RESULT)
     assert list(home.iterdir()) == []
-    outside = [
-        path for path in tmp_path.rglob("*") if path.is_file() and run_dir / "wandb" not in path.parents
-    ]
+    outside = [path for path in tmp_path.rglob("*") if path.is_file() and run_dir / "wandb" not in path.parents]
     assert outside == []
     files = [path for path in (run_dir / "wandb").rglob("*") if path.is_file()]
     assert len(files) >= 2
@@ -154,9 +152,7 @@ def test_disabled_leaves_nothing(config: Config, run_dir: Path) -> None:
     assert list(run_dir.iterdir()) == []
 
 
-def test_what_wandb_refuses_costs_no_run(
-    config: Config, run_dir: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_wandb_refuses_costs_no_run(config: Config, run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     config.tags = ["x" * 65]
     with caplog.at_level(logging.WARNING):
         tracker = track(config, run_dir, range(1, 3))
@@ -167,9 +163,7 @@ def test_what_wandb_refuses_costs_no_run(
     assert "\n" not in tracker.warnings[0]
 
 
-def test_errors_of_wandb_are_told_once(
-    config: Config, run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_of_wandb_are_told_once(config: Config, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = track(config, run_dir, range(1, 2))
 
     def refuse(*args: Any, **kwargs: Any) -> None:
@@ -180,9 +174,7 @@ def test_errors_of_wandb_are_told_once(
     tracker.epoch(row(3))
     tracker.finish(RESULT)
     tracker.finish(RESULT)
-    assert tracker.warnings == [
-        "W&B failed at epoch, training goes on: RuntimeError: no space left on device"
-    ]
+    assert tracker.warnings == ["W&B failed at epoch, training goes on: RuntimeError: no space left on device"]
 
 
 def test_an_epoch_costs_nothing_to_log(config: Config, run_dir: Path) -> None:

@@ -37,18 +37,14 @@ def test_a_run_arrives_and_its_resume_continues_it(config: Config, run_dir: Path
     assert (run["project"], run["tags"], run["program"]) == ("acmix_exp", ["first", "second"], "acmix_exp")
     assert "host" not in run
     assert "commit" not in run
-    sent = [
-        {key: value for key, value in found.items() if key[0] != "_"} for found in server.history[identity]
-    ]
+    sent = [{key: value for key, value in found.items() if key[0] != "_"} for found in server.history[identity]]
     assert sent == [row(epoch) for epoch in range(1, 6)]
     assert server.exit_codes[identity] == 0
     assert server.tables == [f"run-{identity}-per_class"]
     assert not any(FAKE_KEY.encode() in path.read_bytes() for path in run_dir.rglob("*") if path.is_file())
 
 
-def test_an_epoch_repeated_by_a_resume_keeps_its_first_row(
-    config: Config, run_dir: Path, server: FakeServer
-) -> None:
+def test_an_epoch_repeated_by_a_resume_keeps_its_first_row(config: Config, run_dir: Path, server: FakeServer) -> None:
     track(config, run_dir, range(1, 4)).fail("killed")
     track(config, run_dir, range(3, 5), resumed=True).finish(RESULT)
     (history,) = server.history.values()

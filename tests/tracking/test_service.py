@@ -66,9 +66,7 @@ def gone(parent: int, seconds: float) -> bool:
 def start_child(run_dir: Path, what: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CHILD, str(run_dir), what]
     root = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)}
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)})
 
 
 def test_killed_process(run_dir: Path) -> None:

@@ -25,15 +25,11 @@ def test_the_users_files_stay_as_they_are(tmp_path: Path) -> None:
     config = home / ".config" / "Ultralytics"
     config.mkdir(parents=True)
     settings = config / "settings.json"
-    settings.write_text(
-        json.dumps({"sync": True, "wandb": True, "mlflow": True, "settings_version": "0.0.1"})
-    )
+    settings.write_text(json.dumps({"sync": True, "wandb": True, "mlflow": True, "settings_version": "0.0.1"}))
     before = settings.read_bytes()
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "XDG_"))}
     variables |= {"HOME": str(home), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    subprocess.run(
-        [sys.executable, "-c", CODE, str(tmp_path)], check=True, env=variables, capture_output=True
-    )
+    subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], check=True, env=variables, capture_output=True)
     assert settings.read_bytes() == before
     assert [p for p in home.rglob("*") if p.is_file()] == [settings]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "data", "home", "run"]

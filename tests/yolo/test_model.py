@@ -39,10 +39,7 @@ def test_the_baseline_is_the_stock_network() -> None:
     assert type(stock) is DetectionModel
     torch.manual_seed(0)
     plain = DetectionModel("yolov8n.yaml", nc=2, verbose=False)
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(stock.state_dict().values(), plain.state_dict().values(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(stock.state_dict().values(), plain.state_dict().values(), strict=True))
     assert type(build(at())) is DetectionModel
 
 
@@ -77,9 +74,7 @@ def test_layer_attributes_and_batch_norms() -> None:
     stock = build(bare(make_config()))
     for index in (6, 9):
         layer = model.model[index]
-        assert (layer.i, layer.f, layer.type) == tuple(
-            getattr(stock.model[index], name) for name in ("i", "f", "type")
-        )
+        assert (layer.i, layer.f, layer.type) == tuple(getattr(stock.model[index], name) for name in ("i", "f", "type"))
         assert layer.np == sum(p.numel() for p in layer.parameters()) > stock.model[index].np
     norms = [m for m in model.modules() if type(m) is torch.nn.BatchNorm2d]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.03)}
@@ -110,9 +105,7 @@ def test_zero_init_leaves_the_network_undisturbed() -> None:
     assert torch.equal(model.eval()(x)[0], stock.eval()(x)[0])
     placement = replace(placement, zero_init=None)
     assert not is_zero_branch(build(make_config(model__placement=placement)).model[6].after)
-    assert is_zero_branch(
-        build(make_config(model__placement=placement, model__pretrained="x.pt")).model[6].after
-    )
+    assert is_zero_branch(build(make_config(model__placement=placement, model__pretrained="x.pt")).model[6].after)
 
 
 @pytest.mark.parametrize("mode", ["after", "replace"])

@@ -109,9 +109,7 @@ config = make_config(train__epochs=4, hardware__workers=1)
 train(config, dataset, Path({str(tmp_path)!r}) / "run", device="cpu", resume=False,
       on_epoch=lambda row: print("EPOCH", row["epoch"], flush=True))
 """
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert child.stdout is not None
     for line in child.stdout:
         if "EPOCH 2" in line:

@@ -78,9 +78,7 @@ def test_evaluate_repeats_the_headline(trained: Trained, dataset: Dataset) -> No
     again = evaluate(run_dir / "weights" / "best.pt", dataset, "test", make_config(), device="cpu")
     assert again == outcome.metrics
     other = replace(dataset, names={0: "cell", 1: "disc"})
-    with pytest.raises(
-        ConfigError, match=r"its classes are cell, disc; must be those of the checkpoint, square, disc"
-    ):
+    with pytest.raises(ConfigError, match=r"its classes are cell, disc; must be those of the checkpoint, square, disc"):
         evaluate(run_dir / "weights" / "best.pt", other, "val", make_config(), device="cpu")
 
 

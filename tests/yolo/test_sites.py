@@ -19,18 +19,13 @@ def test_table_is_the_real_network(scale: str) -> None:
 
     with torch.device("meta"):
         layers, _ = parse_model(yaml_model_load(f"yolov8{scale}.yaml"), ch=3, verbose=False)
-    assert {i for i, layer in enumerate(layers) if isinstance(layer, (C2f, SPPF))} == {
-        i for i, _, _ in LAYERS.values()
-    }
+    assert {i for i, layer in enumerate(layers) if isinstance(layer, (C2f, SPPF))} == {i for i, _, _ in LAYERS.values()}
     for name in NAMES:
         layer = layers[LAYERS[name][0]]
         assert width(name, scale) == layer.cv2.conv.out_channels
         if isinstance(layer, C2f):
             assert depth(name, scale) == len(layer.m)
-            assert (
-                resolve_sites(placement(name, mode="replace"), scale)[0].channels
-                == layer.m[0].cv2.conv.in_channels
-            )
+            assert resolve_sites(placement(name, mode="replace"), scale)[0].channels == layer.m[0].cv2.conv.in_channels
 
 
 @pytest.mark.parametrize("value", ["backbone_p4", "backbone.p4", 6, "6"], ids=repr)

@@ -16,9 +16,7 @@ Trained = tuple[Outcome, list[dict[str, float]], Path]
 
 def python(code: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **variables}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 def test_opens_in_stock_ultralytics(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:

@@ -24,9 +24,7 @@ def trainer(dataset: Dataset, tmp_path: Path) -> Callable[..., BlockTrainer]:
 @pytest.fixture
 def start(dataset: Dataset, tmp_path: Path) -> Callable[..., None]:
     def run(**changes: Any) -> None:
-        train(
-            make_config(**changes), dataset, tmp_path, device="cpu", resume=False, on_epoch=lambda row: None
-        )
+        train(make_config(**changes), dataset, tmp_path, device="cpu", resume=False, on_epoch=lambda row: None)
 
     return run
 

@@ -95,8 +95,7 @@ def test_weights_of_another_scale(tmp_path: Path) -> None:
 def test_summary_is_one_line(pretrained: Path) -> None:
     model, audit = load(pretrained)
     assert summary(audit, pretrained) == (
-        f"weights: {len(audit['transferred'])} transferred, 6 rebuilt, {len(audit['new'])} new"
-        " (from yolov8n.pt)"
+        f"weights: {len(audit['transferred'])} transferred, 6 rebuilt, {len(audit['new'])} new (from yolov8n.pt)"
     )
     audit = scratch_audit(model)
     assert summary(audit, None) == f"weights: from scratch, {len(model.new_keys())} new"

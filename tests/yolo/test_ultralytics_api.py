@@ -36,9 +36,7 @@ def test_is_there(module: str, name: str) -> None:
     for part in name.split("."):
         found = getattr(found, part, None)
         if found is None:
-            pytest.fail(
-                f"ultralytics {ultralytics.__version__} has no {module}.{name}; acmix_exp.yolo needs it"
-            )
+            pytest.fail(f"ultralytics {ultralytics.__version__} has no {module}.{name}; acmix_exp.yolo needs it")
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,7 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tenso
     return out
 
 
-def _backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: Window
-) -> tuple[Tensor, Tensor, Tensor]:
+def _backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
     rows, columns = window.axes(key)
     grad_query = torch.zeros_like(query) if window.stride > 1 else torch.empty_like(query)
     grad_sites = grad_query[..., :: window.stride, :: window.stride]
@@ -140,9 +138,7 @@ def _parts(query: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[Strips, I
         yield part, _steps(query, rows, columns, height, part, at_once)
 
 
-def _steps(
-    query: Tensor, rows: Axis, columns: Axis, height: int, part: Strips, at_once: int
-) -> Iterator[Step]:
+def _steps(query: Tensor, rows: Axis, columns: Axis, height: int, part: Strips, at_once: int) -> Iterator[Step]:
     images, groups = _ints(query.shape[:2])
     across = torch.stack([columns.log_count(span, query.dtype, query.device) for span in part.spans])
     for band in rows.cut(height):

@@ -27,9 +27,7 @@ def check_odd(name: str, value: object) -> None:
 def check_first_derivative() -> None:
     """Raise RuntimeError in a backward pass that is recorded to be differentiated again."""
     if torch.is_grad_enabled():
-        raise RuntimeError(
-            "reflected_window_attention has no second derivative: use backend='reference' for it"
-        )
+        raise RuntimeError("reflected_window_attention has no second derivative: use backend='reference' for it")
 
 
 def check_call(
@@ -59,8 +57,7 @@ def check_call(
             raise ValueError(f"{name} must have the query's shape {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype != query.dtype or tensor.device != query.device:
             raise ValueError(
-                f"{name} must be {query.dtype} on {query.device} like the query, "
-                f"got {tensor.dtype} on {tensor.device}"
+                f"{name} must be {query.dtype} on {query.device} like the query, got {tensor.dtype} on {tensor.device}"
             )
     if not query.dtype.is_floating_point:
         raise ValueError(f"query must be floating point, got {query.dtype}")
