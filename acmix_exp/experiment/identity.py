@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.config import Config
+from acmix_exp.config import Config, ModelConfig
 from acmix_exp.experiment import device
+from acmix_exp.yolo.sites import resolve_sites, zero_init
 from acmix_exp.yolo.weights import find_weights
 
 
@@ -21,18 +22,10 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     Of the hardware, precision and kind of device count; where, and how many at once, do not.
     """
     model, train = effective.model, effective.train
-    placement: dict[str, Any] | None = None
-    if effective.arm.insert:
-        placement = asdict(model.placement)
-        del placement["name"]
-        if placement["zero_init"] is None:
-            placement["zero_init"] = model.pretrained is not None
-        if placement["mode"] == "replace":
-            placement = {key: placement[key] for key in ("mode", "sites")}
     return {
         "seed": effective.seed,
         "block": effective.block or None,
-        "placement": placement,
+        "placement": _placement(model) if effective.arm.insert else None,
         "model": {
             "name": model.name,
             "scale": model.scale,
@@ -45,6 +38,16 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
             "device": "cuda" if device.gpus(effective.hardware) else "cpu",
         },
     }
+
+
+def _placement(model: ModelConfig) -> dict[str, Any]:
+    """Sites by name and ``zero_init`` settled; what plays no part in the mode left out."""
+    placement = model.placement
+    what = {"mode": placement.mode, "sites": [site.name for site in resolve_sites(placement, model.scale)]}
+    if placement.mode == "replace":
+        return what
+    joined = {"norm": placement.norm, "act": placement.act, "residual": placement.residual}
+    return {**what, **joined, "zero_init": zero_init(placement, pretrained=model.pretrained is not None)}
 
 
 def hash8(parts: dict[str, Any]) -> str:

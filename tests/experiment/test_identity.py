@@ -54,6 +54,12 @@ def test_a_baseline_depends_on_neither_block_nor_placement(digest, override):
     assert digest("arm=baseline", override) == digest("arm=baseline")
 
 
+def test_a_site_is_the_same_by_name_and_by_index(digest):
+    by_name = digest("model.placement.sites=[backbone_p4,backbone_p5]")
+    assert digest("model.placement.sites=[8,6]") == by_name
+    assert digest("model.placement.sites=[6]") != by_name
+
+
 def test_pretrained_weights_count_by_content_and_settle_zero_init(make_config, tmp_path):
     parts = []
     for name in ("a.pt", "b.pt"):
