@@ -13,17 +13,14 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from acmix_exp.experiment import process
 from acmix_exp.experiment.hydra_plan import OWNER_VARIABLE, RUNS_VARIABLE, PlanCallback
+from acmix_exp.experiment.output import console
 from acmix_exp.experiment.plan import Plan
 from acmix_exp.experiment.store import Run
 from acmix_exp.experiment.supervise import supervise
 from acmix_exp.experiment.view import View
-
-# A table is no use folded to the 80 columns that a pipe is taken for.
-PIPE_WIDTH = 180
 
 
 @dataclass
@@ -90,10 +87,8 @@ def _close(plan: Plan, code: int) -> None:
                 if mine and (run.status() or {}).get("status") == "running":
                     run.set_status(status="interrupted", pid=None)
     tables = write_summary(plan.folder)
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(terminal(tables))
+    out = console()
+    out.print(terminal(tables))
     failed = [run for run in plan.runs if (run.status() or {}).get("status") == "failed"]
     for run in failed:
         print(
@@ -102,4 +97,4 @@ def _close(plan: Plan, code: int) -> None:
         )
     if code in (130, 143):
         print("acmix_exp: stopped; the same command goes on from here", file=sys.stderr)
-    console.print(f"written to {plan.folder}/summary.md, .csv and .json", soft_wrap=True, highlight=False)
+    out.print(f"written to {plan.folder}/summary.md, .csv and .json", soft_wrap=True, highlight=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from acmix_exp.config import load
 from acmix_exp.data import resolve
 from acmix_exp.experiment import device
+from acmix_exp.experiment.output import console
 from acmix_exp.experiment.process import die_with_parent
 from acmix_exp.experiment.store import write_json
 
@@ -35,9 +35,9 @@ def main(arguments: list[str]) -> int:
         table.add_column(name, justify="left" if name == "class" else "right")
     for name, row in {"all": metrics, **metrics["per_class"]}.items():
         table.add_row(name, f"{row['map50']:.3f}", f"{row['map50_95']:.3f}")
-    console = Console()
-    console.print(table)
-    console.print(f"written to {request.with_suffix('.json')}", soft_wrap=True)
+    out = console()
+    out.print(table)
+    out.print(f"written to {request.with_suffix('.json')}", soft_wrap=True)
     return 0
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 
+from acmix_exp.experiment.output import console
 from acmix_exp.experiment.plan import Plan
 from acmix_exp.experiment.progress import duration, seconds_left, survey, timing
 from acmix_exp.experiment.store import read_json, runs_in
@@ -16,7 +17,9 @@ def show_plan(plan: Plan, runs_at_once: int) -> None:
     labelled = [((read_json(run.path / "status.json") or {}).get("arm", ""), run) for run in runs_in(plan.folder)]
     by_run = {row.run: row for row in rows}
     swept = list(dict.fromkeys(key for cell in plan.cells for key in cell.swept))
-    table = Table(title=f"{plan.name}: {len(plan.cells)} cells, {len(rows)} runs", title_justify="left")
+    table = Table(
+        title=f"{plan.name}: {_count(len(plan.cells), 'cell')}, {_count(len(rows), 'run')}", title_justify="left"
+    )
     for column in ("arm", "seed", *swept, "status", "run"):
         table.add_column(column)
     for cell in plan.cells:
@@ -32,4 +35,8 @@ def show_plan(plan: Plan, runs_at_once: int) -> None:
         time = f"about {duration(left)} of training with {runs_at_once} at once"
     else:
         time = "how long is not known before a first epoch" + ("" if not timing(labelled) else " of each arm")
-    Console().print(Group(table, f"{done} done, {len(rows) - done} left: {time}"))
+    console().print(Group(table, f"{done} done, {len(rows) - done} left: {time}"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from acmix_exp.config import ConfigError, load
 from acmix_exp.data import inspect, report_table, resolve
 from acmix_exp.experiment import device
+from acmix_exp.experiment.output import console
 from acmix_exp.experiment.plan import Plan, checked
 from acmix_exp.experiment.show import show_plan
 from acmix_exp.experiment.slots import gpu_slot
@@ -22,9 +22,8 @@ from acmix_exp.experiment.supervise import child_environment
 
 def before_training(plan: Plan, runs_at_once: int) -> None:
     """Show the data; for ``task=plan`` the matrix too, and then end the program."""
-    console = Console(stderr=True)
     for inspection in plan.inspections:
-        console.print(report_table(inspection))
+        console(stderr=True).print(report_table(inspection))
     if plan.cells[0].config.task == "plan":
         show_plan(plan, runs_at_once)
         raise SystemExit(0)
@@ -62,7 +61,7 @@ def evaluate(master: DictConfig) -> int:
         raise ConfigError(
             f"run={asked.run}: its weights were not kept (train.keep=none); train it again with another keep"
         )
-    Console(stderr=True).print(report_table(inspection))
+    console(stderr=True).print(report_table(inspection))
     folder = run.path / "evaluations"
     folder.mkdir(exist_ok=True)
     request = folder / f"{dataset.name}-{split}-{inspection.fingerprint[:8]}.yaml"
