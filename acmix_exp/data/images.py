@@ -58,4 +58,7 @@ def _upright_size(image: Image.Image, data: bytes) -> tuple[int, int]:
 
 def _reason(error: Exception) -> str:
     text = str(error).split("\n")[0]
-    return "not an image" if "cannot identify image file" in text else text or type(error).__name__
+    # once ultralytics is imported, PIL goes on to ask for its HEIF plug-in
+    if isinstance(error, ImportError) or "cannot identify image file" in text:
+        return "not an image"
+    return text or type(error).__name__
