@@ -23,8 +23,7 @@ def convert_voc(path: Path, root: Path) -> Dataset:
     """Return the YOLO form of a VOC folder, converting it below ``root/voc_xml`` unless that is done already.
 
     The folder itself is only read. Class names are sorted; objects marked difficult are left out, as VOC's
-    own evaluation and ultralytics' conversion do. Raises ConfigError, and OSError where ``root`` cannot be
-    written.
+    own evaluation and ultralytics' conversion do. Raises ConfigError, and OSError where ``root`` cannot be written.
     """
     setting = f"dataset.path={path}"
     folder = _find(path, setting)

@@ -29,8 +29,7 @@ def block_names() -> list[str]:
 def build_block(name: str, channels: int, **options: Any) -> nn.Module:
     """A registered block with ``channels`` in and out.
 
-    Raises ValueError, in one line, for an unknown name, an option the block does not have, or what the block
-    refuses.
+    Raises ValueError, in one line, for an unknown name, an option the block does not have, or what the block refuses.
     """
     if name not in _factories:
         raise ValueError(f"block must be one of {', '.join(block_names())}, got {name!r}")

@@ -43,8 +43,7 @@ def grouped_convolution(stack: Tensor, weight: Tensor, stride: int = 1) -> Tenso
 def _merge_groups(weight: Tensor, groups: int) -> tuple[Tensor, int]:
     """Join neighbouring groups, zeros between them, until one has outputs for a vector of the CPU.
 
-    With 4 outputs a group the backward pass of the CPU's convolution takes twice the time of one on merged
-    groups.
+    With 4 outputs a group the backward pass of the CPU's convolution takes twice the time of one on merged groups.
     """
     outputs = weight.shape[0] // groups
     merged = next((n for n in range(1, groups + 1) if groups % n == 0 and n * outputs >= MERGED_OUTPUTS), 1)

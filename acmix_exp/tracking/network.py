@@ -14,8 +14,7 @@ def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
     """Whether a TCP connection to ``url`` (http or https) opens within ``seconds``.
 
     True without a look where a proxy stands between: a direct connection would prove nothing. Runs in a
-    thread of its own, for a name that does not resolve can block the resolver far longer than any socket
-    timeout.
+    thread of its own, for a name that does not resolve can block the resolver far longer than any socket timeout.
     """
     parts = urlsplit(url)
     host = parts.hostname

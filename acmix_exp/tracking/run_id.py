@@ -14,8 +14,7 @@ def run_id(run_dir: Path, *, resumed: bool) -> str:
     """The id stored under ``run_dir``/wandb where a run is resumed and has one; else a new one, stored there.
 
     Random, not derived from the directory's name: the same baseline of two experiments is two W&B runs, a run
-    that starts anew must not append to the rows of a failed attempt, and W&B never gives out a deleted id
-    again.
+    that starts anew must not append to the rows of a failed attempt, and W&B never gives out a deleted id again.
     """
     path = run_dir / "wandb" / "run_id"
     if resumed and path.is_file():

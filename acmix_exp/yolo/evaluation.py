@@ -23,8 +23,7 @@ from acmix_exp.yolo.arguments import train_arguments
 def evaluate_checkpoint(
     checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int
 ) -> dict[str, Any]:
-    """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of the epochs'
-    validation.
+    """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of the epochs' validation.
 
     ``per_class`` has the classes with at least one box in the split. Raises ConfigError where the data set's
     classes are not the checkpoint's.
@@ -48,8 +47,7 @@ def evaluate_checkpoint(
 
 
 def _validate(model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device) -> Any:
-    """Ultralytics' validator in the mode it has while training, which takes a network and a loader as they
-    are.
+    """Ultralytics' validator in the mode it has while training, which takes a network and a loader as they are.
 
     Its other mode wants a data set's YAML file and looks up a font.
     """

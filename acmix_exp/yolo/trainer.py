@@ -37,8 +37,7 @@ class BlockTrainer(DetectionTrainer):
 
     Unlike its parent it fails a run, naming the cause, where that would halve the batch (out of memory) or go
     back to the last checkpoint (a loss that is not finite), keeps block rates out of weight decay, writes
-    checkpoints atomically and leaves the final evaluation to the caller. ``resume`` takes the Progress to go
-    on from.
+    checkpoints atomically and leaves the final evaluation to the caller. ``resume`` takes the Progress to go on from.
     """
 
     def __init__(

@@ -12,8 +12,7 @@ from ultralytics.nn.modules import SPPF, C2f, Conv
 
 
 class After(nn.Module):
-    """``x + silu(norm(block(x)))``, with norm, activation and residual each switchable. (B, C, H, W) to the
-    same.
+    """``x + silu(norm(block(x)))``, with norm, activation and residual each switchable. (B, C, H, W) to the same.
 
     The activation is inside the branch: silu(0) = 0, so a norm whose weight and bias are zero makes the
     branch exactly zero, while its weight still gets a gradient.

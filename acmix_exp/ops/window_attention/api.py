@@ -25,8 +25,7 @@ def reflected_window_attention(
     scale: float | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """Attention of every pixel to the ``kernel_size`` x ``kernel_size`` window around it, mirrored at the
-    border.
+    """Attention of every pixel to the ``kernel_size`` x ``kernel_size`` window around it, mirrored at the border.
 
     For the query at output site (y, x), that is pixel (y * stride, x * stride), and tap t = (i, j) over the
     pixel r(t) = reflect(y * stride + (i - kernel_size // 2) * dilation, x * stride + (j - kernel_size // 2) *
@@ -44,8 +43,7 @@ def reflected_window_attention(
             Head m owns the channels m * d .. m * d + d - 1, d = C / heads. Or split already: (B, heads, d, H,
             W), any strides.
         position_weight: (d, 2, 1, 1) or (d, 2), the weight of the position embedding; input 0 is the column.
-            Any floating dtype: its part of the logits is added to the key in float32 or better. None: no
-            position term.
+            Any floating dtype: its part of the logits is added to the key in float32 or better. None: no position term.
         kernel_size: side of the window, odd.
         heads: number of heads; divides C.
         stride: distance of the query sites, in pixels.
@@ -63,8 +61,7 @@ def reflected_window_attention(
         ValueError: one line, where the arguments do not fit together.
         RuntimeError: in a backward pass with ``create_graph``, unless by "reference".
 
-    Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.1, Stage
-    II.
+    Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.1, Stage II.
     """
     check_call(
         query,

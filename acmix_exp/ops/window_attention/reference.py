@@ -21,8 +21,7 @@ def attend(
     """Windowed attention, heads split: (B, heads, d, H, W) each -> (B, heads, d, ceil(H / stride), ceil(W /
     stride)).
 
-    logit[t] = scale * query . (key[tap t] + E[centre] - E[tap t]), E the position embedding, shared by all
-    heads.
+    logit[t] = scale * query . (key[tap t] + E[centre] - E[tap t]), E the position embedding, shared by all heads.
     """
     height, width = key.shape[-2:]
     rows = tap_index(height, kernel, stride, dilation, key.device)
