@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import threading
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from acmix_exp.experiment.plan import Plan
 from acmix_exp.experiment.progress import Progress, duration, seconds_left, survey
 
 INTERVAL_SECONDS = 0.5
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "pending": "dim"}
-ROWS_SHOWN = 30
+# Where not all runs fit, what can still change comes first.
+ORDER = ("running", "failed", "interrupted", "pending", "done")
+BAR_FROM_WIDTH = 100
+# Title, two lines of headings, rule, "and N more", and the line that the cursor is left on.
+LINES_AROUND = 6
 
 
 class View:
@@ -62,27 +68,50 @@ class View:
                 line += f", {duration(left)} left in all"
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def _table(self, rows: list[Progress]) -> Table:
-        done = sum(row.status == "done" for row in rows)
-        left = duration(seconds_left(rows, self.runs_at_once))
-        table = Table(title=f"{self.plan.name}: {done} of {len(rows)} runs done, {left} left", title_justify="left")
-        for name in ("run", "status", "epoch", "", "mAP50", "mAP50-95", "left"):
-            table.add_column(name, justify="left" if name in ("run", "status", "") else "right", no_wrap=True)
-        shown = rows
-        if len(rows) > ROWS_SHOWN:
-            open_rows = [row for row in rows if row.status != "done"]
-            shown = (open_rows + [row for row in rows if row.status == "done"])[:ROWS_SHOWN]
-            table.caption = f"and {len(rows) - len(shown)} more"
+    def _table(self, rows: list[Progress]) -> RenderableType:
+        """Every run where they fit, else those of ``_chosen``. Only the run's name gives way to a narrow terminal."""
+        width, height = self.console.size
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        # A column that may not wrap is not narrowed while there is one that may.
+        table.add_column("run", overflow="ellipsis")
+        table.add_column("status", no_wrap=True)
+        table.add_column("epoch", justify="right", no_wrap=True)
+        if width >= BAR_FROM_WIDTH:
+            table.add_column("", no_wrap=True)
+        for name in ("mAP50", "mAP50-95" if width >= BAR_FROM_WIDTH else "mAP50\n-95", "left"):
+            table.add_column(name, justify="right", no_wrap=True)
+        shown = _chosen(rows, max(1, height - LINES_AROUND))
         for row in shown:
-            colour = COLOURS[row.status]
             status = row.status + (" (resumed)" if row.resumed and row.status in ("running", "done") else "")
+            bar = [ProgressBar(row.epochs, row.epoch, width=16)] if width >= BAR_FROM_WIDTH else []
             table.add_row(
-                row.run.name,
-                f"[{colour}]{status}[/]",
+                Text(row.run.name, no_wrap=True, overflow="ellipsis"),
+                Text(status, COLOURS[row.status]),
                 f"{row.epoch}/{row.epochs}",
-                ProgressBar(row.epochs, row.epoch, width=16),
+                *bar,
                 "" if row.map50 is None else f"{row.map50:.3f}",
                 "" if row.map50_95 is None else f"{row.map50_95:.3f}",
                 "" if row.status in ("done", "failed") else duration(row.left),
             )
-        return table
+        more = [Text(f"and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
+        return Group(self._title(rows, width), table, *more)
+
+    def _title(self, rows: list[Progress], width: int) -> Text:
+        done = sum(row.status == "done" for row in rows)
+        left = duration(seconds_left(rows, self.runs_at_once))
+        state = f": {done} of {len(rows)} runs done, {left} left"
+        name = Text(self.plan.name)
+        name.truncate(max(1, width - len(state)), overflow="ellipsis")
+        return Text.assemble((name.plain, "bold"), state, no_wrap=True)
+
+
+def _chosen(rows: list[Progress], room: int) -> list[Progress]:
+    """All rows where there is room; else the first of ORDER, with the last of those done."""
+    if len(rows) <= room:
+        return rows
+    chosen: list[Progress] = []
+    for status in ORDER:
+        same = [row for row in rows if row.status == status]
+        free = room - len(chosen)
+        chosen += same[max(0, len(same) - free) :] if status == "done" else same[:free]
+    return chosen
