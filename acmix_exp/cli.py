@@ -43,7 +43,9 @@ def main() -> int:
 
 
 def normalised(arguments: list[str]) -> list[str]:
-    """Spellings that Hydra would refuse: ``experiment=`` and ``++experiment=``, and keys under train.extra."""
+    """What Hydra would refuse: ``experiment=`` and ``++experiment=``, new keys under train.extra, -m between them."""
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    arguments = [*flags[:1], *(argument for argument in arguments if argument not in flags)]
     arguments = [re.sub(r"^\+{0,2}(experiment=)", r"+\1", argument) for argument in arguments]
     return [re.sub(r"^\+{0,2}(train\.extra\.)", r"++\1", argument) for argument in arguments]
 
@@ -77,7 +79,9 @@ def _run(arguments: list[str]) -> int:
         with session() as current:
             compose()
         return current.code
-    except CONFIG_ERRORS as error:
+    except (*CONFIG_ERRORS, ValueError) as error:
+        if not isinstance(error, CONFIG_ERRORS) and "Config group override" not in str(error):
+            raise
         return _wrong(explain(error, arguments))
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from acmix_exp.experiment import process
-from acmix_exp.experiment.hydra_plan import OWNER_VARIABLE, RUNS_VARIABLE, PlanCallback
+from acmix_exp.experiment.hydra_plan import JOBS_VARIABLE, PlanCallback
 from acmix_exp.experiment.output import console
 from acmix_exp.experiment.plan import Plan
 from acmix_exp.experiment.store import Run
-from acmix_exp.experiment.supervise import supervise
+from acmix_exp.experiment.supervise import Command, supervise
 from acmix_exp.experiment.view import View
 
 
@@ -36,11 +37,11 @@ def run_cell() -> None:
 
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num  # a single run has no number
-    run = Run(Path(json.loads(os.environ[RUNS_VARIABLE])[number]))
-    owner = int(os.environ[OWNER_VARIABLE])
-    if os.getpid() != owner:
-        process.die_with_parent(owner)
-    supervise(run, owner)
+    jobs = json.loads(Path(os.environ[JOBS_VARIABLE]).read_text(encoding="utf-8"))
+    run, command = Run(Path(jobs["runs"][number])), Command(jobs["owner"], jobs["began"])
+    if os.getpid() != command.owner:
+        process.die_with_parent(command.owner)
+    supervise(run, command)
     write_summary(run.path.parent)
 
 
@@ -71,13 +72,16 @@ def session() -> Iterator[Session]:
 def _share(plan: Plan) -> None:
     """Wait for the runs that another process holds, and take over what it left unfinished."""
     for run in plan.runs:
-        if not run.is_done() and (run.status() or {}).get("status") != "failed":
-            supervise(run, os.getpid(), wait=True)
+        if run.state() not in ("done", "failed"):
+            supervise(run, Command(os.getpid(), time.time()), wait=True)
 
 
 def _close(plan: Plan, code: int) -> None:
     from acmix_exp.report.write import terminal, write_summary
 
+    for left in (Path(os.environ.pop(JOBS_VARIABLE, "")), plan.folder / "multirun.yaml"):
+        if left.is_file():
+            left.unlink()
     for run in plan.runs:
         status = run.status() or {}
         if status.get("status") == "running" and status.get("owner") == os.getpid():
@@ -97,4 +101,4 @@ def _close(plan: Plan, code: int) -> None:
         )
     if code in (130, 143):
         print("acmix_exp: stopped; the same command goes on from here", file=sys.stderr)
-    out.print(f"written to {plan.folder}/summary.md, .csv and .json", soft_wrap=True, highlight=False)
+    out.print(f"written to {plan.folder}/summary.md, .csv and .json", soft_wrap=True, highlight=False, markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import tempfile
 import typing
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
@@ -61,7 +62,7 @@ def _values(config: Config) -> list[str]:
         (
             "name",
             config.name,
-            bool(re.fullmatch(r"[\w.-]+", config.name)),
+            bool(re.fullmatch(r"\w[\w.-]*", config.name)),
             "letters, digits, '.', '_' and '-' only",
         ),
         ("task", config.task, config.task in TASKS, f"one of {', '.join(TASKS)}"),
@@ -88,12 +89,18 @@ def _values(config: Config) -> list[str]:
             train.optimizer in OPTIMIZERS,
             f"one of {', '.join(OPTIMIZERS)}",
         ),
-        ("train.lr0", train.lr0, 0 < train.lr0 < float("inf"), "a number above 0"),
+        ("train.lr0", train.lr0, 0 < train.lr0 <= 1, "a number above 0, up to 1"),
         (
             "train.keep",
             train.keep,
             train.keep in ("best", "last", "both", "none"),
             "best, last, both or none",
+        ),
+        (
+            "dataset.path",
+            config.dataset.path,
+            config.dataset.path is None or config.dataset.name in ("yolo", "voc_xml"),
+            f"left out with dataset={config.dataset.name}, or go with dataset=yolo or dataset=voc_xml",
         ),
         (
             "logger.mode",
@@ -220,17 +227,10 @@ def _pretrained(config: Config) -> list[str]:
 
 
 def writable(runs_dir: Path) -> list[str]:
-    """A line where run directories could not be made; what the attempt itself made is removed again."""
-    made = [folder for folder in (runs_dir, *runs_dir.parents) if not folder.exists()]
-    probe = runs_dir / ".writable"
+    """A line where run directories could not be made. Tried in the nearest folder that exists; nothing is left."""
+    there = next(folder for folder in (runs_dir, *runs_dir.absolute().parents) if folder.exists())
     try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=there):
+            return []
     except OSError as error:
         return [f"runs_dir={runs_dir}: can't be written ({error.strerror}); name a folder that can"]
-    finally:
-        for folder in made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-    return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from acmix_exp.config import load
@@ -27,17 +28,18 @@ def main(arguments: list[str]) -> int:
     die_with_parent(int(arguments[4]))
     config = load(request)
     where: int | str = 0 if device.gpus(config.hardware) else "cpu"
-    metrics = evaluate(weights, resolve(config.dataset), split, config, device=where)
+    dataset = resolve(config.dataset)
+    metrics = evaluate(weights, dataset, split, config, device=where)
     write_json(request.with_suffix(".json"), metrics)
-    request.unlink()
-    table = Table(title=f"{run_dir.name} ({weights.name}) on {config.dataset.name}, {split}", title_justify="left")
+    title = f"{run_dir.name} ({weights.name}) on {dataset.name}, {split}"
+    table = Table(title=escape(title), title_justify="left")
     for name in ("class", "mAP50", "mAP50-95"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for name, row in {"all": metrics, **metrics["per_class"]}.items():
-        table.add_row(name, f"{row['map50']:.3f}", f"{row['map50_95']:.3f}")
+        table.add_row(escape(name), f"{row['map50']:.3f}", f"{row['map50_95']:.3f}")
     out = console()
     out.print(table)
-    out.print(f"written to {request.with_suffix('.json')}", soft_wrap=True)
+    out.print(f"written to {request.with_suffix('.json')}", soft_wrap=True, markup=False)
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from acmix_exp.config import Config, ConfigError, conf_dir, options
@@ -34,18 +34,35 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         if ambiguous[1].startswith("experiment="):
             return [f"{ambiguous[1]}: one experiment at a time"]
         return [f"{ambiguous[1]}: several values are a sweep, which needs -m; a list is written [a,b]"]
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        empty = ", ".join(item for item in overrides if item.endswith(("=null", "=")))
+        return [f"{empty}: a group needs one of its options; see --help"]
+    if missing := re.search(r"`(\w+)Config` has missing mandatory value: (\w+)", str(error)):
+        return [f"{missing[1].lower()}.{missing[2]}: missing; choose an option of the group {missing[1].lower()}"]
     text = " ".join(str(cause) for cause in (error, error.__cause__) if cause)
     key = _full_key(text)
-    given = next((item for item in overrides if item.lstrip("+~").startswith(f"{key}=")), None)
-    value = given.split("=", 1)[1] if given else None
+    given = next((item for item in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", item)), None)
+    written, _, value = (given or key).lstrip("+~").partition("=")
     wrong_type = re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text)
     if wrong_type:
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
+    if merging := re.match(r"Error merging override ((~?)([^=]*).*)", str(error)):
+        return [f"{merging[1]}: {_right(merging[3]) if not merging[2] else 'can not be left out'}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
-        close = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+        close = difflib.get_close_matches(written, known_keys(), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
-        return [f"{key}{'' if value is None else '=' + value}: unknown key; {hint}"]
+        return [f"{written}{'=' + value if value else ''}: unknown key; {hint}"]
     return [_first_line(str(error))]
+
+
+def _right(key: str) -> str:
+    """What kind of value a key of the schema takes."""
+    kinds: dict[type, str] = {
+        ListConfig: "must be a list, [a,b]",
+        DictConfig: "must hold keys of its own, KEY.NAME=VALUE",
+    }
+    node = OmegaConf.select(OmegaConf.structured(Config), key)
+    return kinds.get(type(node), "does not fit this key; see --cfg job")
 
 
 def _full_key(text: str) -> str:

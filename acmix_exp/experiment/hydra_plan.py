@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from acmix_exp.config import ConfigError
 from acmix_exp.experiment import plan as planning
 from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
+from acmix_exp.experiment.store import write_json
 
-# Read by the jobs, which a launcher may start in other processes.
-RUNS_VARIABLE = "ACMIX_EXP_RUNS"
-OWNER_VARIABLE = "ACMIX_EXP_OWNER"
+# Names the file that tells the jobs, which a launcher may start in other processes, what each is to run.
+JOBS_VARIABLE = "ACMIX_EXP_JOBS"
 
 
 class PlanCallback(Callback):
@@ -51,17 +53,25 @@ class PlanCallback(Callback):
         if config.task == "evaluate":
             raise SystemExit(evaluate(config))
         plan = planning.build(config, GlobalHydra.instance().config_loader() if sweep else None)
-        hardware = plan.cells[0].config.hardware
-        runs_at_once = hardware.runs_at_once if _launcher(config) == "joblib" else 1
+        runs_at_once = plan.cells[0].config.hardware.runs_at_once
+        if runs_at_once > 1 and _launcher(config) == "basic":
+            raise ConfigError(f"hardware.runs_at_once={runs_at_once}: needs hardware=pool")
         before_training(plan, runs_at_once)
         planning.prepare(plan)
-        if runs_at_once > 1:
-            runs_at_once = min(runs_at_once, len(plan.runs))
+        runs_at_once = min(runs_at_once, len(plan.runs))
+        if _launcher(config) == "joblib":
             config.hydra.launcher.n_jobs = runs_at_once
-        os.environ[RUNS_VARIABLE] = json.dumps([str(cell.run.path.resolve()) for cell in plan.cells])
-        os.environ[OWNER_VARIABLE] = str(os.getpid())
+        os.environ[JOBS_VARIABLE] = str(_write_jobs(plan).resolve())
         PlanCallback.plan = plan
         PlanCallback.planned(plan, runs_at_once)
+
+
+def _write_jobs(plan: planning.Plan) -> Path:
+    """A file and not a variable, which would be too small for some thousand cells."""
+    path = plan.folder / f".jobs-{os.getpid()}.json"
+    runs = [str(cell.run.path.resolve()) for cell in plan.cells]
+    write_json(path, {"owner": os.getpid(), "began": time.time(), "runs": runs})
+    return path
 
 
 def _launcher(config: DictConfig) -> str:

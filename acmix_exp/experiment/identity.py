@@ -19,7 +19,8 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     """The parts of an effective config (arm applied) that the result depends on.
 
     The data set and the pretrained weights count by content, not by path, so that a copied folder is the same run.
-    Of the hardware, precision and kind of device count; where, and how many at once, do not.
+    Of the hardware, precision and kind of device count; where, and how many at once, do not. The number of loader
+    workers does: augmentation is drawn by worker, so another number gives other batches.
     """
     model, train = effective.model, effective.train
     return {
@@ -36,6 +37,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
         "hardware": {
             "precision": device.precision(effective.hardware),
             "device": "cuda" if device.gpus(effective.hardware) else "cpu",
+            **({} if effective.hardware.workers == 1 else {"workers": effective.hardware.workers}),
         },
     }
 

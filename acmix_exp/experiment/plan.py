@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from acmix_exp.config import Config, ConfigError, arm_label, to_object
+from acmix_exp.config import Config, ConfigError, arm_label, load, to_object
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.experiment import arm, check, store
 from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
@@ -67,10 +68,10 @@ def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
     """
     all_overrides = jobs(master, loader) if loader else [list(master.hydra.overrides.task)]
     composed, lines = [], []
+    compose = _Composer(master, loader)
     for overrides in all_overrides:
         try:
-            cell = loader.load_sweep_config(master, overrides) if loader else master
-            composed.append(checked(cell, overrides))
+            composed.append(compose(overrides))
         except CONFIG_ERRORS as error:
             lines += explain(error, overrides)
     swept = _axes(all_overrides)
@@ -90,6 +91,30 @@ def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
         run = store.Run(folder / f"{label}-s{config.seed}-{hash8(parts)}")
         cells.append(Cell(effective, label, parts, dataset.name, _swept_values(effective, swept, overrides), run))
     return Plan(composed[0].name, folder, cells, [inspection for _, inspection in data.values()])
+
+
+class _Composer:
+    """Composes and checks cells; once for those that differ in the seed alone, for composing is what takes time."""
+
+    def __init__(self, master: DictConfig, loader: ConfigLoader | None) -> None:
+        self.master, self.loader = master, loader
+        self.known: dict[tuple[str, ...], Config | ConfigError] = {}
+
+    def __call__(self, overrides: list[str]) -> Config:
+        rest = tuple(override for override in overrides if _key(override) != "seed")
+        seeds = [override.split("=", 1)[1] for override in overrides if _key(override) == "seed"]
+        known = self.known.get(rest)
+        if isinstance(known, ConfigError):
+            raise known
+        if known and seeds and seeds[-1].isdecimal():
+            return replace(known, seed=int(seeds[-1]))
+        cell = self.loader.load_sweep_config(self.master, overrides) if self.loader else self.master
+        try:
+            config = self.known[rest] = checked(cell, overrides)
+        except ConfigError as error:
+            self.known[rest] = error
+            raise
+        return config
 
 
 def checked(cell: DictConfig, overrides: Sequence[str]) -> Config:
@@ -114,8 +139,8 @@ def _axes(all_overrides: Sequence[Sequence[str]]) -> list[str]:
     """Keys other than arm and seed that take more than one value over the cells, in the order given."""
     values: dict[str, set[str]] = {}
     for overrides in all_overrides:
-        for override in overrides:
-            values.setdefault(_key(override), set()).add(override)
+        for key, override in {_key(override): override for override in overrides}.items():  # the last one counts
+            values.setdefault(key, set()).add(override)
     return [key for key, seen in values.items() if len(seen) > 1 and key not in ("arm", "seed")]
 
 
@@ -156,11 +181,13 @@ def prepare(plan: Plan) -> None:
         with cell.run.lock() as mine:
             if not mine:
                 continue
-            if cell.run.is_done():
+            if cell.run.is_done() and _readable(cell.run):
                 _merge_swept(cell)
                 continue
             config = _portable(cell.config)
             store.write_text(cell.run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+            if cell.run.is_done():
+                continue
             store.write_json(
                 cell.run.path / "provenance.json",
                 {
@@ -180,6 +207,14 @@ def prepare(plan: Plan) -> None:
                 cell.run.path / "status.json",
                 {**status, "arm": cell.label, "seed": cell.config.seed, "swept": swept},
             )
+
+
+def _readable(run: store.Run) -> bool:
+    try:
+        load(run.path / "config.yaml")
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, *CONFIG_ERRORS):
+        return False
+    return True
 
 
 def _merge_swept(cell: Cell) -> None:

@@ -56,7 +56,7 @@ def survey(plan: Plan) -> list[Progress]:
     for run in plan.runs:
         cell = cells[run]
         status = run.status() or {"status": "pending"}
-        state = "done" if run.is_done() else status["status"] if status["status"] != "done" else "pending"
+        state = run.state()
         history = run.history()
         epochs = cell.config.train.epochs
         epoch = min(int(float(history[-1]["epoch"])), epochs) if history else 0

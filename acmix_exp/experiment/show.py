@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from acmix_exp.experiment.output import console
@@ -21,12 +22,12 @@ def show_plan(plan: Plan, runs_at_once: int) -> None:
         title=f"{plan.name}: {_count(len(plan.cells), 'cell')}, {_count(len(rows), 'run')}", title_justify="left"
     )
     for column in ("arm", "seed", *swept, "status", "run"):
-        table.add_column(column)
+        table.add_column(escape(column))
     for cell in plan.cells:
         row = by_run[cell.run]
         values = ["" if cell.swept.get(key) is None else str(cell.swept[key]) for key in swept]
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
-        table.add_row(cell.label, str(cell.config.seed), *values, status, cell.run.name)
+        table.add_row(*map(escape, (cell.label, str(cell.config.seed), *values, status, cell.run.name)))
     done = sum(row.status == "done" for row in rows)
     left = seconds_left(rows, runs_at_once)
     if done == len(rows):

@@ -7,12 +7,15 @@ import csv
 import fcntl
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from acmix_exp.experiment.process import is_alive
 
 STATUSES = ("pending", "running", "done", "failed", "interrupted")
 
@@ -65,11 +68,25 @@ class Run:
 
     def status(self) -> dict[str, Any] | None:
         """status.json; None where it is missing or corrupt."""
-        value = read_json(self.path / "status.json")
-        return value if value and value.get("status") in STATUSES else None
+        value = read_json(self.path / "status.json") or {}
+        types = isinstance(value.get("swept", {}), dict) and isinstance(value.get("attempt", 0), int)
+        return value if types and value.get("status") in STATUSES else None
+
+    def state(self) -> str:
+        """The status in one word, told from the facts: done needs a result, running a living owner."""
+        status = self.status() or {"status": "pending"}
+        if self.is_done():
+            return "done"
+        if status["status"] == "running" and status.get("host") == platform.node() and not is_alive(status["owner"]):
+            return "interrupted"
+        return str(status["status"]) if status["status"] != "done" else "pending"
 
     def result(self) -> dict[str, Any] | None:
-        return read_json(self.path / "result.json")
+        """result.json; None where it is missing or holds no headline."""
+        value = read_json(self.path / "result.json") or {}
+        metrics = value.get("metrics")
+        whole = isinstance(metrics, dict) and isinstance(metrics.get("map50_95"), (int, float))
+        return value if whole and isinstance(value.get("cost"), dict) else None
 
     def provenance(self) -> dict[str, Any]:
         return read_json(self.path / "provenance.json") or {}
@@ -90,11 +107,11 @@ class Run:
         write_json(self.path / "status.json", {**(self.status() or {}), **changes})
 
     def history(self) -> list[dict[str, str]]:
-        """Rows of history.csv, one an epoch; a torn last row is left out."""
+        """Rows of history.csv, one an epoch; what is torn or no such row is left out."""
         try:
             with open(self.path / "history.csv", newline="", encoding="utf-8") as file:
-                return [row for row in csv.DictReader(file) if None not in row.values()]
-        except OSError:
+                return [row for row in csv.DictReader(file) if None not in row.values() and "map50_95" in row]
+        except (OSError, ValueError, csv.Error):
             return []
 
     def clear(self) -> None:

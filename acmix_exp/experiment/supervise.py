@@ -4,11 +4,13 @@ even being killed, is more than one failed row."""
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from acmix_exp.config import Config, load
@@ -24,12 +26,20 @@ STALE_CHECKPOINT = 75  # the child's exit code where last.pt can't be resumed fr
 POLL_SECONDS = 0.2
 
 
-def supervise(run: Run, owner: int, *, wait: bool = False) -> str:
+@dataclass(frozen=True)
+class Command:
+    """The command that a run is supervised for: its process and when it began (seconds since the epoch)."""
+
+    owner: int
+    began: float
+
+
+def supervise(run: Run, command: Command, *, wait: bool = False) -> str:
     """Bring a prepared run to its end: ``done``, ``failed``, or ``busy`` where another process holds it.
 
-    ``owner`` is the process whose command this is: when it is gone the run ends too. A done run is left as it is, an
-    interrupted one goes on from last.pt, a failed one starts anew. With ``wait`` the run is left to the process that
-    holds it, and its failure is taken as it is.
+    When the command's process is gone the run ends too. A done run is left as it is, an interrupted one goes on from
+    last.pt, one that failed before the command began starts anew: several cells may share a run, which fails once.
+    ``wait`` waits for a process that holds it.
     """
     with run.lock(wait=wait) as mine:
         if not mine:
@@ -38,14 +48,14 @@ def supervise(run: Run, owner: int, *, wait: bool = False) -> str:
             return DONE
         config = load(run.path / "config.yaml")
         before = run.status() or {}
-        if wait and before.get("status") == "failed":
+        if before.get("status") == "failed" and before.get("started", 0) >= command.began:
             return FAILED
         if before.get("status") == "done":
             _say(run, "result.json is missing or corrupt; the run starts anew")
         resume = before.get("status") in ("running", "interrupted") and _resumable(run)
         run.set_status(attempt=before.get("attempt", 0) + 1)
         try:
-            error = _attempt(run, config, owner, resume)
+            error = _attempt(run, config, command.owner, resume)
             if error is None and run.result() is None:
                 error = "the training process left no result.json"
         except BaseException:
@@ -107,7 +117,8 @@ def _child(run: Run, config: Config, owner: int, gpu: int | None, resume: bool) 
             start_new_session=True,
         )
     try:
-        run.set_status(status="running", pid=child.pid, owner=owner, error=None, resumed=resume, started=time.time())
+        facts = {"owner": owner, "host": platform.node(), "started": time.time()}
+        run.set_status(status="running", pid=child.pid, error=None, resumed=resume, **facts)
         while True:
             try:
                 return child.wait(POLL_SECONDS)

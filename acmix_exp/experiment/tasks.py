@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +61,8 @@ def evaluate(master: DictConfig) -> int:
     weights = run.weights()
     if weights is None:
         raise ConfigError(
-            f"run={asked.run}: its weights were not kept (train.keep=none); train it again with another keep"
+            f"run={asked.run}: its weights were not kept (train.keep={config.train.keep}); "
+            "delete the directory and run its command again with train.keep=both"
         )
     console(stderr=True).print(report_table(inspection))
     folder = run.path / "evaluations"
@@ -69,4 +72,11 @@ def evaluate(master: DictConfig) -> int:
     with gpu_slot(device.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
         command = [sys.executable, "-m", "acmix_exp.experiment.evaluate", str(run.path), str(request), split]
         environment = child_environment(run.path, config, gpu)
-        return subprocess.run([*command, str(weights), str(os.getpid())], env=environment, check=False).returncode
+        try:
+            code = subprocess.run([*command, str(weights), str(os.getpid())], env=environment, check=False).returncode
+        finally:
+            request.unlink(missing_ok=True)
+            shutil.rmtree(run.path / ".ultralytics", ignore_errors=True)
+    if code < 0:
+        print(f"acmix_exp: the evaluation was killed by {signal.Signals(-code).name}", file=sys.stderr)
+    return int(code != 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,6 @@ from acmix_exp.experiment.store import Run, runs_in
 
 # Rows come in this order, then by name.
 FIRST_ARMS = ("baseline", "identity", "conv3x3", "conv", "attention", "mixed")
-
-# A swept group is looked up by its name in a run that was made without that axis.
-GROUP_KEYS = {
-    "model/placement": "model.placement.name",
-    "block": "block.name",
-    "dataset": "dataset.name",
-    "model": "model.name",
-}
-
-
-# Where the run's identity keeps what the command line calls otherwise.
-IDENTITY_KEYS = {"model/placement": "placement", "dataset": "data"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +34,12 @@ class Record:
         return dict(self.provenance.get("identity") or {})
 
     @property
+    def variant(self) -> tuple[Any, ...]:
+        """What an inserting arm is about: block and path."""
+        block = self.identity.get("block") or {}
+        return (block.get("name"), block.get("path")) if self.inserts else ()
+
+    @property
     def inserts(self) -> bool:
         return bool(self.config["arm"]["insert"])
 
@@ -56,8 +50,9 @@ class Row:
 
     arm: str
     swept: dict[str, Any]
-    runs: dict[int, Record]
-    unfinished: list[Record]
+    runs: dict[int, Record] = field(default_factory=dict)
+    unfinished: list[Record] = field(default_factory=list)
+    repeated: list[Record] = field(default_factory=list)  # of a seed that has a run already
 
 
 @dataclass(frozen=True)
@@ -69,9 +64,10 @@ class Group:
     rows: list[Row]
 
 
-def collect(folder: Path) -> list[Group]:
-    """Read a folder of runs. A run that can't be read counts as unfinished, never as absent."""
-    records = [record for run in runs_in(folder) if (record := _read(run))]
+def collect(folder: Path) -> tuple[list[Group], list[str]]:
+    """Read a folder of runs; also the names of the directories whose config can't be read."""
+    read = {run.name: _read(run) for run in runs_in(folder)}
+    records = [record for record in read.values() if record]
     keys = list(dict.fromkeys(key for record in records for key in record.swept))
     contexts: dict[str, list[Record]] = {}
     for record in records:
@@ -83,19 +79,20 @@ def collect(folder: Path) -> list[Group]:
         for record in members:
             if record.inserts:
                 tables.setdefault(_canonical(_inserted(record, keys)), []).append(record)
-        for table in tables.values() or [[]]:
-            groups.append(_group([*plain, *table], keys))
-    return groups
+        groups += [_group([*plain, *table], keys) for table in tables.values() or [[]]]
+    return groups, [name for name, record in read.items() if record is None]
 
 
 def _read(run: Run) -> Record | None:
     try:
         config = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-        seed = int(config["seed"])
+        seed, _ = int(config["seed"]), config["arm"]["insert"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
     status = run.status() or {"status": "failed", "error": "status.json is corrupt"}
     result = run.result() if run.is_done() else None
+    if result is None:
+        status = {**status, "status": run.state()}
     arm = (result or status).get("arm") or run.name.split(f"-s{seed}-")[0]
     swept = {**status.get("swept", {}), **(result or {}).get("swept", {})}
     return Record(run, arm, seed, swept, config, status, result, run.provenance())
@@ -104,15 +101,23 @@ def _read(run: Run) -> Record | None:
 def _group(records: Sequence[Record], keys: Sequence[str]) -> Group:
     values = {record.run: {key: swept_value(record, key) for key in keys} for record in records}
     used = [key for key in keys if any(values[record.run][key] is not None for record in records)]
+    variants: dict[str, set[Any]] = {}
+    for record in records:
+        variants.setdefault(record.arm, set()).add(record.variant)
     rows: dict[str, Row] = {}
     for record in records:
+        name = record.arm
+        if len(variants[name]) > 1:  # one label, two meanings: an arm that was redefined between commands
+            name += f" ({'-'.join(str(part) for part in record.variant if part)})"
         swept = {key: values[record.run][key] for key in used}
-        row = rows.setdefault(_canonical([record.arm, swept]), Row(record.arm, swept, {}, []))
+        row = rows.setdefault(_canonical([name, swept]), Row(name, swept))
         if record.result is None:
             row.unfinished.append(record)
+        elif record.seed in row.runs:
+            row.repeated.append(record)
         else:
             row.runs[record.seed] = record
-    return Group(_settings(records[0]), used, sorted(rows.values(), key=_order))
+    return Group(_settings(records, keys), used, sorted(rows.values(), key=_order))
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -131,9 +136,9 @@ def swept_value(record: Record, key: str) -> Any:
     if not record.inserts and (root.split(".")[0] == "block" or root.startswith("model.placement")):
         return None
     node: Any = record.config
-    for part in GROUP_KEYS.get(key, root).split("."):
+    for part in root.split("."):
         node = node.get(part) if isinstance(node, dict) else None
-    return None if isinstance(node, dict) else node
+    return node.get("name") if isinstance(node, dict) else node  # of a group, its option's name
 
 
 def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
@@ -145,34 +150,39 @@ def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
 def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     """What the inserting arms of one table share: placement, and the block less its name and path, the arms' own."""
     block = {key: value for key, value in (record.identity.get("block") or {}).items() if key not in ("name", "path")}
-    return _without({"block": block, "placement": record.identity.get("placement")}, keys)
+    placement = dict(record.identity.get("placement") or {})
+    if "model.pretrained" in keys:
+        placement.pop("zero_init", None)  # it follows from the weights
+    return _without({"block": block, "placement": placement}, keys)
 
 
 def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """A copy less the swept keys, given dotted (``block.head``) or as a group (``dataset``)."""
     copy: dict[str, Any] = json.loads(json.dumps(parts))
     for key in keys:
-        *path, last = IDENTITY_KEYS.get(key, key.removeprefix("model.") if "placement" in key else key).split(".")
+        path = key.replace("/", ".").removeprefix("model.") if "placement" in key else key
+        *above, last = ("data" if path == "dataset" else path).split(".")
         node: Any = copy
-        for part in path:
+        for part in above:
             node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict):
             node.pop(last, None)
     return copy
 
 
-def _settings(record: Record) -> dict[str, Any]:
-    config = record.config
-    metrics = (record.result or {}).get("metrics", {})
+def _settings(records: Sequence[Record], keys: Sequence[str]) -> dict[str, Any]:
+    """What the runs of a table have in common, for its heading; swept keys are left out."""
+    done = [record for record in records if record.result]
+    first, inserting = (done or list(records))[0], next((record for record in records if record.inserts), None)
+    metrics = (first.result or {}).get("metrics", {})
+    shared = _context(first, keys)
     return {
-        "dataset": record.provenance.get("dataset", {}).get("name") or config["dataset"]["name"],
-        "model": f"{config['model']['name']}{config['model']['scale']}",
-        "pretrained": config["model"]["pretrained"],
-        "epochs": config["train"]["epochs"],
-        "imgsz": config["train"]["imgsz"],
-        "batch": config["train"]["batch"],
-        "optimizer": config["train"]["optimizer"],
-        "lr0": config["train"]["lr0"],
+        "dataset": None if "dataset" in keys else first.provenance.get("dataset", {}).get("name"),
+        "model": {key: value for key, value in shared.get("model", {}).items() if key != "pretrained"},
+        **({} if "model.pretrained" in keys else {"pretrained": first.config["model"]["pretrained"]}),
+        "train": shared.get("train", {}),
+        "hardware": shared.get("hardware", {}),
+        **({} if inserting is None else _inserted(inserting, keys)),
         "split": metrics.get("split"),
         "checkpoint": metrics.get("checkpoint"),
     }

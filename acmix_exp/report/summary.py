@@ -30,7 +30,11 @@ COLUMNS = (
 
 def summarise(folder: Path) -> list[dict[str, Any]]:
     """Every table of a folder: ``settings``, ``swept_keys``, ``rows`` (with COLUMNS) and ``notes`` in words."""
-    return [_table(group) for group in collect(folder)]
+    groups, unreadable = collect(folder)
+    tables = [_table(group) for group in groups]
+    for table in tables[:1]:
+        table["notes"] += [f"{name} is left out: its config.yaml can't be read" for name in unreadable]
+    return tables
 
 
 def _table(group: Group) -> dict[str, Any]:
@@ -127,10 +131,17 @@ def _notes(group: Group, rows: list[dict[str, Any]], family: int) -> list[str]:
         resumed = [str(seed) for seed, record in sorted(row.runs.items()) if record.status.get("resumed")]
         if resumed:
             notes.append(f"{name} seed {', '.join(resumed)} was interrupted and resumed, which is not bit-exact")
-        audit = next((record.provenance.get("transfer") for record in row.runs.values()), None)
-        if group.settings["pretrained"] and audit:
+        if row.repeated:
+            notes.append(f"{name} has a second run of seed {', '.join(str(r.seed) for r in row.repeated)}, left out")
+        first = next(iter(row.runs.values()), None)
+        audit = first.provenance.get("transfer") if first and first.config["model"]["pretrained"] else None
+        if audit:
             counts = ", ".join(f"{len(names)} {kind}" for kind, names in audit.items())
             notes.append(f"{name}: tensors of the pretrained weights {counts} (by name in provenance.json)")
+    for seed in sorted(seeds):
+        proofs = {row.runs[seed].provenance.get("seed_proof") for row in group.rows if seed in row.runs}
+        if len(proofs) > 1:
+            notes.append(f"seed {seed}: not all rows saw the same first batches, so its deltas are not paired")
     versions = {
         (
             record.provenance.get("versions", {}).get("ultralytics"),

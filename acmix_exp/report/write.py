@@ -44,12 +44,32 @@ def _csv(tables: list[dict[str, Any]]) -> str:
 def heading(table: dict[str, Any]) -> str:
     """What the rows of a table have in common, in one line."""
     s = table["settings"]
-    start = f"from {Path(str(s['pretrained'])).name}" if s["pretrained"] else "from scratch"
-    scored = f", {s['checkpoint']} on {s['split']}" if s["split"] else ""
-    return (
-        f"{s['model']} {start} on {s['dataset']}, {s['epochs']} epochs at {s['imgsz']} px, batch {s['batch']}, "
-        f"{s['optimizer']} lr0 {s['lr0']}{scored}"
+    model, train, hardware = s["model"], s["train"], s["hardware"]
+    parts = [f"{model.get('name', '')}{model.get('scale', '')}" or "several models"]
+    if "pretrained" in s:
+        parts.append(f"from {Path(str(s['pretrained'])).name}" if s["pretrained"] else "from scratch")
+    if s["dataset"]:
+        parts.append(f"on {s['dataset']}")
+    words = {"epochs": "{} epochs", "imgsz": "{} px", "batch": "batch {}", "optimizer": "{}", "lr0": "lr0 {}"}
+    details = [text.format(train[key]) for key, text in words.items() if key in train]
+    details += [f"{key} {value}" for key, value in (train.get("extra") or {}).items()]
+    details += (
+        [f"{hardware['precision']} on {hardware['device']}"] if {"precision", "device"} <= hardware.keys() else []
     )
+    if s["split"]:
+        details.append(f"{s['checkpoint']} on {s['split']}")
+    return f"{' '.join(parts)}, {', '.join(details)}{_inserted(s)}"
+
+
+def _inserted(settings: dict[str, Any]) -> str:
+    """What the inserting arms share: the block's options and where it sits."""
+    block, placement = settings.get("block") or {}, settings.get("placement") or {}
+    text = ", ".join(f"{key} {value}" for key, value in block.items() if (key, value) != ("backend", "auto"))
+    if "sites" in placement:
+        text += f" {'in' if placement.get('mode') == 'replace' else 'after'} {', '.join(placement['sites'])}"
+        usual = {"norm": True, "act": True, "residual": True, "zero_init": False}
+        text += "".join(f", {key} {placement[key]}" for key in usual if placement.get(key, usual[key]) != usual[key])
+    return f"; blocks: {text.strip()}" if text else ""
 
 
 def cells(row: dict[str, Any], swept: list[str]) -> list[str]:

@@ -18,7 +18,6 @@ def digest(make_config):
         "tags=[a]",
         "logger=disabled",
         "runs_dir=elsewhere",
-        "hardware.workers=3",
         "hardware.threads=2",
         "hardware.runs_at_once=4",
         "train.keep=none",
@@ -37,6 +36,7 @@ def test_what_does_not_change_the_result_does_not_count(digest, override):
         "model.scale=s",
         "model/placement=sppf",
         "train.epochs=3",
+        "hardware.workers=3",
         "+train.extra.mosaic=0",
     ],
 )

@@ -1,6 +1,8 @@
 """Run directories are made ready once, and what is already there is kept or reported."""
 
 import json
+import os
+import platform
 
 import pytest
 
@@ -56,14 +58,23 @@ def test_a_finished_run_is_left_alone_but_told_a_new_axis(plan):
     prepare(plan)
     (run,) = plan.runs
     run.set_status(status="done")
-    write_json(run.path / "result.json", {"swept": {}, "metrics": {"map50": 0.5}})
-    (run.path / "config.yaml").write_text("as it was")
+    result = {"metrics": {"map50_95": 0.5}, "cost": {}}
+    write_json(run.path / "result.json", {**result, "swept": {}})
+    before = (run.path / "config.yaml").stat().st_mtime_ns
     prepare(plan)
-    assert (run.path / "config.yaml").read_text() == "as it was"
-    assert json.loads((run.path / "result.json").read_text()) == {
-        "swept": {"block.kernel_att": 7},
-        "metrics": {"map50": 0.5},
-    }
+    assert (run.path / "config.yaml").stat().st_mtime_ns == before
+    assert json.loads((run.path / "result.json").read_text()) == {**result, "swept": {"block.kernel_att": 7}}
+
+
+def test_a_finished_run_with_a_broken_config_is_given_it_again(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    run.set_status(status="done")
+    write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5}, "cost": {}, "swept": {}})
+    (run.path / "config.yaml").write_text("seed: [")
+    prepare(plan)
+    assert load(run.path / "config.yaml").block == plan.cells[0].config.block
+    assert run.is_done()
 
 
 def test_an_interrupted_run_keeps_its_attempts(plan):
@@ -80,7 +91,7 @@ def test_progress_counts_epochs_and_seconds(plan):
     (row,) = survey(plan)
     assert (row.status, row.epoch, row.left) == ("pending", 0, None)
     assert seconds_left([row], 1) is None
-    run.set_status(status="running")
+    run.set_status(status="running", owner=os.getpid(), host=platform.node())
     (run.path / "history.csv").write_text("epoch,map50,map50_95,seconds\n1,0.5,0.25,30\n")
     (row,) = survey(plan)
     assert (row.status, row.epoch, row.map50_95, row.left) == ("running", 1, 0.25, 90.0)

@@ -1,6 +1,8 @@
 """The run directory's files are whole, and its lock is held by one."""
 
 import json
+import os
+import platform
 import subprocess
 import sys
 
@@ -18,7 +20,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["status.json"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"status": "flying"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"status": "flying"}', '{"status": "done", "swept": null}'])
 def test_a_corrupt_status_reads_as_none(tmp_path, text):
     (tmp_path / "status.json").write_text(text)
     assert Run(tmp_path).status() is None
@@ -28,8 +30,23 @@ def test_done_needs_the_result_too(tmp_path):
     run = Run(tmp_path)
     run.set_status(status="done")
     assert not run.is_done()
+    assert run.state() == "pending"
     write_json(tmp_path / "result.json", {})
-    assert run.is_done()
+    assert not run.is_done()
+    write_json(tmp_path / "result.json", {"metrics": {"map50_95": 0.5}, "cost": {}})
+    assert run.state() == "done"
+
+
+def test_running_without_its_owner_is_interrupted(tmp_path):
+    owner = subprocess.Popen(["true"])
+    owner.wait()
+    run = Run(tmp_path)
+    run.set_status(status="running", owner=os.getpid(), host=platform.node())
+    assert run.state() == "running"
+    run.set_status(owner=owner.pid)
+    assert run.state() == "interrupted"
+    run.set_status(host="elsewhere")
+    assert run.state() == "running"
 
 
 def test_the_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path):
@@ -62,7 +79,7 @@ def test_clear_keeps_what_the_plan_wrote(tmp_path):
 
 
 def test_a_torn_last_row_of_history_is_left_out(tmp_path):
-    (tmp_path / "history.csv").write_text("epoch,map50\n1,0.5\n2")
+    (tmp_path / "history.csv").write_text("epoch,map50_95\n1,0.5\n2")
     assert [row["epoch"] for row in Run(tmp_path).history()] == ["1"]
 
 

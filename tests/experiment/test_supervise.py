@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from acmix_exp.experiment import process, supervise
-from acmix_exp.experiment.supervise import BUSY, DONE, FAILED
+from acmix_exp.experiment.supervise import BUSY, DONE, FAILED, Command
 
 
 @pytest.fixture
@@ -35,7 +35,11 @@ def child(monkeypatch):
     return put
 
 
-RESULT = "(run / 'result.json').write_text('{}')"
+RESULT = """(run / 'result.json').write_text('{"metrics": {"map50_95": 0.5}, "cost": {}}')"""
+
+
+def command() -> Command:
+    return Command(os.getpid(), time.time())
 
 
 def checkpoint(run):
@@ -48,11 +52,11 @@ def checkpoint(run):
 def test_a_child_that_ends_well_is_done_and_stays_so(make_run, child):
     run = make_run()
     child(RESULT)
-    assert supervise.supervise(run, os.getpid()) == DONE
+    assert supervise.supervise(run, command()) == DONE
     assert run.status()["status"] == "done"
     assert run.status()["attempt"] == 1
     child("raise SystemExit('a done run must not be started again')")
-    assert supervise.supervise(run, os.getpid()) == DONE
+    assert supervise.supervise(run, command()) == DONE
     assert run.status()["attempt"] == 1
 
 
@@ -68,14 +72,24 @@ def test_a_child_that_ends_well_is_done_and_stays_so(make_run, child):
 def test_a_child_that_fails_is_one_failed_row_and_starts_anew(make_run, child, code, error):
     run = make_run()
     child(code)
-    assert supervise.supervise(run, os.getpid()) == FAILED
+    assert supervise.supervise(run, command()) == FAILED
     assert error in run.status()["error"]
     assert run.status()["pid"] is None
     checkpoint(run)
     child(f"assert not resume; {RESULT}")
-    assert supervise.supervise(run, os.getpid()) == DONE
+    assert supervise.supervise(run, command()) == DONE
     assert run.status()["attempt"] == 2
     assert run.status()["error"] is None
+
+
+def test_a_run_that_several_cells_share_fails_once_in_a_command(make_run, child):
+    run, one = make_run(), command()
+    child("sys.exit(3)")
+    assert supervise.supervise(run, one) == FAILED
+    child(RESULT)
+    assert supervise.supervise(run, one) == FAILED
+    assert run.status()["attempt"] == 1
+    assert supervise.supervise(run, command()) == DONE
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
@@ -83,7 +97,7 @@ def test_an_interrupted_run_goes_on_and_says_so(make_run, child, status):
     run = make_run(status=status, attempt=1)
     checkpoint(run)
     child(f"assert resume; {RESULT}")
-    assert supervise.supervise(run, os.getpid()) == DONE
+    assert supervise.supervise(run, command()) == DONE
     assert run.status()["resumed"] is True
     assert run.status()["attempt"] == 2
 
@@ -93,7 +107,7 @@ def test_a_truncated_checkpoint_is_reported_and_the_run_starts_anew(make_run, ch
     checkpoint(run)
     run.last.write_bytes(run.last.read_bytes()[:20])
     child(f"assert not resume; {RESULT}")
-    assert supervise.supervise(run, os.getpid()) == DONE
+    assert supervise.supervise(run, command()) == DONE
     assert "last.pt is corrupt" in capsys.readouterr().err
     assert run.status()["resumed"] is False
 
@@ -102,21 +116,21 @@ def test_a_checkpoint_the_child_refuses_is_reported_and_the_run_starts_anew(make
     run = make_run(status="interrupted", attempt=1)
     checkpoint(run)
     child(f"sys.exit(75) if resume else None; {RESULT}")
-    assert supervise.supervise(run, os.getpid()) == DONE
+    assert supervise.supervise(run, command()) == DONE
     assert "can't be resumed" in capsys.readouterr().err
 
 
 def test_a_done_run_without_its_result_starts_anew(make_run, child, capsys):
     run = make_run(status="done", attempt=1)
     child(RESULT)
-    assert supervise.supervise(run, os.getpid()) == DONE
+    assert supervise.supervise(run, command()) == DONE
     assert "result.json" in capsys.readouterr().err
 
 
 def test_a_held_run_is_busy(make_run):
     run = make_run()
     with run.lock():
-        assert supervise.supervise(run, os.getpid()) == BUSY
+        assert supervise.supervise(run, command()) == BUSY
 
 
 def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
@@ -137,7 +151,7 @@ def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
     signal.setitimer(signal.ITIMER_REAL, 1.5)
     try:
         with pytest.raises(KeyboardInterrupt):
-            supervise.supervise(run, os.getpid())
+            supervise.supervise(run, command())
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert run.status()["status"] == "interrupted"
@@ -151,7 +165,7 @@ def test_the_run_ends_when_its_owner_is_gone(make_run, child):
     owner = subprocess.Popen(["true"])
     owner.wait()
     with pytest.raises(KeyboardInterrupt):
-        supervise.supervise(run, owner.pid)
+        supervise.supervise(run, Command(owner.pid, 0.0))
     assert run.status()["status"] == "interrupted"
 
 
