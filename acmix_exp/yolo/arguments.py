@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import Config, ConfigError
-from acmix_exp.yolo.owned_args import OWNED_ARGS
+from acmix_exp.yolo.owned_args import refused
 
 AMP: dict[str, bool | str] = {"fp32": False, "fp16": True, "bf16": "bf16"}
 
@@ -17,14 +17,7 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
     Raises ConfigError for what ``train.extra`` may not set and for a precision that the device has not.
     """
     train = config.train
-    lines = [
-        f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}"
-        for key, value in train.extra.items()
-        if key in OWNED_ARGS
-    ]
-    if train.extra.get("cache") == "disk":
-        lines.append("train.extra.cache=disk: would write beside the images; must be ram or false")
-    if lines:
+    if lines := refused(train.extra):
         raise ConfigError(*lines)
     return {
         **train.extra,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 _FIXED = "acmix_exp itself; it is the same in every run"
 _RUN_DIR = "the run directory, under runs_dir"
 
@@ -48,3 +50,13 @@ OWNED_ARGS = {
     "exist_ok": _RUN_DIR,
     "save_dir": _RUN_DIR,
 }
+
+
+def refused(extra: dict[str, Any]) -> list[str]:
+    """One line for each of ``train.extra`` that it may not set."""
+    lines = [
+        f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}" for key, value in extra.items() if key in OWNED_ARGS
+    ]
+    if str(extra.get("cache")).lower() == "disk":
+        lines.append(f"train.extra.cache={extra['cache']}: would write beside the images; must be ram or false")
+    return lines

@@ -74,7 +74,7 @@ def test_zero_init() -> None:
 
 
 def test_no_torch() -> None:
-    names = "sites owned_args checkpoint_header environment errors progress arguments run weights"
+    names = "sites owned_args argument_types checkpoint_header environment errors progress arguments run weights"
     code = f"""
 import sys
 from importlib import import_module
