@@ -1,11 +1,12 @@
-"""Whether a file can be a torch checkpoint, by its zip directory. No torch."""
+"""Whether a file can be a checkpoint, by its zip directory and the names in its pickle. No torch."""
 
 from __future__ import annotations
 
+import pickletools
 import zipfile
 from pathlib import Path
 
-from acmix_exp.config import ConfigError
+from acmix_exp.config import SCALES, ConfigError
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -13,19 +14,51 @@ def is_checkpoint(path: Path) -> bool:
 
     A file cut short has lost the zip directory at its end and is told by that; the tensors are not read.
     """
+    return _pickle(path) is not None
+
+
+def check_checkpoint(path: Path, key: str = "model.pretrained", scale: str | None = None) -> None:
+    """Raises ConfigError naming ``key`` where ``path`` is missing, no checkpoint with a model of ultralytics or ours
+    in it, or of a scale other than ``scale``, where it tells its own and one is given.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{key}={path}: no such file; must be a checkpoint (.pt)")
+    pickled = _pickle(path) if path.suffix == ".pt" else None
+    # a bare state_dict names no class of a network
+    if pickled is None or not (b"ultralytics.nn." in pickled or b"acmix_exp.yolo." in pickled):
+        raise ConfigError(f"{key}={path}: not a torch checkpoint; must be a .pt file that ultralytics saved")
+    theirs = _scale(pickled) if scale else None
+    if theirs not in (None, scale):
+        raise ConfigError(f"{key}={path}: weights of scale {theirs}; must be of model.scale={scale}")
+
+
+def _pickle(path: Path) -> bytes | None:
+    """The pickle of what ``torch.save`` wrote, not loaded; None where ``path`` is nothing of the kind."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            root = names[0].split("/", 1)[0] if names else ""
+            # TorchScript has constants.pkl and code/ too: a module to run, not weights to load
+            if {f"{root}/data.pkl", f"{root}/version"} <= set(names) and f"{root}/constants.pkl" not in names:
+                return archive.read(f"{root}/data.pkl")
     except (OSError, zipfile.BadZipFile):
-        return False
-    root = names[0].split("/", 1)[0] if names else ""
-    # TorchScript has constants.pkl and code/ too: a module to run, not weights to load
-    return {f"{root}/data.pkl", f"{root}/version"} <= set(names) and f"{root}/constants.pkl" not in names
+        pass
+    return None
 
 
-def check_checkpoint(path: Path, key: str = "model.pretrained") -> None:
-    """Raises ConfigError naming ``key`` where ``path`` is missing or no checkpoint."""
-    if not path.is_file():
-        raise ConfigError(f"{key}={path}: no such file; must be a checkpoint (.pt)")
-    if path.suffix != ".pt" or not is_checkpoint(path):
-        raise ConfigError(f"{key}={path}: not a torch checkpoint; must be a .pt file that ultralytics saved")
+def _scale(pickled: bytes) -> str | None:
+    """The letter that follows a key ``scale``, as in the YAML that ultralytics keeps with a network; None without."""
+    memo: dict[object, object] = {}
+    last: object = None
+    try:
+        for code, argument, _ in pickletools.genops(pickled):
+            if code.name in ("BINPUT", "LONG_BINPUT"):
+                memo[argument] = last
+                continue
+            value = memo.get(argument) if code.name in ("BINGET", "LONG_BINGET") else argument
+            if last == "scale" and value in SCALES:
+                return str(value)
+            last = value
+    except ValueError:  # not a pickle: the run will say so
+        pass
+    return None
