@@ -77,7 +77,8 @@ def _share(plan: Plan) -> None:
 
 
 def _close(plan: Plan, code: int) -> None:
-    from acmix_exp.report.write import terminal, write_summary
+    from acmix_exp.report.terminal import terminal
+    from acmix_exp.report.write import write_summary
 
     for left in (Path(os.environ.pop(JOBS_VARIABLE, "")), plan.folder / "multirun.yaml"):
         if left.is_file():
@@ -92,7 +93,7 @@ def _close(plan: Plan, code: int) -> None:
                     run.set_status(status="interrupted", pid=None)
     tables = write_summary(plan.folder)
     out = console()
-    out.print(terminal(tables))
+    out.print(terminal(tables, out.width))
     failed = [run for run in plan.runs if (run.status() or {}).get("status") == "failed"]
     for run in failed:
         print(

@@ -1,4 +1,4 @@
-"""summary.json, summary.csv and summary.md of an experiment's folder, and the same table on the terminal."""
+"""summary.json, summary.csv and summary.md of an experiment's folder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import fcntl
 import io
 from pathlib import Path
 from typing import Any
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from acmix_exp.experiment.store import write_json, write_text
 from acmix_exp.report.summary import COLUMNS, summarise
@@ -111,19 +107,3 @@ def markdown(name: str, tables: list[dict[str, Any]]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def terminal(tables: list[dict[str, Any]]) -> RenderableType:
-    """The tables for a terminal."""
-    parts: list[RenderableType] = []
-    for table in tables:
-        swept = table["swept_keys"]
-        view = Table(title=heading(table), title_justify="left")
-        for column in ("arm", *swept):
-            view.add_column(column)
-        for column in HEADINGS:
-            view.add_column(column, justify="left" if column == "verdict" else "right")
-        for row in table["rows"]:
-            view.add_row(*cells(row, swept))
-        parts += [view, *(Text(f"· {note}") for note in table["notes"])]
-    return Group(*parts)
