@@ -100,6 +100,16 @@ BAD = [
     ("task=evaluate", ["run=", "runs/NAME/RUN"]),
     ("task=evaluate run=none", ["run=none", "finished"]),
     ("name=a/b", ["name=a/b", "letters"]),
+    ("name=..", ["name=..", "letters"]),
+    ("dataset.path=data.yaml", ["dataset.path=data.yaml", "dataset=yolo"]),
+    ("hardware.runs_at_once=4", ["hardware.runs_at_once=4", "hardware=pool"]),
+    ("train.lr0=5", ["train.lr0=5", "1"]),
+    ("train.extra.cache=disk", ["train.extra.cache=disk", "ram"]),
+    ("tags=a", ["tags=a", "[a,b]"]),
+    ("block=null", ["block=null", "option"]),
+    ("blok.head=3", ["blok.head=3", "block.head"]),
+    ("~train.extra", ["~train.extra"]),
+    ("model.placement.zero_init=true model.placement.norm=false", ["zero_init=true", "norm=true"]),
     ("dataset.path=a(b)", ["dataset.path=a(b)", "quote"]),
 ]
 
@@ -174,6 +184,19 @@ def test_axes_are_replaced_and_a_shared_baseline_counts_once(command, data, line
     code, out, _ = command(*line.split(), "dataset=yolo", f"dataset.path={data}", "task=plan")
     assert code == 0
     assert f"{cells} cells, {runs} runs" in out
+
+
+def test_the_last_of_two_values_counts_and_makes_no_axis(command, data):
+    line = f"dataset=yolo dataset.path={data} logger=offline logger=disabled train.epochs=1 train.epochs=2 task=plan"
+    code, out, _ = command(*line.split())
+    assert code == 0
+    assert "train.epochs" not in out
+
+
+def test_flags_may_stand_between_overrides(command, data):
+    code, out, _ = command("seed=0,1", "-m", "task=plan", "dataset=yolo", f"dataset.path={data}")
+    assert code == 0
+    assert "2 cells, 2 runs" in out
 
 
 def test_an_arm_means_what_it_says_in_a_sweep(command, data, monkeypatch):

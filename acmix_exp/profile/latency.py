@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 WARM_UP_SECONDS = 0.5
-SECONDS = 2.0
+SECONDS = 1.0
 WARM_UPS = 10  # at most; at least one
 REPEATS = 100  # at most; at least one
 

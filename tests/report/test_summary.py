@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from acmix_exp.report.write import write_summary
+from acmix_exp.report.write import heading, write_summary
 
 
 @pytest.fixture
@@ -136,6 +136,34 @@ def test_runs_that_differ_otherwise_are_never_averaged(folder, add):
         assert {row["table"] for row in csv.DictReader(file)} == {"1", "2", "3"}
 
 
+def test_tables_are_told_apart_by_their_headings(folder, add):
+    add("baseline", 0, 0.3)
+    add("mixed", 0, 0.4, kernel_att=7)
+    add("mixed", 0, 0.4, kernel_att=5)
+    add("baseline", 0, 0.5, epochs=9)
+    headings = [heading(table) for table in write_summary(folder)]
+    assert len(set(headings)) == 3
+    assert sum("kernel_att 5" in text for text in headings) == 1
+    assert sum("9 epochs" in text for text in headings) == 1
+
+
+def test_an_arm_redefined_between_commands_is_two_rows(folder, add):
+    add("mixed", 0, 0.4)
+    path = add("mixed", 1, 0.6)
+    provenance = json.loads((path / "provenance.json").read_text())
+    provenance["identity"]["block"]["path"] = "conv"
+    (path / "provenance.json").write_text(json.dumps(provenance))
+    (table,) = write_summary(folder)
+    assert [row["arm"] for row in table["rows"]] == ["mixed (acmix-conv)", "mixed (acmix-mixed)"]
+
+
+def test_other_batches_are_named(folder, add):
+    add("baseline", 0, 0.3, seed_proof="a")
+    add("mixed", 0, 0.4, seed_proof="b")
+    (table,) = write_summary(folder)
+    assert any("not all rows saw the same first batches" in note for note in table["notes"])
+
+
 def test_nothing_is_dropped_in_silence(folder, add):
     add("baseline", 0, 0.3)
     add("baseline", 1, 0.3)
@@ -174,3 +202,4 @@ def test_a_corrupt_run_does_not_stop_the_table(folder, add):
     (table,) = write_summary(folder)
     assert rows(table)[("mixed",)]["n"] == 0
     assert any("status.json is corrupt" in note for note in table["notes"])
+    assert any("config.yaml can't be read" in note for note in table["notes"])
