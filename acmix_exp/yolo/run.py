@@ -63,7 +63,7 @@ def train(
     Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError,
     ConfigError, and ValueError for pretrained weights that do not fit.
     """
-    environment.prepare()
+    _prepare()
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     weights = run_dir / "weights"
@@ -87,10 +87,20 @@ def train(
 
 def evaluate(checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int) -> dict[str, Any]:
     """A checkpoint's metrics on a split, as in :class:`Outcome`. Raises ConfigError where classes differ."""
-    environment.prepare()
+    _prepare()
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     return evaluate_checkpoint(checkpoint, dataset, split, config, device)
+
+
+def _prepare() -> None:
+    environment.prepare()
+    from ultralytics.utils import SAFE_LOAD
+
+    if SAFE_LOAD:
+        from acmix_exp.yolo.safe_globals import register
+
+        register()
 
 
 def _train(
@@ -106,6 +116,8 @@ def _train(
 
     weights = run_dir / "weights"
     progress = restore(weights, config.train.epochs) if resume else None
+    if progress:
+        print(f"resumed after epoch {progress.epochs}", flush=True)
     if progress and progress.epochs == config.train.epochs:  # killed after its last epoch
         return load_last(weights), progress
     trainer = BlockTrainer(config, dataset, run_dir, device, on_epoch, progress)

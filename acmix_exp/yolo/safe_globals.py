@@ -10,14 +10,11 @@ import torch
 from torch import nn
 
 import acmix_exp.nn
-from acmix_exp.yolo import environment
+from acmix_exp.yolo import model, wrap
 
 
 def register() -> None:
     """Allow the network, its wrappers and every block of ``acmix_exp.nn`` for the rest of the process."""
-    environment.prepare()
-    from acmix_exp.yolo import model, wrap
-
     blocks = [import_module(found.name) for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
     torch.serialization.add_safe_globals([found for module in (model, wrap, *blocks) for found in _own_modules(module)])
 

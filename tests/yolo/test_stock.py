@@ -1,6 +1,8 @@
 """Our checkpoints in the hands of stock ultralytics, each in a process of its own."""
 
+import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import acmix_exp
 from acmix_exp.data import Dataset
 from acmix_exp.yolo.run import Outcome
 
@@ -94,6 +97,68 @@ assert hasattr(model.model.model[8], "after")
         ULTRALYTICS_SAFE_LOAD="1",
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_restricted_loading_leaves_the_environment(tmp_path: Path) -> None:
+    code = """
+import os
+before = dict(os.environ)
+import acmix_exp, sys
+assert "torch" in sys.modules
+changed = {name for name, _ in set(os.environ.items()) ^ set(before.items())}
+assert not [name for name in changed if name.startswith(("YOLO", "ACMIX"))], changed  # ultralytics has its own few
+"""
+    done = python(code, tmp_path, ULTRALYTICS_SAFE_LOAD="1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_restricted_loading_in_our_own_processes(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+    """The import stays light; a run allows our classes where it loads."""
+    shutil.copytree(trained[2], tmp_path / "run")
+    progress = json.loads((tmp_path / "run" / "weights" / "progress.json").read_text())
+    code = f"""
+import sys, pickle
+import acmix_exp
+assert "torch" not in sys.modules
+from pathlib import Path
+from acmix_exp.yolo.run import train
+from tests.yolo.tiny import make_config
+dataset = pickle.loads({pickle.dumps(dataset)!r})
+config, run_dir = make_config(), Path({str(tmp_path / "run")!r})
+train(config, dataset, run_dir, device="cpu", resume=True, on_epoch=print)
+"""
+    done = python(code, tmp_path, ULTRALYTICS_SAFE_LOAD="1", ACMIX_EXP_OWN_PROCESS="1")
+    assert done.returncode == 0, done.stderr
+    assert f"resumed after epoch {len(progress['rows'])}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "own"),
+    [
+        ("-m", ["python", "-m", "acmix_exp", "epochs=1"], True),
+        ("-m", ["python", "-macmix_exp.experiment.train", "run"], True),
+        ("/usr/bin/acmix-exp", ["python", "/usr/bin/acmix-exp"], True),
+        ("-m", ["python", "-m", "other"], False),
+        ("-c", ["python", "-c", "import acmix_exp"], False),
+        ("/home/acmix-exp/predict.py", ["python", "/home/acmix-exp/predict.py", "-m", "acmix_exp"], False),
+        ("", ["python"], False),
+    ],
+)
+def test_own_processes(monkeypatch: pytest.MonkeyPatch, program: str, words: list[str], own: bool) -> None:
+    monkeypatch.delenv("ACMIX_EXP_OWN_PROCESS", raising=False)
+    monkeypatch.setattr(sys, "argv", [program])
+    monkeypatch.setattr(sys, "orig_argv", words)
+    assert acmix_exp._is_own_process() == own
+
+
+def test_the_command_line_is_light_with_restricted_loading(tmp_path: Path) -> None:
+    code = "import sys, acmix_exp\nprint(*{'torch', 'ultralytics'} & set(sys.modules), sep='')"
+    (tmp_path / "acmix-exp").write_text(code)
+    variables = {**os.environ, "ULTRALYTICS_SAFE_LOAD": "1", "PYTHONPATH": str(Path(acmix_exp.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "acmix-exp")], capture_output=True, text=True, env=variables, check=True
+    )
+    assert done.stdout.strip() == ""
 
 
 def test_the_package_alone_is_light(tmp_path: Path) -> None:
