@@ -1,4 +1,4 @@
-"""An epoch as one flat row."""
+"""An epoch as one flat row, and as a line to read."""
 
 from __future__ import annotations
 
@@ -30,3 +30,15 @@ def epoch_row(
             if value is not None:
                 row[f"rates/{site}/{rate}"] = float(value.detach())
     return row
+
+
+def epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    """A row in one line; ``epochs`` is how many the run trains."""
+    losses = {
+        split: ", ".join(f"{loss.removesuffix('_loss')} {row[f'{split}/{loss}']:.3f}" for loss in LOSSES)
+        for split in ("train", "val")
+    }
+    return (
+        f"epoch {row['epoch']}/{epochs}: train loss {losses['train']}; val loss {losses['val']}; "
+        f"mAP50 {row['map50']:.3f}, mAP50-95 {row['map50_95']:.3f}; {row['seconds']:.1f} s"
+    )

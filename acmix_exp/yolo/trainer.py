@@ -15,7 +15,6 @@ from ultralytics.data import build_dataloader
 from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 from acmix_exp.config import Config
@@ -26,7 +25,7 @@ from acmix_exp.yolo.errors import NonFiniteLoss
 from acmix_exp.yolo.memory import peak_mb
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.progress import Progress
-from acmix_exp.yolo.rows import epoch_row
+from acmix_exp.yolo.rows import epoch_line, epoch_row
 from acmix_exp.yolo.seed_proof import SeedProof
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
 from acmix_exp.yolo.weights import find_weights
@@ -106,7 +105,7 @@ class BlockTrainer(DetectionTrainer):
             model.load_state_dict(weights.float().state_dict())
         else:
             self.progress.audit = audit
-            LOGGER.info(summary(audit, pretrained))
+            print(summary(audit, pretrained), flush=True)
         return model
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
@@ -163,6 +162,7 @@ class BlockTrainer(DetectionTrainer):
         if not self.progress.seed_proof:
             self.progress.seed_proof = self._proof.hexdigest()
         self.progress.peak_memory_mb = max(self.progress.peak_memory_mb, peak_mb(self.device))
+        print(epoch_line(row, self.epochs), flush=True)
         self.on_epoch(row)
 
     def read_results_csv(self) -> dict[str, list[float]]:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,9 @@ def resume(run_dir: Path, dataset: Dataset, **changes: object) -> tuple[Outcome,
     return outcome, rows
 
 
-def test_goes_on_after_the_last_epoch_saved(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+def test_goes_on_after_the_last_epoch_saved(
+    trained: Trained, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, whole_rows, _ = trained
 
     def stop(row: dict[str, float]) -> None:
@@ -39,7 +42,20 @@ def test_goes_on_after_the_last_epoch_saved(trained: Trained, dataset: Dataset, 
     with pytest.raises(Killed):
         train(make_config(), dataset, tmp_path, device="cpu", resume=False, on_epoch=stop)
     assert Progress.load(tmp_path / "weights").epochs == 1
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("weights:", "epoch "))]
+    assert said[0] == f"weights: from scratch, {len(whole.audit['new'])} new"
+    number = r"\d+\.\d{3}"
+    losses = f"box {number}, cls {number}, dfl {number}"
+    assert re.fullmatch(
+        rf"epoch 1/2: train loss {losses}; val loss {losses}; "
+        rf"mAP50 {number}, mAP50-95 {number}; \d+\.\d s",
+        said[1],
+    )
     outcome, rows = resume(tmp_path, dataset)
+    out = capsys.readouterr().out
+    assert out.index("resumed after epoch 1\n") < out.index("epoch 2/2: ")
+    assert "epoch 1/2: " not in out
+    assert "weights:" not in out
     assert [row["epoch"] for row in rows] == [2]
     assert outcome.val_last["epoch"] == 2
     assert outcome.seed_proof == whole.seed_proof
