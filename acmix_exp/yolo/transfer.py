@@ -22,8 +22,9 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
     ``model``.
 
     transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class
-    head of another number of classes. new: belongs to an inserted block. Set ``model.names`` first: class
-    heads are matched by class name.
+    head of another number of classes. new: belongs to an inserted block, and keeps its own values even where
+    the checkpoint has a block there too, so that every arm gets the same tensors. Set ``model.names`` first:
+    class heads are matched by class name.
 
     Raises ValueError where fewer than half of the stock tensors fit, as those of another scale do.
     """
@@ -38,12 +39,17 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
             f"model.pretrained={path}: only {len(fitting)} of {len(stock)} tensors fit; "
             "must be weights of the same model.scale"
         )
+    own = {key: mine[key].clone() for key in new}
     model.load(source, verbose=False)
+    model.load_state_dict(own, strict=False)
     loaded = model.state_dict()  # anew: the class head may have been rebuilt
     transferred = [
         key
         for key, value in loaded.items()
-        if key in theirs and theirs[key].shape == value.shape and torch.equal(theirs[key], value.float())
+        if key not in new
+        and key in theirs
+        and theirs[key].shape == value.shape
+        and torch.equal(theirs[key], value.float())
     ]
     rest = [key for key in loaded if key not in set(transferred)]
     return {

@@ -5,7 +5,6 @@ Class and attribute names are part of the checkpoint format.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.nn.modules import SPPF, C2f, Conv
@@ -93,10 +92,3 @@ def insert_after(layer: nn.Module, after: After) -> None:
 
 def count_parameters(layer: nn.Module) -> int:
     return sum(parameter.numel() for parameter in layer.parameters())
-
-
-@torch.no_grad()
-def is_zero_branch(after: After) -> bool:
-    """Whether the branch adds exactly nothing whatever its input."""
-    norm = after.norm
-    return isinstance(norm, nn.BatchNorm2d) and not norm.weight.any() and not norm.bias.any()

@@ -8,8 +8,7 @@ from ultralytics.nn.tasks import DetectionModel
 from acmix_exp.config import PlacementConfig
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
-from acmix_exp.yolo.wrap import is_zero_branch
-from tests.yolo.tiny import NAMES, bare, make_config
+from tests.yolo.tiny import NAMES, bare, is_zero_branch, make_config
 
 HEAD = {f"model.22.cv3.{i}.2.{name}" for i in range(3) for name in ("weight", "bias")}
 
@@ -56,6 +55,30 @@ def test_every_arm_gets_the_same_stock_tensors(pretrained: Path, mode: str) -> N
         assert set(account["new"]) == model.new_keys()
         assert sorted(chain.from_iterable(account.values())) == sorted(model.state_dict())
         assert all(torch.equal(model.state_dict()[key], source[key]) for key in account["transferred"])
+
+
+@pytest.mark.parametrize("mode", ["after", "replace"])
+def test_blocks_of_a_checkpoint_of_ours_are_left_out(tmp_path: Path, mode: str) -> None:
+    """They would fit some arms and not others."""
+    placement = PlacementConfig(name="test", mode=mode, sites=["backbone_p4", "backbone_p5"])
+    source = build_model(make_config(model__placement=placement), nc=len(NAMES))
+    source.names = dict(NAMES)
+    for parameter in source.parameters():
+        torch.nn.init.constant_(parameter, 0.25)
+    path = save(source, tmp_path / "own.pt")
+    audits = []
+    for name in ("conv", "attention", "mixed"):
+        changes = {"block__path": name}
+        config = make_config(model__placement=placement, model__pretrained=str(path), **changes)
+        model, audit = load(path, mode, **changes)
+        start, state = build_model(config, nc=len(NAMES)).state_dict(), model.state_dict()
+        assert set(audit["new"]) == model.new_keys()
+        assert all(torch.equal(state[key], start[key]) for key in model.new_keys())
+        audits.append(audit)
+    assert audits[0]["transferred"] == audits[1]["transferred"] == audits[2]["transferred"]
+    assert audits[0]["rebuilt"] == audits[1]["rebuilt"] == audits[2]["rebuilt"] == []
+    _, stock = load(path, mode, arm__name="baseline")
+    assert set(audits[0]["transferred"]) == set(stock["transferred"])
 
 
 def test_the_same_class_head_in_every_arm(pretrained: Path) -> None:

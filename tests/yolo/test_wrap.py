@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from ultralytics.nn.modules import SPPF, C2f, Conv
 
-from acmix_exp.yolo.wrap import After, BlockConv, insert_after, is_zero_branch
+from acmix_exp.yolo.wrap import After, BlockConv, insert_after
+from tests.yolo.tiny import is_zero_branch
 
 
 @pytest.mark.parametrize("residual", [True, False], ids=["residual", "plain"])

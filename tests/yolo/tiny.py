@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from torch import nn
 
 from acmix_exp.config import (
     ArmConfig,
@@ -74,6 +75,12 @@ def bare(config: Config) -> Config:
         block={},
         model=replace(config.model, placement=PlacementConfig(name="none")),
     )
+
+
+def is_zero_branch(after: nn.Module) -> bool:
+    """Whether what follows a layer adds exactly nothing whatever its input."""
+    norm = after.norm
+    return isinstance(norm, nn.BatchNorm2d) and not norm.weight.any() and not norm.bias.any()
 
 
 def _set(node: Any, keys: list[str], value: Any) -> Any:
