@@ -1,4 +1,4 @@
-"""Where data sets are kept, and how a folder appears there whole or not at all."""
+"""Where data sets and whatever else is kept between runs are, and how a folder appears there whole or not at all."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from acmix_exp.data.folders import cache_dir
+
 
 def variables(config_dir: Path) -> dict[str, str]:
     """Environment variables for a process that trains; ``config_dir`` takes ultralytics' settings file."""
@@ -30,9 +32,9 @@ def prepare() -> None:
 
 
 def _config_dir() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "acmix_exp" / "ultralytics"
+    folder = cache_dir() / "ultralytics"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return Path(tempfile.mkdtemp(prefix="acmix_exp-"))
-    return cache
+    return folder

@@ -11,14 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from acmix_exp.config import ConfigError
+from acmix_exp.data.folders import cache_dir
 from acmix_exp.data.ultralytics_home import settings_folder
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 TIMEOUT_SECONDS = 20
-
-
-def cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "acmix_exp" / "weights"
 
 
 @lru_cache(maxsize=8)
@@ -34,14 +31,14 @@ def find_weights(name: str) -> Path:
         raise ConfigError(
             f"model.pretrained={name}: no such file; must be a checkpoint's path, or yolov8n.pt to yolov8x.pt"
         )
-    for folder in (settings_folder("weights_dir"), cache_dir()):
+    for folder in (settings_folder("weights_dir"), cache_dir() / "weights"):
         if folder is not None and (folder / name).is_file():
             return (folder / name).resolve()
     return _download(name)
 
 
 def _download(name: str) -> Path:
-    target = cache_dir() / name
+    target = cache_dir() / "weights" / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
         try:
