@@ -8,18 +8,16 @@ import re
 import tempfile
 import typing
 from collections.abc import Callable, Collection, Iterable
-from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig
 
 from acmix_exp.config import PATHS, SCALES, Config, ConfigError, options
 from acmix_exp.experiment import arm, device
+from acmix_exp.yolo import argument_types
 from acmix_exp.yolo.checkpoint_header import check_checkpoint
-from acmix_exp.yolo.owned_args import OWNED_ARGS
+from acmix_exp.yolo.owned_args import refused
 from acmix_exp.yolo.sites import resolve_sites
 from acmix_exp.yolo.weights import find_weights
 
@@ -42,13 +40,20 @@ def unknown_keys(cfg: DictConfig, schema: Any = Config, prefix: str = "") -> lis
 
 
 def suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
+    """The nearest known key, or all of them."""
     close = difflib.get_close_matches(key, list(known), n=1)
     return f"; did you mean {prefix}{close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
 
 
 def faults(config: Config, explicit: Collection[str]) -> list[str]:
     """Everything wrong with one cell that can be told without reading the data set."""
-    lines = [*_values(config), *_block(config), *_extra(config), *_hardware(config)]
+    lines = [
+        *_values(config),
+        *_block(config),
+        *refused(config.train.extra),
+        *argument_types.faults(config.train.extra),
+        *_hardware(config),
+    ]
     if not lines:
         lines = arm.contradictions(config, explicit)
     if not lines:
@@ -170,35 +175,6 @@ def _sites(effective: Config) -> list[str]:
     return [f"block.head={head}: must divide the channels of every site; at scale {scale} {', '.join(bad)}"]
 
 
-@lru_cache(maxsize=1)
-def ultralytics_defaults() -> dict[str, Any]:
-    """Ultralytics' train arguments and their defaults, read from its package without importing it."""
-    spec = find_spec("ultralytics")
-    if spec is None or spec.origin is None:
-        raise ConfigError("ultralytics is not installed; install acmix_exp again")
-    return dict(yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8")))
-
-
-def _extra(config: Config) -> list[str]:
-    lines = []
-    known = ultralytics_defaults() if config.train.extra else {}
-    for key, value in config.train.extra.items():
-        default = known.get(key)
-        if key in OWNED_ARGS:
-            lines.append(f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}")
-        elif key not in known:
-            lines.append(
-                f"train.extra.{key}={value}: no such ultralytics argument{suggestion(key, known, 'train.extra.')}"
-            )
-        elif key == "cache" and value == "disk":
-            lines.append("train.extra.cache=disk: would write beside the images; must be ram or false")
-        elif isinstance(default, bool) and not isinstance(value, (bool, int)):
-            lines.append(f"train.extra.{key}={value}: must be true or false")
-        elif isinstance(default, (int, float)) and not isinstance(value, (bool, int, float)):
-            lines.append(f"train.extra.{key}={value}: must be a number (ultralytics' default is {default})")
-    return lines
-
-
 def _hardware(config: Config) -> list[str]:
     hardware = config.hardware
     tests = [
@@ -220,7 +196,7 @@ def _pretrained(config: Config) -> list[str]:
     if config.model.pretrained is None:
         return []
     try:
-        check_checkpoint(find_weights(config.model.pretrained))
+        check_checkpoint(find_weights(config.model.pretrained), scale=config.model.scale)
     except ConfigError as error:
         return error.lines
     return []
