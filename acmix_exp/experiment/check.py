@@ -18,7 +18,7 @@ from acmix_exp.experiment import arm, device
 from acmix_exp.yolo import argument_types
 from acmix_exp.yolo.checkpoint_header import check_checkpoint
 from acmix_exp.yolo.owned_args import refused
-from acmix_exp.yolo.sites import resolve_sites
+from acmix_exp.yolo.sites import MODES, resolve_sites
 from acmix_exp.yolo.weights import find_weights
 
 TASKS = ("train", "plan", "evaluate")
@@ -77,8 +77,8 @@ def _values(config: Config) -> list[str]:
         (
             "model.placement.mode",
             model.placement.mode,
-            model.placement.mode in ("after", "replace"),
-            "after or replace",
+            model.placement.mode in MODES,
+            " or ".join(MODES),
         ),
         ("train.epochs", train.epochs, train.epochs >= 1, "a whole number from 1"),
         ("train.batch", train.batch, train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),
