@@ -1,4 +1,4 @@
-"""The child process of ``task=evaluate``: RUN_DIR CONFIG SPLIT WEIGHTS PARENT_PID."""
+"""The child process of ``task=evaluate``: RUN_DIR CONFIG SPLIT WEIGHTS DEVICE PARENT_PID; DEVICE is cpu or cuda."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rich.table import Table
 
 from acmix_exp.config import load
 from acmix_exp.data import resolve
-from acmix_exp.experiment import device
 from acmix_exp.experiment.output import console
 from acmix_exp.experiment.process import die_with_parent
 from acmix_exp.experiment.store import write_json
@@ -25,9 +24,9 @@ def main(arguments: list[str]) -> int:
         arguments[2],
         Path(arguments[3]),
     )
-    die_with_parent(int(arguments[4]))
+    die_with_parent(int(arguments[5]))
     config = load(request)
-    where: int | str = 0 if device.gpus(config.hardware) else "cpu"
+    where: int | str = 0 if arguments[4] == "cuda" else "cpu"
     dataset = resolve(config.dataset)
     metrics = evaluate(weights, dataset, split, config, device=where)
     write_json(request.with_suffix(".json"), metrics)

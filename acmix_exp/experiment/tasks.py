@@ -71,9 +71,10 @@ def evaluate(master: DictConfig) -> int:
     write_text(request, OmegaConf.to_yaml(OmegaConf.structured(config)))
     with gpu_slot(device.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
         command = [sys.executable, "-m", "acmix_exp.experiment.evaluate", str(run.path), str(request), split]
+        command += [str(weights), "cpu" if gpu is None else "cuda", str(os.getpid())]
         environment = child_environment(run.path, config, gpu)
         try:
-            code = subprocess.run([*command, str(weights), str(os.getpid())], env=environment, check=False).returncode
+            code = subprocess.run(command, env=environment, check=False).returncode
         finally:
             request.unlink(missing_ok=True)
             shutil.rmtree(run.path / ".ultralytics", ignore_errors=True)

@@ -1,4 +1,7 @@
-"""The child process of one run: ``python -m acmix_exp.experiment.train RUN_DIR SUPERVISOR_PID RESUME``."""
+"""The child process of one run: ``python -m acmix_exp.experiment.train RUN_DIR SUPERVISOR_PID RESUME``.
+
+It sees the one GPU that it was given, as index 0, or none.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import Config, load
-from acmix_exp.experiment import device, provenance, store
+from acmix_exp.experiment import provenance, store
 from acmix_exp.experiment.history import History
 from acmix_exp.experiment.process import die_with_parent
 from acmix_exp.experiment.supervise import STALE_CHECKPOINT
@@ -53,7 +56,8 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
     from acmix_exp.profile import count, latency
     from acmix_exp.yolo import run as yolo
 
-    where: int | str = 0 if device.gpus(config.hardware) else "cpu"
+    hardware = run.provenance()["identity"]["hardware"]
+    where: int | str = 0 if hardware["device"] == "cuda" else "cpu"
     history = History(run, resumed=resume)
 
     def on_epoch(row: dict[str, float]) -> None:
@@ -91,7 +95,7 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
         "dataset": {"name": dataset.name, "names": {str(key): name for key, name in dataset.names.items()}},
         "transfer": outcome.audit,
         "seed_proof": outcome.seed_proof,
-        "precision": device.precision(config.hardware),
+        "precision": hardware["precision"],
     }
     return result, facts
 
