@@ -20,6 +20,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from acmix_exp.experiment.store import Run, runs_in
+from acmix_exp.report.write import write_summary
 
 # Okabe and Ito's palette, told apart by colour-blind readers too
 COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
@@ -64,12 +65,11 @@ def draw(runs: list[Run], order: list[str], target: Path) -> None:
         f"mAP50-95 of {metrics['checkpoint']} on {metrics['split']}: a dot a seed, the bar their mean",
         fontsize=9,
     )
-    dots.set_ylim(bottom=0)
     curves.set_title("mAP50-95 on val over the epochs: a line a seed", fontsize=9)
     curves.set_xlabel("epoch")
-    curves.set_ylim(bottom=0)
     curves.legend(frameon=False, fontsize=9)
     for axes in (dots, curves):
+        axes.set_ylim(0, 1.08 * max(float(max(line.get_ydata())) for line in axes.get_lines()))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
     for suffix in ("png", "svg"):
@@ -79,6 +79,7 @@ def draw(runs: list[Run], order: list[str], target: Path) -> None:
 
 def main(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
+    write_summary(source)
     runs = [run for run in runs_in(source) if run.is_done()]
     for run in runs:
         copy_run(run, target / "runs" / run.name)
