@@ -1,0 +1,1 @@
+"""What is fast, by how much, and at what cost in memory: scripts and the results they left."""

@@ -1,0 +1,136 @@
+"""The loop of every comparison: verify, time, take the memory, write."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from benchmarks import measure, memory, page, provenance
+from benchmarks.peers import Unavailable
+from benchmarks.shapes import SETS, Case
+from benchmarks.targets import assess
+from benchmarks.verify import Contender, Tensors, Verified, WrongResult, verify
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What is compared: names of the contenders, how each is built, and the truth in float64."""
+
+    name: str
+    title: str
+    baseline: str
+    ours: str
+    names: Callable[[str, bool], list[str]]
+    build: Callable[[str, Case], Contender]
+    reference: Callable[[Case], Tensors]
+    traffic: Callable[[Case], dict[str, float]] | None = None
+
+
+def run(
+    theme: Theme, cases: list[Case], *, compiled: bool, seconds: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The results of all cases, plain data. Everything on one device."""
+    device = cases[0].device
+    results: dict[str, Any] = {
+        "theme": theme.name,
+        "title": theme.title,
+        "baseline": theme.baseline,
+        "ours": theme.ours,
+    }
+    results["provenance"] = provenance.collect(device)
+    results["copy_gb_s"] = measure.copy_bandwidth(device)
+    results["cases"] = []
+    for case in cases:
+        say(case.label)
+        results["cases"].append(_case(theme, case, compiled, seconds, results["copy_gb_s"]))
+    results["provenance"]["load_average_after"] = list(os.getloadavg())
+    results["targets"] = assess(results)
+    results["notes"] = []
+    return results
+
+
+def _case(theme: Theme, case: Case, compiled: bool, seconds: float, copy_gb_s: float) -> dict[str, Any]:
+    verified, refused = _verify(theme, case, compiled)
+    rows: dict[str, dict[str, Any]] = {each.name: {"error": max(each.errors.values())} for each in verified}
+    for step in measure.STEPS:
+        for each, timing in zip(verified, measure.timings(verified, step, case.device, seconds), strict=True):
+            rows[each.name][step] = timing
+    for each in verified:
+        rows[each.name]["memory_mb"] = _memory(theme, case, each)
+    # What is unavoidable belongs to the case, what share of the roofline was reached to the contender.
+    traffic = theme.traffic(case) if theme.traffic else None
+    for row in rows.values():
+        if theme.baseline in rows:
+            row["ratios"] = _ratios(row, rows[theme.baseline])
+        if traffic:
+            row["roofline"] = {s: traffic[s] / row[s]["median_ms"] / copy_gb_s for s in measure.STEPS}
+    return {"case": asdict(case), "label": case.label, "rows": rows, "refused": refused, "traffic_mb": traffic}
+
+
+def _verify(theme: Theme, case: Case, compiled: bool) -> tuple[list[Verified], dict[str, str]]:
+    """Those that may be timed, and why the others may not."""
+    torch._dynamo.reset()
+    truth = theme.reference(case)
+    verified, refused = [], {}
+    for name in theme.names(case.device, compiled):
+        try:
+            verified.append(verify(theme.build(name, case), truth, case.output_gradient()))
+        except WrongResult as error:
+            refused[name] = f"wrong result, {error}"
+        except Unavailable as error:
+            refused[name] = str(error)
+        except torch.OutOfMemoryError:
+            refused[name] = "out of memory"
+        except Exception as error:  # A peer may fail in any way; that is a result, and the others go on.
+            refused[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    return verified, refused
+
+
+def _memory(theme: Theme, case: Case, contender: Verified) -> dict[str, float] | None:
+    if case.device == "cpu":
+        return memory.cpu_peaks(partial(theme.build, contender.name), case)
+    return {step: memory.cuda_peak(contender, step) for step in measure.STEPS}
+
+
+def _ratios(row: dict[str, Any], baseline: dict[str, Any]) -> dict[str, float]:
+    """How many times as fast as the baseline, and which part of its memory."""
+    ratios = {f"{step}_speed": baseline[step]["median_ms"] / row[step]["median_ms"] for step in measure.STEPS}
+    if row["memory_mb"] and baseline["memory_mb"]:
+        ratios |= {f"{s}_memory": row["memory_mb"][s] / baseline["memory_mb"][s] for s in measure.STEPS}
+    return ratios
+
+
+def main(theme: Theme) -> int:
+    """The command line of a theme. Exit 1 where a form of this package gave a wrong result."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{theme.name}", description=theme.title)
+    parser.add_argument("--set", choices=SETS, default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, help="torch.compile too (default: on a GPU)"
+    )
+    parser.add_argument("--seconds", type=float, default=measure.SECONDS, help="for each contender and step")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the page and its data")
+    arguments = parser.parse_args()
+    cases = SETS[arguments.set]()
+    device = cases[0].device
+    if device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"--set {arguments.set} needs CUDA; --set cpu does not")
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, for everybody
+    compiled = arguments.set == "gpu" if arguments.compile is None else arguments.compile
+    console = Console()
+    results = run(theme, cases, compiled=compiled, seconds=arguments.seconds, say=console.print)
+    for table in page.tables(results):
+        console.print(page.rich_table(table))
+    for path in page.write(results, arguments.output):
+        console.print(str(path), soft_wrap=True)
+    wrong = [name for case in results["cases"] for name, why in case["refused"].items() if why.startswith("wrong")]
+    return 1 if any(name.startswith("acmix_exp") for name in wrong) else 0

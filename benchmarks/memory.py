@@ -1,0 +1,85 @@
+"""Peak memory of one step above what was there before it, the inputs, in MB.
+
+On CUDA what torch's allocator had handed out at most. On a CPU the peak resident memory of a process of its
+own: torch's profiler sees tensors alone, the operating system sees the buffers of the libraries too. The
+process has run the same code on a small map before, so that loading it is not counted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from multiprocessing.context import ForkServerContext
+
+import torch
+
+from benchmarks.shapes import Case
+from benchmarks.verify import Contender, Verified
+
+Build = Callable[[Case], Contender]
+SMALL_SIDE = 8
+
+
+def cuda_peak(contender: Verified, step: str) -> float:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    base = torch.cuda.memory_allocated()
+    getattr(contender, step)()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - base) / 1e6
+
+
+def cpu_peaks(build: Build, case: Case) -> dict[str, float] | None:
+    """Peak of "forward" and "training"; None where the operating system does not tell (it must be Linux).
+
+    ``build`` must be importable: a function of a module, or a partial of one.
+    """
+    if sys.platform != "linux":
+        return None
+    with _server().Pool(1) as pool:
+        return pool.apply(_child, (build, case, torch.get_num_threads()))
+
+
+@cache
+def _server() -> ForkServerContext:
+    """Processes forked from one that has imported torch and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "benchmarks.published_form", "acmix_exp.nn"])
+    return context
+
+
+def _child(build: Build, case: Case, threads: int) -> dict[str, float]:
+    torch.set_num_threads(threads)
+    _run(build(replace(case, side=SMALL_SIDE)), replace(case, side=SMALL_SIDE))
+    return _run(build(case), case)
+
+
+def _run(contender: Contender, case: Case) -> dict[str, float]:
+    gradient = case.output_gradient()
+    steps: dict[str, Callable[[], object]] = {
+        "forward": contender.forward,
+        "training": lambda: contender.gradients(gradient),
+    }
+    return {name: _peak(step) for name, step in steps.items()}
+
+
+def _peak(step: Callable[[], object]) -> float:
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    base = _status("VmRSS")
+    step()
+    return (_status("VmHWM") - base) * 1024 / 1e6
+
+
+def _status(key: str) -> int:
+    """kB of this process, by a line of /proc/self/status."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(key + ":"))

@@ -1,0 +1,145 @@
+"""Results as a table on the terminal, as JSON, and as a page of ratios.
+
+python -m benchmarks.page results/FILE.json [--note TEXT]    writes the page of a file again
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.table import Table
+
+STEPS = {"forward": "forward", "training": "forward + backward"}
+
+
+class Grid(NamedTuple):
+    """A table of texts; the columns from ``left`` on are numbers."""
+
+    heading: str
+    columns: list[str]
+    rows: list[list[str]]
+    left: int
+
+
+def figure(value: float | None) -> str:
+    """Three digits that mean something, never an exponent."""
+    if value is None:
+        return "-"
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2 if abs(value) >= 0.9995 else 3
+    return f"{value:.{digits}f}"
+
+
+def tables(results: dict[str, Any]) -> list[Grid]:
+    grids = [_targets(results), _speed(results), _refused(results)]
+    return [grid for grid in grids if grid.rows]
+
+
+def _targets(results: dict[str, Any]) -> Grid:
+    rows = []
+    for row in results["targets"]:
+        what = row["metric"].replace("training", "forward + backward").replace("_", " ")
+        against = f", against {row['against']}" if row["against"] else ""
+        verdict = "reached" if row["met"] else f"missed: {row['share']:.0%} of it"
+        rows.append([row["case"], what + against, f"{row['sense']} {row['goal']:g}", figure(row["measured"]), verdict])
+    return Grid("Figures to reach", ["case", "figure", "goal", "measured", ""], rows, 2)
+
+
+def _speed(results: dict[str, Any]) -> Grid:
+    roofline = any("roofline" in row for case in results["cases"] for row in case["rows"].values())
+    columns = ["case", "form", *(f"{name}, × as fast" for name in STEPS.values())]
+    columns += [f"{name}, memory" for name in STEPS.values()]
+    columns += [f"{name}, of the roofline" for name in STEPS.values()] if roofline else []
+    rows = []
+    for case in results["cases"]:
+        for name, row in case["rows"].items():
+            ratios = row.get("ratios", {})
+            keys = [f"{step}_{what}" for what in ("speed", "memory") for step in STEPS]
+            cells = [figure(ratios.get(key)) for key in keys]
+            cells += [figure(row["roofline"][step]) for step in STEPS] if roofline else []
+            rows.append([case["label"], name, *cells, f"{row['error']:.0e}"])
+    return Grid(f"Against the form “{results['baseline']}”", [*columns, "largest error"], rows, 2)
+
+
+def _refused(results: dict[str, Any]) -> Grid:
+    rows = [[case["label"], name, why] for case in results["cases"] for name, why in case["refused"].items()]
+    return Grid("Not timed", ["case", "form", "why"], rows, 3)
+
+
+def rich_table(grid: Grid) -> Table:
+    table = Table(title=grid.heading, box=box.SIMPLE_HEAD, title_justify="left")
+    for index, name in enumerate(grid.columns):
+        table.add_column(name, justify="right" if index >= grid.left else "left", overflow="fold")
+    for row in grid.rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown(results: dict[str, Any], data: str) -> str:
+    """The page; ``data`` is the name of the file with the numbers behind it."""
+    facts = results["provenance"]
+    lines = [f"# {results['title']} · {hardware_name(results)} · {facts['date'][:10]}", ""]
+    lines += [
+        "Ratios of medians, measured in turn in one process, after output and gradients had matched the reference in "
+        f"float64. Milliseconds, quartiles and megabytes: [{data}]({data}). How it is measured: "
+        "[docs/benchmarks.md](../../docs/benchmarks.md).",
+        "",
+    ]
+    for grid in tables(results):
+        lines += [f"## {grid.heading}", "", *_markdown_table(grid), ""]
+    if results["notes"]:
+        lines += ["## Notes", "", *(f"- {note}" for note in results["notes"]), ""]
+    facts = {**facts, "measured copy, GB/s": results["copy_gb_s"]}
+    lines += ["## Made with", "", *_markdown_table(Grid("", ["", ""], _flat(facts), 2)), ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(grid: Grid) -> list[str]:
+    rule = ["---:" if index >= grid.left else "---" for index in range(len(grid.columns))]
+    rows = [grid.columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in grid.rows)]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
+    rows = []
+    for key, value in facts.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, dict):
+            rows += _flat(value, f"{name}: ")
+        elif isinstance(value, list):
+            rows.append([name, " ".join(f"{item:.2f}" for item in value)])
+        else:
+            rows.append([name, f"{value:.1f}" if isinstance(value, float) else str(value)])
+    return rows
+
+
+def hardware_name(results: dict[str, Any]) -> str:
+    """ "cpu", or the GPU's name as a part of a file name."""
+    return str(results["provenance"]["hardware"].get("gpu", "cpu")).lower().replace(" ", "-")
+
+
+def write(results: dict[str, Any], folder: Path) -> list[Path]:
+    """THEME_HARDWARE_DATE.json and .md in ``folder``."""
+    stem = f"{results['theme']}_{hardware_name(results)}_{results['provenance']['date'][:10]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    data, text = folder / f"{stem}.json", folder / f"{stem}.md"
+    data.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text.write_text(markdown(results, data.name), encoding="utf-8")
+    return [data, text]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="The page of a result, again.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--note", action="append", default=[], help="a line for the page, kept in the data")
+    arguments = parser.parse_args()
+    results = json.loads(arguments.file.read_text(encoding="utf-8"))
+    results["notes"] += arguments.note
+    write(results, arguments.file.parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What the numbers were made with and under which conditions; no paths, no secrets."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acmix_exp.experiment.provenance import commit, hardware, versions
+
+PEERS = ("triton", "natten", "onnx", "onnxruntime")
+GPU = ("driver_version", "clocks.max.sm", "power.limit")
+
+
+def collect(device: str) -> dict[str, Any]:
+    """Versions, commit, hardware and load, at the beginning of a measurement."""
+    facts: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": f"python -m benchmarks.{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}".strip(),
+        "versions": versions() | _peers(),
+        "commit": _commit(),
+        "hardware": hardware("cpu" if device == "cpu" else torch.cuda.current_device()),
+        "threads": torch.get_num_threads(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "environment": {key: os.environ[key] for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if key in os.environ},
+        "load_average_before": list(os.getloadavg()),
+    }
+    if device != "cpu":
+        facts["gpu"] = _gpu()
+        facts["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+    return facts
+
+
+def _commit() -> dict[str, Any] | None:
+    """The package's commit; dirty where the package or the benchmarks have changes, results apart."""
+    found = commit()
+    if found is None:
+        return None
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "status", "--porcelain", "--", ".", ":!results"]
+    status = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    return {**found, "dirty": found["dirty"] or bool(status.stdout.strip())}
+
+
+def _peers() -> dict[str, str]:
+    found = {}
+    for name in PEERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _gpu() -> dict[str, str]:
+    command = ["nvidia-smi", f"--query-gpu={','.join(GPU)}", "--format=csv,noheader", "-i", "0"]
+    try:
+        line = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(zip(GPU, (value.strip() for value in line.split(",")), strict=False))

@@ -1,0 +1,86 @@
+"""The maps that are measured: those on which a YOLOv8 at 640 pixels would put an attention block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+HEADS = 4
+MAPS = {  # channels and side of P3, P4 and P5
+    "n": ((64, 80), (128, 40), (256, 20)),
+    "s": ((128, 80), (256, 40), (512, 20)),
+    "m": ((192, 80), (384, 40), (576, 20)),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem: a (batch, channels, side, side) map, the side of the window, dtype and device."""
+
+    batch: int
+    channels: int
+    side: int
+    kernel: int
+    dtype: str = "float32"
+    device: str = "cpu"
+    heads: int = HEADS
+
+    @property
+    def label(self) -> str:
+        return f"{self.batch}x{self.channels}x{self.side}x{self.side} k{self.kernel} {self.dtype}"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.batch, self.channels, self.side, self.side
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """The tensor in the case's dtype, on its device; maps channels_last on a GPU, as they train fastest there."""
+        tensor = tensor.to(self.device, self.torch_dtype)
+        if tensor.shape == self.shape and self.device != "cpu":
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return tensor
+
+    def output_gradient(self) -> Tensor:
+        """A fixed smooth gradient of the output, the same for every contender."""
+        count = torch.tensor(self.shape).prod().item()
+        return self.place(torch.cos(0.7 * torch.arange(count, dtype=torch.float64)).view(self.shape))
+
+
+def cpu_cases() -> list[Case]:
+    """A few maps for a machine without a GPU, minutes in all."""
+    return [Case(4, 128, 40, 7), Case(1, 64, 80, 7), Case(4, 128, 40, 3), Case(1, 256, 20, 7)]
+
+
+def gpu_cases() -> list[Case]:
+    """The maps of YOLOv8n in float16, and what changes with batch, dtype and scale."""
+    cases = [_gpu(16, size, kernel) for kernel, size in product((7, 3), MAPS["n"])]
+    cases += [_gpu(16, MAPS["n"][1], kernel) for kernel in (5, 9)]
+    cases += [_gpu(16, MAPS["n"][1], 7, dtype) for dtype in ("bfloat16", "float32")]
+    cases += [_gpu(1, MAPS["n"][0], 7), _gpu(16, MAPS["m"][1], 7)]
+    return cases
+
+
+def full_cases() -> list[Case]:
+    """Every map of n, s and m, batch 1 and 16, every window and dtype: hours, for a GPU."""
+    axes = (
+        (1, 16),
+        [size for sizes in MAPS.values() for size in sizes],
+        (3, 5, 7, 9),
+        ("float16", "bfloat16", "float32"),
+    )
+    return [_gpu(*values) for values in product(*axes)]
+
+
+def _gpu(batch: int, size: tuple[int, int], kernel: int, dtype: str = "float16") -> Case:
+    return Case(batch, *size, kernel, dtype, "cuda")
+
+
+SETS = {"cpu": cpu_cases, "gpu": gpu_cases, "full": full_cases}

@@ -1,0 +1,121 @@
+"""The page says what the data say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import compare, measure, memory, module, page, window_attention
+from benchmarks.peers import Unavailable
+from benchmarks.shapes import Case
+from benchmarks.targets import assess
+from benchmarks.verify import Contender
+
+CASES = [Case(2, 16, 8, 5), Case(1, 8, 6, 3)]
+
+
+@pytest.fixture(params=[window_attention.THEME, module.THEME], ids=lambda theme: theme.name)
+def results(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    peaks = iter(range(1, 100))
+    monkeypatch.setattr(measure, "COPY_BYTES", 2**22)
+    monkeypatch.setattr(memory, "cpu_peaks", lambda *_: {"forward": next(peaks) / 3, "training": next(peaks) / 7})
+    return compare.run(request.param, CASES, compiled=False, seconds=0.0, say=lambda _: None)
+
+
+def section(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table under a heading, without its head."""
+    body = text.split(f"## {heading}")[1].split("\n## ")[0]
+    lines = [line for line in body.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_page_has_the_numbers_of_the_data(results: dict[str, Any], tmp_path: Path) -> None:
+    data, text = page.write(results, tmp_path)
+    stored = json.loads(data.read_text())
+    assert stored == results
+    table = section(text.read_text(), "Against")
+    rows = [(case["label"], name, row) for case in stored["cases"] for name, row in case["rows"].items()]
+    assert [cells[:2] for cells in table] == [[label, name] for label, name, _ in rows]
+    for cells, (label, _, row) in zip(table, rows, strict=True):
+        base = next(case for case in stored["cases"] if case["label"] == label)["rows"][stored["baseline"]]
+        steps = ("forward", "training")
+        numbers = [base[step]["median_ms"] / row[step]["median_ms"] for step in steps]
+        numbers += [row["memory_mb"][step] / base["memory_mb"][step] for step in steps]
+        if stored["theme"] == "window_attention":
+            case = next(case for case in stored["cases"] if case["label"] == label)
+            seconds = [row[step]["median_ms"] / 1e3 for step in steps]
+            moved = [case["traffic_mb"][step] / 1e3 for step in steps]
+            numbers += [gb / s / stored["copy_gb_s"] for gb, s in zip(moved, seconds, strict=True)]
+        assert len(cells) == 3 + len(numbers)
+        for cell, number in zip(cells[2:], numbers, strict=False):
+            assert float(cell) == pytest.approx(number, rel=6e-3, abs=6e-4)
+
+
+def test_the_page_tells_what_it_was_made_with(results: dict[str, Any], tmp_path: Path) -> None:
+    data, text = page.write(results, tmp_path)
+    assert re.fullmatch(rf"{results['theme']}_cpu_\d{{4}}-\d\d-\d\d\.json", data.name)
+    facts = dict(section(text.read_text(), "Made with"))
+    assert facts["versions: torch"] == results["provenance"]["versions"]["torch"]
+    assert facts["threads"] == "1"
+    assert {"hardware: cpu", "usable cores", "load average before", "load average after", "date"} <= facts.keys()
+    assert str(Path.home()) not in text.read_text() + data.read_text()
+
+
+def test_a_note_joins_page_and_data(results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, text = page.write(results, tmp_path)
+    monkeypatch.setattr(sys, "argv", ["page", str(data), "--note", "the reason"])
+    page.main()
+    assert "## Notes\n\n- the reason\n" in text.read_text()
+    assert json.loads(data.read_text())["notes"] == ["the reason"]
+
+
+def test_what_fails_is_told_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(name: str, case: Case) -> Contender:
+        if name == "absent":
+            raise Unavailable("not here")
+        good = module.build("published", case)
+        return good if name == "published" else Contender(name, lambda: good.call() * 1.01, good.leaves)
+
+    monkeypatch.setattr(memory, "cpu_peaks", lambda *_: None)
+    monkeypatch.setattr(measure, "COPY_BYTES", 2**22)
+    names = ["published", "wrong", "absent"]
+    theme = compare.Theme("m", "M", "published", "wrong", lambda *_: names, build, module.reference)
+    results = compare.run(theme, CASES[1:], compiled=False, seconds=0.0, say=lambda _: None)
+    case = results["cases"][0]
+    assert list(case["rows"]) == ["published"]
+    assert case["refused"]["absent"] == "not here"
+    assert re.match("wrong result, wrong: output is off by 0.0", case["refused"]["wrong"])
+    assert [row[:2] for row in page.tables(results)[-1].rows] == [[case["label"], name] for name in names[1:]]
+
+
+def test_targets_are_judged() -> None:
+    def row(ms: float, mb: float) -> dict[str, Any]:
+        return {"training": {"median_ms": ms}, "forward": {"median_ms": ms}, "memory_mb": {"training": mb}}
+
+    fields = {"batch": 4, "channels": 128, "side": 40, "kernel": 7, "dtype": "float32", "device": "cpu"}
+    case = {"case": fields, "label": "c", "rows": {"published": row(70.0, 100.0), "acmix_exp": row(8.0, 20.0)}}
+    speed, size = assess({"theme": "module", "ours": "acmix_exp", "cases": [case]})
+    assert (speed["measured"], speed["met"]) == (pytest.approx(8.75), True)
+    assert (size["measured"], size["met"], size["share"]) == (pytest.approx(0.2), False, pytest.approx(0.5))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(123.4, "123"), (12.34, "12.3"), (9.996, "10.0"), (1.234, "1.23"), (0.0123, "0.012")]
+)
+def test_figure(value: float, text: str) -> None:
+    assert page.figure(value) == text
+
+
+def test_a_gpu_set_without_a_gpu_is_refused() -> None:
+    command = [sys.executable, "-m", "benchmarks.module", "--set", "gpu"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith("--set gpu needs CUDA; --set cpu does not")
