@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmarks import measure, memory, page, provenance
 from benchmarks.peers import Unavailable
+from benchmarks.quiet import Watch
 from benchmarks.shapes import SETS, Case
 from benchmarks.targets import assess
 from benchmarks.verify import Contender, Tensors, Verified, WrongResult, verify
@@ -62,9 +63,11 @@ def run(
 def _case(theme: Theme, case: Case, compiled: bool, seconds: float, copy_gb_s: float) -> dict[str, Any]:
     verified, refused = _verify(theme, case, compiled)
     rows: dict[str, dict[str, Any]] = {each.name: {"error": max(each.errors.values())} for each in verified}
+    watch = Watch()
     for step in measure.STEPS:
         for each, timing in zip(verified, measure.timings(verified, step, case.device, seconds), strict=True):
             rows[each.name][step] = timing
+    others = watch.others()
     for each in verified:
         rows[each.name]["memory_mb"] = _memory(theme, case, each)
     # What is unavoidable belongs to the case, what share of the roofline was reached to the contender.
@@ -74,12 +77,20 @@ def _case(theme: Theme, case: Case, compiled: bool, seconds: float, copy_gb_s: f
             row["ratios"] = _ratios(row, rows[theme.baseline])
         if traffic:
             row["roofline"] = {s: traffic[s] / row[s]["median_ms"] / copy_gb_s for s in measure.STEPS}
-    return {"case": asdict(case), "label": case.label, "rows": rows, "refused": refused, "traffic_mb": traffic}
+    return {
+        "case": asdict(case),
+        "label": case.label,
+        "rows": rows,
+        "refused": refused,
+        "traffic_mb": traffic,
+        "cores_of_others": others,
+    }
 
 
 def _verify(theme: Theme, case: Case, compiled: bool) -> tuple[list[Verified], dict[str, str]]:
     """Those that may be timed, and why the others may not."""
-    torch._dynamo.reset()
+    if compiled:
+        torch._dynamo.reset()
     truth = theme.reference(case)
     verified, refused = [], {}
     for name in theme.names(case.device, compiled):

@@ -92,7 +92,9 @@ def markdown(results: dict[str, Any], data: str) -> str:
         lines += [f"## {grid.heading}", "", *_markdown_table(grid), ""]
     if results["notes"]:
         lines += ["## Notes", "", *(f"- {note}" for note in results["notes"]), ""]
-    facts = {**facts, "measured copy, GB/s": results["copy_gb_s"]}
+    others = [case["cores_of_others"] for case in results["cases"]]
+    facts = {**facts, "cores taken by others, case by case": ["unknown" if n is None else n for n in others]}
+    facts["measured copy, GB/s"] = results["copy_gb_s"]
     lines += ["## Made with", "", *_markdown_table(Grid("", ["", ""], _flat(facts), 2)), ""]
     return "\n".join(lines)
 
@@ -110,7 +112,7 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
         if isinstance(value, dict):
             rows += _flat(value, f"{name}: ")
         elif isinstance(value, list):
-            rows.append([name, " ".join(f"{item:.2f}" for item in value)])
+            rows.append([name, " ".join(f"{item:.2f}" if isinstance(item, float) else str(item) for item in value)])
         else:
             rows.append([name, f"{value:.1f}" if isinstance(value, float) else str(value)])
     return rows

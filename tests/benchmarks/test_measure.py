@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import pytest
 import torch
 
-from benchmarks import measure
+from benchmarks import measure, quiet
 from benchmarks.memory import cpu_peaks
 from benchmarks.shapes import Case
 from benchmarks.verify import Contender, verify
@@ -44,3 +45,23 @@ def test_timings() -> None:
         low, high = timing["quartiles_ms"]
         assert timing["rounds"] == measure.LEAST
         assert 0 < low <= timing["median_ms"] <= high
+
+
+def test_what_others_take_is_what_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = {"_busy": iter([10.0, 14.0]), "_own": iter([1.0, 3.0])}
+    for name, values in clocks.items():
+        monkeypatch.setattr(quiet, name, partial(next, values))
+    now = iter([100.0, 104.0])
+    monkeypatch.setattr(quiet.time, "monotonic", partial(next, now))
+    assert quiet.Watch().others() == pytest.approx(0.5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_our_own_work_is_seen_by_both_clocks() -> None:
+    busy, own = quiet._busy(), quiet._own()
+    assert busy is not None
+    while quiet._own() < own + 0.2:
+        pass
+    after = quiet._busy()
+    assert after is not None
+    assert after - busy >= 0.15
