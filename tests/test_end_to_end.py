@@ -46,7 +46,7 @@ def data(tmp_path_factory) -> Path:
 
 
 def start(folder: Path, data: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "acmix_exp", *arguments, *COMMON, f"dataset.path={data}"]
+    command = [sys.executable, "-m", "acmix_exp", *COMMON, f"dataset.path={data}", *arguments]
     return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -73,10 +73,11 @@ def gone(folder: Path, seconds: float = 10) -> bool:
     return not leftovers(folder)
 
 
-def wait_for_epoch(folder: Path, epoch: int, name: str = "ablation") -> None:
-    """Until some run has finished that epoch and written its checkpoint."""
+def wait_for_epoch(process: subprocess.Popen[str], folder: Path, epoch: int, name: str = "ablation") -> None:
+    """Until some run of the command has finished that epoch and written its checkpoint."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
         for run in runs_in(folder / "runs" / name):
             if len(run.history()) >= epoch and run.last.exists() and (run.status() or {}).get("status") == "running":
                 return
@@ -222,7 +223,7 @@ def test_a_stopped_sweep_leaves_no_process_and_goes_on(tmp_path, data, hardware,
     if hardware == "pool":
         line += ["hardware=pool", "hardware.runs_at_once=2", "hardware.device=cpu", "hardware.workers=1"]
     process = start(tmp_path, data, *line)
-    wait_for_epoch(tmp_path, 2)
+    wait_for_epoch(process, tmp_path, 2)
     process.send_signal(number)
     process.communicate(timeout=20)
     assert process.returncode == code
@@ -232,7 +233,7 @@ def test_a_stopped_sweep_leaves_no_process_and_goes_on(tmp_path, data, hardware,
         assert "running" not in statuses
         assert "interrupted" in statuses
     process = start(tmp_path, data, *line)
-    wait_for_epoch(tmp_path, 4)
+    wait_for_epoch(process, tmp_path, 4)
     assert any(run.status()["resumed"] for run in runs(tmp_path).values())
     epochs = [[int(row["epoch"]) for row in run.history()] for run in runs(tmp_path).values()]
     assert all(seen == list(range(1, len(seen) + 1)) for seen in epochs)
@@ -245,7 +246,7 @@ def test_a_stopped_sweep_leaves_no_process_and_goes_on(tmp_path, data, hardware,
 def test_a_killed_run_is_one_failed_row_and_the_rest_goes_on(tmp_path, data):
     line = ["+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=8"]
     process = start(tmp_path, data, *line)
-    wait_for_epoch(tmp_path, 1)
+    wait_for_epoch(process, tmp_path, 1)
     os.kill(runs(tmp_path)["baseline"].status()["pid"], signal.SIGKILL)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 1
