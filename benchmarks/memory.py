@@ -12,17 +12,16 @@ import gc
 import multiprocessing
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from multiprocessing.context import ForkServerContext
+from typing import Any
 
 import torch
 
-from benchmarks.shapes import Case
+from benchmarks.shapes import Problem
 from benchmarks.verify import Contender, Verified
 
-Build = Callable[[Case], Contender]
-SMALL_SIDE = 8
+Build = Callable[[Any], Contender]  # of a case
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
@@ -35,7 +34,7 @@ def cuda_peak(contender: Verified, step: str) -> float:
     return (torch.cuda.max_memory_allocated() - base) / 1e6
 
 
-def cpu_peaks(build: Build, case: Case) -> dict[str, float] | None:
+def cpu_peaks(build: Build, case: Problem) -> dict[str, float] | None:
     """Peak of "forward" and "training"; None where the operating system does not tell (it must be Linux).
 
     ``build`` must be importable: a function of a module, or a partial of one.
@@ -54,16 +53,16 @@ def _server() -> ForkServerContext:
     return context
 
 
-def _child(build: Build, case: Case, threads: int) -> dict[str, float]:
+def _child(build: Build, case: Problem, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
     # Freed memory goes back at once. glibc would keep some of it, and its fragments count as a need.
     if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
         set_option(M_MMAP_THRESHOLD, 2**16)
-    _run(build(replace(case, side=SMALL_SIDE)), replace(case, side=SMALL_SIDE))
+    _run(build(case.small()), case.small())
     return _run(build(case), case)
 
 
-def _run(contender: Contender, case: Case) -> dict[str, float]:
+def _run(contender: Contender, case: Problem) -> dict[str, float]:
     gradient = case.output_gradient()
     steps: dict[str, Callable[[], object]] = {
         "forward": contender.forward,

@@ -44,7 +44,9 @@ def _targets(results: dict[str, Any]) -> Grid:
         what = row["metric"].replace("training", "forward + backward").replace("_", " ")
         against = f", against {row['against']}" if row["against"] else ""
         verdict = "reached" if row["met"] else f"missed: {row['share']:.0%} of it"
-        rows.append([row["case"], what + against, f"{row['sense']} {row['goal']:g}", figure(row["measured"]), verdict])
+        rows.append(
+            [row["case"], what + against, f"{row['sense']} {row['goal']:.3g}", figure(row["measured"]), verdict]
+        )
     return Grid("Figures to reach", ["case", "figure", "goal", "measured", ""], rows, 2)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +15,22 @@ MAPS = {  # channels and side of P3, P4 and P5
     "s": ((128, 80), (256, 40), (512, 20)),
     "m": ((192, 80), (384, 40), (576, 20)),
 }
+
+
+class Problem(Protocol):
+    """What every comparison is about."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    def small(self) -> Problem:
+        """The same on a small map, which runs the same code."""
+        ...
+
+    def output_gradient(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,9 @@ class Case:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         return self.batch, self.channels, self.side, self.side
+
+    def small(self) -> Case:
+        return replace(self, side=8)
 
     def place(self, tensor: Tensor) -> Tensor:
         """The tensor in the case's dtype, on its device; maps channels_last on a GPU, as they train fastest there."""

@@ -82,8 +82,12 @@ def expected(
     return {name: torch.cat(parts) for name, parts in slices.items()} | total
 
 
-def verify(contender: Contender, reference: Tensors, output_gradient: Tensor) -> Verified:
+def verify(
+    contender: Contender, reference: Tensors, output_gradient: Tensor, tolerance: float | None = None
+) -> Verified:
     """Compare with the reference: the output with and without autograd, and the gradient of every leaf.
+
+    ``tolerance``: that of the dtype where not given.
 
     Raises:
         WrongResult: in one line, with what is wrong and by how much.
@@ -93,7 +97,7 @@ def verify(contender: Contender, reference: Tensors, output_gradient: Tensor) ->
     wanted = {**reference, "output without autograd": reference["output"]}
     if found.keys() != wanted.keys():
         raise WrongResult(f"{contender.name}: has {', '.join(found)} instead of {', '.join(wanted)}")
-    tolerance = TOLERANCE[found["output"].dtype]
+    tolerance = TOLERANCE[found["output"].dtype] if tolerance is None else tolerance
     largest = max((wanted[name].abs().max().item() for name in contender.leaves), default=0.0)
     errors = {}
     for name, want in wanted.items():
