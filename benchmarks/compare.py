@@ -40,6 +40,7 @@ class Theme:
     prove: Callable[[str, Any], Verified] | None = None
     traffic: Callable[[Any], dict[str, float]] | None = None
     sets: Mapping[str, Callable[[], Sequence[Problem]]] = field(default_factory=lambda: SETS)
+    steps: tuple[str, ...] = measure.STEPS
 
 
 def run(
@@ -53,6 +54,7 @@ def run(
         "baseline": theme.baseline,
         "ours": theme.ours,
     }
+    results["steps"] = list(theme.steps)
     results["provenance"] = provenance.collect(device)
     results["copy_gb_s"] = measure.copy_bandwidth(device)
     results["cases"] = []
@@ -69,7 +71,7 @@ def _case(theme: Theme, case: Problem, compiled: bool, seconds: float, copy_gb_s
     verified, refused = _verify(theme, case, compiled)
     rows: dict[str, dict[str, Any]] = {each.name: {"error": max(each.errors.values())} for each in verified}
     watch = Watch()
-    for step in measure.STEPS:
+    for step in theme.steps:
         for each, timing in zip(verified, measure.timings(verified, step, case.device, seconds), strict=True):
             rows[each.name][step] = timing
     others = watch.others()
@@ -79,9 +81,9 @@ def _case(theme: Theme, case: Problem, compiled: bool, seconds: float, copy_gb_s
     traffic = theme.traffic(case) if theme.traffic else None
     for row in rows.values():
         if theme.baseline in rows:
-            row["ratios"] = _ratios(row, rows[theme.baseline])
+            row["ratios"] = _ratios(theme.steps, row, rows[theme.baseline])
         if traffic:
-            row["roofline"] = {s: traffic[s] / row[s]["median_ms"] / copy_gb_s for s in measure.STEPS}
+            row["roofline"] = {s: traffic[s] / row[s]["median_ms"] / copy_gb_s for s in theme.steps}
     return {
         "case": dict(vars(case)),
         "label": case.label,
@@ -122,21 +124,23 @@ def _verify(theme: Theme, case: Problem, compiled: bool) -> tuple[list[Verified]
 def _memory(theme: Theme, case: Problem, contender: Verified) -> dict[str, float] | None:
     if case.device == "cpu":
         return memory.cpu_peaks(partial(theme.build, contender.name), case)
-    return {step: memory.cuda_peak(contender, step) for step in measure.STEPS}
+    return {step: memory.cuda_peak(contender, step) for step in theme.steps}
 
 
-def _ratios(row: dict[str, Any], baseline: dict[str, Any]) -> dict[str, float]:
+def _ratios(steps: Sequence[str], row: dict[str, Any], baseline: dict[str, Any]) -> dict[str, float]:
     """How many times as fast as the baseline, and which part of its memory."""
-    ratios = {f"{step}_speed": baseline[step]["median_ms"] / row[step]["median_ms"] for step in measure.STEPS}
+    ratios = {f"{step}_speed": baseline[step]["median_ms"] / row[step]["median_ms"] for step in steps}
     if row["memory_mb"] and baseline["memory_mb"]:
-        ratios |= {f"{s}_memory": row["memory_mb"][s] / baseline["memory_mb"][s] for s in measure.STEPS}
+        ratios |= {f"{s}_memory": row["memory_mb"][s] / baseline["memory_mb"][s] for s in steps}
     return ratios
 
 
 def main(theme: Theme) -> int:
     """The command line of a theme. Exit 1 where a form of this package gave a wrong result."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{theme.name}", description=theme.title)
-    parser.add_argument("--set", choices=theme.sets, default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--set", choices=theme.sets, default="gpu" if "gpu" in theme.sets and torch.cuda.is_available() else "cpu"
+    )
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, help="torch.compile too (default: on a GPU)"
     )

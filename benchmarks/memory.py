@@ -12,7 +12,7 @@ import gc
 import multiprocessing
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
@@ -63,12 +63,10 @@ def _child(build: Build, case: Problem, threads: int) -> dict[str, float]:
 
 
 def _run(contender: Contender, case: Problem) -> dict[str, float]:
-    gradient = case.output_gradient()
-    steps: dict[str, Callable[[], object]] = {
-        "forward": contender.forward,
-        "training": lambda: contender.gradients(gradient),
-    }
-    return {name: _peak(step) for name, step in steps.items()}
+    peaks = {"forward": _peak(contender.forward)}
+    if contender.leaves:
+        peaks["training"] = _peak(partial(contender.gradients, case.output_gradient()))
+    return peaks
 
 
 def _peak(step: Callable[[], object]) -> float:

@@ -26,38 +26,39 @@ def names(device: str, compiled: bool) -> list[str]:
 
 
 def build(name: str, case: Case) -> Contender:
-    block = _block(name, case)
-    x = _input(case)
-    call = torch.compile(block, dynamic=False) if name in (COMPILED, OURS_COMPILED) else block
-    return Contender(name, partial(call, x), {"input": x, **dict(block.named_parameters())})
+    form = block(name, case)
+    x = image(case)
+    call = torch.compile(form, dynamic=False) if name in (COMPILED, OURS_COMPILED) else form
+    return Contender(name, partial(call, x), {"input": x, **dict(form.named_parameters())})
 
 
 def reference(case: Case) -> Tensors:
     """By the published form in float64."""
-    block = _block(PUBLISHED, case)
-    double = _block(PUBLISHED, case).double()
+    weights = dict(block(PUBLISHED, case).named_parameters())
+    double = block(PUBLISHED, case).double()
 
     def function(tensors: Tensors) -> Tensor:
-        weights = {name: tensor for name, tensor in tensors.items() if name != "input"}
-        out: Tensor = torch.func.functional_call(double, weights, (tensors["input"],))
+        own = {name: tensors[name] for name in weights}
+        out: Tensor = torch.func.functional_call(double, own, (tensors["input"],))
         return out
 
-    return expected(function, {"input": _input(case)}, dict(block.named_parameters()), case.output_gradient())
+    return expected(function, {"input": image(case)}, weights, case.output_gradient())
 
 
-def _block(name: str, case: Case) -> nn.Module:
+def block(name: str, case: Case) -> nn.Module:
     """The same weights for every name, in the case's dtype."""
     form = ACmix if name in (OURS, OURS_COMPILED) else PublishedACmix
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        block: nn.Module = form(case.channels, case.channels, case.kernel, case.heads)
+        made: nn.Module = form(case.channels, case.channels, case.kernel, case.heads)
         weights = PublishedACmix(case.channels, case.channels, case.kernel, case.heads).state_dict()
-        block.load_state_dict({key: value + NOISE * torch.randn_like(value) for key, value in weights.items()})
-    block = block.to(case.device, case.torch_dtype)
-    return block if case.device == "cpu" else block.to(memory_format=torch.channels_last)
+        made.load_state_dict({key: value + NOISE * torch.randn_like(value) for key, value in weights.items()})
+    made = made.to(case.device, case.torch_dtype)
+    return made if case.device == "cpu" else made.to(memory_format=torch.channels_last)
 
 
-def _input(case: Case) -> Tensor:
+def image(case: Case) -> Tensor:
+    """The input, standard normal, the same in every process."""
     x = torch.randn(case.shape, generator=torch.Generator().manual_seed(1))
     return case.place(x).requires_grad_()
 

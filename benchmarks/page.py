@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rich import box
 from rich.table import Table
 
-STEPS = {"forward": "forward", "training": "forward + backward"}
+STEP_NAMES = {"forward": "forward", "training": "forward + backward"}
 
 
 class Grid(NamedTuple):
@@ -52,16 +52,17 @@ def _targets(results: dict[str, Any]) -> Grid:
 
 def _speed(results: dict[str, Any]) -> Grid:
     roofline = any("roofline" in row for case in results["cases"] for row in case["rows"].values())
-    columns = ["case", "form", *(f"{name}, × as fast" for name in STEPS.values())]
-    columns += [f"{name}, memory" for name in STEPS.values()]
-    columns += [f"{name}, of the roofline" for name in STEPS.values()] if roofline else []
+    steps = {step: STEP_NAMES[step] for step in results["steps"]}
+    columns = ["case", "form", *(f"{name}, × as fast" for name in steps.values())]
+    columns += [f"{name}, memory" for name in steps.values()]
+    columns += [f"{name}, of the roofline" for name in steps.values()] if roofline else []
     rows = []
     for case in results["cases"]:
         for name, row in case["rows"].items():
             ratios = row.get("ratios", {})
-            keys = [f"{step}_{what}" for what in ("speed", "memory") for step in STEPS]
+            keys = [f"{step}_{what}" for what in ("speed", "memory") for step in steps]
             cells = [figure(ratios.get(key)) for key in keys]
-            cells += [figure(row["roofline"][step]) for step in STEPS] if roofline else []
+            cells += [figure(row["roofline"][step]) for step in steps] if roofline else []
             rows.append([case["label"], name, *cells, f"{row['error']:.0e}"])
     return Grid(f"Against the form “{results['baseline']}”", [*columns, "largest error"], rows, 2)
 

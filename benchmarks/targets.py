@@ -33,6 +33,7 @@ TARGETS = (
     _cpu("training_memory", 4, 128, 40, 7, at_most=0.1),
     _cpu("training_speed", 1, 64, 80, 7, at_least=6.0),
     _cpu("training_speed", 4, 128, 40, 3, at_least=3.0),
+    Target("export", "cpu", {"channels": 64, "side": 40, "kernel": 7}, "forward_speed", at_least=3.0),
     Target(OPERATOR, "cuda", FP16, "training_speed", at_least=10.0),
     Target(OPERATOR, "cuda", FP16, "training_speed", "published, compiled", at_least=3.0),
     Target(OPERATOR, "cuda", FP16, "training_speed", "flex_attention", at_least=2.0),

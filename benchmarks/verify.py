@@ -34,8 +34,10 @@ class Contender:
             return self.call()
 
     def gradients(self, output_gradient: Tensor) -> Tensors:
-        """The output, under "output", and the gradient of every leaf."""
+        """The output, under "output", and the gradient of every leaf; one without leaves has no backward pass."""
         out = self.call()
+        if not self.leaves:
+            return {"output": out}
         grads = torch.autograd.grad(out, list(self.leaves.values()), output_gradient)
         return {"output": out.detach(), **dict(zip(self.leaves, grads, strict=True))}
 
