@@ -238,7 +238,7 @@ def test_article_names() -> None:
             for bad in (0, -1, 1.0, True)
         ),
         ({"path": "both"}, "path must be one of mixed, attention, conv, got 'both'"),
-        ({"backend": "cuda"}, "backend must be one of auto, reference, shift, tile, got 'cuda'"),
+        ({"backend": "cuda"}, "backend must be one of auto, reference, shift, tile, triton, got 'cuda'"),
     ],
     ids=lambda value: None if isinstance(value, str) else str(value),
 )

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from acmix_exp.ops.window_attention import reflected_window_attention
+from acmix_exp.ops.window_attention import reflected_window_attention, shift, tile
 from acmix_exp.ops.window_attention.api import choose_backend
 from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
@@ -116,8 +116,28 @@ def test_a_nan_stays_local(backend: str) -> None:
 
 
 def test_what_auto_stands_for() -> None:
-    assert choose_backend(7, 40, 40) == choose_backend(5, 40, 40) == choose_backend(3, 10, 10) == "tile"
-    assert choose_backend(3, 40, 40) == choose_backend(1, 10, 10) == "shift"
+    def choice(kernel: int, height: int, width: int) -> str:
+        return choose_backend(torch.empty(1, 1, 4, height, width), kernel)
+
+    assert choice(7, 40, 40) == choice(5, 40, 40) == choice(3, 10, 10) == "tile"
+    assert choice(3, 40, 40) == choice(1, 10, 10) == "shift"
+
+
+def test_the_environment_names_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = random_inputs(1, 2, 4, 5, 6)
+    called = []
+    monkeypatch.setattr(shift, "attend", lambda query, *_: called.append("shift") or query)
+    monkeypatch.setattr(tile, "attend", lambda query, *_: called.append("tile") or query)
+    for name in ("shift", "tile"):
+        monkeypatch.setenv("ACMIX_EXP_BACKEND", name)
+        reflected_window_attention(*inputs, **OPTIONS)
+        reflected_window_attention(*inputs, **OPTIONS, backend="tile")
+    monkeypatch.setenv("ACMIX_EXP_BACKEND", "")
+    reflected_window_attention(*inputs, **OPTIONS)
+    assert called == ["shift", "tile", "tile", "tile", "tile"]
+    monkeypatch.setenv("ACMIX_EXP_BACKEND", "fast")
+    with pytest.raises(ValueError, match=r"^ACMIX_EXP_BACKEND must be one of auto, .*, triton, got 'fast'$"):
+        reflected_window_attention(*inputs, **OPTIONS)
 
 
 def test_float16_position_is_folded_in_float32() -> None:

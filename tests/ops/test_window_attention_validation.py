@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {"query": MAP, "key": MAP, "value": MAP, "kernel_size": 3
         ({"heads": 0}, "heads must be a positive integer, got 0"),
         ({"stride": 0}, "stride must be a positive integer, got 0"),
         ({"dilation": -1}, "dilation must be a positive integer, got -1"),
-        ({"backend": "triton9"}, "backend must be one of auto, reference, shift, tile, got 'triton9'"),
+        ({"backend": "triton9"}, "backend must be one of auto, reference, shift, tile, triton, got 'triton9'"),
         ({"key": MAP[:1]}, "key must have the query's shape (2, 6, 4, 5), got (1, 6, 4, 5)"),
         (
             {"value": MAP.double()},

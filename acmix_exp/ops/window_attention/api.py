@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import lru_cache
+
 import torch
 from torch import Tensor
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from acmix_exp.ops.window_attention import reference, shift, tile
 from acmix_exp.ops.window_attention.geometry import position_map
-from acmix_exp.ops.window_attention.validation import check_call
+from acmix_exp.ops.window_attention.triton import op as triton
+from acmix_exp.ops.window_attention.validation import (
+    HAS_TRITON,
+    check_call,
+    check_triton,
+    resolve_backend,
+    triton_lacks,
+)
 
 SMALL_MAP = 144  # pixels up to which matrix products beat nine shifts, measured on a CPU
+TRITON_CAPABILITY = (8, 0)  # the oldest GPU that the kernels are compiled for in the tests
 
 
 def reflected_window_attention(
@@ -49,8 +61,10 @@ def reflected_window_attention(
         stride: distance of the query sites, in pixels.
         dilation: distance of the taps, in pixels.
         scale: factor of the logits; d ** -0.5 by default.
-        backend: "reference" (the specification, slow), "shift", "tile", or "auto", which takes the faster of
-            the two. float16 and bfloat16 are computed in float32 on a CPU, and by "shift" everywhere.
+        backend: "reference" (the specification, slow), "shift", "tile", "triton" (GPU kernels, not yet measured
+            on a GPU), or "auto": triton on a GPU where it has the case, else the faster of shift and tile. The
+            environment variable ACMIX_EXP_BACKEND names what "auto" is to be. float16 and bfloat16 are computed in
+            float32 on a CPU, and by "shift" everywhere; triton sums in float32.
 
     Returns:
         (B, C, ceil(H / stride), ceil(W / stride)) in the query's dtype and memory format, or with the heads
@@ -59,10 +73,12 @@ def reflected_window_attention(
 
     Raises:
         ValueError: one line, where the arguments do not fit together.
-        RuntimeError: in a backward pass with ``create_graph``, unless by "reference".
+        RuntimeError: in a backward pass with ``create_graph``, unless by "reference"; where "triton" is asked
+            for and the tensors are not on a CUDA device.
 
     Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.1, Stage II.
     """
+    backend = resolve_backend(backend)
     check_call(
         query,
         key,
@@ -72,7 +88,6 @@ def reflected_window_attention(
         heads=heads,
         stride=stride,
         dilation=dilation,
-        backend=backend,
     )
     split = query.ndim == 5
     dtype = query.dtype
@@ -82,11 +97,13 @@ def reflected_window_attention(
     if scale is None:
         scale = query.shape[2] ** -0.5
     if backend == "auto":
-        backend = choose_backend(kernel_size, *query.shape[-2:])
+        backend = choose_backend(query, kernel_size)
+    elif backend == "triton":
+        check_triton(query, query.shape[2])
 
     with torch.autocast(query.device.type, enabled=False):
-        # The tile backend multiplies matrices, for which a GPU has 16-bit units that sum in float32.
-        native = backend == "tile" and query.is_cuda
+        # Matrix products, for which a GPU has 16-bit units that sum in float32.
+        native = backend == "triton" or (backend == "tile" and query.is_cuda)
         compute = dtype if native else torch.promote_types(dtype, torch.float32)
         query, key, value = (tensor.to(compute) for tensor in (query, key, value))
         weight = position_weight
@@ -94,6 +111,8 @@ def reflected_window_attention(
             weight = weight.to(torch.promote_types(compute, torch.float32))
         if backend == "reference":
             out = reference.attend(query, key, value, weight, kernel_size, stride, dilation, scale)
+        elif backend == "triton":
+            out = triton.attend(query, key, value, weight, kernel_size, stride, dilation, scale)
         else:
             key = _positioned(key, weight, scale).to(compute)
             attend = shift.attend if backend == "shift" else tile.attend
@@ -106,10 +125,41 @@ def reflected_window_attention(
     return out.contiguous(memory_format=torch.channels_last) if channels_last else out
 
 
-def choose_backend(kernel_size: int, height: int, width: int) -> str:
-    """The backend that "auto" stands for, on maps of that size."""
+def choose_backend(query: Tensor, kernel_size: int) -> str:
+    """The backend that "auto" stands for, for a query (B, heads, d, H, W)."""
+    if query.is_cuda and _takes_triton(query):
+        return "triton"
+    height, width = query.shape[-2:]
     few_taps = kernel_size == 1 or (kernel_size == 3 and height * width > SMALL_MAP)
     return "shift" if few_taps else "tile"
+
+
+def _takes_triton(query: Tensor) -> bool:
+    """Whether a CUDA query can be given to triton; an exported or traced graph must run without it."""
+    if not HAS_TRITON or torch.version.cuda is None or is_tracing() or _is_exporting():
+        return False
+    if torch.cuda.get_device_capability(query.device) < TRITON_CAPABILITY:
+        return False
+    if triton_lacks(query, query.shape[2]) is not None:
+        return False
+    return torch.compiler.is_compiling() or _triton_works(query.device)
+
+
+def _is_exporting() -> bool:
+    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()  # since torch 2.7
+
+
+@lru_cache
+def _triton_works(device: torch.device) -> bool:
+    """Whether one small call runs there: triton also needs a C compiler, among others. Warns once where not."""
+    pixel = torch.zeros(1, 1, 16, 1, 1, device=device)
+    try:
+        triton.attend(pixel, pixel, pixel, None, 1, 1, 1, 1.0)
+    except Exception as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        warnings.warn(f"window attention runs without triton on {device}: {reason}", stacklevel=2)
+        return False
+    return True
 
 
 def _positioned(key: Tensor, weight: Tensor | None, scale: float) -> Tensor:

@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+
 import torch
 from torch import Tensor
 
-BACKENDS = ("auto", "reference", "shift", "tile")
+BACKENDS = ("auto", "reference", "shift", "tile", "triton")
+BACKEND_VARIABLE = "ACMIX_EXP_BACKEND"
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+TRITON_HEAD_WIDTH = 256
 
 
-def check_backend(backend: str) -> None:
+def check_backend(backend: str, name: str = "backend") -> None:
     if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+        raise ValueError(f"{name} must be one of {', '.join(BACKENDS)}, got {backend!r}")
+
+
+def resolve_backend(backend: str) -> str:
+    """The backend asked for; in place of "auto" the one that the environment names, if it does."""
+    check_backend(backend)
+    named = os.environ.get(BACKEND_VARIABLE) if backend == "auto" else None
+    if not named:
+        return backend
+    check_backend(named, BACKEND_VARIABLE)
+    return named
+
+
+def triton_lacks(query: Tensor, head_width: int) -> str | None:
+    """What the triton backend lacks for such a query, or None; whatever the machine."""
+    if query.dtype not in TRITON_DTYPES:
+        return f"{query.dtype}, only float32, float16 and bfloat16"
+    if head_width > TRITON_HEAD_WIDTH:
+        return f"heads wider than {TRITON_HEAD_WIDTH} channels, got {head_width}"
+    return None
+
+
+def check_triton(query: Tensor, head_width: int) -> None:
+    """Raise RuntimeError where the triton backend cannot run at all, ValueError for a case that it lacks."""
+    if not HAS_TRITON:
+        raise RuntimeError("backend 'triton' needs the package triton, which is not installed here")
+    if not query.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        raise RuntimeError(f"backend 'triton' needs tensors on a CUDA device, got {query.device}")
+    lacking = triton_lacks(query, head_width)
+    if lacking:
+        raise ValueError(f"backend 'triton' has no {lacking}: use backend='auto'")
 
 
 def check_positive(name: str, value: object) -> None:
@@ -40,14 +77,12 @@ def check_call(
     heads: int,
     stride: int,
     dilation: int,
-    backend: str,
 ) -> None:
     """Raise ValueError unless the arguments of ``reflected_window_attention`` fit together."""
     check_odd("kernel_size", kernel_size)
     check_positive("heads", heads)
     check_positive("stride", stride)
     check_positive("dilation", dilation)
-    check_backend(backend)
 
     shape = tuple(query.shape)
     if query.ndim not in (4, 5) or 0 in shape[-2:]:

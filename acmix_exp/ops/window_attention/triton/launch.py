@@ -1,0 +1,77 @@
+"""How the kernels are launched: tiles, grid, sizes, precision."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from acmix_exp.ops.window_attention.geometry import output_size
+
+# Arguments on whose value no code depends: a network trained at several sizes compiles each kernel once.
+SIZES = ("heads", "height", "width", "rows", "columns", "tiles", "tiles_x")
+KEYS_AT_ONCE = 32
+
+
+def tile_shape(block_d: int, exact: bool) -> tuple[int, int]:
+    """Rows and columns of a tile: what keeps the kernels' registers from spilling, found by compiling ahead.
+
+    exact: products of float32 without matrix units, which take the more registers.
+    """
+    if block_d <= (16 if exact else 64):
+        return 8, 8
+    return (4, 8) if block_d <= (32 if exact else 128) else (4, 4)
+
+
+class Plan:
+    """The launch of one call, for a query of (B, heads, d, H, W)."""
+
+    def __init__(self, query: Tensor, kernel: int, stride: int, dilation: int) -> None:
+        self.batch, self.heads, self.d, self.height, self.width = query.shape
+        self.rows, self.columns = output_size(self.height, stride), output_size(self.width, stride)
+        self.reach = kernel // 2 * dilation
+        self.block_d = max(16, 1 << (self.d - 1).bit_length())
+        # float32 products as torch's own: exact unless asked otherwise by torch.set_float32_matmul_precision.
+        self.precision = "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+        exact = self.precision == "ieee" and query.dtype == torch.float32
+        self.tile = tile_shape(self.block_d, exact)
+        self.constants = self.d, self.block_d, kernel, stride, dilation, *self.tile, KEYS_AT_ONCE
+        warps = 8 if exact and self.block_d > 128 else 4
+        self.options: dict[str, Any] = {"num_warps": warps, "num_stages": 2, "enable_fp_fusion": True}
+
+    @cached_property
+    def once(self) -> bool:
+        """Whether no tap is reflected twice."""
+        return self.reach < min(self.height, self.width)
+
+    def tiles(self, rows: int, columns: int) -> tuple[int, int]:
+        return -(-rows // self.tile[0]), -(-columns // self.tile[1])
+
+    def grid(self, rows: int, columns: int) -> tuple[int]:
+        """One program a tile of the (rows, columns) of every head; tiles of one head are neighbours."""
+        down, across = self.tiles(rows, columns)
+        return (down * across * self.batch * self.heads,)
+
+    def sizes(self, rows: int, columns: int) -> tuple[float, ...]:
+        """The arguments heads .. step_x of a kernel whose tiles cover (rows, columns)."""
+        down, across = self.tiles(rows, columns)
+        sizes = self.heads, self.height, self.width, self.rows, self.columns, down * across, across
+        return *sizes, 2.0 / max(self.height - 1, 1), 2.0 / max(self.width - 1, 1)
+
+    def mirrors(self, size: int) -> tuple[int, int]:
+        """How many mirror images of an axis the reflected window can show, and the first one's period, negated.
+
+        The images of pixel y are period * a + y and period * a - y for every whole a, period = 2 * size - 2.
+        """
+        if self.reach < size - 1:
+            return 4, 0
+        first = self.reach // max(2 * size - 2, 1) + 1
+        return 2 * (2 * first + 2), first
+
+
+def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Kernels start on the current device, which need not be the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()

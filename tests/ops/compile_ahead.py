@@ -1,0 +1,98 @@
+"""Compile the kernels by real calls for a GPU that need not be there, and print what each takes of it.
+
+Triton's driver is replaced by one that only names its target, a launch by a compilation. Without TRITON_INTERPRET.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
+
+from acmix_exp.ops.window_attention.triton import backward, forward, op
+
+KERNELS = {"forward_kernel": forward, "query_kernel": backward, "key_value_kernel": backward}
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Driver:
+    """A GPU that is only compiled for."""
+
+    def __init__(self, capability: int) -> None:
+        self.target = GPUTarget("cuda", capability, 32)
+
+    def get_current_target(self) -> GPUTarget:
+        return self.target
+
+    def get_current_device(self) -> int:
+        return self.target.arch
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+class Ahead:
+    """A kernel whose launches compile it."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+        self.compiled: Any = None
+
+    def __getitem__(self, grid: tuple[int]) -> Any:
+        def launch(*arguments: Any, **options: Any) -> None:
+            self.compiled = self.kernel.warmup(*arguments, grid=grid, **options)
+
+        return launch
+
+
+def call(dtype: torch.dtype, d: int, window: int, channels_last: bool) -> None:
+    """A map of 40x40, forward and backward."""
+    maps = [torch.zeros(1, 2, d, 40, 40, dtype=dtype) for _ in range(3)]
+    if channels_last:
+        maps = [torch.zeros(1, 40, 40, 2, d, dtype=dtype).permute(0, 3, 4, 1, 2) for _ in maps]
+    leaves = [*(image.requires_grad_() for image in maps), torch.zeros(d, 2, requires_grad=True)]
+    out = op.attend(*leaves, window, 1, 1, 0.5)
+    torch.autograd.grad(out, leaves, torch.zeros_like(out))
+
+
+def registers(ptx: str, capability: int) -> tuple[int, int]:
+    """Registers of a thread and bytes that spill, as the assembler tells."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.ptx"
+        file.write_text(ptx)
+        architecture = f"sm_{capability}" + ("a" if capability >= 90 else "")
+        command = [get_ptxas(capability).path, "-v", f"-arch={architecture}", str(file), "-o", f"{file}.cubin"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+    text = said.stdout + said.stderr
+    return int(re.findall(r"Used (\d+) registers", text)[-1]), int(re.findall(r"(\d+) bytes spill stores", text)[-1])
+
+
+def main(cases: list[str]) -> None:
+    """Each case: dtype,d,window,nhwc or nchw,precision,compute capability."""
+    ahead = {name: Ahead(getattr(module, name)) for name, module in KERNELS.items()}
+    for name, module in KERNELS.items():
+        setattr(module, name, ahead[name])
+    for case in cases:
+        dtype, d, window, layout, precision, capability = case.split(",")
+        triton.runtime.driver.set_active(Driver(int(capability)))
+        torch.set_float32_matmul_precision("highest" if precision == "ieee" else "high")
+        call(DTYPES[dtype], int(d), int(window), layout == "nhwc")
+        for name, kernel in ahead.items():
+            ptx = kernel.compiled.asm["ptx"]
+            used, spilled = registers(ptx, int(capability))
+            products = len(re.findall(r"wgmma\.mma_async|mma\.sync", ptx))
+            what = f"sm_{capability} {dtype} d{d} k{window} {layout} {precision} {name}"
+            costs = f"{used} registers, {spilled} bytes spilled, {kernel.compiled.metadata.shared} bytes shared"
+            print(f"{what}: {costs}, {products} matrix instructions", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

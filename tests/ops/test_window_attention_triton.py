@@ -1,0 +1,285 @@
+"""The Triton kernels against the reference: compiled where there is a GPU, else in Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from acmix_exp.ops.window_attention import api, reflected_window_attention
+from acmix_exp.ops.window_attention.triton import op
+from tests.ops.check import NAMES, TOLERANCE, random_inputs, with_gradients
+
+REPO = Path(__file__).resolve().parents[2]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SLOW = pytest.mark.slow
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+# batch, heads, d, H, W, kernel, stride, dilation
+QUICK = [
+    (1, 2, 4, 5, 7, 3, 1, 1),
+    (2, 1, 24, 9, 5, 7, 1, 1),
+    (1, 1, 40, 9, 11, 5, 2, 1),
+    (1, 1, 3, 1, 1, 3, 1, 1),
+    (1, 1, 4, 3, 4, 5, 2, 2),
+    (1, 2, 1, 4, 6, 1, 1, 1),
+]
+COMPILED = [
+    ("fp16", 16, "nhwc", "tf32"),
+    ("fp16", 32, "nchw", "tf32"),
+    ("fp16", 40, "nhwc", "tf32"),
+    ("bf16", 64, "nhwc", "tf32"),
+    ("fp16", 128, "nhwc", "tf32"),
+    ("fp16", 256, "nhwc", "tf32"),
+    ("fp32", 64, "nhwc", "tf32"),
+    ("fp32", 64, "nhwc", "ieee"),
+]
+THOROUGH = [
+    (1, 1, 3, 1, 1, 7, 1, 1),
+    (1, 1, 4, 2, 9, 9, 1, 1),
+    (2, 2, 24, 17, 11, 7, 1, 1),
+    (1, 2, 40, 13, 18, 7, 2, 1),
+    (2, 4, 16, 8, 8, 5, 1, 1),
+    (1, 1, 8, 7, 13, 5, 3, 2),
+    (1, 1, 8, 9, 4, 3, 2, 3),
+    (1, 1, 5, 6, 1, 9, 3, 3),
+    (1, 1, 100, 6, 5, 3, 1, 1),
+    (1, 1, 200, 5, 9, 5, 2, 1),
+    (1, 1, 256, 4, 4, 7, 1, 1),
+]
+
+
+def compare(case: tuple[int, ...], dtype: torch.dtype, *, channels_last: bool = False, position: bool = True) -> None:
+    """Output and every gradient against the reference in float64 of the same rounded inputs."""
+    batch, heads, d, height, width, kernel, stride, dilation = case
+    query, key, value, weight = (t.to(DEVICE) for t in random_inputs(batch, heads, d, height, width, dtype))
+    inputs: list[Any] = [query, key, value, weight if position else None]
+    if channels_last:
+        inputs[:3] = [t.contiguous(memory_format=torch.channels_last) for t in inputs[:3]]
+    window = {"kernel_size": kernel, "heads": heads, "stride": stride, "dilation": dilation}
+    actual = with_gradients(partial(reflected_window_attention, **window, backend="triton"), inputs)
+    exact = [None if t is None else t.double() for t in inputs]
+    expected = with_gradients(partial(reflected_window_attention, **window, backend="reference"), exact)
+    for name, a, b in zip(NAMES, actual, expected, strict=False):
+        assert (a.dtype, a.shape) == (dtype, b.shape), name
+        # Terms of about one may cancel in a gradient, on a single pixel to nothing.
+        error, limit = (a.double() - b).abs().max().item(), TOLERANCE[dtype] * max(1.0, b.abs().max().item())
+        assert error <= limit, f"{name}: error {error:.3g} exceeds {limit:.3g}"
+
+
+def shape_of(case: tuple[int, ...]) -> str:
+    return "B{}-h{}-d{}-{}x{}-k{}-s{}-D{}".format(*case)
+
+
+@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("case", QUICK, ids=shape_of)
+def test_window(case: tuple[int, ...], channels_last: bool) -> None:
+    compare(case, torch.float32, channels_last=channels_last)
+
+
+@pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
+def test_16_bit(dtype: torch.dtype) -> None:
+    compare((1, 1, 24, 6, 9, 5, 1, 1), dtype, channels_last=True)
+
+
+def test_no_position() -> None:
+    compare((1, 1, 4, 5, 6, 5, 1, 1), torch.float32, position=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("case", THOROUGH, ids=shape_of)
+def test_window_thoroughly(case: tuple[int, ...], dtype: torch.dtype, channels_last: bool) -> None:
+    compare(case, dtype, channels_last=channels_last)
+
+
+def leaves(*shape: int, **options: Any) -> list[Tensor]:
+    return [t.to(DEVICE).requires_grad_() for t in random_inputs(*shape, torch.float32, **options)]
+
+
+def test_any_strides() -> None:
+    """Heads split and packed as a module may have them, every other element, a key expanded over the batch."""
+    inputs = [t.detach() for t in leaves(2, 2, 3, 3, 4)]
+    packed = torch.stack([t.unflatten(1, (2, 3)) for t in inputs[:2]], dim=1)
+    query, key = packed.permute(0, 3, 1, 2, 4, 5).contiguous().permute(0, 2, 3, 1, 4, 5).unbind(1)
+    key = key[:1].expand_as(key)
+    value = torch.stack([inputs[2], inputs[2]], dim=-1)[..., 0].unflatten(1, (2, 3))
+    strided = [query, key, value, inputs[3].flatten(1)]
+
+    def run(backend: str) -> list[Tensor]:
+        given = [t.detach().requires_grad_() for t in strided]
+        out = reflected_window_attention(*given, kernel_size=3, heads=2, backend=backend)
+        return [out, *torch.autograd.grad(out.sum() + 0.5 * out.square().sum(), given)]
+
+    for actual, expected in zip(run("triton"), run("reference"), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_channels_last_is_written_as_such() -> None:
+    query, key, value, weight = (t.detach() for t in leaves(1, 2, 4, 4, 5))
+    last = [t.contiguous(memory_format=torch.channels_last) for t in (query, key, value)]
+    split = [t.unflatten(1, (2, 4)) for t in last]
+    assert op.attend(*split, weight, 3, 1, 1, 0.5).flatten(1, 2).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_gradients_are_deterministic() -> None:
+    inputs = leaves(1, 1, 4, 9, 4)
+    function = partial(reflected_window_attention, kernel_size=5, heads=1, backend="triton")
+    for first, second in zip(with_gradients(function, inputs), with_gradients(function, inputs), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp2")  # where the mask is about to take 0
+def test_large_logits_do_not_overflow() -> None:
+    query, key, value, weight = leaves(1, 1, 4, 4, 5)
+    inputs = [query.detach() * 100, key.detach() * 100, value, weight]
+    function = partial(reflected_window_attention, kernel_size=5, heads=1)
+    out, *grads = with_gradients(partial(function, backend="triton"), inputs)
+    torch.testing.assert_close(out, function(*inputs, backend="reference").detach(), rtol=1e-3, atol=1e-3)
+    assert all(grad.isfinite().all() for grad in grads)
+
+
+def test_an_empty_batch() -> None:
+    inputs = leaves(0, 2, 4, 5, 6)
+    out, *grads = with_gradients(partial(reflected_window_attention, kernel_size=3, heads=2, backend="triton"), inputs)
+    assert out.shape == (0, 8, 5, 6)
+    assert [g.shape for g in grads] == [t.shape for t in inputs]
+    assert grads[3].eq(0).all()
+
+
+def test_second_derivative_is_refused() -> None:
+    inputs = leaves(1, 1, 2, 3, 3)
+    out = reflected_window_attention(*inputs, kernel_size=3, heads=1, backend="triton")
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(out.sum(), inputs, create_graph=True)
+
+
+def split_leaves(with_weight: bool) -> list[Tensor | None]:
+    query, key, value, weight = leaves(1, 1, 3, 2, 3)
+    split = [t.detach().unflatten(1, (1, 3)).requires_grad_() for t in (query, key, value)]
+    return [*split, weight.detach().flatten(1).requires_grad_() if with_weight else None]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_fake_is_like_the_real(stride: int) -> None:
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    *maps, weight = split_leaves(with_weight=True)
+    torch.library.opcheck(op._forward, (*maps, weight, 3, stride, 1, 0.5), test_utils=checks)
+    last = [t.detach().permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2) for t in maps if t is not None]
+    torch.library.opcheck(op._forward, (*last, None, 1, stride, 1, 0.5), test_utils=checks[:2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_weight", [True, False], ids=["position", "no_position"])
+def test_torch_takes_it_for_its_own(with_weight: bool) -> None:
+    torch.library.opcheck(op._forward, (*split_leaves(with_weight), 3, 2, 1, 0.5))
+
+
+@pytest.mark.parametrize("dynamic", [pytest.param(False, id="static"), pytest.param(True, id="dynamic", marks=SLOW)])
+def test_compiles_as_one_graph(dynamic: bool) -> None:
+    inputs = leaves(1, 2, 3, 3, 4)
+    function = partial(reflected_window_attention, kernel_size=3, heads=2, backend="triton")
+    compiled = torch.compile(function, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    expected = with_gradients(function, inputs)
+    for a, b in zip(with_gradients(compiled, inputs), expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Query:
+        is_cuda, device, dtype = True, torch.device("cuda"), torch.float16
+        shape = torch.Size((1, 2, 32, 40, 40))
+
+    query: Any = Query()
+    capability = (9, 0)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(api, "_triton_works", lambda _: True)
+    assert api.choose_backend(query, 7) == api.choose_backend(query, 3) == "triton"
+    capability = (7, 5)
+    assert api.choose_backend(query, 7) == "tile"
+    capability = (9, 0)
+    query.dtype = torch.float64
+    assert api.choose_backend(query, 7) == "tile"
+    query.dtype, query.shape = torch.float16, torch.Size((1, 1, 300, 40, 40))
+    assert api.choose_backend(query, 3) == "shift"
+    query.shape = Query.shape
+    monkeypatch.setattr(api, "is_tracing", lambda: True)
+    assert api.choose_backend(query, 7) == "tile"
+
+
+def test_auto_does_without_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device(DEVICE)
+    api._triton_works.cache_clear()
+    assert api._triton_works(device)
+    api._triton_works.cache_clear()
+
+    def attend(*_: object) -> Tensor:
+        raise RuntimeError("Failed to find C compiler.\nAnd more.")
+
+    monkeypatch.setattr(op, "attend", attend)
+    with pytest.warns(UserWarning, match=r"^window attention runs without triton on .*: Failed to find C compiler\.$"):
+        assert not api._triton_works(device)
+    api._triton_works.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"dtype": torch.float64},
+            ValueError,
+            "backend 'triton' has no torch.float64, only float32, float16 and bfloat16",
+        ),
+        ({"d": 300}, ValueError, "backend 'triton' has no heads wider than 256 channels, got 300"),
+        ({"interpret": "0"}, RuntimeError, "backend 'triton' needs tensors on a CUDA device, got cpu"),
+    ],
+    ids=["float64", "wide", "cpu"],
+)
+def test_refused(change: dict[str, Any], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "interpret" in change:
+        monkeypatch.setenv("TRITON_INTERPRET", change["interpret"])
+    else:
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+    image = torch.zeros(1, change.get("d", 4), 3, 3, dtype=change.get("dtype", torch.float32))
+    with pytest.raises(error) as caught:
+        reflected_window_attention(image, image, image, kernel_size=3, heads=1, backend="triton")
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_triton_is_imported_by_its_first_call_only() -> None:
+    code = (
+        "import sys, torch; from acmix_exp.ops.window_attention import reflected_window_attention as attend; "
+        "x = torch.ones(1, 4, 5, 5, requires_grad=True); attend(x, x, x, kernel_size=3, heads=2).sum().backward(); "
+        "assert 'triton' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPO)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [80, 90])
+def test_compiles_ahead(target: int) -> None:
+    """For GPUs that need not be here; shows registers and spills (pytest -s)."""
+    cases = [f"{dtype},{d},7,{layout},{precision},{target}" for dtype, d, layout, precision in COMPILED]
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, "-m", "tests.ops.compile_ahead", *cases]
+    done = subprocess.run(command, env=environment, cwd=REPO, capture_output=True, text=True)
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 * len(cases)
+    # On sm_80 a product keeps its factors in registers; on sm_90 it reads them from shared memory.
+    spilled = max(int(re.findall(r"(\d+) bytes spilled", line)[0]) for line in lines)
+    assert spilled <= (64 if target == 80 else 0)
