@@ -195,6 +195,21 @@ def test_compiles_as_one_graph(dynamic: bool) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.slow
+def test_exports_with_sizes_left_open() -> None:
+    inputs = [t.detach() for t in leaves(1, 2, 3, 4, 5)]
+    function = partial(reflected_window_attention, kernel_size=3, heads=2, backend="triton")
+
+    class Block(torch.nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+            return function(query, key, value, weight)
+
+    sizes = {2: torch.export.Dim("height", min=2, max=64), 3: torch.export.Dim("width", min=2, max=64)}
+    exported = torch.export.export(Block(), tuple(inputs), dynamic_shapes=(sizes, sizes, sizes, None)).module()
+    other = [t.detach() for t in leaves(1, 2, 3, 7, 3)]
+    torch.testing.assert_close(exported(*other), function(*other))
+
+
 def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     class Query:
         is_cuda, device, dtype = True, torch.device("cuda"), torch.float16
