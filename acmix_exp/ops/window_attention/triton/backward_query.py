@@ -46,7 +46,7 @@ def query_kernel(
     number = head * rows * columns + row * columns + column
     log_total = tl.load(lse + number, mask=is_site, other=0.0)
     mean_grad = tl.sum(g.to(tl.float32) * o.to(tl.float32), 1)
-    tl.store(delta + number, mean_grad, mask=is_site)
+    rest = tl.zeros([TILE_Y * TILE_X], tl.float32)
 
     scale2 = scale * LOG2_E
     if POSITION:
@@ -55,6 +55,8 @@ def query_kernel(
         u_y = tl.sum(q.to(tl.float32) * along_y[None, :], 1) * scale2
         t_x = tl.zeros([TILE_Y * TILE_X], tl.float32)
         t_y = tl.zeros([TILE_Y * TILE_X], tl.float32)
+        mean_x = tl.zeros([TILE_Y * TILE_X], tl.float32)
+        mean_y = tl.zeros([TILE_Y * TILE_X], tl.float32)
     dq = tl.zeros([TILE_Y * TILE_X, BLOCK_D], tl.float32)
     k_head, v_head = key + image * k_b + head_of_image * k_h, value + image * v_b + head_of_image * v_h
     for first in range(0, KEYS, BLOCK):
@@ -75,12 +77,19 @@ def query_kernel(
         across = n_x[None, :] - (site_x * STRIDE)[:, None]
         p = tl.where(is_tap(down, across, KERNEL, DILATION), tl.exp2(logits - log_total[:, None]), 0.0)
         ds = p * (product(g, tl.trans(v), PRECISION) - mean_grad[:, None])
+        rest += tl.sum(ds, 1)
         if POSITION:
             t_x += tl.sum(ds * p_x[None, :], 1)
             t_y += tl.sum(ds * p_y[None, :], 1)
+            mean_x += tl.sum(p * p_x[None, :], 1)
+            mean_y += tl.sum(p * p_y[None, :], 1)
         dq += product(ds.to(k.dtype), k, PRECISION)
 
+    # The gradients of the logits of a query sum to zero. What is left is the error of delta, out having been rounded.
+    tl.store(delta + number, mean_grad + rest, mask=is_site)
     if POSITION:
+        t_x -= rest * mean_x
+        t_y -= rest * mean_y
         dq -= t_x[:, None] * along_x[None, :] + t_y[:, None] * along_y[None, :]
         part = grad_weight + tl.program_id(0).to(tl.int64) * 2 * D + channel * 2
         tl.store(part, -scale * tl.sum(q.to(tl.float32) * t_x[:, None], 0), mask=is_channel)
