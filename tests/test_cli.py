@@ -61,6 +61,7 @@ BAD = [
     ("block.head=3 model/placement=bottleneck_p3p4p5", ["block.head=3", "32"]),
     ("block.path=both", ["block.path=both", "conv, attention, mixed"]),
     ("block.backend=cuda", ["block.backend=cuda", "shift"]),
+    ("block.backend=triton", ["block.backend=triton", "GPU"]),
     ("model/placement=nowhere", ["model/placement=nowhere", "backbone_p4p5", "head_inputs"]),
     ("model.scale=q", ["model.scale=q", "n, s, m, l, x"]),
     ("block.kernal_att=3", ["block.kernal_att=3", "block.kernel_att"]),

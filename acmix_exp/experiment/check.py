@@ -23,7 +23,7 @@ from acmix_exp.yolo.weights import find_weights
 
 TASKS = ("train", "plan", "evaluate")
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
-BACKENDS = ("auto", "reference", "shift", "tile")
+BACKENDS = ("auto", "reference", "shift", "tile", "triton")
 
 
 def unknown_keys(cfg: DictConfig, schema: Any = Config, prefix: str = "") -> list[str]:
@@ -185,7 +185,10 @@ def _hardware(config: Config) -> list[str]:
     ]
     lines = [f"hardware.{key}={getattr(hardware, key)}: must be {right}" for key, fine, right in tests if not fine]
     try:
-        if not device.gpus(hardware) and hardware.precision in ("fp16", "bf16"):
+        gpus = device.gpus(hardware)
+        if not gpus and config.arm.insert and config.block.get("backend") == "triton":
+            lines.append("block.backend=triton: needs a CUDA GPU; use auto")
+        if not gpus and hardware.precision in ("fp16", "bf16"):
             lines.append(f"hardware.precision={hardware.precision}: needs a GPU; a CPU trains in fp32")
     except ConfigError as error:
         lines += error.lines

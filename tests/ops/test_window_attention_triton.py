@@ -219,7 +219,7 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     capability = (9, 0)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    monkeypatch.setattr(api, "_triton_works", lambda _: True)
+    monkeypatch.setattr(api, "_triton_agrees", lambda *_: True)
     assert api.choose_backend(query, 7) == api.choose_backend(query, 3) == "triton"
     capability = (7, 5)
     assert api.choose_backend(query, 7) == "tile"
@@ -234,18 +234,23 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_does_without_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = torch.device(DEVICE)
-    api._triton_works.cache_clear()
-    assert api._triton_works(device)
-    api._triton_works.cache_clear()
+    case = (torch.device(DEVICE), torch.float32, 8, 5)
+    api._triton_agrees.cache_clear()
+    assert api._triton_agrees(*case)
+    right = op.attend
 
-    def attend(*_: object) -> Tensor:
+    def fails(*_: object) -> Tensor:
         raise RuntimeError("Failed to find C compiler.\nAnd more.")
 
-    monkeypatch.setattr(op, "attend", attend)
-    with pytest.warns(UserWarning, match=r"^window attention runs without triton on .*: Failed to find C compiler\.$"):
-        assert not api._triton_works(device)
-    api._triton_works.cache_clear()
+    def wrong(*inputs: Any) -> Tensor:
+        return right(*inputs) * 1.01
+
+    for attend, reason in ((fails, r"Failed to find C compiler\."), (wrong, "it differs from the reference by .*")):
+        api._triton_agrees.cache_clear()
+        monkeypatch.setattr(op, "attend", attend)
+        with pytest.warns(UserWarning, match=rf"^window attention runs without triton on .*: {reason}$"):
+            assert not api._triton_agrees(*case)
+    api._triton_agrees.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -127,14 +127,14 @@ def reflected_window_attention(
 
 def choose_backend(query: Tensor, kernel_size: int) -> str:
     """The backend that "auto" stands for, for a query (B, heads, d, H, W)."""
-    if query.is_cuda and _takes_triton(query):
+    if query.is_cuda and _takes_triton(query, kernel_size):
         return "triton"
     height, width = query.shape[-2:]
     few_taps = kernel_size == 1 or (kernel_size == 3 and height * width > SMALL_MAP)
     return "shift" if few_taps else "tile"
 
 
-def _takes_triton(query: Tensor) -> bool:
+def _takes_triton(query: Tensor, kernel_size: int) -> bool:
     """Whether a CUDA query can be given to triton; an exported or traced graph must run without it."""
     if not HAS_TRITON or torch.version.cuda is None or is_tracing() or _is_exporting():
         return False
@@ -142,7 +142,9 @@ def _takes_triton(query: Tensor) -> bool:
         return False
     if triton_lacks(query, query.shape[2]) is not None:
         return False
-    return torch.compiler.is_compiling() or _triton_works(query.device)
+    if torch.compiler.is_compiling():
+        return True
+    return _triton_agrees(query.device, query.dtype, query.shape[2], kernel_size)
 
 
 def _is_exporting() -> bool:
@@ -150,11 +152,28 @@ def _is_exporting() -> bool:
 
 
 @lru_cache
-def _triton_works(device: torch.device) -> bool:
-    """Whether one small call runs there: triton also needs a C compiler, among others. Warns once where not."""
-    pixel = torch.zeros(1, 1, 16, 1, 1, device=device)
+def _triton_agrees(device: torch.device, dtype: torch.dtype, head_dim: int, kernel_size: int) -> bool:
+    """Whether the kernels run there and agree with the reference, output and gradients, on one small map.
+
+    Asked once a process for each case before "auto" relies on them. Where not, it warns once, in one line.
+    """
+    tolerance = 1e-3 if dtype == torch.float32 else 3e-2
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, 2, head_dim, 9, 6)] * 3 + [(head_dim, 2, 1, 1)]
+    drawn = [torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes]
+    found = []
     try:
-        triton.attend(pixel, pixel, pixel, None, 1, 1, 1, 1.0)
+        with torch.enable_grad():
+            for attend, kind in ((triton.attend, dtype), (reference.attend, torch.float32)):
+                query, key, value = (tensor.to(kind).requires_grad_() for tensor in drawn[:3])
+                weight = drawn[3].float().requires_grad_()
+                out = attend(query, key, value, weight, kernel_size, 1, 1, head_dim**-0.5)
+                gradients = torch.autograd.grad(out.float().square().sum(), (query, key, value, weight))
+                found.append([out.detach(), *gradients])
+        for ours, right in zip(*found, strict=True):
+            error = float((ours.float() - right).abs().max() / right.abs().max().clamp(min=1.0))
+            if not error <= tolerance:
+                raise ArithmeticError(f"it differs from the reference by {error:.1e} of the largest value")
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         warnings.warn(f"window attention runs without triton on {device}: {reason}", stacklevel=2)
