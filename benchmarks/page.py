@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 STEP_NAMES = {"forward": "forward", "training": "forward + backward"}
 
@@ -72,12 +75,24 @@ def _refused(results: dict[str, Any]) -> Grid:
     return Grid("Not timed", ["case", "form", "why"], rows, 3)
 
 
-def rich_table(grid: Grid) -> Table:
-    table = Table(title=grid.heading, box=box.SIMPLE_HEAD, title_justify="left")
+def terminal(grid: Grid) -> RenderableType:
+    """For a terminal of 80 columns: short headings, and a table for each case where forms are compared."""
+    if grid.columns[:2] != ["case", "form"]:
+        return Group(Text(grid.heading, "bold"), _rich_table(grid))
+    parts: list[RenderableType] = [Text(grid.heading, "bold")]
+    for label, rows in groupby(grid.rows, key=lambda row: row[0]):
+        part = Grid("", grid.columns[1:], [row[1:] for row in rows], grid.left - 1)
+        parts += [Text(label), _rich_table(part)]
+    return Group(*parts)
+
+
+def _rich_table(grid: Grid) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(grid.columns):
-        table.add_column(name, justify="right" if index >= grid.left else "left", overflow="fold")
+        short = name.replace("forward + backward", "f+b").replace("forward", "fwd").replace("of the roofline", "roof")
+        table.add_column(short.replace(", ", "\n"), justify="right" if index >= grid.left else "left", overflow="fold")
     for row in grid.rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

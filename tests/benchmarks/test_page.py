@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
-from benchmarks import compare, measure, memory, module, page, window_attention
+from benchmarks import compare, measure, memory, module, page, quiet, window_attention
 from benchmarks.peers import Unavailable
 from benchmarks.shapes import Case
 from benchmarks.targets import assess
@@ -25,6 +27,7 @@ def results(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     peaks = iter(range(1, 100))
     monkeypatch.setattr(measure, "COPY_BYTES", 2**22)
     monkeypatch.setattr(memory, "cpu_peaks", lambda *_: {"forward": next(peaks) / 3, "training": next(peaks) / 7})
+    monkeypatch.setattr(quiet.Watch, "others", lambda _: 0.05)
     return compare.run(request.param, CASES, compiled=False, seconds=0.0, say=lambda _: None)
 
 
@@ -92,6 +95,27 @@ def test_what_fails_is_told_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> No
     assert case["refused"]["absent"] == "not here"
     assert re.match("wrong result, wrong: output is off by 0.0", case["refused"]["wrong"])
     assert [row[:2] for row in page.tables(results)[-1].rows] == [[case["label"], name] for name in names[1:]]
+
+
+@pytest.mark.parametrize(("taken", "notes"), [(None, 0), (0.05, 0), (0.8, 1)])
+def test_a_disturbed_measurement_says_so(taken: float | None, notes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "cpu_peaks", lambda *_: None)
+    monkeypatch.setattr(measure, "COPY_BYTES", 2**22)
+    monkeypatch.setattr(quiet.Watch, "others", lambda _: taken)
+    results = compare.run(module.THEME, CASES[1:], compiled=False, seconds=0.0, say=lambda _: None)
+    assert len(results["notes"]) == notes
+
+
+def test_the_table_fits_a_terminal(results: dict[str, Any]) -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    for grid in page.tables(results):
+        console.print(page.terminal(grid))
+    lines = console.export_text().splitlines()
+    for case in results["cases"]:
+        assert any(line.strip() == case["label"] for line in lines)
+        for name, row in case["rows"].items():
+            speed = page.figure(row["ratios"]["training_speed"])
+            assert any(line.split()[: len(name.split())] == name.split() and speed in line.split() for line in lines)
 
 
 def test_targets_are_judged() -> None:
