@@ -10,11 +10,11 @@ CANDIDATES := $(or $(PYTHON),python3.12 python3.11 python3)
 RUN := .venv/bin/python -m
 STAMP := .venv/.installed
 
-.PHONY: help install demo ablation plan test test-all lint format clean
+.PHONY: help install demo ablation plan test test-all lint format bench clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo '  ARGS="..." is added to the command of demo, ablation, plan, test and test-all.'
+	@echo '  ARGS="..." is added to the command of demo, ablation, plan, test, test-all and bench.'
 
 install: $(STAMP) ## Make .venv with everything pinned in constraints.txt (6 GB; the others do it by themselves)
 
@@ -37,6 +37,10 @@ lint: $(STAMP) ## ruff and mypy
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+bench: $(STAMP) ## Time ACmix and its operator against the published form on this CPU: minutes
+	$(RUN) benchmarks.window_attention --set cpu $(ARGS)
+	$(RUN) benchmarks.module --set cpu $(ARGS)
 
 format: $(STAMP) ## Let ruff format and mend what it can
 	$(RUN) ruff format .
