@@ -86,11 +86,15 @@ def terminal(grid: Grid) -> RenderableType:
     return Group(*parts)
 
 
+SHORT = {"forward + backward": "f+b", "forward": "fwd", "of the roofline": "roof", "× as fast": "speed", ", ": "\n"}
+
+
 def _rich_table(grid: Grid) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(grid.columns):
-        short = name.replace("forward + backward", "f+b").replace("forward", "fwd").replace("of the roofline", "roof")
-        table.add_column(short.replace(", ", "\n"), justify="right" if index >= grid.left else "left", overflow="fold")
+        for long, short in SHORT.items():
+            name = name.replace(long, short)
+        table.add_column(name, justify="right" if index >= grid.left else "left", no_wrap=name == "form")
     for row in grid.rows:
         table.add_row(*map(Text, row))
     return table

@@ -22,7 +22,7 @@ def collect(device: str) -> dict[str, Any]:
     """Versions, commit, hardware and load, at the beginning of a measurement."""
     facts: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}".strip(),
+        "command": _command(sys.argv),
         "versions": versions() | _peers(),
         "commit": _commit(),
         "hardware": hardware("cpu" if device == "cpu" else torch.cuda.current_device()),
@@ -35,6 +35,18 @@ def collect(device: str) -> dict[str, Any]:
         facts["gpu"] = _gpu()
         facts["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
     return facts
+
+
+def _command(argv: list[str]) -> str:
+    """As typed, less --output: where the results went belongs to the machine."""
+    words = iter(argv[1:])
+    kept = []
+    for word in words:
+        if word == "--output":
+            next(words, None)
+        elif not word.startswith("--output="):
+            kept.append(word)
+    return " ".join(["python -m", f"benchmarks.{Path(argv[0]).stem}", *kept])
 
 
 def _commit() -> dict[str, Any] | None:

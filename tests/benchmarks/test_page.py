@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import compare, measure, memory, module, page, quiet, window_attention
+from benchmarks import compare, measure, memory, module, page, provenance, quiet, window_attention
 from benchmarks.peers import Unavailable
 from benchmarks.shapes import Case
 from benchmarks.targets import assess
@@ -68,6 +68,11 @@ def test_the_page_tells_what_it_was_made_with(results: dict[str, Any], tmp_path:
     assert facts["threads"] == "1"
     assert {"hardware: cpu", "usable cores", "load average before", "load average after", "date"} <= facts.keys()
     assert str(Path.home()) not in text.read_text() + data.read_text()
+
+
+def test_the_command_leaves_out_where_the_results_went() -> None:
+    argv = ["/a/benchmarks/module.py", "--set", "cpu", "--output", "/a/b", "--output=/c", "--seconds=2"]
+    assert provenance._command(argv) == "python -m benchmarks.module --set cpu --seconds=2"
 
 
 def test_a_note_joins_page_and_data(results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
