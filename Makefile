@@ -10,7 +10,7 @@ CANDIDATES := $(or $(PYTHON),python3.12 python3.11 python3)
 RUN := .venv/bin/python -m
 STAMP := .venv/.installed
 
-.PHONY: help install demo ablation plan test test-all lint format bench clean
+.PHONY: help install demo ablation plan test test-all lint bench format clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,8 +39,8 @@ lint: $(STAMP) ## ruff and mypy
 	$(RUN) mypy
 
 bench: $(STAMP) ## Time ACmix and its operator against the published form on this CPU: minutes
-	$(RUN) benchmarks.window_attention --set cpu $(ARGS)
-	$(RUN) benchmarks.module --set cpu $(ARGS)
+	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.window_attention --set cpu $(ARGS)
+	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.module --set cpu $(ARGS)
 
 format: $(STAMP) ## Let ruff format and mend what it can
 	$(RUN) ruff format .

@@ -230,7 +230,7 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.choose_backend(query, 3) == "shift"
     query.shape = Query.shape
     monkeypatch.setattr(api, "is_tracing", lambda: True)
-    assert api.choose_backend(query, 7) == "tile"
+    assert api.choose_backend(query, 7) == "shift"
 
 
 def test_auto_does_without_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:

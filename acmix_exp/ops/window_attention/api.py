@@ -126,7 +126,12 @@ def reflected_window_attention(
 
 
 def choose_backend(query: Tensor, kernel_size: int) -> str:
-    """The backend that "auto" stands for, for a query (B, heads, d, H, W)."""
+    """The backend that "auto" stands for, for a query (B, heads, d, H, W).
+
+    A traced or exported graph takes "shift": a tile plan is made for one size, and in ONNX it comes out wrong.
+    """
+    if is_tracing() or _is_exporting():
+        return "shift"
     if query.is_cuda and _takes_triton(query, kernel_size):
         return "triton"
     height, width = query.shape[-2:]
@@ -135,8 +140,8 @@ def choose_backend(query: Tensor, kernel_size: int) -> str:
 
 
 def _takes_triton(query: Tensor, kernel_size: int) -> bool:
-    """Whether a CUDA query can be given to triton; an exported or traced graph must run without it."""
-    if not HAS_TRITON or torch.version.cuda is None or is_tracing() or _is_exporting():
+    """Whether a CUDA query can be given to triton."""
+    if not HAS_TRITON or torch.version.cuda is None:
         return False
     if torch.cuda.get_device_capability(query.device) < TRITON_CAPABILITY:
         return False
