@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from acmix_exp.nn.complexity import Stage, acmix_stages
 from acmix_exp.ops.shift_convolution import shift_convolution
 from acmix_exp.ops.window_attention import reflected_window_attention
-from acmix_exp.ops.window_attention.geometry import output_size
 from acmix_exp.ops.window_attention.validation import check_backend, check_odd, check_positive
 
 PATHS = ("mixed", "attention", "conv")
@@ -170,21 +170,16 @@ class ACmix(nn.Module):
             backend=self.backend,
         )
 
+    def stages(self, height: int, width: int, itemsize: int = 4) -> dict[str, Stage]:
+        """Cost by stage of the published form of this path; see :func:`acmix_exp.nn.complexity.acmix_stages`."""
+        return acmix_stages(self, height, width, itemsize)
+
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) of the published form of this path, for one image of height x width.
 
-        Projections, position embedding and the two products of the attention, ``fc`` and ``dep_conv``; no
-        biases, no softmax. The composed convolution that is really run needs fewer for head <= 4.
+        The composed convolution that is really run needs fewer for head <= 4.
         """
-        pixels = height * width
-        sites = output_size(height, self.stride) * output_size(width, self.stride)
-        macs = 3 * self.in_planes * self.out_planes * pixels
-        if self.has_attention:
-            macs += 2 * self.head_dim * pixels + 2 * self.out_planes * self.kernel_att**2 * sites
-        if self.has_conv:
-            taps = self.kernel_conv**2
-            macs += 3 * self.head * taps * self.head_dim * pixels + self.out_planes * taps**2 * sites
-        return 2 * macs
+        return sum(stage.flops for stage in self.stages(height, width).values())
 
     def extra_repr(self) -> str:
         return (

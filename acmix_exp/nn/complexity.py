@@ -1,0 +1,60 @@
+"""What ACmix costs, stage by stage, as its publication counts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from acmix_exp.ops.window_attention.geometry import output_size, tap_index
+
+if TYPE_CHECKING:
+    from acmix_exp.nn.acmix import ACmix
+
+
+class Stage(NamedTuple):
+    """flops: 2 x multiply-adds of one image. bytes: every operand of the stage read once and its result written once;
+    what is made and used inside the stage, such as unfolded windows, is not counted. parameters: those it uses."""
+
+    flops: int
+    bytes: int
+    parameters: int
+
+
+def acmix_stages(block: ACmix, height: int, width: int, itemsize: int = 4) -> dict[str, Stage]:
+    """The cost of the published form of ``block`` for one image of height x width, elements of ``itemsize`` bytes.
+
+    "projection" is Stage I, the three 1x1 convolutions; "attention" and "convolution", as far as the block's path has
+    them, are Stage II: position embedding and the two products of the window; ``fc`` and ``dep_conv``. Biases, softmax
+    and the two rates' products are no multiply-adds here.
+
+    Source: Pan et al., CVPR 2022, section 4.2 and table 1, where Stage I is 3 C^2 and Stage II 2 k_a^2 C for attention,
+    3 k_c^2 C + k_c^4 C for the convolution, each times H W.
+    """
+    pixels = height * width
+    sites = output_size(height, block.stride) * output_size(width, block.stride)
+    channels, dim, taps = block.out_planes, block.head_dim, block.kernel_conv**2
+
+    def stage(macs: int, read: int, written: int, parameters: int) -> Stage:
+        return Stage(2 * macs, itemsize * (read + written + parameters), parameters)
+
+    weights = 3 * (block.in_planes * channels + channels)
+    stages = {
+        "projection": stage(
+            3 * block.in_planes * channels * pixels, block.in_planes * pixels, 3 * channels * pixels, weights
+        )
+    }
+    if block.has_attention:
+        seen = _seen(height, block) * _seen(width, block)
+        macs = 2 * dim * pixels + 2 * channels * block.kernel_att**2 * sites
+        stages["attention"] = stage(macs, channels * sites + 2 * channels * seen, channels * sites, 3 * dim + 1)
+    if block.has_conv:
+        macs = 3 * block.head * taps * dim * pixels + channels * taps**2 * sites
+        weights = 3 * block.head * taps + channels * taps**2 + 1
+        stages["convolution"] = stage(macs, 3 * channels * pixels, channels * sites, weights)
+    return stages
+
+
+def _seen(size: int, block: ACmix) -> int:
+    """Places of an axis that lie in some window: all but where the stride leaves gaps."""
+    return int(tap_index(size, block.kernel_att, block.stride, block.dilation, torch.device("cpu")).unique().numel())
