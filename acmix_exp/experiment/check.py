@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import tempfile
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from acmix_exp.config import PATHS, SCALES, Config, ConfigError, options
+from acmix_exp.block_options import RULES, channel_faults, option_faults, suggestion
+from acmix_exp.config import SCALES, Config, ConfigError, options
 from acmix_exp.experiment import arm, device
 from acmix_exp.yolo import argument_types
 from acmix_exp.yolo.checkpoint_header import check_checkpoint
@@ -23,7 +23,6 @@ from acmix_exp.yolo.weights import find_weights
 
 TASKS = ("train", "plan", "evaluate")
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
-BACKENDS = ("auto", "reference", "shift", "tile", "triton")
 
 
 def unknown_keys(cfg: DictConfig, schema: Any = Config, prefix: str = "") -> list[str]:
@@ -37,12 +36,6 @@ def unknown_keys(cfg: DictConfig, schema: Any = Config, prefix: str = "") -> lis
         elif dataclasses.is_dataclass(hints[key]) and isinstance(cfg._get_node(key), DictConfig):
             lines += unknown_keys(cfg[key], hints[key], f"{name}.")
     return lines
-
-
-def suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
-    """The nearest known key, or all of them."""
-    close = difflib.get_close_matches(key, list(known), n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
 
 
 def faults(config: Config, explicit: Collection[str]) -> list[str]:
@@ -124,55 +117,28 @@ def _values(config: Config) -> list[str]:
     return [f"{key}={value}: must be {right}" for key, value, fine, right in tests if not fine]
 
 
-def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and value >= least
-
-
-def _odd(value: Any) -> bool:
-    return type(value) is int and value >= 1 and value % 2 == 1
-
-
-BLOCK_OPTIONS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "acmix": {
-        "kernel_att": (_odd, "an odd number from 1"),
-        "kernel_conv": (_odd, "an odd number from 1"),
-        "head": (_whole(1), "a whole number from 1 that divides the channels of every site"),
-        "path": (lambda value: value in PATHS, f"one of {', '.join(PATHS)}"),
-        "backend": (lambda value: value in BACKENDS, f"one of {', '.join(BACKENDS)}"),
-    }
-}
-
-
 def _block(config: Config) -> list[str]:
-    name = config.block.get("name")
-    rules = BLOCK_OPTIONS.get(str(name))
-    if rules is None:
+    name = str(config.block.get("name"))
+    if name not in RULES:
         return [f"block.name={name}: must be one of {', '.join(options('block'))}"]
-    lines = []
-    for key, value in config.block.items():
-        if key == "name":
-            continue
-        if key not in rules:
-            lines.append(f"block.{key}={value}: unknown key{suggestion(key, rules, 'block.')}")
-        elif not rules[key][0](value):
-            lines.append(f"block.{key}={value}: must be {rules[key][1]}")
-    return lines
+    return option_faults(name, _block_options(config))
+
+
+def _block_options(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in config.block.items() if key != "name"}
 
 
 def _sites(effective: Config) -> list[str]:
-    """Lines for sites that do not exist, and for heads that do not divide their channels."""
+    """Lines for sites that do not exist, and for sites whose channels the block cannot take."""
     if not effective.arm.insert:
         return []
+    scale = effective.model.scale
     try:
-        sites = resolve_sites(effective.model.placement, effective.model.scale)
+        sites = resolve_sites(effective.model.placement, scale)
     except ConfigError as error:
         return error.lines
-    head = effective.block.get("head", 1)
-    bad = [f"{site.name} has {site.channels}" for site in sites if site.channels % head]
-    if not bad:
-        return []
-    scale = effective.model.scale
-    return [f"block.head={head}: must divide the channels of every site; at scale {scale} {', '.join(bad)}"]
+    channels = {site.name: site.channels for site in sites}
+    return channel_faults(str(effective.block["name"]), _block_options(effective), channels, scale)
 
 
 def _hardware(config: Config) -> list[str]:

@@ -1,4 +1,4 @@
-"""Blocks by name. To add one: its file in this room, and one line in ``nn/__init__.py``."""
+"""Blocks by name. To add one: its file in this room, one line in ``nn/__init__.py``, its rules in ``block_options``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _factories: dict[str, Factory] = {}
 
 
 def register(name: str, factory: Factory) -> None:
-    """Make a block known: ``factory(channels, channels, **options)`` keeps the number of channels.
+    """Make a block known: ``factory(channels, **options)`` gives a module that keeps the shape of its input.
 
     Raises ValueError where the name is taken by another factory.
     """
@@ -34,8 +34,8 @@ def build_block(name: str, channels: int, **options: Any) -> nn.Module:
     if name not in _factories:
         raise ValueError(f"block must be one of {', '.join(block_names())}, got {name!r}")
     factory = _factories[name]
-    known = list(inspect.signature(factory).parameters)[2:]
+    known = list(inspect.signature(factory).parameters)[1:]
     for option in options:
         if option not in known:
-            raise ValueError(f"block {name} has no option {option!r}; it has {', '.join(known)}")
-    return factory(channels, channels, **options)
+            raise ValueError(f"block {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+    return factory(channels, **options)

@@ -26,7 +26,7 @@ def test_unknown_name() -> None:
         build_block("acmax", 8)
 
 
-@pytest.mark.parametrize("option", ["kernel", "in_planes", "out_planes", "self"])
+@pytest.mark.parametrize("option", ["kernel", "in_planes", "out_planes", "stride", "self"])
 def test_unknown_option(option: str) -> None:
     with pytest.raises(ValueError, match=rf"^block acmix has no option '{option}'; it has kernel_att, .*backend$"):
         build_block("acmix", 8, **{option: 3})
@@ -39,7 +39,7 @@ def test_what_a_block_refuses_is_passed_on() -> None:
 
 def test_register(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_factories", dict(registry._factories))
-    register("pointwise", lambda before, after, bias=True: nn.Conv2d(before, after, 1, bias=bias))
+    register("pointwise", lambda channels, bias=True: nn.Conv2d(channels, channels, 1, bias=bias))
     block = build_block("pointwise", 3, bias=False)
     assert isinstance(block, nn.Conv2d)
     assert block.bias is None

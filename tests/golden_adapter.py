@@ -1,0 +1,79 @@
+"""Our module for an entry of ``golden/manifest.json``, with the entry's weights.
+
+``build(entry, arrays)`` is the contract; a module is found by the reference's repository and class, its options by the
+entry's ``config``. Parameters carry the reference's names, so no name map is needed unless a builder states one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from acmix_exp.nn import ACmix
+
+Entry = Mapping[str, Any]
+Arrays = Mapping[str, np.ndarray]
+Forward = Callable[[Tensor], Any]
+Built = tuple[nn.Module, Forward]
+
+
+def build(entry: Entry, arrays: Arrays) -> Built:
+    """Our module in float64 and eval mode with the entry's parameters and buffers, and what runs it.
+
+    ``forward(input)`` gives the output, a list of maps for the backbones. ``arrays`` is the opened npz.
+    Raises KeyError for a reference that has no module here.
+    """
+    reference = entry["reference"]
+    key = (reference.get("repo", ""), reference["cls"])
+    if key in BLOCKS:
+        module = load(BLOCKS[key](dict(entry["config"]), entry), arrays)
+        return module, module
+    for parts in OTHERS:
+        if key in parts.BUILDERS:
+            built: Built = parts.BUILDERS[key](entry, arrays)
+            return built
+    raise KeyError(f"no module for {key}; there are {sorted(BLOCKS)}")
+
+
+def knows(entry: Entry) -> bool:
+    key = (entry["reference"].get("repo", ""), entry["reference"]["cls"])
+    return key in BLOCKS or any(key in parts.BUILDERS for parts in OTHERS)
+
+
+def load(module: nn.Module, arrays: Arrays) -> nn.Module:
+    """``module`` in float64 and eval mode with every ``param/`` and ``buffer/`` of the file, strictly."""
+    module = module.double().eval()
+    state = {
+        key.split("/", 1)[1]: torch.as_tensor(np.asarray(arrays[key]))
+        for key in arrays
+        if key.startswith(("param/", "buffer/"))
+    }
+    module.load_state_dict(state, strict=True)
+    return module
+
+
+# (repository, class): the module for a config; the entry as a whole where the config does not tell everything
+BLOCKS: dict[tuple[str, str], Callable[[dict[str, Any], Entry], nn.Module]] = {
+    ("LeapLabTHU/ACmix", "ACmix"): lambda config, entry: ACmix(**config),
+}
+
+
+def _sibling(name: str) -> Any:
+    """A module beside this one, found by its path: ``tests`` need not be importable."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Further parts: each a file beside this one with BUILDERS = {(repository, class): function(entry, arrays) -> Built}.
+OTHERS = [_sibling(name) for name in ("golden_fusion",) if Path(__file__).with_name(f"{name}.py").exists()]
