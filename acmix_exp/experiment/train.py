@@ -55,6 +55,7 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
     from acmix_exp.data import resolve
     from acmix_exp.profile import count, latency
     from acmix_exp.yolo import run as yolo
+    from acmix_exp.yolo.pictures import store_pictures
 
     hardware = run.provenance()["identity"]["hardware"]
     where: int | str = 0 if hardware["device"] == "cuda" else "cpu"
@@ -66,6 +67,7 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
 
     dataset = resolve(config.dataset)
     outcome = yolo.train(config, dataset, run.path, device=where, resume=resume, on_epoch=on_epoch)
+    store_pictures(run.path, dataset, outcome.metrics, config, device=where)
     counted = count(outcome.model)
     status = run.status() or {}
     result = {

@@ -24,6 +24,8 @@ PARTS = {
     "ultralytics.nn.tasks": "DetectionModel.load DetectionModel.fuse DetectionModel.info load_checkpoint "
     "parse_model yaml_model_load",
     "ultralytics.utils": "IterableSimpleNamespace LOGGER SAFE_LOAD",
+    "ultralytics.utils.nms": "non_max_suppression",
+    "ultralytics.utils.patches": "imread",
     "ultralytics.utils.torch_utils": "initialize_weights strip_optimizer unwrap_model",
 }
 
