@@ -80,6 +80,14 @@ def divides(key: str) -> Channels:
     return Channels(key, lambda channels, options: channels % options[key] == 0, "divide the channels of every site")
 
 
+FORMS = ("unit", "residual", "block")
+EVEN = Channels(None, lambda channels, options: channels % 2 == 0, "sit where the number of channels is even")
+MLP_HAS_CHANNELS = Channels(
+    "mlp_ratio",
+    lambda channels, options: int(channels * options["mlp_ratio"]) >= 1,
+    "give the MLP at least one channel",
+)
+
 RULES: dict[str, Rules] = {
     "acmix": Rules(
         {
@@ -90,6 +98,40 @@ RULES: dict[str, Rules] = {
             "backend": choice("auto", *BACKENDS),
         },
         channels=[divides("head")],
+    ),
+    "ema": Rules(
+        {
+            "form": choice("residual", "unit", "residual"),
+            "factor": whole(8, extra=" that divides the channels of every site"),
+        },
+        channels=[divides("factor")],
+    ),
+    "lsk": Rules({"form": choice("residual", *FORMS), "mlp_ratio": positive(4.0)}, channels=[MLP_HAS_CHANNELS]),
+    "polarized_parallel": Rules({"form": choice("unit", "unit", "residual")}, channels=[EVEN]),
+    "polarized_sequential": Rules(
+        {"form": choice("residual", "unit", "residual")},
+        channels=[
+            EVEN,
+            Channels(None, lambda channels, options: channels >= 8, "sit where there are 8 channels or more"),
+        ],
+    ),
+    "sea_attention": Rules(
+        {
+            "form": choice("residual", *FORMS),
+            "key_dim": whole(16),
+            "num_heads": whole(4),
+            "attn_ratio": positive(2.0),
+            "mlp_ratio": positive(4.0),
+            "activation": choice("ReLU6", "ReLU6", "ReLU", "GELU", "SiLU", "Hardswish"),
+        },
+        [
+            Together(
+                "attn_ratio",
+                lambda options: int(options["attn_ratio"] * options["key_dim"]) >= 1,
+                "give a head at least one value channel, attn_ratio x key_dim",
+            )
+        ],
+        [MLP_HAS_CHANNELS],
     ),
 }
 

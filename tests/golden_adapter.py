@@ -16,8 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from acmix_exp.nn import ACmix
+from acmix_exp.nn.ema import EMAttention
+from acmix_exp.nn.lsk import LSKAttention, LSKUnit, lsk_block
+from acmix_exp.nn.polarized_self_attention import PolarizedParallel, PolarizedSequential
+from acmix_exp.nn.sea_attention import SeaAttention, SeaBlock
 
 Entry = Mapping[str, Any]
+Config = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 Forward = Callable[[Tensor], Any]
 Built = tuple[nn.Module, Forward]
@@ -32,7 +37,7 @@ def build(entry: Entry, arrays: Arrays) -> Built:
     reference = entry["reference"]
     key = (reference.get("repo", ""), reference["cls"])
     if key in BLOCKS:
-        module = load(BLOCKS[key](dict(entry["config"]), entry), arrays)
+        module = load(BLOCKS[key](_active(entry["config"])), arrays)
         return module, module
     for parts in OTHERS:
         if key in parts.BUILDERS:
@@ -58,9 +63,40 @@ def load(module: nn.Module, arrays: Arrays) -> nn.Module:
     return module
 
 
-# (repository, class): the module for a config; the entry as a whole where the config does not tell everything
-BLOCKS: dict[tuple[str, str], Callable[[dict[str, Any], Entry], nn.Module]] = {
-    ("LeapLabTHU/ACmix", "ACmix"): lambda config, entry: ACmix(**config),
+def _active(config: Mapping[str, Any]) -> Config:
+    """Less dropout and drop-path, which do nothing in eval mode; activations by the class's name."""
+    return {key: value for key, value in config.items() if not (key.startswith("drop") or key.endswith("_drop"))}
+
+
+def _polarized(make: type[nn.Module]) -> Callable[[Config], nn.Module]:
+    def built(config: Config) -> nn.Module:
+        """Masks multiply their own input: in and out are one number of channels, and the 1x1 kernels have stride 1."""
+        assert config["planes"] == config["inplanes"]
+        assert (config.get("kernel_size", 1), config.get("stride", 1)) == (1, 1)
+        return make(config["inplanes"])
+
+    return built
+
+
+def _sea_block(config: Config) -> nn.Module:
+    return SeaBlock(activation=config.pop("act_layer", "ReLU"), **config)
+
+
+def _ema(config: Config) -> nn.Module:
+    return EMAttention(config["channels"], config.get("factor", 32))
+
+
+# (repository, class): the module for a config
+BLOCKS: dict[tuple[str, str], Callable[[Config], nn.Module]] = {
+    ("LeapLabTHU/ACmix", "ACmix"): lambda config: ACmix(**config),
+    ("fudan-zvg/SeaFormer", "Sea_Attention"): lambda config: SeaAttention(**config),
+    ("fudan-zvg/SeaFormer", "Block"): _sea_block,
+    ("DeLightCMU/PSA", "PSA_p"): _polarized(PolarizedParallel),
+    ("DeLightCMU/PSA", "PSA_s"): _polarized(PolarizedSequential),
+    ("YOLOonMe/EMA-attention-module", "EMA"): _ema,
+    ("zcablii/LSKNet", "LSKblock"): lambda config: LSKUnit(**config),
+    ("zcablii/LSKNet", "Attention"): lambda config: LSKAttention(**config),
+    ("zcablii/LSKNet", "Block"): lambda config: lsk_block(**config),
 }
 
 
@@ -76,4 +112,4 @@ def _sibling(name: str) -> Any:
 
 
 # Further parts: each a file beside this one with BUILDERS = {(repository, class): function(entry, arrays) -> Built}.
-OTHERS = [_sibling(name) for name in ("golden_fusion",) if Path(__file__).with_name(f"{name}.py").exists()]
+OTHERS = [_sibling(path.stem) for path in sorted(Path(__file__).parent.glob("golden_*.py")) if path != Path(__file__)]

@@ -1,7 +1,11 @@
 """Blocks: modules that keep the size of their input, known by name to ``build_block``."""
 
 from acmix_exp.nn.acmix import ACmix
+from acmix_exp.nn.ema import ema
+from acmix_exp.nn.lsk import lsk
+from acmix_exp.nn.polarized_self_attention import polarized_parallel, polarized_sequential
 from acmix_exp.nn.registry import block_names, build_block, register
+from acmix_exp.nn.sea_attention import sea_attention
 
 
 def _acmix(
@@ -16,5 +20,10 @@ def _acmix(
 
 
 register("acmix", _acmix)
+register("ema", ema)
+register("lsk", lsk)
+register("polarized_parallel", polarized_parallel)
+register("polarized_sequential", polarized_sequential)
+register("sea_attention", sea_attention)
 
 __all__ = ["ACmix", "block_names", "build_block", "register"]

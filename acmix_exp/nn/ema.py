@@ -1,0 +1,73 @@
+"""Efficient multi-scale attention. Not ultralytics' ModelEMA, which averages weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from acmix_exp.nn.residual import Residual
+from acmix_exp.ops.window_attention.validation import check_positive
+
+FORMS = ("unit", "residual")
+
+
+class EMAttention(nn.Module):
+    """Two branches of each group of channels weigh each other's maps: (B, C, H, W) -> the same.
+
+    The first branch gates the group by its row and column means and normalises it; the second is a 3x3 convolution.
+    ``x * sigmoid(sum_c p1 second + sum_c p2 first)``, p being softmaxes over the channels' means. Any map size
+    from 1 x 1. All groups share the weights. Parameter names are the published ones.
+
+    Args:
+        channels: C.
+        factor: number of groups; divides C.
+
+    Raises:
+        ValueError: one line, with the factors that divide ``channels``.
+
+    Source: Ouyang et al., Efficient Multi-Scale Attention Module with Cross-Spatial Learning, ICASSP 2023, section 2.
+    """
+
+    def __init__(self, channels: int, factor: int = 8) -> None:
+        super().__init__()
+        check_positive("channels", channels)
+        check_positive("factor", factor)
+        if channels % factor:
+            allowed = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
+            raise ValueError(f"factor must divide channels {channels} (one of {allowed}), got {factor}")
+        self.channels = channels
+        self.factor = factor
+        width = channels // factor
+        self.gn = nn.GroupNorm(width, width)
+        self.conv1x1 = nn.Conv2d(width, width, 1)
+        self.conv3x3 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        group = x.reshape(-1, self.channels // self.factor, height, width)
+        means = torch.cat([group.mean(3, keepdim=True), group.mean(2, keepdim=True).transpose(2, 3)], dim=2)
+        rows, columns = torch.sigmoid(self.conv1x1(means)).split([height, width], dim=2)
+        first = self.gn(group * rows * columns.transpose(2, 3))
+        second = self.conv3x3(group)
+        # The mean of a normalised map is the norm's bias.
+        weigh_second = torch.softmax(self.gn.bias, 0).to(second.dtype).view(1, -1, 1, 1)
+        weigh_first = torch.softmax(second.mean((2, 3), keepdim=True), 1).to(first.dtype)
+        score = (weigh_second * second + weigh_first * first).sum(1, keepdim=True)
+        return (group * torch.sigmoid(score).to(x.dtype)).reshape(x.shape)
+
+    def flops(self, height: int, width: int) -> int:
+        """Operations (2 x multiply-adds) for one image of height x width: convolutions and the two weighted sums."""
+        each = self.channels // self.factor
+        pixels = height * width
+        return 2 * self.factor * (each**2 * (height + width + 9 * pixels) + 2 * each * pixels)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, factor={self.factor}"
+
+
+def ema(channels: int, form: str = "residual", factor: int = 8) -> nn.Module:
+    """:class:`EMAttention` bare (form unit: it starts by halving its input) or with a shortcut (residual)."""
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    unit = EMAttention(channels, factor)
+    return unit if form == "unit" else Residual(unit)

@@ -1,0 +1,165 @@
+"""Squeeze-enhanced axial attention."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from acmix_exp.nn.axial_position import AxialPosition
+from acmix_exp.nn.conv_bn import ConvBN
+from acmix_exp.nn.residual import Residual
+from acmix_exp.ops.window_attention.validation import check_positive
+
+ACTIVATIONS = {"ReLU6": nn.ReLU6, "ReLU": nn.ReLU, "GELU": nn.GELU, "SiLU": nn.SiLU, "Hardswish": nn.Hardswish}
+FORMS = ("unit", "residual", "block")
+
+
+class SeaAttention(nn.Module):
+    """Attention among the rows and among the columns of a map, gating a local convolution: (B, C, H, W) -> the same.
+
+    ``hardsigmoid(proj(v + rows + columns)) * local``. Rows attend by their means over the width, columns by their
+    means over the height, so that the cost grows with H^2 + W^2 instead of (H W)^2. The norms of the gate start at
+    zero, so the gate starts at 1/2. Any map size from 1 x 1. Parameter names are the published ones.
+
+    Args:
+        dim: C.
+        key_dim, num_heads: channels of a head's queries and keys; number of heads.
+        attn_ratio: channels of a head's values as a multiple of ``key_dim``.
+        activation: ReLU6, ReLU, GELU, SiLU or Hardswish.
+
+    Raises:
+        ValueError: one line, for a value that cannot work.
+
+    Source: Wan et al., SeaFormer: Squeeze-enhanced Axial Transformer for Mobile Semantic Segmentation, ICLR 2023,
+    section 3.2.
+    """
+
+    def __init__(
+        self, dim: int, key_dim: int = 16, num_heads: int = 4, attn_ratio: float = 2.0, activation: str = "ReLU6"
+    ) -> None:
+        super().__init__()
+        check_positive("dim", dim)
+        check_positive("key_dim", key_dim)
+        check_positive("num_heads", num_heads)
+        value_dim = int(attn_ratio * key_dim)
+        if value_dim < 1:
+            raise ValueError(f"attn_ratio must give key_dim {key_dim} at least one value channel, got {attn_ratio}")
+        act = _activation(activation)
+        self.dim = dim
+        self.key_dim = key_dim
+        self.value_dim = value_dim
+        self.num_heads = num_heads
+        keys, values = key_dim * num_heads, value_dim * num_heads
+        self.to_q = ConvBN(dim, keys)
+        self.to_k = ConvBN(dim, keys)
+        self.to_v = ConvBN(dim, values)
+        self.proj = nn.Sequential(act(), ConvBN(values, dim, gamma=0.0))
+        self.proj_encode_row = nn.Sequential(act(), ConvBN(values, values, gamma=0.0))
+        self.pos_emb_rowq = AxialPosition(keys)
+        self.pos_emb_rowk = AxialPosition(keys)
+        self.proj_encode_column = nn.Sequential(act(), ConvBN(values, values, gamma=0.0))
+        self.pos_emb_columnq = AxialPosition(keys)
+        self.pos_emb_columnk = AxialPosition(keys)
+        mixed = 2 * keys + values
+        self.dwconv = ConvBN(mixed, mixed, 3, groups=mixed)
+        self.act = act()
+        self.pwconv = ConvBN(mixed, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
+        local = self.pwconv(self.act(self.dwconv(torch.cat([query, key, value], dim=1))))
+        rows = self._attend(self.pos_emb_rowq(query.mean(3)), self.pos_emb_rowk(key.mean(3)), value.mean(3)).unsqueeze(
+            3
+        )
+        columns = self._attend(
+            self.pos_emb_columnq(query.mean(2)), self.pos_emb_columnk(key.mean(2)), value.mean(2)
+        ).unsqueeze(2)
+        gate = self.proj(value + self.proj_encode_row(rows) + self.proj_encode_column(columns))
+        # Not F.hardsigmoid: its backward rounds 1/6 to float32, in float64 too.
+        return F.relu6(gate + 3) / 6 * local
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(B, heads * width, n) each -> (B, heads * value_dim, n)."""
+        split = [tensor.unflatten(1, (self.num_heads, -1)).transpose(2, 3) for tensor in (query, key, value)]
+        return F.scaled_dot_product_attention(*split).transpose(2, 3).flatten(1, 2)
+
+    def flops(self, height: int, width: int) -> int:
+        """Operations (2 x multiply-adds) for one image of height x width: convolutions and attention products."""
+        keys, values = self.key_dim * self.num_heads, self.value_dim * self.num_heads
+        mixed = 2 * keys + values
+        macs = height * width * (2 * mixed * self.dim + 9 * mixed + values * self.dim)
+        macs += self.num_heads * (height**2 + width**2) * (self.key_dim + self.value_dim)
+        return 2 * (macs + values**2 * (height + width))
+
+
+class SeaMlp(nn.Module):
+    """1x1, depthwise 3x3, activation, 1x1: (B, C, H, W) -> the same. Norms after both 1x1."""
+
+    def __init__(self, dim: int, hidden: int, activation: str = "ReLU6") -> None:
+        super().__init__()
+        self.fc1 = ConvBN(dim, hidden)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.act = _activation(activation)()
+        self.fc2 = ConvBN(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.dwconv(self.fc1(x))))
+
+    def flops(self, height: int, width: int) -> int:
+        hidden, dim = self.dwconv.out_channels, self.fc2.c.out_channels
+        return 2 * height * width * hidden * (2 * dim + 9)
+
+
+class SeaBlock(nn.Module):
+    """``x += attn(x); x += mlp(x)``: (B, C, H, W) -> the same. Arguments as :class:`SeaAttention`'s.
+
+    mlp_ratio: channels inside the MLP as a multiple of ``dim``.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        key_dim: int = 16,
+        num_heads: int = 4,
+        mlp_ratio: float = 4.0,
+        attn_ratio: float = 2.0,
+        activation: str = "ReLU6",
+    ) -> None:
+        super().__init__()
+        if int(dim * mlp_ratio) < 1:
+            raise ValueError(f"mlp_ratio must give dim {dim} at least one hidden channel, got {mlp_ratio}")
+        self.attn = SeaAttention(dim, key_dim, num_heads, attn_ratio, activation)
+        self.mlp = SeaMlp(dim, int(dim * mlp_ratio), activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(x)
+        return x + self.mlp(x)
+
+    def flops(self, height: int, width: int) -> int:
+        """Operations (2 x multiply-adds) for one image of height x width."""
+        return self.attn.flops(height, width) + self.mlp.flops(height, width)
+
+
+def sea_attention(
+    channels: int,
+    form: str = "residual",
+    key_dim: int = 16,
+    num_heads: int = 4,
+    attn_ratio: float = 2.0,
+    mlp_ratio: float = 4.0,
+    activation: str = "ReLU6",
+) -> nn.Module:
+    """:class:`SeaAttention` bare (form unit), with a shortcut (residual), or with shortcut and MLP (block)."""
+    if form == "block":
+        return SeaBlock(channels, key_dim, num_heads, mlp_ratio, attn_ratio, activation)
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    unit = SeaAttention(channels, key_dim, num_heads, attn_ratio, activation)
+    return unit if form == "unit" else Residual(unit)
+
+
+def _activation(name: str) -> type[nn.Module]:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]

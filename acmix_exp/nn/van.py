@@ -1,0 +1,112 @@
+"""The block of the visual attention network (VAN), shared by the blocks that put another attention into it.
+
+Source: Guo et al., Visual Attention Network, CVMJ 2023, section 3.3 and figure 3 (d).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from acmix_exp.ops.window_attention.validation import check_positive
+
+
+class DepthwiseConv(nn.Module):
+    """A 3 x 3 depthwise convolution with bias, under the published key ``dwconv``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dwconv(x)
+
+
+class ConvMlp(nn.Module):
+    """1x1 to ``int(channels * ratio)``, depthwise 3x3, GELU, 1x1 back: (B, C, H, W) -> (B, C, H, W).
+
+    Keys are the published ones: fc1, dwconv.dwconv, fc2.
+
+    Raises:
+        ValueError: one line, for a ratio that leaves no hidden channel.
+    """
+
+    def __init__(self, channels: int, ratio: float = 4.0) -> None:
+        super().__init__()
+        check_positive("channels", channels)
+        hidden = int(channels * ratio)
+        if hidden < 1:
+            raise ValueError(f"mlp_ratio must give {channels} channels at least one hidden channel, got {ratio}")
+        self.channels = channels
+        self.hidden = hidden
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.dwconv = DepthwiseConv(hidden)
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+        fan_out_init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.dwconv(self.fc1(x))))
+
+    def flops(self, height: int, width: int) -> int:
+        """2 x multiply-adds for one image of height x width."""
+        return 2 * height * width * self.hidden * (2 * self.channels + 9)
+
+
+class VanBlock(nn.Module):
+    """``x += s1 * attn(norm1(x)); x += s2 * mlp(norm2(x))``: (B, C, H, W) -> (B, C, H, W).
+
+    s1 and s2 are vectors of C that start at 0.01. Keys are the published ones: norm1, attn, norm2, mlp,
+    layer_scale_1, layer_scale_2.
+
+    Args:
+        channels: C.
+        attn: a module that keeps the shape and offers ``flops``.
+        norm: makes a norm of (B, C, H, W) from C.
+        mlp_ratio: hidden channels of the MLP as a multiple of C.
+        drop_path: share of samples, in training, for which a branch is left out.
+
+    Raises:
+        ValueError: one line, for a value that cannot work.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        attn: nn.Module,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
+        self.norm1 = norm(channels)
+        self.attn = attn
+        self.norm2 = norm(channels)
+        self.mlp = ConvMlp(channels, mlp_ratio)
+        self.layer_scale_1 = nn.Parameter(torch.full((channels,), 0.01))
+        self.layer_scale_2 = nn.Parameter(torch.full((channels,), 0.01))
+        self.drop_path = StochasticDepth(drop_path, "row")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
+        return x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
+
+    def flops(self, height: int, width: int) -> int:
+        """2 x multiply-adds for one image of height x width: attention and MLP, no norms."""
+        return self.attn.flops(height, width) + self.mlp.flops(height, width)  # type: ignore[operator]
+
+
+def fan_out_init(module: nn.Module) -> None:
+    """VAN's start: convolution weights normal with variance 2 / fan-out, biases zero."""
+    for conv in module.modules():
+        if isinstance(conv, nn.Conv2d):
+            fan_out = math.prod(conv.kernel_size) * conv.out_channels // conv.groups
+            nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
