@@ -53,7 +53,7 @@ def keep_weights(run: store.Run, keep: str) -> None:
 
 def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     from acmix_exp.data import resolve
-    from acmix_exp.profile import count, latency
+    from acmix_exp.profile import complexity, timings
     from acmix_exp.yolo import run as yolo
     from acmix_exp.yolo.pictures import store_pictures
 
@@ -68,7 +68,6 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
     dataset = resolve(config.dataset)
     outcome = yolo.train(config, dataset, run.path, device=where, resume=resume, on_epoch=on_epoch)
     store_pictures(run.path, dataset, outcome.metrics, config, device=where)
-    counted = count(outcome.model)
     status = run.status() or {}
     result = {
         "arm": status.get("arm"),
@@ -78,10 +77,9 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
         "val_best": outcome.val_best,
         "val_last": outcome.val_last,
         "cost": {
-            "parameters": counted.parameters,
-            "gflops": counted.gflops,
-            "gflops_block": counted.gflops_block,
-            "latency_ms_b1": latency(outcome.model, config.train.imgsz, device=where),
+            **complexity(outcome.model)[0],
+            **timings(outcome.model, config.train.imgsz, where),
+            "latency_alone": config.hardware.runs_at_once == 1,
             "peak_memory_mb": outcome.peak_memory_mb,
             "train_seconds": outcome.train_seconds,
         },

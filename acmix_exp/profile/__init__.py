@@ -1,6 +1,7 @@
 """What a network costs: parameters, FLOPs, milliseconds."""
 
-from acmix_exp.profile.count import Count, count
-from acmix_exp.profile.latency import latency
+from acmix_exp.profile.cost import complexity, named, timings
+from acmix_exp.profile.count import Count, Site, count
+from acmix_exp.profile.latency import Latency, fused, latencies, latency
 
-__all__ = ["Count", "count", "latency"]
+__all__ = ["Count", "Latency", "Site", "complexity", "count", "fused", "latencies", "latency", "named", "timings"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -13,12 +13,34 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
 
+class Site(NamedTuple):
+    """One of our blocks where it is called: its module's name, its input map in pixels, its FLOPs and parameters.
+
+    stages: FLOPs, bytes and parameters of each stage, where the block tells them (see ``ACmix.stages``).
+    """
+
+    name: str
+    kind: str
+    height: int
+    width: int
+    flops: int
+    parameters: int
+    stages: dict[str, Any]
+
+
 class Count(NamedTuple):
-    """parameters: all of them; gflops: 2e-9 x multiply-adds of one image; gflops_block: our blocks' part."""
+    """parameters: all of them; gflops: 2e-9 x multiply-adds of one image; gflops_block: our blocks' part, by site in
+    ``sites``."""
 
     parameters: int
     gflops: float
     gflops_block: float
+    sites: tuple[Site, ...] = ()
+
+    def gflops_of(self, *stages: str) -> float | None:
+        """GFLOPs of the named stages over all sites; None where no block tells its stages."""
+        found = [stage for site in self.sites for name, stage in site.stages.items() if name in stages]
+        return sum(stage.flops for stage in found) / 1e9 if any(site.stages for site in self.sites) else None
 
 
 def count(model: nn.Module, imgsz: int = 640) -> Count:
@@ -35,7 +57,7 @@ def count(model: nn.Module, imgsz: int = 640) -> Count:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     for copied in (_hollow, _hollow_with_attributes, _real):
         network = copied(model)
-        blocks = [module for module in network.modules() if isinstance(module, _StandIn)]
+        blocks = {name: module for name, module in network.named_modules() if isinstance(module, _StandIn)}
         device = "cpu" if copied is _real else "meta"
         try:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -47,22 +69,20 @@ def count(model: nn.Module, imgsz: int = 640) -> Count:
                 reason = " ".join(str(error).split())[:200]
                 warnings.warn(f"FLOPs counted by a pass on the CPU, meta tensors failed: {reason}", stacklevel=2)
             continue
-        analytic = sum(block.total for block in blocks)
-        return Count(parameters, (counter.get_total_flops() + analytic) / 1e9, analytic / 1e9)
+        sites = tuple(site for name, block in blocks.items() for site in block.sites(name))
+        analytic = sum(site.flops for site in sites)
+        return Count(parameters, (counter.get_total_flops() + analytic) / 1e9, analytic / 1e9, sites)
     raise AssertionError("the last copy returns or raises")
 
 
 class _StandIn(nn.Module):
-    """Takes a block's place: adds up what it says it costs; its output has the right shape, uncounted.
-
-    total: FLOPs of all calls.
-    """
+    """Takes a block's place: notes the maps it is called on; its output has the right shape, uncounted."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         real = copy.deepcopy(block).cpu().float().eval()
         self.real: tuple[Any, ...] = (real,)  # no child of ours: the network may move to meta without it
-        self.total = 0
+        self.maps: list[tuple[int, int]] = []
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -71,11 +91,19 @@ class _StandIn(nn.Module):
             return getattr(self.__dict__["real"][0], name)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        self.total += int(self.real[0].flops(height, width))
+        self.maps.append((x.shape[-2], x.shape[-1]))
         with _disable_current_modes():
             output: Tensor = self.real[0](torch.zeros(x.shape))
             return output.to(x.device)
+
+    def sites(self, name: str) -> list[Site]:
+        real = self.real[0]
+        stages: Callable[[int, int], dict[str, Any]] = getattr(real, "stages", lambda height, width: {})
+        parameters = sum(parameter.numel() for parameter in real.parameters())
+        return [
+            Site(name, type(real).__name__, *size, int(real.flops(*size)), parameters, stages(*size))
+            for size in self.maps
+        ]
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:

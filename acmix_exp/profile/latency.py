@@ -4,64 +4,105 @@ from __future__ import annotations
 
 import copy
 import inspect
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
-WARM_UP_SECONDS = 0.5
 SECONDS = 1.0
+WARM_UP_SECONDS = 0.5
 WARM_UPS = 10  # at most; at least one
-REPEATS = 100  # at most; at least one
+REPEATS = 200  # at most; at least one
 
 
-def latency(model: nn.Module, imgsz: int, batch: int = 1, device: str | int | torch.device = "cpu") -> float:
-    """Median milliseconds of a forward of zeros (``batch``, 3, ``imgsz``, ``imgsz``), float32.
+class Latency(NamedTuple):
+    """Milliseconds of a forward pass: the median and the 95th percentile of ``passes`` passes."""
 
-    Measured on a deep copy in eval mode, fused where the model offers ``fuse()``, after a warm-up; CUDA is
-    synchronised around every pass. About 3 s in all, more only where two passes take longer. The number of
-    threads is left as the caller set it.
+    median: float
+    p95: float
+    passes: int
 
-    Raises ValueError for a batch or image size below 1, and what the model's forward raises.
+
+def latency(
+    model: nn.Module,
+    imgsz: int,
+    batch: int = 1,
+    device: str | int | torch.device = "cpu",
+    *,
+    seconds: float | None = None,
+) -> Latency:
+    """Time a forward of zeros (``batch``, 3, ``imgsz``, ``imgsz``), float32, of a fused copy; see ``latencies``."""
+    return latencies({"": fused(model)}, imgsz, batch, device, seconds=seconds)[""]
+
+
+def latencies(
+    models: Mapping[str, nn.Module],
+    imgsz: int,
+    batch: int = 1,
+    device: str | int | torch.device = "cpu",
+    *,
+    seconds: float | None = None,
+) -> dict[str, Latency]:
+    """Time networks side by side: they take turns, pass by pass, so that a drift of the machine meets all of them.
+
+    Each gets float32 zeros (``batch``, 3, ``imgsz``, ``imgsz``) and about ``seconds`` seconds (one where not given)
+    after a warm-up of half a second, at least one pass each. The networks are moved to the device, in eval mode, and
+    left there. On CUDA a pass is timed by events; the number of threads is left as the caller set it.
+
+    Raises ValueError for a batch or image size below 1, and what a forward raises.
     """
     if batch < 1 or imgsz < 1:
         raise ValueError(f"batch and imgsz must be at least 1, got batch={batch}, imgsz={imgsz}")
     where = torch.device(device)
-    network = _fused(copy.deepcopy(model).float().eval()).to(where)
+    networks = {name: model.float().eval().to(where) for name, model in models.items()}
     images = torch.zeros(batch, 3, imgsz, imgsz, device=where)
     with torch.inference_mode():
-        _repeat(lambda: _milliseconds(network, images, where), WARM_UP_SECONDS, 1, WARM_UPS)
-        return statistics.median(_repeat(lambda: _milliseconds(network, images, where), SECONDS, 1, REPEATS))
+        _rounds(networks, images, WARM_UP_SECONDS, WARM_UPS)
+        times = _rounds(networks, images, SECONDS if seconds is None else seconds, REPEATS)
+    return {
+        name: Latency(float(np.median(found)), float(np.percentile(found, 95)), len(found))
+        for name, found in times.items()
+    }
 
 
-def _fused(model: nn.Module) -> nn.Module:
-    fuse = getattr(model, "fuse", None)
+def fused(model: nn.Module) -> nn.Module:
+    """A float32 eval copy, fused where the model offers ``fuse()``."""
+    copied = copy.deepcopy(model).float().eval()
+    fuse = getattr(copied, "fuse", None)
     if not callable(fuse):
-        return model
+        return copied
     # ultralytics prints a summary of the model unless asked not to
     quiet = {"verbose": False} if "verbose" in inspect.signature(fuse).parameters else {}
-    fused = fuse(**quiet)
-    return fused if isinstance(fused, nn.Module) else model
+    result = fuse(**quiet)
+    return result if isinstance(result, nn.Module) else copied
 
 
-def _milliseconds(model: nn.Module, images: torch.Tensor, device: torch.device) -> float:
-    _synchronize(device)
-    began = time.perf_counter()
-    model(images)
-    _synchronize(device)
-    return (time.perf_counter() - began) * 1e3
-
-
-def _repeat(measure: Callable[[], float], seconds: float, least: int, most: int) -> list[float]:
-    end = time.perf_counter() + seconds
-    times: list[float] = []
-    while len(times) < least or (len(times) < most and time.perf_counter() < end):
-        times.append(measure())
+def _rounds(
+    networks: Mapping[str, nn.Module], images: torch.Tensor, seconds: float, most: int
+) -> dict[str, list[float]]:
+    """Milliseconds of each pass, by network; a network that has had its seconds sits out."""
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for _ in range(most):
+        waiting = [name for name, found in times.items() if sum(found) < seconds * 1e3]
+        if not waiting:
+            break
+        for name in waiting:
+            times[name].append(_milliseconds(networks[name], images))
     return times
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _milliseconds(model: nn.Module, images: torch.Tensor) -> float:
+    if images.device.type != "cuda":
+        began = time.perf_counter()
+        model(images)
+        return (time.perf_counter() - began) * 1e3
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize(images.device)
+    start.record()
+    model(images)
+    end.record()
+    torch.cuda.synchronize(images.device)
+    return float(start.elapsed_time(end))

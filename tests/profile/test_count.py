@@ -51,7 +51,7 @@ def test_a_block_inside_a_block_is_not_counted_again() -> None:
 def test_a_block_that_needs_numbers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert count(Net(NoMetaBlock(8)), 32) == count(Net(ShiftBlock(8)), 32)
+        assert count(Net(NoMetaBlock(8)), 32)[:3] == count(Net(ShiftBlock(8)), 32)[:3]
 
 
 def test_a_network_that_needs_numbers_is_counted_on_the_cpu() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acmix_exp.profile import latency
+from acmix_exp.profile import latencies, latency
 from tests.profile.toys import Net, ShiftBlock
 
 
@@ -46,24 +46,44 @@ class Sleeper(nn.Module):
 
 @pytest.mark.usefixtures("hurried")
 def test_milliseconds_of_the_fused_copy() -> None:
-    assert 20.0 <= latency(Sleeper(20.0), 32) < 36.0
+    assert 20.0 <= latency(Sleeper(20.0), 32).median < 36.0
 
 
 @pytest.mark.usefixtures("hurried")
 def test_warm_up_is_not_measured() -> None:
-    assert latency(Sleeper(600.0, 5.0), 32) < 100.0
+    assert latency(Sleeper(600.0, 5.0), 32).median < 100.0
 
 
 @pytest.mark.usefixtures("hurried")
 def test_the_median_does_not_mind_a_hiccup() -> None:
     times = [5.0] * 12 + [200.0] + [5.0]
-    assert latency(Sleeper(*times), 32) < 20.0
+    assert latency(Sleeper(*times), 32).median < 20.0
 
 
 def test_a_quick_network_is_measured_in_about_three_seconds_at_most() -> None:
     began = time.monotonic()
-    assert latency(Net(ShiftBlock(8)), 64, batch=2) > 0.0
+    assert latency(Net(ShiftBlock(8)), 64, batch=2).median > 0.0
     assert time.monotonic() - began < 5.0
+
+
+@pytest.mark.usefixtures("hurried")
+def test_the_95th_percentile_does_mind_hiccups() -> None:
+    found = latency(Sleeper(*[5.0] * 12, *[5.0, 5.0, 50.0] * 30), 32)
+    assert found.median < 20.0
+    assert found.p95 > 45.0
+    assert found.passes >= 15
+
+
+@pytest.mark.usefixtures("hurried")
+def test_networks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    networks = {"quick": Sleeper(2.0), "slow": Sleeper(100.0)}
+    for name, network in networks.items():
+        network.register_forward_hook(lambda *_, name=name: order.append(name))
+    found = latencies(networks, 32, seconds=0.5)
+    assert found["slow"].passes < found["quick"].passes
+    assert order[:2] == ["quick", "slow"]
+    assert found["slow"].median > 5 * found["quick"].median
 
 
 @pytest.mark.usefixtures("hurried")
@@ -103,7 +123,7 @@ def test_yolov8n_is_fused_without_a_word(capfd: pytest.CaptureFixture[str], monk
     norms: list[int] = []
     monkeypatch.setattr(tasks.DetectionModel, "forward", _counting_norms(norms, tasks.DetectionModel.forward))
     capfd.readouterr()
-    assert latency(model, 64) > 0.0
+    assert latency(model, 64).median > 0.0
     assert set(norms) == {0}
     assert list(model.state_dict()) == keys
     assert capfd.readouterr() == ("", "")
@@ -120,5 +140,5 @@ def _counting_norms(found: list[int], forward: Callable[..., Any]) -> Callable[.
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_cuda_waits_for_the_pass() -> None:
     wide = nn.Sequential(*[nn.Conv2d(3 if i == 0 else 256, 256, 3, padding=1) for i in range(8)])
-    assert latency(wide, 512, batch=8, device="cuda") > 1.0
+    assert latency(wide, 512, batch=8, device="cuda").median > 1.0
     assert next(wide.parameters()).device.type == "cpu"

@@ -26,7 +26,7 @@ PARTS = {
     "ultralytics.utils": "IterableSimpleNamespace LOGGER SAFE_LOAD",
     "ultralytics.utils.nms": "non_max_suppression",
     "ultralytics.utils.patches": "imread",
-    "ultralytics.utils.torch_utils": "initialize_weights strip_optimizer unwrap_model",
+    "ultralytics.utils.torch_utils": "get_flops initialize_weights strip_optimizer unwrap_model",
 }
 
 
