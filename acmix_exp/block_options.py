@@ -133,6 +133,8 @@ RULES: dict[str, Rules] = {
         ],
         [MLP_HAS_CHANNELS],
     ),
+    "conv3x3": Rules(),
+    "identity": Rules(),
 }
 
 

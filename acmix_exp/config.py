@@ -13,6 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 PATHS = ("conv", "attention", "mixed")
 SCALES = ("n", "s", "m", "l", "x")
+IDENTITY, CONV3X3 = "identity", "conv3x3"  # the blocks of the controls
 
 
 class ConfigError(Exception):
@@ -31,6 +32,7 @@ class ArmConfig:
     insert: bool = MISSING
     block: Optional[str] = None  # null: the block as configured
     path: Optional[str] = None  # null: the path as configured
+    control: bool = False  # brings its own block, whatever is configured
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from acmix_exp.config import PATHS, Config, PlacementConfig
+from acmix_exp.config import CONV3X3, IDENTITY, PATHS, ArmConfig, Config, PlacementConfig
 
 
 def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
@@ -24,6 +24,8 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
             f"arm={arm.name} model/placement={config.model.placement.name}: the arm inserts a block and the placement"
             " has no site for it; use arm=baseline, or another placement"
         )
+    if arm.control:
+        return lines
     if arm.block is not None and block.get("name") != arm.block:
         lines.append(
             f"arm={arm.name} block={block.get('name')}: this arm is about {arm.block}; use block={arm.block}, "
@@ -38,11 +40,34 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
 
 
 def apply(config: Config) -> Config:
-    """The effective config: a bare one for the baseline, the arm's path in the block otherwise."""
+    """The effective config: a bare one for the baseline, else the arm's block and path.
+
+    A plain 3x3 in place of a stock 3x3 that has no pretrained weights to lose is the stock network, so that is the
+    baseline too. Identity is joined without norm, activation and residual, whatever the placement says.
+    """
     if not config.arm.insert or not config.model.placement.sites:
-        bare = replace(config.model, placement=PlacementConfig(name="none"))
-        return replace(config, arm=replace(config.arm, insert=False), block={}, model=bare)
-    block = dict(config.block)
+        return _bare(config, replace(config.arm, insert=False))
+    block = {"name": config.arm.block} if config.arm.control else dict(config.block)
     if config.arm.path is not None:
         block["path"] = config.arm.path
-    return replace(config, block=block)
+    placement = config.model.placement
+    if block["name"] == CONV3X3 and placement.mode == "replace" and config.model.pretrained is None:
+        return _bare(config, ArmConfig(name="baseline", insert=False))
+    if block["name"] == IDENTITY:
+        placement = replace(placement, norm=False, act=False, residual=False, zero_init=False)
+    return replace(config, block=block, model=replace(config.model, placement=placement))
+
+
+def depends(effective: Config, key: str) -> bool:
+    """Whether a run depends on a swept key: no baseline on block or placement, no control on the configured block."""
+    group, *rest = key.replace("/", ".").split(".")
+    if group == "block":
+        return effective.arm.insert and not effective.arm.control
+    if group == "model" and rest[:1] == ["placement"]:
+        joined = rest[-1] in ("norm", "act", "residual", "zero_init")
+        return effective.arm.insert and not (joined and effective.block.get("name") == IDENTITY)
+    return True
+
+
+def _bare(config: Config, arm: ArmConfig) -> Config:
+    return replace(config, arm=arm, block={}, model=replace(config.model, placement=PlacementConfig(name="none")))

@@ -37,6 +37,7 @@ class Cell:
     data: str  # the data set's name
     swept: dict[str, Any]
     run: store.Run
+    asked: str = ""  # the arm's name where its run is another's: conv3x3 may be the baseline
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
         dataset, inspection = data[_dataset_key(config)]
         parts = identity(effective, inspection.fingerprint)
         run = store.Run(folder / f"{label}-s{config.seed}-{hash8(parts)}")
-        cells.append(Cell(effective, label, parts, dataset.name, _swept_values(effective, swept, overrides), run))
+        asked = config.arm.name if effective.arm.name != config.arm.name else ""
+        swept_values = _swept_values(effective, swept, overrides)
+        cells.append(Cell(effective, label, parts, dataset.name, swept_values, run, asked))
     return Plan(composed[0].name, folder, cells, [inspection for _, inspection in data.values()])
 
 
@@ -150,8 +153,7 @@ def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[st
     chosen = {_key(override): override.split("=", 1)[1] for override in overrides if "=" in override}
     values: dict[str, Any] = {}
     for key in keys:
-        about_block = key.split(".")[0].split("/")[0] == "block" or key.replace("/", ".").startswith("model.placement")
-        if about_block and not effective.arm.insert:
+        if not arm.depends(effective, key):
             values[key] = None
         else:
             value = OmegaConf.select(tree, key) if "/" not in key else None

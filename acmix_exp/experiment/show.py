@@ -27,7 +27,8 @@ def show_plan(plan: Plan, runs_at_once: int) -> None:
         row = by_run[cell.run]
         values = ["" if cell.swept.get(key) is None else str(cell.swept[key]) for key in swept]
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
-        table.add_row(*map(escape, (cell.label, str(cell.config.seed), *values, status, cell.run.name)))
+        arm = f"{cell.asked} (the {cell.label} itself)" if cell.asked else cell.label
+        table.add_row(*map(escape, (arm, str(cell.config.seed), *values, status, cell.run.name)))
     done = sum(row.status == "done" for row in rows)
     left = seconds_left(rows, runs_at_once)
     if done == len(rows):

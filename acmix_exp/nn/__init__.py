@@ -1,7 +1,9 @@
 """Blocks: modules that keep the size of their input, known by name to ``build_block``."""
 
 from acmix_exp.nn.acmix import ACmix
+from acmix_exp.nn.conv3x3 import Conv3x3
 from acmix_exp.nn.ema import ema
+from acmix_exp.nn.identity import Identity
 from acmix_exp.nn.lsk import lsk
 from acmix_exp.nn.polarized_self_attention import polarized_parallel, polarized_sequential
 from acmix_exp.nn.registry import block_names, build_block, register
@@ -25,5 +27,7 @@ register("lsk", lsk)
 register("polarized_parallel", polarized_parallel)
 register("polarized_sequential", polarized_sequential)
 register("sea_attention", sea_attention)
+register("conv3x3", Conv3x3)
+register("identity", Identity)
 
-__all__ = ["ACmix", "block_names", "build_block", "register"]
+__all__ = ["ACmix", "Conv3x3", "Identity", "block_names", "build_block", "register"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from acmix_exp.config import IDENTITY
 from acmix_exp.experiment.store import Run, runs_in
 
 # Rows come in this order, then by name.
@@ -43,6 +44,11 @@ class Record:
     def inserts(self) -> bool:
         return bool(self.config["arm"]["insert"])
 
+    @property
+    def control(self) -> bool:
+        """Whether it brings a block of its own, and so shares no block option with the other inserting arms."""
+        return self.inserts and bool(self.config["arm"].get("control"))
+
 
 @dataclass(frozen=True)
 class Row:
@@ -75,11 +81,7 @@ def collect(folder: Path) -> tuple[list[Group], list[str]]:
     groups = []
     for members in contexts.values():
         plain = [record for record in members if not record.inserts]
-        tables: dict[str, list[Record]] = {}
-        for record in members:
-            if record.inserts:
-                tables.setdefault(_canonical(_inserted(record, keys)), []).append(record)
-        groups += [_group([*plain, *table], keys) for table in tables.values() or [[]]]
+        groups += [_group([*plain, *table], keys) for table in _tables(members, keys) or [[]]]
     return groups, [name for name, record in read.items() if record is None]
 
 
@@ -133,7 +135,9 @@ def swept_value(record: Record, key: str) -> Any:
     if key in record.swept:
         return record.swept[key]
     root = key.replace("/", ".")
-    if not record.inserts and (root.split(".")[0] == "block" or root.startswith("model.placement")):
+    if root.split(".")[0] == "block" and (record.control or not record.inserts):
+        return None
+    if root.startswith("model.placement") and not record.inserts:
         return None
     node: Any = record.config
     for part in root.split("."):
@@ -154,6 +158,27 @@ def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     if "model.pretrained" in keys:
         placement.pop("zero_init", None)  # it follows from the weights
     return _without({"block": block, "placement": placement}, keys)
+
+
+def _tables(members: Sequence[Record], keys: Sequence[str]) -> list[list[Record]]:
+    """The inserting records by what they share; a control stands in every table whose placement is its own."""
+    tables: dict[str, list[Record]] = {}
+    ordered = sorted(members, key=lambda record: (record.control, record.variant[:1] == (IDENTITY,)))
+    for record in ordered:
+        fitting = [table for table in tables.values() if record.control and _same_sites(record, table[0], keys)]
+        for table in fitting:
+            table.append(record)
+        if record.inserts and not fitting:
+            tables.setdefault(_canonical(_inserted(record, keys)), []).append(record)
+    return list(tables.values())
+
+
+def _same_sites(control: Record, other: Record, keys: Sequence[str]) -> bool:
+    """Whether a control belongs beside an arm: its placement is the same, less what plays no part for it."""
+    mine, theirs = (_inserted(record, keys)["placement"] for record in (control, other))
+    if control.identity["block"]["name"] == IDENTITY:
+        mine, theirs = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (mine, theirs))
+    return bool(mine == theirs)
 
 
 def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

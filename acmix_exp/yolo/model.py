@@ -13,10 +13,10 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils.torch_utils import initialize_weights
 
-from acmix_exp.config import Config, PlacementConfig
+from acmix_exp.config import IDENTITY, Config, PlacementConfig
 from acmix_exp.nn import build_block
 from acmix_exp.yolo.sites import Site, resolve_sites, zero_init
-from acmix_exp.yolo.wrap import After, BlockConv, count_parameters, insert_after
+from acmix_exp.yolo.wrap import After, BlockConv, count_parameters, insert_after, insert_behind
 
 KEY = "acmix_exp"  # of model.yaml; holds what was inserted
 # Ends the module name of a touched row in model.yaml. Ultralytics' parser looks the name up and so raises
@@ -75,6 +75,8 @@ class BlockDetectionModel(DetectionModel):
                 zero = bool(placement.zero_init)
                 after = After(block, site.channels, placement.norm, placement.act, placement.residual, zero)
                 insert_after(layer, after)
+            elif kind == IDENTITY:
+                insert_behind(layer.m[i].cv2, block)
             else:
                 layer.m[i].cv2 = BlockConv(block, layer.m[i].cv2)
         layer.np = count_parameters(layer)

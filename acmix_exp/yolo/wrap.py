@@ -81,6 +81,22 @@ class BlockConv(nn.Module):
         return self.act(self.bn(self.block(x)))
 
 
+class ConvBlock(Conv):
+    """A Conv whose convolution is kept, with a block of no effect behind it: ``act(bn(block(conv(x))))``.
+
+    Made from a stock Conv by :func:`insert_behind`. A Conv still: ultralytics' ``fuse`` folds its BN.
+    """
+
+    block: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.block(self.conv(x))))
+
+    def forward_fuse(self, x: Tensor) -> Tensor:
+        """What ultralytics calls once ``fuse`` has folded the BN into the convolution."""
+        return self.act(self.block(self.conv(x)))
+
+
 AFTER: dict[type[nn.Module], type[nn.Module]] = {C2f: C2fAfter, SPPF: SPPFAfter}
 
 
@@ -88,6 +104,12 @@ def insert_after(layer: nn.Module, after: After) -> None:
     """Turn a stock layer into its subclass in place: indices, hooks and state_dict keys stay."""
     layer.__class__ = AFTER[type(layer)]
     layer.after = after
+
+
+def insert_behind(conv: Conv, block: nn.Module) -> None:
+    """Turn a stock Conv into a ConvBlock in place: hooks and state_dict keys stay."""
+    conv.__class__ = ConvBlock
+    conv.block = block
 
 
 def count_parameters(layer: nn.Module) -> int:

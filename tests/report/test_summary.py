@@ -20,19 +20,22 @@ def add(folder):
 
     def write(arm, seed, map50_95, *, swept=None, kernel_att=7, epochs=2, status=None, **extra):
         inserts = arm != "baseline"
+        control = arm in ("identity", "conv3x3")
         block = {"name": "acmix", "kernel_att": kernel_att, "head": 4, "path": arm} if inserts else {}
+        block = {"name": arm} if control else block
         path = folder / f"{arm}-s{seed}-{len(list(folder.glob('*'))):08d}"
         path.mkdir(parents=True)
         placement = {
             "name": "sppf" if inserts else "none",
             "mode": "after",
             "sites": ["sppf"] if inserts else [],
+            "norm": arm != "identity",
         }
         train = {"epochs": epochs, "imgsz": 64, "batch": 4, "optimizer": "AdamW", "lr0": 0.002}
         model = {"name": "yolov8", "scale": "n", "pretrained": None}
         config = {
             "seed": seed,
-            "arm": {"name": arm, "insert": inserts},
+            "arm": {"name": arm, "insert": inserts, "control": control},
             "block": block,
             "model": {**model, "placement": placement},
             "train": train,
@@ -134,6 +137,25 @@ def test_runs_that_differ_otherwise_are_never_averaged(folder, add):
     assert all(row["n"] <= 1 for table in tables for row in table["rows"])
     with open(folder / "summary.csv", newline="") as file:
         assert {row["table"] for row in csv.DictReader(file)} == {"1", "2", "3"}
+
+
+def test_controls_stand_beside_every_block_with_their_placement(folder, add):
+    for arm in ("baseline", "identity", "conv3x3"):
+        add(arm, 0, 0.3)
+    add("mixed", 0, 0.4, kernel_att=7)
+    add("mixed", 0, 0.4, kernel_att=5)
+    tables = write_summary(folder)
+    assert [[row["arm"] for row in table["rows"]] for table in tables] == 2 * [
+        ["baseline", "identity", "conv3x3", "mixed"]
+    ]
+    assert {table["settings"]["block"]["kernel_att"] for table in tables} == {5, 7}
+
+
+def test_controls_without_a_block_are_one_table(folder, add):
+    for arm in ("baseline", "identity", "conv3x3"):
+        add(arm, 0, 0.3)
+    (table,) = write_summary(folder)
+    assert [row["arm"] for row in table["rows"]] == ["baseline", "identity", "conv3x3"]
 
 
 def test_tables_are_told_apart_by_their_headings(folder, add):
