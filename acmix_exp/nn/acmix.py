@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from acmix_exp.nn.acmix_weights import FusedWeights, compose
 from acmix_exp.nn.complexity import Stage, acmix_stages
-from acmix_exp.ops.shift_convolution import shift_convolution
+from acmix_exp.ops.shift_convolution import grouped_convolution
 from acmix_exp.ops.window_attention import reflected_window_attention
 from acmix_exp.ops.window_attention.validation import check_backend, check_odd, check_positive
 
@@ -35,8 +36,7 @@ class ACmix(nn.Module):
         publication. path: "mixed", or one branch alone: "attention" or "conv".
         backend: of ``reflected_window_attention``.
 
-    Raises:
-        ValueError: one line, for a value that cannot work.
+    Raises ValueError, one line, for a value that cannot work.
 
     Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.
     """
@@ -56,27 +56,20 @@ class ACmix(nn.Module):
         super().__init__()
         check_positive("in_planes", in_planes)
         check_positive("out_planes", out_planes)
+        for name, value in {"head": head, "stride": stride, "dilation": dilation}.items():
+            check_positive(name, value)
         check_odd("kernel_att", kernel_att)
-        check_positive("head", head)
         check_odd("kernel_conv", kernel_conv)
-        check_positive("stride", stride)
-        check_positive("dilation", dilation)
         if out_planes % head:
             raise ValueError(f"head must divide out_planes {out_planes}, got {head}")
         if path not in PATHS:
             raise ValueError(f"path must be one of {', '.join(PATHS)}, got {path!r}")
         check_backend(backend)
-        self.in_planes = in_planes
-        self.out_planes = out_planes
-        self.kernel_att = kernel_att
-        self.head = head
-        self.head_dim = out_planes // head
-        self.kernel_conv = kernel_conv
-        self.stride = stride
-        self.dilation = dilation
-        self.path = path
-        self.backend = backend
-
+        self.in_planes, self.out_planes = in_planes, out_planes
+        self.kernel_att, self.kernel_conv = kernel_att, kernel_conv
+        self.head, self.head_dim = head, out_planes // head
+        self.stride, self.dilation = stride, dilation
+        self.path, self.backend = path, backend
         if self.has_attention:
             self.rate1 = nn.Parameter(torch.empty(1))
         if self.has_conv:
@@ -118,32 +111,49 @@ class ACmix(nn.Module):
             taps = self.kernel_conv**2
             self.dep_conv.weight.copy_(torch.eye(taps).view(taps, self.kernel_conv, self.kernel_conv))
 
+    @property
+    def is_fused(self) -> bool:
+        return hasattr(self, "fused")
+
+    def fuse(self, norm: nn.BatchNorm2d | None = None) -> ACmix:
+        """Make the block one for inference, in place: composed weights are stored instead of the parameters.
+
+        The three projections become one, ``fc`` and ``dep_conv`` one grouped convolution, the rates and a ``norm``
+        that follows the block a part of these. The output stays what it was, with ``norm`` applied (eval mode).
+        Fused again it only takes ``norm`` in. Returns itself.
+        """
+        if not self.is_fused:
+            fused = FusedWeights(self, norm)
+            self._parameters.clear()
+            self._modules.clear()
+            self.fused = fused
+        elif norm is not None:
+            self.fused.absorb(norm)
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
-        heads = self._project(x)
+        weights = self.fused if self.is_fused else compose(self)
+        heads = self._project(x, weights.projection, weights.projection_bias)
         out = None
-        if self.has_conv:
-            # The rate is a factor of the small weight, not of a map.
-            weight = self.dep_conv.weight * self.rate2
-            out = shift_convolution(heads.flatten(1, 2), self.fc.weight, weight, self.stride)
+        if weights.conv is not None:
+            out = grouped_convolution(heads.flatten(1, 2), weights.conv, self.stride, weights.conv_bias)
         if self.has_attention:
-            attention = self._attend(heads).flatten(1, 2)
-            rate = self.rate1.to(attention.dtype)
-            out = attention * rate if out is None else torch.addcmul(out, attention, rate.view(1, 1, 1, 1))
+            attention = self._attend(heads, weights.position)
+            if weights.rate is None:
+                out = attention
+            else:
+                rate = weights.rate.to(attention.dtype).view(1, -1, 1, 1)
+                out = attention * rate if out is None else torch.addcmul(out, attention, rate)
         assert out is not None
         if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
             out = out.contiguous(memory_format=torch.channels_last)
         return out
 
-    def _project(self, x: Tensor) -> Tensor:
+    def _project(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Queries, keys and values by one product: (B, 3, head, d, H, W), in memory as (B, d, 3, head, H, W).
 
         So the convolution branch reads contiguous groups, and attention reads strided heads.
         """
-        convs = (self.conv1, self.conv2, self.conv3)
-        bias = torch.stack([conv.bias for conv in convs])  # type: ignore[misc]
-        weight = torch.stack([conv.weight for conv in convs]).flatten(2)
-        weight = weight.unflatten(1, (self.head, self.head_dim)).permute(2, 0, 1, 3).flatten(0, 2)
-        bias = bias.unflatten(1, (self.head, self.head_dim)).permute(2, 0, 1).flatten()
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
             # The same sum as a convolution, without its detour through blocked memory formats.
             pixels = x.flatten(2)
@@ -152,23 +162,19 @@ class ACmix(nn.Module):
             out = F.conv2d(x, weight[:, :, None, None], bias)
         return out.unflatten(1, (self.head_dim, 3, self.head)).permute(0, 2, 3, 1, 4, 5)
 
-    def _attend(self, heads: Tensor) -> Tensor:
+    def _attend(self, heads: Tensor, position: Tensor | None) -> Tensor:
         query, key, value = heads.unbind(1)
-        weight = self.conv_p.weight
-        if self.conv_p.bias is not None:
-            # It cancels in the softmax. Kept in the graph, its gradient is zero, not None.
-            weight = weight + 0.0 * self.conv_p.bias[:, None, None, None]
         return reflected_window_attention(
             query,
             key,
             value,
-            weight,
+            position,
             kernel_size=self.kernel_att,
             heads=self.head,
             stride=self.stride,
             dilation=self.dilation,
             backend=self.backend,
-        )
+        ).flatten(1, 2)
 
     def stages(self, height: int, width: int, itemsize: int = 4) -> dict[str, Stage]:
         """Cost by stage of the published form of this path; see :func:`acmix_exp.nn.complexity.acmix_stages`."""

@@ -32,12 +32,12 @@ def shift_convolution(stack: Tensor, fc_weight: Tensor, dep_weight: Tensor, stri
     return grouped_convolution(stack, compose(fc_weight, dep_weight), stride)
 
 
-def grouped_convolution(stack: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
-    """``shift_convolution`` by composed weights (C, 3h, k, k)."""
+def grouped_convolution(stack: Tensor, weight: Tensor, stride: int = 1, bias: Tensor | None = None) -> Tensor:
+    """``shift_convolution`` by composed weights (C, 3h, k, k), and a bias (C)."""
     groups = stack.shape[2]
     if weight.device.type == "cpu" and torch.is_grad_enabled() and weight.requires_grad:
         weight, groups = _merge_groups(weight, groups)
-    return F.conv2d(stack.transpose(1, 2).flatten(1, 2), weight, None, stride, weight.shape[-1] // 2, 1, groups)
+    return F.conv2d(stack.transpose(1, 2).flatten(1, 2), weight, bias, stride, weight.shape[-1] // 2, 1, groups)
 
 
 def _merge_groups(weight: Tensor, groups: int) -> tuple[Tensor, int]:

@@ -81,6 +81,14 @@ class BlockDetectionModel(DetectionModel):
                 layer.m[i].cv2 = BlockConv(block, layer.m[i].cv2)
         layer.np = count_parameters(layer)
 
+    def fuse(self, verbose: bool = True, imgsz: int | list[int] = 640) -> DetectionModel:
+        """For inference, in place: what ultralytics fuses, and our blocks with the norms that follow them."""
+        for module in list(self.modules()):
+            if isinstance(module, (After, BlockConv)):
+                module.fuse()
+        fused: DetectionModel = super().fuse(verbose=verbose, imgsz=imgsz)
+        return fused
+
     def blocks(self) -> dict[str, nn.Module]:
         """Every inserted block by the name of its site, numbered where a site has several."""
         found: dict[str, nn.Module] = {}

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.nn.modules import SPPF, C2f, Conv
 
+from acmix_exp.nn.fusion import absorb, fuse
+
 
 class After(nn.Module):
     """``x + silu(norm(block(x)))``, with norm, activation and residual each switchable. (B, C, H, W) to the same.
@@ -30,7 +32,7 @@ class After(nn.Module):
         if zero and not (norm and residual):
             raise ValueError("a branch can only start at zero with norm and residual")
         self.block = block
-        self.norm = nn.BatchNorm2d(channels) if norm else nn.Identity()
+        self.norm: nn.Module = nn.BatchNorm2d(channels) if norm else nn.Identity()
         self.act = act
         self.residual = residual
         if zero:
@@ -41,6 +43,11 @@ class After(nn.Module):
         if self.act:
             y = F.silu(y)  # never in place: a block may hand back its own input
         return x + y if self.residual else y
+
+    def fuse(self) -> After:
+        """For inference, in place: the block's own fusion, and the norm into its weights where it can take one."""
+        self.block, self.norm = _fused(self.block, self.norm)
+        return self
 
 
 class C2fAfter(C2f):
@@ -79,6 +86,17 @@ class BlockConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.block(x)))
+
+    def fuse(self) -> BlockConv:
+        """As :meth:`After.fuse`."""
+        self.block, self.bn = _fused(self.block, self.bn)
+        return self
+
+
+def _fused(block: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
+    block = fuse(block)
+    together = absorb(block, norm)
+    return (block, norm) if together is None else (together, nn.Identity())
 
 
 class ConvBlock(Conv):

@@ -107,19 +107,22 @@ def test_zero_init_leaves_the_network_undisturbed() -> None:
     assert is_zero_branch(build(make_config(model__placement=placement, model__pretrained="x.pt")).model[6].after)
 
 
+@pytest.mark.parametrize("path", ["conv", "attention", "mixed"])
 @pytest.mark.parametrize("mode", ["after", "replace"])
-def test_copy_half_and_fuse(mode: str) -> None:
-    model = build(at("backbone_p3", "neck_p4", mode=mode)).eval()
-    x = torch.rand(1, 3, 64, 96)
-    wanted = model(x)[0]
-    assert torch.equal(copy.deepcopy(model)(x)[0], wanted)
+def test_copy_half_and_fuse(mode: str, path: str) -> None:
+    model = build(at("backbone_p3", "neck_p4", mode=mode, block__path=path)).double()
+    images = torch.rand(2, 3, 64, 96, dtype=torch.float64)
+    model.train()(images)  # statistics that are not those of a new norm
+    wanted = model.eval()(images)[0]
+    assert torch.equal(copy.deepcopy(model)(images)[0], wanted)
     assert copy.deepcopy(model).half().state_dict().keys() == model.state_dict().keys()
     fused = copy.deepcopy(model).fuse(verbose=False)
     assert fused.is_fused()
-    torch.testing.assert_close(fused(x)[0], wanted, atol=1e-3, rtol=1e-3)
-    assert {name: type(block) for name, block in fused.blocks().items()} == {
-        name: type(block) for name, block in model.blocks().items()
-    }
+    torch.testing.assert_close(fused(images)[0], wanted, atol=1e-9, rtol=1e-9)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+    assert all(block.is_fused for block in fused.blocks().values())
+    assert not any(block.is_fused for block in model.blocks().values())
+    torch.testing.assert_close(copy.deepcopy(fused.fuse(verbose=False))(images)[0], wanted, atol=1e-9, rtol=1e-9)
 
 
 def shipped() -> list[PlacementConfig]:

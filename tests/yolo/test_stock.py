@@ -23,7 +23,10 @@ def python(code: str, cwd: Path, **variables: str) -> subprocess.CompletedProces
 
 
 def test_opens_in_stock_ultralytics(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
-    """Predict on an odd size and export."""
+    """Predict on an odd size, validate and export; each on a fused copy."""
+    data = tmp_path / "data.yaml"
+    folder = dataset.splits["train"][0].parents[1]
+    data.write_text(f"path: {folder}\ntrain: train\nval: val\nnames: {{0: square, 1: disc}}\n")
     best = shutil.copy(trained[2] / "weights" / "best.pt", tmp_path)
     done = python(
         f"""
@@ -33,8 +36,13 @@ assert "acmix_exp" not in sys.modules
 model = YOLO({str(best)!r})
 assert type(model.model).__name__ == "BlockDetectionModel" and hasattr(model.model.model[8], "after")
 assert model.names == {{0: "square", 1: "disc"}}
+assert not model.model.model[8].after.block.is_fused
 boxes = model.predict({str(dataset.splits["val"][1])!r}, imgsz=96, conf=1e-6, verbose=False)[0].boxes
 assert len(boxes)
+fused = model.predictor.model.backend.model
+assert fused.model[8].after.block.is_fused
+assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+assert 0 <= model.val(data={str(data)!r}, imgsz=64, workers=0, plots=False, verbose=False).box.map <= 1
 x = torch.rand(1, 3, 96, 96)
 wanted = YOLO({str(best)!r}).model.eval()(x)[0]
 path = YOLO({str(best)!r}).export(format="torchscript", imgsz=96)

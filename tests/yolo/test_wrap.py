@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from ultralytics.nn.modules import SPPF, C2f, Conv
 
+from acmix_exp.nn import ACmix
 from acmix_exp.yolo.wrap import After, BlockConv, insert_after
 from tests.yolo.tiny import is_zero_branch
 
@@ -69,3 +70,35 @@ def test_block_conv_keeps_bn_and_activation() -> None:
     assert not isinstance(wrapper, Conv)
     x = torch.randn(2, 8, 5, 4)
     torch.testing.assert_close(wrapper(x), conv.act(conv.bn(wrapper.block(x))))
+
+
+def block(kind: str) -> nn.Module:
+    return {
+        "mixed": ACmix(8, 8, 3, 4),
+        "attention": ACmix(8, 8, 3, 4, path="attention"),
+        "conv": ACmix(8, 8, 3, 4, path="conv"),
+        "conv2d": nn.Conv2d(8, 8, 3, padding=1),
+        "chain": nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8), nn.SiLU(), nn.Conv2d(8, 8, 1)),
+        "identity": nn.Identity(),
+        "silu": nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8), nn.SiLU()),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["mixed", "attention", "conv", "conv2d", "chain", "identity", "silu"])
+@pytest.mark.parametrize("how", ["after", "raw", "zero", "replace"])
+def test_fuse(kind: str, how: str) -> None:
+    torch.manual_seed(0)
+    if how == "replace":
+        wrapper: nn.Module = BlockConv(block(kind), Conv(8, 8, 3))
+    else:
+        wrapper = After(block(kind), 8, norm=how != "raw", zero=how == "zero")
+    for norm in (module for module in wrapper.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(2, 8, 7, 5)
+    expected = wrapper.eval()(x).detach()
+    assert wrapper.fuse() is wrapper
+    torch.testing.assert_close(wrapper(x), expected, rtol=1e-5, atol=1e-5)
+    left = sum(isinstance(module, nn.BatchNorm2d) for module in wrapper.modules())
+    assert left == (kind in ("identity", "silu") and how != "raw")  # nothing linear before the wrapper's norm
+    torch.testing.assert_close(copy.deepcopy(wrapper.fuse())(x), expected, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,200 @@
+"""Convolution and BatchNorm as one convolution, for inference.
+
+With scale = gamma / sqrt(running_var + eps) and shift = beta - running_mean * scale, BatchNorm in eval mode is
+``scale * x + shift`` for each channel, and a sum of convolutions of the same input is one convolution with the sum of
+their kernels. Sources: Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 2; Ding et al., RepVGG, CVPR 2021,
+section 3.3 (the three branches).
+
+Running statistics are used, whatever mode a module is in. All is computed in float32 or better and kept in the
+convolution's dtype. Modules given stay as they are, unless said otherwise; those returned have no gradients.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import TypeGuard, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Conv = TypeVar("Conv", nn.Conv2d, nn.ConvTranspose2d)
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@torch.no_grad()
+def norm_affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """scale and shift, (C) each, of a BatchNorm2d or SyncBatchNorm in eval mode, in float32 or better.
+
+    Raises ValueError for another module, and where no running statistics are kept.
+    """
+    if not _has_statistics(norm):
+        raise ValueError(f"norm must be a BatchNorm2d with running statistics, got {norm}")
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    wide = torch.promote_types(norm.running_mean.dtype, torch.float32)
+    mean, variance = norm.running_mean.to(wide), norm.running_var.to(wide)
+    scale = (variance + norm.eps).rsqrt()
+    if norm.affine:
+        scale = scale * norm.weight.to(wide)
+    shift = -mean * scale
+    return scale, shift + norm.bias.to(wide) if norm.affine else shift
+
+
+@torch.no_grad()
+def fuse_conv_bn(conv: Conv, norm: nn.Module) -> Conv:
+    """``norm(conv(x))`` as one convolution of the kind of ``conv``.
+
+    conv: Conv2d or ConvTranspose2d with any kernel, stride, padding, padding mode, dilation and groups, with or
+    without bias: the norm sees its output alone. (B, C_in, H, W) -> (B, C_out, H', W') as before.
+
+    Raises ValueError where norm is no BatchNorm2d with statistics of C_out channels.
+    """
+    scale, shift = _affine_of(norm, conv.out_channels)
+    weight = conv.weight.to(torch.promote_types(conv.weight.dtype, scale.dtype))
+    if isinstance(conv, nn.ConvTranspose2d):  # (C_in, C_out / groups, k, k)
+        grouped = weight.unflatten(0, (conv.groups, -1))
+        weight = (grouped * scale.view(conv.groups, 1, -1, 1, 1)).flatten(0, 1)
+    else:
+        weight = weight * scale.view(-1, 1, 1, 1)
+    return _with_weights(conv, weight, shift if conv.bias is None else shift + conv.bias * scale)
+
+
+@torch.no_grad()
+def fuse_bn_conv(norm: nn.Module, conv: nn.Conv2d) -> nn.Conv2d:
+    """``conv(norm(x))`` as one convolution, where that is exact.
+
+    It is where the convolution does not pad with zeros: those come after the norm, and the norm has moved what zero
+    stands for. Padding by reflection, replication or wrapping repeats values of the map, so it is exact too.
+
+    Raises ValueError for zero padding, and for a norm of other than C_in channels.
+    """
+    if not _pads_with_nothing_new(conv):
+        raise ValueError(f"a norm before a convolution that pads with zeros can't be fused, got padding {conv.padding}")
+    scale, shift = _affine_of(norm, conv.in_channels)
+    weight = conv.weight.to(torch.promote_types(conv.weight.dtype, scale.dtype))
+    per_group = (conv.groups, 1, -1, 1, 1)
+    grouped = weight.unflatten(0, (conv.groups, -1))
+    bias = (grouped * shift.view(per_group)).sum((2, 3, 4)).flatten()
+    weight = (grouped * scale.view(per_group)).flatten(0, 1)
+    return _with_weights(conv, weight, bias if conv.bias is None else bias + conv.bias)
+
+
+@torch.no_grad()
+def merge_branches(dense: nn.Conv2d, *, point: nn.Conv2d | None = None, identity: nn.Module | None = None) -> nn.Conv2d:
+    """``dense(x) + point(x) + identity(x)`` as one convolution of the kernel of ``dense``.
+
+    dense: k x k, k odd, padded to keep the size (before its stride). point: 1 x 1 without padding, of the same
+    channels, stride and groups. identity: a BatchNorm2d, or ``nn.Identity()``, of an input with as many channels as
+    the output, at stride 1. Fuse a branch's own norm into it first: ``fuse_conv_bn``.
+
+    Raises ValueError where the branches do not fit together.
+    """
+    kernel = dense.kernel_size
+    same = tuple(d * (k // 2) for d, k in zip(dense.dilation, kernel, strict=True))
+    if not all(k % 2 for k in kernel) or dense.padding not in (same, "same"):
+        raise ValueError(f"dense must have an odd kernel and keep the size, got {dense}")
+    wide = torch.promote_types(dense.weight.dtype, torch.float32)
+    weight = dense.weight.to(wide, copy=True)
+    bias = torch.zeros(dense.out_channels, dtype=wide, device=weight.device)
+    if dense.bias is not None:
+        bias += dense.bias
+    centre = (..., kernel[0] // 2, kernel[1] // 2)
+    if point is not None:
+        alike = all(getattr(point, name) == getattr(dense, name) for name in ("stride", "groups", "in_channels"))
+        padded = point.padding not in ((0, 0), "valid", "same")
+        if not alike or point.weight.shape != (*weight.shape[:2], 1, 1) or padded:
+            raise ValueError(f"point must be a 1x1 without padding that fits {dense}, got {point}")
+        weight[centre] += point.weight[..., 0, 0]
+        if point.bias is not None:
+            bias += point.bias
+    if identity is not None:
+        if dense.in_channels != dense.out_channels or dense.stride != (1, 1):
+            raise ValueError(f"identity needs as many channels out as in, and stride 1, got {dense}")
+        ones, nothing = torch.ones_like(bias), torch.zeros_like(bias)
+        plain = isinstance(identity, nn.Identity)
+        scale, shift = (ones, nothing) if plain else _affine_of(identity, dense.in_channels)
+        within = torch.arange(dense.in_channels, device=weight.device) % weight.shape[1]  # its input, in its group
+        weight[centre] += F.one_hot(within, weight.shape[1]) * scale[:, None]
+        bias += shift
+    return _with_weights(dense, weight, bias)
+
+
+def absorb(module: nn.Module, norm: nn.Module) -> nn.Module | None:
+    """``norm(module(x))`` as ``module`` with new weights, or None where it can't be.
+
+    A convolution, a Sequential that ends in one, and a block whose ``fuse`` takes a ``norm`` (ACmix) can. Such a
+    block is changed in place; the others are not.
+    """
+    if not _has_statistics(norm) or module._forward_hooks or module._forward_pre_hooks:
+        return None
+    if type(module) is nn.Conv2d:
+        return fuse_conv_bn(module, norm)
+    if type(module) is nn.ConvTranspose2d:
+        return fuse_conv_bn(module, norm)
+    if _is_chain(module):
+        *first, last = module.children()
+        fused = absorb(last, norm)
+        return fused and nn.Sequential(*first, fused)
+    own = getattr(module, "fuse", None)
+    if callable(own) and "norm" in inspect.signature(own).parameters:
+        own(norm=norm)
+        return module
+    return None
+
+
+def fuse(module: Module) -> Module:
+    """Fuse all that can be inside ``module``, in place, and return it. A second time changes nothing.
+
+    A module with a ``fuse()`` of its own is left to it. In a Sequential a BatchNorm after a convolution, or before
+    one where that is exact, becomes ``nn.Identity()``, so that indices stay. A convolution or norm that is used in
+    other places as well is the same there as before.
+    """
+    own = getattr(module, "fuse", None)
+    if callable(own):
+        if all(parameter.default is not parameter.empty for parameter in inspect.signature(own).parameters.values()):
+            own()
+        return module
+    for child in module.children():
+        fuse(child)
+    if _is_chain(module):
+        _fuse_chain(module)
+    return module
+
+
+def _fuse_chain(chain: nn.Sequential) -> None:
+    for i in range(len(chain) - 1):
+        fused = absorb(chain[i], chain[i + 1])
+        if fused is not None:
+            chain[i], chain[i + 1] = fused, nn.Identity()
+    for i in range(len(chain) - 1):
+        norm, conv = chain[i], chain[i + 1]
+        if _has_statistics(norm) and type(conv) is nn.Conv2d and _pads_with_nothing_new(conv):
+            chain[i], chain[i + 1] = nn.Identity(), fuse_bn_conv(norm, conv)
+
+
+def _is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and len(module) > 0
+
+
+def _has_statistics(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    return isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)) and norm.running_mean is not None
+
+
+def _pads_with_nothing_new(conv: nn.Conv2d) -> bool:
+    return conv.padding_mode != "zeros" or not any(conv._reversed_padding_repeated_twice)
+
+
+def _affine_of(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
+    scale, shift = norm_affine(norm)
+    if len(scale) != channels:
+        raise ValueError(f"norm must have {channels} channels, got {len(scale)}")
+    return scale, shift
+
+
+def _with_weights(conv: Conv, weight: Tensor, bias: Tensor) -> Conv:
+    fused = copy.deepcopy(conv)
+    fused.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+    fused.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+    return fused
