@@ -1,0 +1,263 @@
+"""Every registered block, in every form, under what a detector in training, on a GPU or exported, does to it."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from acmix_exp.block_options import RULES, channel_faults
+from acmix_exp.config import SCALES, PlacementConfig
+from acmix_exp.nn import block_names, build_block
+from acmix_exp.yolo.sites import NAMES, resolve_sites
+from benchmarks.straightforward import forwards, straightforward
+
+SIZES = [(80, 80), (40, 40), (20, 20), (7, 13), (2, 2), (1, 1)]
+FORMS = ("unit", "residual", "block", "conv", "attention", "mixed")
+
+
+def variants() -> list[tuple[str, dict[str, Any]]]:
+    """Every block in every form; of ACmix every path."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name in block_names():
+        key = "path" if name == "acmix" else "form"
+        rule = RULES[name].options.get(key)
+        found += [(name, {key: form}) for form in FORMS if rule.fits(form)] if rule else [(name, {})]
+    return found
+
+
+def ids(value: Any) -> str:
+    return "-".join(value.values()) or "plain" if isinstance(value, dict) else str(value)
+
+
+def make(name: str, channels: int = 16, **options: Any) -> nn.Module:
+    """The block with weights away from a special start: a gate that is zero at first would hide what is behind it."""
+    torch.manual_seed(0)
+    block = build_block(name, channels, **options)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return block
+
+
+def image(size: tuple[int, int], channels: int = 16, batch: int = 2) -> Tensor:
+    return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    assert actual.shape == expected.shape
+    assert actual.isfinite().all()
+    error = (actual.double() - expected.double()).abs().max().item()
+    assert error <= tolerance * max(1.0, expected.abs().max().item())
+
+
+every_block = pytest.mark.parametrize("name", block_names())
+every_variant = pytest.mark.parametrize(("name", "options"), variants(), ids=ids)
+every_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+
+
+def backward(block: nn.Module, x: Tensor) -> Tensor:
+    """Forward and backward in training; every parameter and the input must get a finite gradient."""
+    x = x.requires_grad_()
+    out = block.train()(x)
+    assert out.shape == x.shape
+    assert out.dtype == x.dtype
+    (out * torch.cos(torch.arange(out.numel()).view(out.shape))).sum().backward()
+    for key, parameter in [("input", x), *block.named_parameters()]:
+        assert parameter.grad is not None, f"{key} is not used"
+        assert parameter.grad.isfinite().all(), key
+    return out
+
+
+@every_size
+@every_block
+def test_forward_and_backward(name: str, size: tuple[int, int]) -> None:
+    if size[0] > 40:
+        backward(make(name, 8), image(size, 8, batch=1))
+    else:
+        backward(make(name), image(size))
+
+
+@pytest.mark.parametrize("size", [(5, 8), (1, 3)], ids=["5x8", "1x3"])
+@every_variant
+def test_every_form_uses_all_it_has(name: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    for batch in (1, 2):
+        backward(make(name, **options), image(size, batch=batch))
+
+
+@pytest.mark.slow
+@every_size
+@every_variant
+def test_forward_and_backward_in_every_form(name: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    backward(make(name, 32, **options), image(size, 32))
+
+
+def widths() -> list[int]:
+    """Channels of every site of YOLOv8, after a layer and inside its bottlenecks, at all five scales."""
+    found = set()
+    for mode in ("after", "replace"):
+        sites = [site for site in NAMES if (mode, site) != ("replace", "sppf")]
+        placement = PlacementConfig(name="all", mode=mode, sites=sites)
+        found |= {site.channels for scale in SCALES for site in resolve_sites(placement, scale)}
+    return sorted(found)
+
+
+def test_the_widths_of_yolov8() -> None:
+    assert (widths()[0], widths()[-1]) == (16, 640)
+
+
+@every_block
+def test_widths(name: str) -> None:
+    few = [16, 80, 640]
+    for channels in few:
+        block = build_block(name, channels).eval()
+        assert channel_faults(name, {}, {"site": channels}, "n") == []
+        with torch.no_grad():
+            assert block(image((3, 5), channels, 1)).shape == (1, channels, 3, 5)
+
+
+@pytest.mark.slow
+@every_variant
+def test_every_width_in_every_form(name: str, options: dict[str, Any]) -> None:
+    for channels in widths():
+        x = image((3, 5), channels)
+        assert build_block(name, channels, **options)(x).shape == x.shape
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1)], ids=str)
+@every_variant
+def test_half_precision(name: str, options: dict[str, Any], dtype: torch.dtype, tolerance: float) -> None:
+    block = make(name, **options).eval().to(dtype)
+    x = image((7, 10)).to(dtype).requires_grad_()
+    out = block(x)
+    assert out.dtype == dtype
+    out.sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    close(out, copy.deepcopy(block).float()(x.float()), tolerance)
+
+
+@every_variant
+def test_autocast(name: str, options: dict[str, Any]) -> None:
+    block = make(name, **options).eval()
+    x = image((7, 10)).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = block(x)
+    out.float().square().mean().backward()
+    for key, parameter in block.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.isfinite().all(), key
+    close(out, block(x), 1e-1)
+
+
+@every_variant
+def test_channels_last(name: str, options: dict[str, Any]) -> None:
+    block = make(name, **options).double().eval()
+    x = image((6, 7)).double()
+    expected = block(x)
+    close(block.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last)), expected, 1e-10)
+
+
+@every_variant
+def test_copies(name: str, options: dict[str, Any]) -> None:
+    block = make(name, **options).eval()
+    x = image((6, 5))
+    expected = block(x)
+    expected.sum().backward()
+    file = io.BytesIO()
+    torch.save(block, file)
+    file.seek(0)
+    for other in (
+        copy.deepcopy(block),
+        pickle.loads(pickle.dumps(block)),
+        torch.load(file, weights_only=False),
+    ):
+        assert torch.equal(other(x), expected)
+
+
+@every_variant
+def test_equals_its_straightforward_form(name: str, options: dict[str, Any]) -> None:
+    """In float64, output and all gradients, in training: norms by the batch."""
+    block = make(name, **options).double().train()
+    literal = straightforward(block)
+    results = []
+    for form in (block, literal):
+        x = image((9, 11)).double().requires_grad_()
+        out = form(x)
+        leaves = [x, *form.parameters()]
+        results.append([out, *torch.autograd.grad(out, leaves, torch.cos(out.detach()), allow_unused=True)])
+    for mine, theirs in zip(*results, strict=True):
+        close(mine, torch.zeros_like(mine) if theirs is None else theirs, 1e-9)
+
+
+@pytest.mark.parametrize("size", [(7, 13), (16, 12)], ids=["7x13", "16x12"])
+@every_variant
+def test_flops(name: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    """What the block says against what torch counts in its straightforward form."""
+    block = build_block(name, 32, **options).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        straightforward(block)(image(size, 32, 1))
+    assert block.flops(*size) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [name for name in block_names() if name != "acmix"])
+def test_onnx_at_another_size(name: str, exporter: str, tmp_path: Path) -> None:
+    """Exported once, with height and width left open; run where it was not traced."""
+    export(make(name).eval(), exporter, tmp_path / "block.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@every_variant
+def test_onnx_in_every_form(name: str, options: dict[str, Any], exporter: str, tmp_path: Path) -> None:
+    export(make(name, **options).eval(), exporter, tmp_path / "block.onnx")
+
+
+def export(block: nn.Module, exporter: str, path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    x = image((12, 16), batch=1)
+    axes = {2: torch.export.Dim("height", min=2, max=512), 3: torch.export.Dim("width", min=2, max=512)}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        if exporter == "dynamo":
+            torch.onnx.export(
+                block,
+                (x,),
+                path,
+                dynamo=True,
+                opset_version=20,
+                input_names=["x"],
+                dynamic_shapes=(axes,),
+                verbose=False,
+            )
+        else:
+            names = {"x": {2: "height", 3: "width"}}
+            torch.onnx.export(block, (x,), path, dynamo=False, opset_version=18, input_names=["x"], dynamic_axes=names)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for size in ((12, 16), (20, 20), (7, 13)):
+        x = image(size, batch=1)
+        with torch.no_grad():
+            close(torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]), block(x), 1e-4)
+
+
+@every_block
+def test_channels_that_cannot_be(name: str) -> None:
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        build_block(name, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_straightforward_form_belongs_to_a_block() -> None:
+    used = {type(module) for name, options in variants() for module in build_block(name, 16, **options).modules()}
+    assert set(forwards()) <= used
