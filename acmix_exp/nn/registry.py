@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from acmix_exp.ops.window_attention.validation import check_positive
+
 Factory = Callable[..., nn.Module]
 _factories: dict[str, Factory] = {}
 
@@ -38,4 +40,5 @@ def build_block(name: str, channels: int, **options: Any) -> nn.Module:
     for option in options:
         if option not in known:
             raise ValueError(f"block {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+    check_positive("channels", channels)
     return factory(channels, **options)
