@@ -91,6 +91,11 @@ class LoggerConfig:
 
 
 @dataclass
+class ProfileConfig:
+    seconds: float = 30.0  # what task=profile may spend on timing
+
+
+@dataclass
 class Config:
     """A whole run, as composed by Hydra."""
 
@@ -108,6 +113,7 @@ class Config:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
 
 
 def conf_dir() -> Path:

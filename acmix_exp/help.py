@@ -26,6 +26,7 @@ groups (GROUP=OPTION; the default of each is in conf/config.yaml)
 keys (KEY=VALUE)
   name seed tags task run split runs_dir, and those of the files in conf/; all with their values: --cfg job
   task=train     the default                        task=plan   what would run, what is done, how long is left
+  task=profile   parameters, GFLOPs and latency of every network, without training
   task=evaluate  run=runs/NAME/RUN [dataset=...] [split=test]   score a finished run
 
 flags

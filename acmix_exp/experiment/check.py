@@ -21,7 +21,7 @@ from acmix_exp.yolo.owned_args import refused
 from acmix_exp.yolo.sites import MODES, resolve_sites
 from acmix_exp.yolo.weights import find_weights
 
-TASKS = ("train", "plan", "evaluate")
+TASKS = ("train", "plan", "profile", "evaluate")
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
 
 
@@ -94,6 +94,7 @@ def _values(config: Config) -> list[str]:
             train.keep in ("best", "last", "both", "none"),
             "best, last, both or none",
         ),
+        ("profile.seconds", config.profile.seconds, 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
         (
             "dataset.path",
             config.dataset.path,

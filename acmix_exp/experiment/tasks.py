@@ -16,6 +16,7 @@ from acmix_exp.data import inspect, report_table, resolve
 from acmix_exp.experiment import device
 from acmix_exp.experiment.output import console
 from acmix_exp.experiment.plan import Plan, checked
+from acmix_exp.experiment.profile import profile
 from acmix_exp.experiment.show import show_plan
 from acmix_exp.experiment.slots import gpu_slot
 from acmix_exp.experiment.store import Run, write_text
@@ -23,12 +24,14 @@ from acmix_exp.experiment.supervise import child_environment
 
 
 def before_training(plan: Plan, runs_at_once: int) -> None:
-    """Show the data; for ``task=plan`` the matrix too, and then end the program."""
+    """Show the data; for ``task=plan`` and ``task=profile`` their tables too, and then end the program."""
     for inspection in plan.inspections:
         console(stderr=True).print(report_table(inspection))
     if plan.cells[0].config.task == "plan":
         show_plan(plan, runs_at_once)
         raise SystemExit(0)
+    if plan.cells[0].config.task == "profile":
+        raise SystemExit(profile(plan))
 
 
 def evaluate(master: DictConfig) -> int:
