@@ -97,7 +97,7 @@ BAD = [
     ("seed=0,1", ["seed=0,1", "-m"]),
     ("-m name=a,b", ["name", "swept"]),
     ("runs_dir=file/runs", ["runs_dir=file/runs", "can't be written"]),
-    ("task=fly", ["task=fly", "train, plan, evaluate"]),
+    ("task=fly", ["task=fly", "train, plan, profile, evaluate"]),
     ("task=evaluate", ["run=", "runs/NAME/RUN"]),
     ("task=evaluate run=none", ["run=none", "finished"]),
     ("name=a/b", ["name=a/b", "letters"]),
