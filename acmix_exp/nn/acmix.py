@@ -157,10 +157,12 @@ class ACmix(nn.Module):
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
             # The same sum as a convolution, without its detour through blocked memory formats.
             pixels = x.flatten(2)
-            out = torch.baddbmm(bias[:, None], weight.expand(x.shape[0], -1, -1), pixels).unflatten(2, x.shape[2:])
+            out = torch.baddbmm(bias[:, None], weight.expand(x.shape[0], -1, -1), pixels)
         else:
             out = F.conv2d(x, weight[:, :, None, None], bias)
-        return out.unflatten(1, (self.head_dim, 3, self.head)).permute(0, 2, 3, 1, 4, 5)
+        # Not unflatten: in ONNX it keeps the size that was traced.
+        out = out.reshape(x.shape[0], self.head_dim, 3, self.head, *x.shape[2:])
+        return out.permute(0, 2, 3, 1, 4, 5)
 
     def _attend(self, heads: Tensor, position: Tensor | None) -> Tensor:
         query, key, value = heads.unbind(1)

@@ -64,7 +64,8 @@ def reflected_window_attention(
         backend: "reference" (the specification, slow), "shift", "tile", "triton" (GPU kernels, not yet measured
             on a GPU), or "auto": triton on a GPU where it has the case, else the faster of shift and tile. The
             environment variable ACMIX_EXP_BACKEND names what "auto" is to be. float16 and bfloat16 are computed in
-            float32 on a CPU, and by "shift" everywhere; triton sums in float32.
+            float32 on a CPU, and by "shift" everywhere; triton sums in float32. In a traced graph (TorchScript, ONNX)
+            "auto" and "tile" are shift: a tile plan is made for one size.
 
     Returns:
         (B, C, ceil(H / stride), ceil(W / stride)) in the query's dtype and memory format, or with the heads
@@ -93,11 +94,15 @@ def reflected_window_attention(
     dtype = query.dtype
     channels_last = not split and is_channels_last(query)
     if not split:
-        query, key, value = (tensor.unflatten(1, (heads, -1)) for tensor in (query, key, value))
+        # Not unflatten: in ONNX it keeps the size that was traced.
+        batch, channels, *size = query.shape
+        query, key, value = (tensor.reshape(batch, heads, channels // heads, *size) for tensor in (query, key, value))
     if scale is None:
         scale = query.shape[2] ** -0.5
     if backend == "auto":
         backend = choose_backend(query, kernel_size)
+    elif backend == "tile" and is_tracing():
+        backend = "shift"
     elif backend == "triton":
         check_triton(query, query.shape[2])
 

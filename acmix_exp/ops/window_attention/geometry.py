@@ -6,20 +6,27 @@ Every map size from 1 upwards is legal: reflection goes back and forth as often 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
 def output_size(size: int, stride: int) -> int:
     """Number of query positions along an axis of ``size`` pixels: ceil(size / stride)."""
-    return -(-size // stride)
+    return (size + stride - 1) // stride  # of positive numbers alone: ONNX rounds towards zero
+
+
+def at_least_one(size: int | Tensor) -> Any:
+    """``max(size, 1)``. In a traced graph a size is a tensor, and ``max`` would settle for one of the two."""
+    return size.clamp(min=1) if isinstance(size, Tensor) else max(size, 1)
 
 
 def reflect(position: Tensor, size: int) -> Tensor:
     """Fold integer positions, however far outside, back into ``0 .. size - 1``; same shape and dtype."""
-    period = max(2 * size - 2, 1)
+    period = at_least_one(2 * size - 2)
     folded = position % period
-    return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(position)
+    return torch.minimum(folded, period - folded)
 
 
 def tap_index(size: int, kernel: int, stride: int, dilation: int, device: torch.device) -> Tensor:
@@ -33,7 +40,7 @@ def coordinate(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The axis coordinate of each pixel, -1 .. 1 in equal steps, (size,); -1 for a single pixel."""
     # Not linspace: its number of steps is frozen under torch.export, and it ignores what half() does to a
     # module.
-    return torch.arange(size, dtype=dtype, device=device) * (2.0 / max(size - 1, 1)) - 1.0
+    return torch.arange(size, dtype=dtype, device=device) * (2.0 / at_least_one(size - 1)) - 1.0
 
 
 def position_map(weight: Tensor, height: int, width: int) -> Tensor:

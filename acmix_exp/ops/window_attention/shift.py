@@ -94,9 +94,10 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> tuple
     query = query[..., :: window.stride, :: window.stride]
     keys = window.taps(_pad(key, window), height, width)
     weights = torch.stack([(query * tap).sum(dim=2) for tap in keys], dim=1).softmax(dim=1)
-    values = window.taps(_pad(value, window), height, width)
-    out = torch.zeros_like(query)
-    for weight, tap in zip(weights.unsqueeze(3).unbind(1), values, strict=True):
+    pairs = zip(weights.unsqueeze(3).unbind(1), window.taps(_pad(value, window), height, width), strict=True)
+    # Not from zeros_like: in ONNX those keep the size that was traced.
+    out = torch.mul(*next(pairs))
+    for weight, tap in pairs:
         out = torch.addcmul(out, weight, tap)
     return out, weights
 
