@@ -7,79 +7,25 @@ To add a block: its rules here, its file in ``nn/``, its line in ``nn/__init__.p
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from acmix_exp.config import PATHS
+from acmix_exp.option_rules import (
+    Channels,
+    Rules,
+    Together,
+    choice,
+    divides,
+    fraction,
+    odd,
+    positive,
+    switch,
+    unless_null,
+    whole,
+)
 
 BACKENDS = ("auto", "reference", "shift", "tile", "triton")
-
-
-@dataclass(frozen=True)
-class Option:
-    """A value's test, what would be right in words that follow "must be", and the default."""
-
-    default: Any
-    fits: Callable[[Any], bool]
-    right: str
-
-
-@dataclass(frozen=True)
-class Together:
-    """What options owe each other. ``fits`` gets all options of the block; ``right`` follows "must"."""
-
-    key: str
-    fits: Callable[[Mapping[str, Any]], bool]
-    right: str
-
-
-@dataclass(frozen=True)
-class Channels:
-    """What the block asks of its channels. ``fits`` gets them and all options; ``right`` follows "must"; ``key`` is the
-    option to blame, None for the block itself.
-    """
-
-    key: str | None
-    fits: Callable[[int, Mapping[str, Any]], bool]
-    right: str
-
-
-@dataclass(frozen=True)
-class Rules:
-    options: Mapping[str, Option] = field(default_factory=dict)
-    together: Sequence[Together] = ()
-    channels: Sequence[Channels] = ()
-
-
-def whole(default: int, least: int = 1, extra: str = "") -> Option:
-    right = f"a whole number from {least}{extra}"
-    return Option(default, lambda value: type(value) is int and value >= least, right)
-
-
-def odd(default: int) -> Option:
-    return Option(default, lambda value: type(value) is int and value >= 1 and value % 2 == 1, "an odd number from 1")
-
-
-def positive(default: float) -> Option:
-    return Option(default, lambda value: type(value) in (int, float) and 0 < value < float("inf"), "a number above 0")
-
-
-def choice(default: Any, *values: Any) -> Option:
-    def fits(value: Any) -> bool:
-        return any(type(value) is type(one) and value == one for one in values)
-
-    return Option(default, fits, f"one of {', '.join(map(str, values))}")
-
-
-def switch(default: bool) -> Option:
-    return Option(default, lambda value: type(value) is bool, "true or false")
-
-
-def divides(key: str) -> Channels:
-    return Channels(key, lambda channels, options: channels % options[key] == 0, "divide the channels of every site")
-
-
 FORMS = ("unit", "residual", "block")
 EVEN = Channels(None, lambda channels, options: channels % 2 == 0, "sit where the number of channels is even")
 MLP_HAS_CHANNELS = Channels(
@@ -99,6 +45,17 @@ RULES: dict[str, Rules] = {
         },
         channels=[divides("head")],
     ),
+    "dlka": Rules(
+        {
+            "form": choice("residual", *FORMS),
+            "offsets": choice("dense", "dense", "light"),
+            "zero_offsets": switch(False),
+            "max_offset": unless_null(positive(1.0), "no limit"),
+            "mlp_ratio": positive(4.0),
+            "drop_path": fraction(0.0),
+        },
+        channels=[MLP_HAS_CHANNELS],
+    ),
     "ema": Rules(
         {
             "form": choice("residual", "unit", "residual"),
@@ -107,6 +64,15 @@ RULES: dict[str, Rules] = {
         channels=[divides("factor")],
     ),
     "lsk": Rules({"form": choice("residual", *FORMS), "mlp_ratio": positive(4.0)}, channels=[MLP_HAS_CHANNELS]),
+    "lska": Rules(
+        {
+            "form": choice("residual", *FORMS),
+            "kernel_size": choice(23, 7, 11, 23, 35, 41, 53),
+            "mlp_ratio": positive(4.0),
+            "drop_path": fraction(0.0),
+        },
+        channels=[MLP_HAS_CHANNELS],
+    ),
     "polarized_parallel": Rules({"form": choice("unit", "unit", "residual")}, channels=[EVEN]),
     "polarized_sequential": Rules(
         {"form": choice("residual", "unit", "residual")},

@@ -2,9 +2,11 @@
 
 from acmix_exp.nn.acmix import ACmix
 from acmix_exp.nn.conv3x3 import Conv3x3
+from acmix_exp.nn.dlka import dlka
 from acmix_exp.nn.ema import ema
 from acmix_exp.nn.identity import Identity
 from acmix_exp.nn.lsk import lsk
+from acmix_exp.nn.lska import lska
 from acmix_exp.nn.polarized_self_attention import polarized_parallel, polarized_sequential
 from acmix_exp.nn.registry import block_names, build_block, register
 from acmix_exp.nn.sea_attention import sea_attention
@@ -22,8 +24,10 @@ def _acmix(
 
 
 register("acmix", _acmix)
+register("dlka", dlka)
 register("ema", ema)
 register("lsk", lsk)
+register("lska", lska)
 register("polarized_parallel", polarized_parallel)
 register("polarized_sequential", polarized_sequential)
 register("sea_attention", sea_attention)

@@ -1,0 +1,114 @@
+"""Large separable kernel attention (LSKA): a gate from depthwise strips, each applied along one axis.
+
+Three nested forms, each with the published parameter names: the ``unit`` x * gate(x), the ``residual`` form with
+projections and residual around it, the ``block`` of the visual attention network with norm and MLP.
+Source: Lau, Po and Rehman, Large Separable Kernel Attention, Expert Systems with Applications 2024.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from acmix_exp.nn.van import VanBlock, fan_out_init
+from acmix_exp.ops.window_attention.validation import check_positive
+
+FORMS = ("unit", "residual", "block")
+# kernel_size: (plain strip, dilated strip, dilation). The pair spans about kernel_size pixels.
+STRIPS = {7: (3, 3, 2), 11: (3, 5, 2), 23: (5, 7, 3), 35: (5, 11, 3), 41: (5, 13, 3), 53: (5, 17, 3)}
+
+
+class LSKA(nn.Module):
+    """``x * gate(x)``, the gate four depthwise strips and a 1x1 convolution: (B, C, H, W) -> (B, C, H, W).
+
+    Any map from 1 x 1. The gate has no sigmoid: the output is quadratic in the input, so float16 overflows where
+    both factors reach 256; feed it normalised activations.
+
+    Args:
+        channels: C.
+        kernel_size: extent of the gate's view in pixels, one of 7, 11, 23, 35, 41, 53.
+
+    Raises:
+        ValueError: one line, for a value that cannot work.
+
+    Source: Lau et al. 2024, section 3.2 and figure 3 (d).
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 23) -> None:
+        super().__init__()
+        check_positive("channels", channels)
+        if kernel_size not in STRIPS:
+            raise ValueError(f"kernel_size must be one of {', '.join(map(str, STRIPS))}, got {kernel_size}")
+        self.channels = channels
+        self.kernel_size = kernel_size
+        plain, dilated, dilation = STRIPS[kernel_size]
+        self.conv0h = _strip(channels, 1, plain)
+        self.conv0v = _strip(channels, plain, 1)
+        self.conv_spatial_h = _strip(channels, 1, dilated, dilation)
+        self.conv_spatial_v = _strip(channels, dilated, 1, dilation)
+        self.conv1 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.conv0v(self.conv0h(x))
+        gate = self.conv_spatial_v(self.conv_spatial_h(gate))
+        return x * self.conv1(gate)
+
+    def flops(self, height: int, width: int) -> int:
+        """2 x multiply-adds for one image of height x width."""
+        plain, dilated, _ = STRIPS[self.kernel_size]
+        return 2 * height * width * self.channels * (self.channels + 2 * plain + 2 * dilated)
+
+
+def _strip(channels: int, height: int, width: int, dilation: int = 1) -> nn.Conv2d:
+    padding = (dilation * (height - 1) // 2, dilation * (width - 1) // 2)
+    return nn.Conv2d(channels, channels, (height, width), padding=padding, dilation=dilation, groups=channels)
+
+
+class LSKAAttention(nn.Module):
+    """``x + proj_2(LSKA(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Arguments and errors are LSKA's."""
+
+    def __init__(self, channels: int, kernel_size: int = 23) -> None:
+        super().__init__()
+        self.spatial_gating_unit = LSKA(channels, kernel_size)
+        self.proj_1 = nn.Conv2d(channels, channels, 1)
+        self.proj_2 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.proj_2(self.spatial_gating_unit(F.gelu(self.proj_1(x))))
+
+    def flops(self, height: int, width: int) -> int:
+        """2 x multiply-adds for one image of height x width."""
+        unit = self.spatial_gating_unit
+        return unit.flops(height, width) + 4 * height * width * unit.channels**2
+
+
+class LSKABlock(VanBlock):
+    """The attention in the block of the visual attention network, with batch norms and VAN's initial weights.
+
+    (B, C, H, W) -> (B, C, H, W). Arguments and errors are LSKA's and VanBlock's.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 23, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
+        attn = LSKAAttention(channels, kernel_size)
+        super().__init__(channels, attn, nn.BatchNorm2d, mlp_ratio, drop_path)
+        fan_out_init(attn)
+
+
+def lska(
+    channels: int,
+    form: str = "residual",
+    kernel_size: int = 23,
+    mlp_ratio: float = 4.0,
+    drop_path: float = 0.0,
+) -> nn.Module:
+    """LSKA by form: "unit", "residual" (the default: the bare unit shrinks its input where training starts), "block".
+
+    ``mlp_ratio`` and ``drop_path`` are the block's alone. Raises ValueError for a value that cannot work.
+    """
+    if form == "unit":
+        return LSKA(channels, kernel_size)
+    if form == "residual":
+        return LSKAAttention(channels, kernel_size)
+    if form == "block":
+        return LSKABlock(channels, kernel_size, mlp_ratio, drop_path)
+    raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
