@@ -1,129 +1,139 @@
 """One tap after another as shifted views of the reflected map: the form for small windows.
 
-Memory beyond the inputs is one padded copy of key and value and the kernel^2 attention weights of every query
-and head, which are kept for the backward pass; no neighbourhood of channels is ever gathered.
+Memory beyond the inputs is a padded copy of a few heads at a time and the kernel^2 attention weights of every
+query and head, which are kept for the backward pass; no neighbourhood of channels is ever gathered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from acmix_exp.ops.window_attention.geometry import output_size, reflect
+from acmix_exp.ops.recording import is_recorded
+from acmix_exp.ops.window_attention import unrolled
+from acmix_exp.ops.window_attention.layout import Layout
 from acmix_exp.ops.window_attention.validation import check_first_derivative
 
-ELEMENTS_AT_ONCE = 1 << 17  # of the query: one block and its shifted keys stay in the second-level cache
-
-
-@dataclass(frozen=True)
-class Window:
-    kernel: int
-    stride: int
-    dilation: int
-
-    def padded_index(self, size: int, device: torch.device) -> Tensor:
-        """The pixel shown at each place of the padded axis: (size + dilation * (kernel - 1),)."""
-        margin = self.kernel // 2 * self.dilation
-        return reflect(torch.arange(-margin, size + margin, device=device), size)
-
-    def taps(self, padded: Tensor, height: int, width: int) -> Iterator[Tensor]:
-        """Views (..., height, width) of a padded map: what each query sees under tap 0, 1, ..."""
-        for i in range(0, self.kernel * self.dilation, self.dilation):
-            rows = padded[..., i : i + (height - 1) * self.stride + 1 : self.stride, :]
-            for j in range(0, self.kernel * self.dilation, self.dilation):
-                yield rows[..., j : j + (width - 1) * self.stride + 1 : self.stride]
+ELEMENTS_AT_ONCE = 1 << 19  # of a map in one block: enough for long rows, few enough for the caches of a CPU
+ELEMENTS_AT_ONCE_CUDA = 1 << 30
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
-    window = Window(kernel, stride, dilation)
+    if is_recorded() or torch.compiler.is_compiling():
+        return unrolled.attend(query, key, value, kernel, stride, dilation)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
-        out: Tensor = _Shift.apply(query, key, value, window)
+        out: Tensor = _Shift.apply(query, key, value, (kernel, stride, dilation))
         return out
-    return _forward(query, key, value, window)[0]
+    return _forward(query, key, value, Layout(key.shape[-2], key.shape[-1], kernel, stride, dilation), None)
+
+
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int
+) -> tuple[Tensor, Tensor]:
+    """Without autograd: the output, and for ``backward`` the attention weights (B, heads, kernel^2, places)."""
+    layout = Layout(key.shape[-2], key.shape[-1], kernel, stride, dilation)
+    kept = query.new_empty(*query.shape[:2], kernel**2, layout.places)
+    return _forward(query, key, value, layout, kept), kept
+
+
+def backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, kept: Tensor, kernel: int, stride: int, dilation: int
+) -> tuple[Tensor, ...]:
+    """Gradients of query, key and value."""
+    grads = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
+    write_gradients(grads, grad, query, key, value, kept, kernel, stride, dilation)
+    return grads
 
 
 class _Shift(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tensor:
-        blocks = [_forward(q, k, v, window) for q, k, v in _blocks(query, key, value)]
-        ctx.save_for_backward(query, key, value, *(weights for _, weights in blocks))
+    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, int, int]) -> Tensor:
+        out, kept = forward(query, key, value, *window)
+        ctx.save_for_backward(query, key, value, kept)
         ctx.window = window  # type: ignore[attr-defined]
-        return torch.cat([out for out, _ in blocks])
+        return out
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, *weights = ctx.saved_tensors  # type: ignore[attr-defined]
-        window = ctx.window  # type: ignore[attr-defined]
         check_first_derivative()
         with torch.autocast(grad.device.type, enabled=False):
-            blocks = zip(_blocks(grad, query, key, value), weights, strict=True)
-            parts = [_backward(g, q, k, v, saved, window) for (g, q, k, v), saved in blocks]
-            return *(torch.cat(grads) for grads in zip(*parts, strict=True)), None
+            return *backward(grad, *ctx.saved_tensors, *ctx.window), None  # type: ignore[attr-defined]
 
 
-def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Cut the batch into blocks that stay in cache."""
-    images = tensors[-1].shape[0]
-    size = images if tensors[-1].is_cuda else max(1, ELEMENTS_AT_ONCE // max(1, tensors[-1][:1].numel()))
-    return zip(*(tensor.split(max(1, size)) for tensor in tensors), strict=True)
+def _forward(query: Tensor, key: Tensor, value: Tensor, layout: Layout, kept: Tensor | None) -> Tensor:
+    out = query.new_empty(*query.shape[:3], *layout.queries)
+    for block in _blocks(query, layout):
+        row = layout.lay(query[block][..., :: layout.stride, :: layout.stride])
+        logits = _products(row, layout.pad(key[block]), layout)
+        weights = layout.clear_between(torch.softmax(logits, 2, out=None if kept is None else kept[block]))
+        out[block] = layout.sites(_mix(weights, layout.pad(value[block]), layout))
+    return out
 
 
-def _pad(image: Tensor, window: Window) -> Tensor:
-    rows = window.padded_index(image.shape[-2], image.device)
-    columns = window.padded_index(image.shape[-1], image.device)
-    return image.index_select(-2, rows).index_select(-1, columns)
+def write_gradients(
+    grads: Iterable[Tensor],
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kept: Tensor,
+    kernel: int,
+    stride: int,
+    dilation: int,
+) -> None:
+    """``backward`` into tensors of any strides."""
+    grad_query, grad_key, grad_value = grads
+    layout = Layout(key.shape[-2], key.shape[-1], kernel, stride, dilation)
+    if stride > 1:
+        grad_query.zero_()
+    grad_sites = grad_query[..., ::stride, ::stride]
+    for block in _blocks(query, layout):
+        row, grad_row = layout.lay(query[block][..., ::stride, ::stride]), layout.lay(grad[block])
+        keys, values, weights = layout.pad(key[block]), layout.pad(value[block]), kept[block]
+        grad_logits = torch._softmax_backward_data(_products(grad_row, values, layout), weights, 2, weights.dtype)
+        layout.clear_between(grad_logits)
+        grad_sites[block] = layout.sites(_mix(grad_logits, keys, layout))
+        for image, factor, share in ((grad_key, row, grad_logits), (grad_value, grad_row, weights)):
+            layout.fold(_spread(share, factor, torch.zeros_like(keys), layout), image[block])
 
 
-def _unpad(grad: Tensor, image: Tensor, window: Window) -> Tensor:
-    """The adjoint of ``_pad``, for the gradient of an image padded."""
-    height, width = image.shape[-2:]
-    rows = window.padded_index(height, grad.device)
-    columns = window.padded_index(width, grad.device)
-    folded = grad.new_zeros(*grad.shape[:-1], width).index_add_(-1, columns, grad)
-    return folded.new_zeros(*folded.shape[:-2], height, width).index_add_(-2, rows, folded)
+def _products(row: Tensor, padded: Tensor, layout: Layout) -> Tensor:
+    """Of each query (..., d, length) with what it sees under each tap: (..., kernel^2, places)."""
+    out = row.new_empty(*row.shape[:2], layout.kernel**2, layout.places)
+    out.narrow(-1, layout.length, layout.places - layout.length).zero_()
+    product = torch.empty_like(row)
+    for tap, place in zip(layout.taps(padded), out.narrow(-1, 0, layout.length).unbind(2), strict=True):
+        torch.sum(torch.mul(row, tap, out=product), 2, out=place)
+    return out
 
 
-def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    """The output and the attention weights (B, kernel^2, heads, rows, columns)."""
-    height, width = (output_size(size, window.stride) for size in query.shape[-2:])
-    query = query[..., :: window.stride, :: window.stride]
-    keys = window.taps(_pad(key, window), height, width)
-    weights = torch.stack([(query * tap).sum(dim=2) for tap in keys], dim=1).softmax(dim=1)
-    pairs = zip(weights.unsqueeze(3).unbind(1), window.taps(_pad(value, window), height, width), strict=True)
-    # Not from zeros_like: in ONNX those keep the size that was traced.
-    out = torch.mul(*next(pairs))
-    for weight, tap in pairs:
-        out = torch.addcmul(out, weight, tap)
-    return out, weights
+def _mix(shares: Tensor, padded: Tensor, layout: Layout) -> Tensor:
+    """The sum over the taps of share (..., kernel^2, places) times what is seen: (..., d, places)."""
+    out = padded.new_empty(*padded.shape[:3], layout.places)
+    row = out.narrow(-1, 0, layout.length)
+    for at, (share, tap) in enumerate(_pairs(shares, layout.taps(padded), layout)):
+        if at:
+            row.addcmul_(share, tap)
+        else:
+            torch.mul(share, tap, out=row)
+    return out
 
 
-def _backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weights: Tensor, window: Window
-) -> tuple[Tensor, Tensor, Tensor]:
-    height, width = grad.shape[-2:]
-    taps = list(window.taps(_pad(value, window), height, width))
-    grad_weights = torch.stack([(grad * tap).sum(dim=2) for tap in taps], dim=1)
-    grad_logits = torch._softmax_backward_data(grad_weights, weights, 1, weights.dtype)
+def _spread(shares: Tensor, row: Tensor, out: Tensor, layout: Layout) -> Tensor:
+    """The adjoint of ``_mix`` in the map: add share times row to where each tap looks; returns ``out``."""
+    for share, tap in _pairs(shares, layout.taps(out), layout):
+        tap.addcmul_(share, row)
+    return out
 
-    keys = _pad(key, window)
-    grad_keys, grad_values = torch.zeros_like(keys), torch.zeros_like(keys)
-    grad_query = torch.zeros_like(query)
-    sites = query[..., :: window.stride, :: window.stride]
-    grad_sites = grad_query[..., :: window.stride, :: window.stride]
-    for weight, grad_logit, tap, grad_key, grad_value in zip(
-        weights.unsqueeze(3).unbind(1),
-        grad_logits.unsqueeze(3).unbind(1),
-        window.taps(keys, height, width),
-        window.taps(grad_keys, height, width),
-        window.taps(grad_values, height, width),
-        strict=True,
-    ):
-        grad_sites.addcmul_(grad_logit, tap)
-        grad_key.addcmul_(grad_logit, sites)
-        grad_value.addcmul_(weight, grad)
-    return grad_query, _unpad(grad_keys, key, window), _unpad(grad_values, key, window)
+
+def _pairs(shares: Tensor, taps: list[Tensor], layout: Layout) -> Iterable[tuple[Tensor, Tensor]]:
+    return zip(shares.narrow(-1, 0, layout.length).unsqueeze(2).unbind(3), taps, strict=True)
+
+
+def _blocks(query: Tensor, layout: Layout) -> list[tuple[slice, slice]]:
+    images, heads, channels = query.shape[:3]
+    return layout.blocks(images, heads, channels, ELEMENTS_AT_ONCE_CUDA if query.is_cuda else ELEMENTS_AT_ONCE)
