@@ -5,8 +5,8 @@ With scale = gamma / sqrt(running_var + eps) and shift = beta - running_mean * s
 their kernels. Sources: Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 2; Ding et al., RepVGG, CVPR 2021,
 section 3.3 (the three branches).
 
-Running statistics are used, whatever mode a module is in. All is computed in float32 or better and kept in the
-convolution's dtype. Modules given stay as they are, unless said otherwise; those returned have no gradients.
+Running statistics are used in any mode. All is computed in float32 or better, kept in the convolution's dtype. Modules
+given stay as they are, unless said otherwise; those returned have no gradients.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from typing import TypeGuard, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 Conv = TypeVar("Conv", nn.Conv2d, nn.ConvTranspose2d)
 Module = TypeVar("Module", bound=nn.Module)
 
 
 @torch.no_grad()
-def norm_affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+def norm_affine(norm: nn.Module, channels: int | None = None) -> tuple[Tensor, Tensor]:
     """scale and shift, (C) each, of a BatchNorm2d or SyncBatchNorm in eval mode, in float32 or better.
 
-    Raises ValueError for another module, and where no running statistics are kept.
+    Raises ValueError for another module, without running statistics, and for other than ``channels`` channels.
     """
-    if not _has_statistics(norm):
+    if not has_statistics(norm):
         raise ValueError(f"norm must be a BatchNorm2d with running statistics, got {norm}")
+    if channels not in (None, norm.num_features):
+        raise ValueError(f"norm must have {channels} channels, got {norm.num_features}")
     assert norm.running_mean is not None
     assert norm.running_var is not None
     wide = torch.promote_types(norm.running_mean.dtype, torch.float32)
-    mean, variance = norm.running_mean.to(wide), norm.running_var.to(wide)
-    scale = (variance + norm.eps).rsqrt()
+    scale = (norm.running_var.to(wide) + norm.eps).rsqrt()
     if norm.affine:
         scale = scale * norm.weight.to(wide)
-    shift = -mean * scale
+    shift = -norm.running_mean * scale
     return scale, shift + norm.bias.to(wide) if norm.affine else shift
 
 
@@ -51,7 +53,7 @@ def fuse_conv_bn(conv: Conv, norm: nn.Module) -> Conv:
 
     Raises ValueError where norm is no BatchNorm2d with statistics of C_out channels.
     """
-    scale, shift = _affine_of(norm, conv.out_channels)
+    scale, shift = norm_affine(norm, conv.out_channels)
     weight = conv.weight.to(torch.promote_types(conv.weight.dtype, scale.dtype))
     if isinstance(conv, nn.ConvTranspose2d):  # (C_in, C_out / groups, k, k)
         grouped = weight.unflatten(0, (conv.groups, -1))
@@ -72,7 +74,7 @@ def fuse_bn_conv(norm: nn.Module, conv: nn.Conv2d) -> nn.Conv2d:
     """
     if not _pads_with_nothing_new(conv):
         raise ValueError(f"a norm before a convolution that pads with zeros can't be fused, got padding {conv.padding}")
-    scale, shift = _affine_of(norm, conv.in_channels)
+    scale, shift = norm_affine(norm, conv.in_channels)
     weight = conv.weight.to(torch.promote_types(conv.weight.dtype, scale.dtype))
     per_group = (conv.groups, 1, -1, 1, 1)
     grouped = weight.unflatten(0, (conv.groups, -1))
@@ -91,20 +93,19 @@ def merge_branches(dense: nn.Conv2d, *, point: nn.Conv2d | None = None, identity
 
     Raises ValueError where the branches do not fit together.
     """
-    kernel = dense.kernel_size
-    same = tuple(d * (k // 2) for d, k in zip(dense.dilation, kernel, strict=True))
-    if not all(k % 2 for k in kernel) or dense.padding not in (same, "same"):
+    same = tuple(d * (k // 2) for d, k in zip(dense.dilation, dense.kernel_size, strict=True))
+    if not all(k % 2 for k in dense.kernel_size) or dense.padding not in (same, "same"):
         raise ValueError(f"dense must have an odd kernel and keep the size, got {dense}")
     wide = torch.promote_types(dense.weight.dtype, torch.float32)
     weight = dense.weight.to(wide, copy=True)
     bias = torch.zeros(dense.out_channels, dtype=wide, device=weight.device)
     if dense.bias is not None:
         bias += dense.bias
-    centre = (..., kernel[0] // 2, kernel[1] // 2)
+    centre = (..., dense.kernel_size[0] // 2, dense.kernel_size[1] // 2)
     if point is not None:
         alike = all(getattr(point, name) == getattr(dense, name) for name in ("stride", "groups", "in_channels"))
-        padded = point.padding not in ((0, 0), "valid", "same")
-        if not alike or point.weight.shape != (*weight.shape[:2], 1, 1) or padded:
+        alike = alike and point.padding in ((0, 0), "valid", "same")
+        if not alike or point.weight.shape != (*weight.shape[:2], 1, 1):
             raise ValueError(f"point must be a 1x1 without padding that fits {dense}, got {point}")
         weight[centre] += point.weight[..., 0, 0]
         if point.bias is not None:
@@ -112,9 +113,9 @@ def merge_branches(dense: nn.Conv2d, *, point: nn.Conv2d | None = None, identity
     if identity is not None:
         if dense.in_channels != dense.out_channels or dense.stride != (1, 1):
             raise ValueError(f"identity needs as many channels out as in, and stride 1, got {dense}")
-        ones, nothing = torch.ones_like(bias), torch.zeros_like(bias)
-        plain = isinstance(identity, nn.Identity)
-        scale, shift = (ones, nothing) if plain else _affine_of(identity, dense.in_channels)
+        scale, shift = torch.ones_like(bias), torch.zeros_like(bias)
+        if not isinstance(identity, nn.Identity):
+            scale, shift = norm_affine(identity, dense.in_channels)
         within = torch.arange(dense.in_channels, device=weight.device) % weight.shape[1]  # its input, in its group
         weight[centre] += F.one_hot(within, weight.shape[1]) * scale[:, None]
         bias += shift
@@ -127,13 +128,13 @@ def absorb(module: nn.Module, norm: nn.Module) -> nn.Module | None:
     A convolution, a Sequential that ends in one, and a block whose ``fuse`` takes a ``norm`` (ACmix) can. Such a
     block is changed in place; the others are not.
     """
-    if not _has_statistics(norm) or module._forward_hooks or module._forward_pre_hooks:
+    if not has_statistics(norm) or module._forward_hooks or module._forward_pre_hooks:
         return None
-    if type(module) is nn.Conv2d:
+    if _is_plain(module, nn.Conv2d):
         return fuse_conv_bn(module, norm)
-    if type(module) is nn.ConvTranspose2d:
+    if _is_plain(module, nn.ConvTranspose2d):
         return fuse_conv_bn(module, norm)
-    if _is_chain(module):
+    if _is_plain(module, nn.Sequential) and len(module):
         *first, last = module.children()
         fused = absorb(last, norm)
         return fused and nn.Sequential(*first, fused)
@@ -153,12 +154,12 @@ def fuse(module: Module) -> Module:
     """
     own = getattr(module, "fuse", None)
     if callable(own):
-        if all(parameter.default is not parameter.empty for parameter in inspect.signature(own).parameters.values()):
+        if all(one.default is not one.empty for one in inspect.signature(own).parameters.values()):
             own()
         return module
     for child in module.children():
         fuse(child)
-    if _is_chain(module):
+    if _is_plain(module, nn.Sequential):
         _fuse_chain(module)
     return module
 
@@ -170,27 +171,26 @@ def _fuse_chain(chain: nn.Sequential) -> None:
             chain[i], chain[i + 1] = fused, nn.Identity()
     for i in range(len(chain) - 1):
         norm, conv = chain[i], chain[i + 1]
-        if _has_statistics(norm) and type(conv) is nn.Conv2d and _pads_with_nothing_new(conv):
+        if (
+            has_statistics(norm)
+            and isinstance(conv, nn.Conv2d)
+            and _is_plain(conv, nn.Conv2d)
+            and _pads_with_nothing_new(conv)
+        ):
             chain[i], chain[i + 1] = nn.Identity(), fuse_bn_conv(norm, conv)
 
 
-def _is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and len(module) > 0
+def _is_plain(module: nn.Module, kind: type[Module]) -> TypeGuard[Module]:
+    return isinstance(module, kind) and type(module).forward is kind.forward and not is_parametrized(module)
 
 
-def _has_statistics(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+def has_statistics(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """Whether it is a norm that can be fused."""
     return isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)) and norm.running_mean is not None
 
 
 def _pads_with_nothing_new(conv: nn.Conv2d) -> bool:
     return conv.padding_mode != "zeros" or not any(conv._reversed_padding_repeated_twice)
-
-
-def _affine_of(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
-    scale, shift = norm_affine(norm)
-    if len(scale) != channels:
-        raise ValueError(f"norm must have {channels} channels, got {len(scale)}")
-    return scale, shift
 
 
 def _with_weights(conv: Conv, weight: Tensor, bias: Tensor) -> Conv:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from acmix_exp.nn.fusion import fuse, fuse_bn_conv, has_statistics
 from acmix_exp.ops.window_attention.validation import check_positive
 
 
@@ -96,6 +97,14 @@ class VanBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
         return x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
+
+    def fuse(self) -> None:
+        """For inference, in place: the second norm into the MLP's first 1x1. The attention has a shortcut of its own
+        from the first norm, which stays.
+        """
+        fuse(self.attn)
+        if has_statistics(self.norm2):
+            self.mlp.fc1, self.norm2 = fuse_bn_conv(self.norm2, self.mlp.fc1), nn.Identity()
 
     def flops(self, height: int, width: int) -> int:
         """2 x multiply-adds for one image of height x width: attention and MLP, no norms."""

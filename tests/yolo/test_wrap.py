@@ -7,6 +7,7 @@ from ultralytics.nn.modules import SPPF, C2f, Conv
 
 from acmix_exp.nn import ACmix
 from acmix_exp.yolo.wrap import After, BlockConv, insert_after
+from tests.nn.test_fit_for_use import ids, image, make, variants
 from tests.yolo.tiny import is_zero_branch
 
 
@@ -101,4 +102,16 @@ def test_fuse(kind: str, how: str) -> None:
     torch.testing.assert_close(wrapper(x), expected, rtol=1e-5, atol=1e-5)
     left = sum(isinstance(module, nn.BatchNorm2d) for module in wrapper.modules())
     assert left == (kind in ("identity", "silu") and how != "raw")  # nothing linear before the wrapper's norm
+    torch.testing.assert_close(copy.deepcopy(wrapper.fuse())(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "options"), variants(), ids=ids)
+def test_every_block_can_be_fused(name: str, options: dict[str, str]) -> None:
+    wrapper = After(make(name, **options), 16).eval()
+    for norm in (module for module in wrapper.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.normal_(std=0.1)
+        norm.running_var.uniform_(0.5, 2)
+    x = image((9, 7))
+    expected = wrapper(x).detach()
+    torch.testing.assert_close(wrapper.fuse()(x), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(copy.deepcopy(wrapper.fuse())(x), expected, rtol=1e-5, atol=1e-5)

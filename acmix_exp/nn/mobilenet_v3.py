@@ -1,0 +1,70 @@
+"""torchvision's MobileNetV3 cut where the map is halved: a backbone with outputs at strides 8, 16 and 32.
+
+Source: Howard et al., Searching for MobileNetV3, ICCV 2019, tables 1 and 2.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+# index, in torchvision's ``features``, of the last layer at strides 8, 16 and 32; the next one expands the channels
+ENDS = {"mobilenet_v3_large": (6, 12, 15), "mobilenet_v3_small": (3, 8, 11)}
+P5 = ("bottleneck", "expanded")
+
+
+class MobileNetV3Stage(nn.Sequential):
+    """Consecutive layers of torchvision's ``features``, under their indices there."""
+
+
+class ImageNetNormalize(nn.Module):
+    """``(x - mean) / std`` of ImageNet, for weights that were trained so: (B, 3, H, W), RGB from 0 to 1."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+
+
+def mobilenet_v3_stages(network: str, p5: str = "bottleneck") -> list[MobileNetV3Stage]:
+    """The layers of ``features`` in three stages, to be run one after the other.
+
+    (B, 3, H, W) -> P3 (B, 40, H/8, W/8) -> P4 (B, 112, H/16, W/16) -> P5 (B, 160, H/32, W/32) for mobilenet_v3_large;
+    24, 48 and 96 channels for mobilenet_v3_small. With p5 "expanded" the last stage ends in the 1x1 that expands P5 to
+    960 (576) channels; with "bottleneck" that layer is left out. Sizes that stride 32 does not divide are rounded up.
+
+    Weights are torchvision's own for training from scratch. Raises ValueError for an unknown network or p5.
+    """
+    if network not in ENDS:
+        raise ValueError(f"network must be one of {', '.join(ENDS)}, got {network!r}")
+    if p5 not in P5:
+        raise ValueError(f"p5 must be one of {', '.join(P5)}, got {p5!r}")
+    layers = list(getattr(torchvision.models, network)(weights=None).features.named_children())
+    third, second, first = (end + 1 for end in reversed(ENDS[network]))
+    last = third + (p5 == "expanded")
+    cuts = ((0, first), (first, second), (second, last))
+    return [MobileNetV3Stage(OrderedDict(layers[start:end])) for start, end in cuts]
+
+
+def load_features(stages: list[MobileNetV3Stage], state: Mapping[str, Tensor]) -> None:
+    """The ``features`` of a torchvision state_dict into the stages; what they do not have of it is left.
+
+    Raises ValueError where a tensor is missing or has another shape, as those of the other network do.
+    """
+    features = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
+    for stage in stages:
+        wanted = stage.state_dict()
+        for key, value in wanted.items():
+            if key not in features or features[key].shape != value.shape:
+                raise ValueError(f"no tensor features.{key} of shape {tuple(value.shape)}")
+        stage.load_state_dict({key: features[key] for key in wanted})
