@@ -54,6 +54,7 @@ def keep_weights(run: store.Run, keep: str) -> None:
 def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     from acmix_exp.data import resolve
     from acmix_exp.profile import complexity, timings
+    from acmix_exp.report.replicates import replicates
     from acmix_exp.yolo import run as yolo
     from acmix_exp.yolo.pictures import store_pictures
 
@@ -67,6 +68,7 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
 
     dataset = resolve(config.dataset)
     outcome = yolo.train(config, dataset, run.path, device=where, resume=resume, on_epoch=on_epoch)
+    replicates(run.path, run.provenance()["identity"]["data"], outcome.metrics["split"])
     store_pictures(run.path, dataset, outcome.metrics, config, device=where)
     status = run.status() or {}
     result = {

@@ -11,20 +11,21 @@ from typing import Any
 import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader
-from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 
 from acmix_exp.config import Config, ConfigError
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.yolo import dataset as datasets
 from acmix_exp.yolo.arguments import train_arguments
+from acmix_exp.yolo.outcomes import KeepingValidator, gather
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int
+    checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int, keep: Path | None = None
 ) -> dict[str, Any]:
     """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of the epochs' validation.
 
+    What was found in each image goes to the file ``keep``, as :class:`acmix_exp.outcomes.Outcomes`.
     ``per_class`` has the classes with at least one box in the split. Raises ConfigError where the data set's
     classes are not the checkpoint's.
     """
@@ -37,7 +38,10 @@ def evaluate_checkpoint(
         )
     where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     torch.set_num_threads(config.hardware.threads)
-    metrics = _validate(model.to(where), dataset, split, config, where)
+    validator = _validate(model.to(where), dataset, split, config, where)
+    metrics = validator.metrics
+    if keep is not None:
+        gather(validator.files, validator.found, list(names.values())).save(keep)
     results = dict(zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True))
     per_class = {}
     for i, index in enumerate(metrics.ap_class_index):
@@ -46,7 +50,9 @@ def evaluate_checkpoint(
     return {**results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
 
 
-def _validate(model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device) -> Any:
+def _validate(
+    model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device
+) -> KeepingValidator:
     """Ultralytics' validator in the mode it has while training, which takes a network and a loader as they are.
 
     Its other mode wants a data set's YAML file and looks up a font.
@@ -61,7 +67,7 @@ def _validate(model: DetectionModel, dataset: Dataset, split: str, config: Confi
             read_split(dataset, split), args, data, train=False, batch=batch, stride=stride, split=split
         )
         loader = build_dataloader(images, batch=batch, workers=args.workers, shuffle=False, device=device)
-        validator = DetectionValidator(loader, save_dir=Path(scratch), args=args)
+        validator = KeepingValidator(loader, save_dir=Path(scratch), args=args)
         validator._check_max_det(validator.args, {split: images})
         validator.callbacks.clear()
         model.loss = lambda batch, preds: (None, {})  # not asked for
@@ -69,7 +75,7 @@ def _validate(model: DetectionModel, dataset: Dataset, split: str, config: Confi
             validator(trainer=_trainer(model, data, device))
         finally:
             loader.close()
-    return validator.metrics
+    return validator
 
 
 def _trainer(model: DetectionModel, data: dict[str, Any], device: torch.device) -> SimpleNamespace:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset
+from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.yolo import environment
 from acmix_exp.yolo.progress import Progress
 
@@ -52,7 +53,7 @@ def train(
     resume: bool,
     on_epoch: Callable[[dict[str, float]], None],
 ) -> Outcome:
-    """Train the network of ``config`` (its arm applied) and evaluate it once.
+    """Train the network of ``config`` (its arm applied) and evaluate it once; leaves ``run_dir/outcomes.npz``.
 
     device: ``"cpu"`` or a CUDA index.
     resume: go on after the last epoch saved in ``run_dir/weights``. Not bit-exact: a checkpoint holds the
@@ -70,7 +71,7 @@ def train(
     model, progress = _train(config, dataset, run_dir, device, on_epoch, resume)
 
     split, name = ("test", "best.pt") if "test" in dataset.splits else ("val", "last.pt")
-    metrics = evaluate_checkpoint(weights / name, dataset, split, config, device)
+    metrics = evaluate_checkpoint(weights / name, dataset, split, config, device, keep=run_dir / OUTCOMES)
     _strip(weights)
     return Outcome(
         metrics=metrics,

@@ -65,7 +65,7 @@ def test_outcome(trained: Trained) -> None:
 def test_files(trained: Trained) -> None:
     _, _, run_dir = trained
     found = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
-    assert found == {"args.yaml", "weights/best.pt", "weights/last.pt", "weights/progress.json"}
+    assert found == {"args.yaml", "outcomes.npz", "weights/best.pt", "weights/last.pt", "weights/progress.json"}
     for name in ("best", "last"):
         checkpoint = torch.load(run_dir / "weights" / f"{name}.pt", weights_only=False)
         assert checkpoint["optimizer"] is None

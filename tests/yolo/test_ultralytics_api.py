@@ -19,7 +19,8 @@ PARTS = {
     "ultralytics.data.dataset": "YOLODataset.get_img_files YOLODataset.get_labels",
     "ultralytics.data.utils": "get_split_fraction",
     "ultralytics.engine.trainer": " ".join(f"BaseTrainer.{name}" for name in TRAINER.split()),
-    "ultralytics.models.yolo.detect": "DetectionTrainer DetectionValidator._check_max_det",
+    "ultralytics.models.yolo.detect": "DetectionTrainer DetectionValidator._check_max_det DetectionValidator.get_stats "
+    "DetectionValidator.init_metrics DetectionValidator.update_metrics",
     "ultralytics.nn.modules": "C2f.forward C2f.forward_split SPPF Conv",
     "ultralytics.nn.tasks": "DetectionModel.load DetectionModel.fuse DetectionModel.info load_checkpoint "
     "parse_model yaml_model_load",
