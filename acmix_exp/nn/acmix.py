@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from acmix_exp.nn.acmix_weights import FusedWeights, compose
 from acmix_exp.nn.complexity import Stage, acmix_stages
 from acmix_exp.ops.shift_convolution import grouped_convolution
-from acmix_exp.ops.window_attention import reflected_window_attention
+from acmix_exp.ops.window_attention.packed import packed_window_attention
 from acmix_exp.ops.window_attention.validation import check_backend, check_odd, check_positive
 
 PATHS = ("mixed", "attention", "conv")
@@ -165,11 +165,8 @@ class ACmix(nn.Module):
         return out.permute(0, 2, 3, 1, 4, 5)
 
     def _attend(self, heads: Tensor, position: Tensor | None) -> Tensor:
-        query, key, value = heads.unbind(1)
-        return reflected_window_attention(
-            query,
-            key,
-            value,
+        return packed_window_attention(
+            heads,
             position,
             kernel_size=self.kernel_att,
             heads=self.head,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from acmix_exp.ops.window_attention import reference, shift, tile
-from acmix_exp.ops.window_attention.geometry import position_map
+from acmix_exp.ops.window_attention.geometry import positioned
 from acmix_exp.ops.window_attention.triton import op as triton
 from acmix_exp.ops.window_attention.validation import (
     HAS_TRITON,
@@ -119,7 +119,7 @@ def reflected_window_attention(
         elif backend == "triton":
             out = triton.attend(query, key, value, weight, kernel_size, stride, dilation, scale)
         else:
-            key = _positioned(key, weight, scale).to(compute)
+            key = positioned(key, weight, scale).to(compute)
             attend = shift.attend if backend == "shift" else tile.attend
             out = attend(query, key, value, kernel_size, stride, dilation)
         out = out.to(dtype)
@@ -189,14 +189,6 @@ def _triton_agrees(device: torch.device, dtype: torch.dtype, head_dim: int, kern
         warnings.warn(f"window attention runs without triton on {device}: {reason}", stacklevel=2)
         return False
     return True
-
-
-def _positioned(key: Tensor, weight: Tensor | None, scale: float) -> Tensor:
-    """scale * (key - E): E[centre] cancels in the softmax: with this key a logit is query . key."""
-    if weight is None:
-        return key * scale
-    embedding = position_map(weight, *key.shape[-2:])
-    return torch.add(embedding * -scale, key, alpha=scale)
 
 
 def is_channels_last(image: Tensor) -> bool:

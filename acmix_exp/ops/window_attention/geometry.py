@@ -52,3 +52,11 @@ def position_map(weight: Tensor, height: int, width: int) -> Tensor:
     x = coordinate(width, weight.dtype, weight.device)
     y = coordinate(height, weight.dtype, weight.device)
     return along_x[:, None, None] * x + along_y[:, None, None] * y[:, None]
+
+
+def positioned(key: Tensor, weight: Tensor | None, scale: float) -> Tensor:
+    """scale * (key - E): E[centre] cancels in the softmax: with this key a logit is query . key."""
+    if weight is None:
+        return key * scale
+    embedding = position_map(weight, *key.shape[-2:])
+    return torch.add(embedding * -scale, key, alpha=scale)

@@ -12,7 +12,7 @@ window.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +69,37 @@ def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, 
     return out.transpose(0, 1) if swap else out
 
 
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int
+) -> tuple[Tensor, Tensor]:
+    """Without autograd: the output; nothing is kept for ``write_gradients``, which computes the weights again."""
+    swap, (query, key, value) = _larger_first(query, key, value)
+    out = _forward(query, key, value, Window(kernel, stride, dilation))
+    return out.transpose(0, 1) if swap else out, query.new_empty(0)
+
+
+def write_gradients(
+    grads: Sequence[Tensor],
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kept: Tensor,
+    kernel: int,
+    stride: int,
+    dilation: int,
+) -> None:
+    """Those of query, key and value into tensors of any strides."""
+    _, (*grads, grad, query, key, value) = _larger_first(*grads, grad, query, key, value)
+    _backward(grads, grad, query, key, value, Window(kernel, stride, dilation))
+
+
+def _larger_first(*maps: Tensor) -> tuple[bool, tuple[Tensor, ...]]:
+    """Batch and heads are alike here: the larger is batched, the smaller is looped over. Whether they were swapped."""
+    swap = bool(maps[0].shape[0] < maps[0].shape[1])
+    return swap, tuple(tensor.transpose(0, 1) for tensor in maps) if swap else maps
+
+
 class _Tile(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tensor:
@@ -81,7 +112,9 @@ class _Tile(torch.autograd.Function):
         check_first_derivative()
         with torch.autocast(grad.device.type, enabled=False):
             query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
-            return *_backward(grad, query, key, value, ctx.window), None  # type: ignore[attr-defined]
+            grads = [torch.empty_like(tensor) for tensor in (query, key, value)]
+            _backward(grads, grad, query, key, value, ctx.window)  # type: ignore[attr-defined]
+            return grads[0], grads[1], grads[2], None
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tensor:
@@ -96,9 +129,12 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tenso
     return out
 
 
-def _backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+def _backward(grads: Sequence[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: Window) -> None:
+    """Write the gradients of query, key and value into ``grads``, of any strides."""
     rows, columns = window.axes(key)
-    grad_query = torch.zeros_like(query) if window.stride > 1 else torch.empty_like(query)
+    grad_query, *rest = grads
+    if window.stride > 1:
+        grad_query.zero_()
     grad_sites = grad_query[..., :: window.stride, :: window.stride]
     grad_keys: list[tuple[Strips, Tensor, Tensor]] = []
     for part, steps in _parts(query, rows, columns):
@@ -115,7 +151,7 @@ def _backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: W
             _at(grad_v, step, True, part).add_(torch.bmm(g_tile, weights))
             _at(grad_k, step, True, part).add_(torch.bmm(q_tile, grad_logits))
             _put(grad_sites, torch.bmm(grad_logits, k_tile.transpose(1, 2)), step, part)
-    return grad_query, *_merge(grad_keys, key)
+    _merge(grad_keys, rest)
 
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
@@ -189,14 +225,15 @@ def _put(out: Tensor, tile: Tensor, step: Step, part: Strips) -> None:
     place.copy_(tile.permute(0, 4, 2, 1, 3))
 
 
-def _merge(parts: list[tuple[Strips, Tensor, Tensor]], key: Tensor) -> tuple[Tensor, Tensor]:
+def _merge(parts: list[tuple[Strips, Tensor, Tensor]], grads: Sequence[Tensor]) -> None:
     """Add the strips' gradients (G, A, strips, d, H, keys) up to those of key and value (A, G, d, H, W)."""
-    part, *cuts = parts[0]
-    if len(parts) == 1 and part.count == 1 and part.keys == key.shape[-1]:
-        return cuts[0][:, :, 0].transpose(0, 1), cuts[1][:, :, 0].transpose(0, 1)
-    grads = torch.zeros_like(key), torch.zeros_like(key)
+    whole = len(parts) == 1 and parts[0][0].count == 1 and parts[0][0].keys == grads[0].shape[-1]
+    for grad in () if whole else grads:
+        grad.zero_()
     for part, *cuts in parts:
         for grad, cut in zip(grads, cuts, strict=True):
+            if whole:
+                grad.copy_(cut[:, :, 0].transpose(0, 1))
+                continue
             for at, span in enumerate(part.spans):
                 grad[..., span.key : span.key + span.size] += cut[:, :, at].transpose(0, 1)
-    return grads
