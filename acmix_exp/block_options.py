@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from acmix_exp.config import PATHS
+from acmix_exp.head_count import count_heads
 from acmix_exp.option_rules import (
     Channels,
     Rules,
@@ -34,6 +35,20 @@ MLP_HAS_CHANNELS = Channels(
     "give the MLP at least one channel",
 )
 
+
+def _heads_divide(channels: int, options: Mapping[str, Any]) -> bool:
+    return channels % (options["num_heads"] or 1) == 0
+
+
+def _groups_divide(channels: int, options: Mapping[str, Any]) -> bool:
+    if not _heads_divide(channels, options):
+        return True  # the heads are at fault
+    return count_heads(channels, options["num_heads"]) % (options["num_groups"] or 1) == 0
+
+
+HEADS = Channels("num_heads", _heads_divide, "divide the channels of every site")
+GROUPS = Channels("num_groups", _groups_divide, "divide the heads at every site")
+
 RULES: dict[str, Rules] = {
     "acmix": Rules(
         {
@@ -44,6 +59,22 @@ RULES: dict[str, Rules] = {
             "backend": choice("auto", *BACKENDS),
         },
         channels=[divides("head")],
+    ),
+    "deformable_attention": Rules(
+        {
+            "form": choice("residual", *FORMS),
+            "num_heads": unless_null(whole(1), "heads of about 32 channels"),
+            "num_groups": unless_null(whole(1), "half the heads"),
+            "stride": whole(2),
+            "kernel_size": whole(5),
+            "offset_range": unless_null(positive(1.0), "anywhere on the map"),
+            "position": choice("table", "table", "depthwise", "log", "none"),
+            "query_size": whole(20),
+            "offsets": switch(True),
+            "mlp_ratio": positive(4.0),
+            "drop_path": fraction(0.0),
+        },
+        channels=[HEADS, GROUPS, MLP_HAS_CHANNELS],
     ),
     "dlka": Rules(
         {

@@ -1,4 +1,8 @@
-"""Builders of LSKA and D-LKA: our constructors for the published ones. Parameter names are the published ones."""
+"""Builders of LSKA, D-LKA and deformable attention from the published constructors' arguments.
+
+Parameter names are the published ones. Left out is what the published module holds without using it: the offset
+network of deformable attention without offsets.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from acmix_exp.nn.deformable_attention import DeformableAttention
 from acmix_exp.nn.dlka import DLKA, DLKAAttention, DLKABlock
 from acmix_exp.nn.lska import LSKA, LSKAAttention, LSKABlock
 
@@ -19,12 +24,13 @@ Make = Callable[[Config], nn.Module]
 def _builder(make: Make) -> Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], tuple[nn.Module, nn.Module]]:
     def build(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[nn.Module, nn.Module]:
         module = make(entry["config"]).double().eval()
+        unused = () if getattr(module, "offsets", True) else ("param/conv_offset.",)
         # index and mask tables of the reference are computed here: of the buffers only a norm's statistics are state
-        statistics = module.state_dict().keys()
+        statistics = tuple(f"buffer/{key}" for key in module.state_dict())
         state = {
             key.split("/", 1)[1]: torch.as_tensor(np.asarray(arrays[key]))
             for key in arrays
-            if key.startswith("param/") or (key.startswith("buffer/") and key.removeprefix("buffer/") in statistics)
+            if key in statistics or (key.startswith("param/") and not key.startswith(unused))
         }
         module.load_state_dict(state, strict=True)
         return module, module
@@ -32,8 +38,25 @@ def _builder(make: Make) -> Callable[[Mapping[str, Any], Mapping[str, np.ndarray
     return build
 
 
+def _deformable_attention(c: Config) -> nn.Module:
+    kinds = {"dwc_pe": "depthwise", "fixed_pe": "fixed", "log_cpb": "log"}  # the first that is set counts
+    position = next((kind for key, kind in kinds.items() if c.get(key)), "table")
+    return DeformableAttention(
+        c["n_heads"] * c["n_head_channels"],
+        c["n_heads"],
+        c["n_groups"],
+        c["stride"],
+        c["ksize"],
+        None if c["offset_range_factor"] < 0 else c["offset_range_factor"],
+        position if c["use_pe"] else "none",
+        tuple(c["q_size"]),
+        not c["no_off"],
+    )
+
+
 LSKA_REPO, DLKA_REPO = "StevenLauHKHK/Large-Separable-Kernel-Attention", "xmindflow/deformableLKA"
 MODULES: dict[tuple[str, str], Make] = {
+    ("LeapLabTHU/DAT", "DAttentionBaseline"): _deformable_attention,
     (LSKA_REPO, "LSKA"): lambda c: LSKA(c["dim"], c["k_size"]),
     (LSKA_REPO, "Attention"): lambda c: LSKAAttention(c["d_model"], c["k_size"]),
     (LSKA_REPO, "Block"): lambda c: LSKABlock(c["dim"], c["k_size"], c.get("mlp_ratio", 4.0)),

@@ -2,6 +2,7 @@
 
 from acmix_exp.nn.acmix import ACmix
 from acmix_exp.nn.conv3x3 import Conv3x3
+from acmix_exp.nn.deformable_attention import deformable_attention
 from acmix_exp.nn.dlka import dlka
 from acmix_exp.nn.ema import ema
 from acmix_exp.nn.identity import Identity
@@ -24,6 +25,7 @@ def _acmix(
 
 
 register("acmix", _acmix)
+register("deformable_attention", deformable_attention)
 register("dlka", dlka)
 register("ema", ema)
 register("lsk", lsk)
