@@ -96,6 +96,11 @@ class ProfileConfig:
 
 
 @dataclass
+class ReportConfig:
+    reference: str = "baseline"  # the arm that the others are compared with
+
+
+@dataclass
 class Config:
     """A whole run, as composed by Hydra."""
 
@@ -114,6 +119,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
 
 
 def conf_dir() -> Path:

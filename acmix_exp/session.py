@@ -15,6 +15,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from acmix_exp.config import load
 from acmix_exp.experiment import process
 from acmix_exp.experiment.hydra_plan import JOBS_VARIABLE, PlanCallback
 from acmix_exp.experiment.output import console
@@ -42,7 +43,7 @@ def run_cell() -> None:
     if os.getpid() != command.owner:
         process.die_with_parent(command.owner)
     supervise(run, command)
-    write_summary(run.path.parent)
+    write_summary(run.path.parent, load(run.path / "config.yaml").report.reference)
 
 
 @contextlib.contextmanager
@@ -91,7 +92,7 @@ def _close(plan: Plan, code: int) -> None:
             with run.lock() as mine:
                 if mine and (run.status() or {}).get("status") == "running":
                     run.set_status(status="interrupted", pid=None)
-    tables = write_summary(plan.folder)
+    tables = write_summary(plan.folder, plan.cells[0].config.report.reference)
     out = console()
     out.print(terminal(tables, out.width))
     failed = [run for run in plan.runs if (run.status() or {}).get("status") == "failed"]

@@ -6,8 +6,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+
+from acmix_exp.config import IDENTITY
 from acmix_exp.report import statistics
 from acmix_exp.report.collect import Group, Record, Row, collect
+from acmix_exp.report.notes import notes
+from acmix_exp.report.replicates import replicates
+from acmix_exp.report.resampling import interval
 
 REFERENCE = "baseline"
 COLUMNS = (
@@ -28,44 +34,125 @@ COLUMNS = (
 )
 
 
-def summarise(folder: Path) -> list[dict[str, Any]]:
-    """Every table of a folder: ``settings``, ``swept_keys``, ``rows`` (with COLUMNS) and ``notes`` in words."""
+def summarise(folder: Path, reference: str = REFERENCE) -> list[dict[str, Any]]:
+    """Every table of a folder: ``settings``, ``swept_keys``, ``reference``, ``family``, ``rows`` and ``notes``.
+
+    A row has COLUMNS, and beside them: ``values`` and ``deltas`` by seed, ``n_paired``, ``in_family``,
+    ``image_low`` and ``image_high`` (test-set noise of the mean delta), and ``val_last_mean``, ``val_last_std``,
+    ``val_best_mean``, ``val_best_std`` (mAP50-95 on val of the last epoch and of the best, which is biased upward).
+    """
     groups, unreadable = collect(folder)
-    tables = [_table(group) for group in groups]
+    tables = [_table(group, reference) for group in groups]
     for table in tables[:1]:
         table["notes"] += [f"{name} is left out: its config.yaml can't be read" for name in unreadable]
     return tables
 
 
-def _table(group: Group) -> dict[str, Any]:
-    deltas = [_delta(row, _reference(group, row)) for row in group.rows]
-    family = sum(delta is not None for delta in deltas)
-    adjusted = statistics.holm([delta.p if delta else None for delta in deltas])
-    rows = [
-        _row(row, delta, p_adjusted, family)
-        for row, delta, p_adjusted in zip(group.rows, deltas, adjusted, strict=True)
+def _table(group: Group, reference: str) -> dict[str, Any]:
+    """A harness control is compared as a family of its own: a fault it shows is no finding about a block."""
+    pairs = [(row, reference_row(group, row, reference)) for row in group.rows]
+    deltas = [_delta(row, other) for row, other in pairs]
+    members = [delta is not None and row.block != IDENTITY for (row, _), delta in zip(pairs, deltas, strict=True)]
+    family = sum(members)
+    adjusted = statistics.holm(
+        [_p(delta) if delta and member else None for delta, member in zip(deltas, members, strict=True)]
+    )
+    rows = []
+    for (row, other), delta, member, p_adjusted in zip(pairs, deltas, members, adjusted, strict=True):
+        words = {
+            **_delta_columns(delta, p_adjusted if member else _own_p(delta), family if member else 1),
+            **({"verdict": "reference"} if row.arm == reference else {}),
+            "n_paired": delta.n if delta else 0,
+            "in_family": member,
+            "deltas": _deltas(row, other),
+            **_image_interval(row, other),
+        }
+        row_columns = {**_means(row), **words, **_costs(row)}
+        rows.append({"arm": row.arm, **row.swept, **{key: row_columns.pop(key) for key in COLUMNS}, **row_columns})
+    return {
+        "settings": group.settings,
+        "swept_keys": group.swept_keys,
+        "reference": reference,
+        "family": family,
+        "rows": rows,
+        "notes": notes(group, rows, reference, family),
+    }
+
+
+def reference_row(group: Group, row: Row, reference: str = REFERENCE) -> Row | None:
+    """The row of the reference arm with the same value on every axis that both depend on; None for that arm itself,
+    and where several would fit."""
+    if row.arm == reference:
+        return None
+    fitting = [
+        other
+        for other in group.rows
+        if other.arm == reference
+        and all(None in (value, row.swept[key]) or value == row.swept[key] for key, value in other.swept.items())
     ]
-    notes = _notes(group, rows, family)
-    return {"settings": group.settings, "swept_keys": group.swept_keys, "rows": rows, "notes": notes}
+    return fitting[0] if len(fitting) == 1 else None
 
 
-def _reference(group: Group, row: Row) -> Row | None:
-    """The baseline's row with the same value on every axis that the baseline depends on; None for a baseline itself."""
-    if row.arm == REFERENCE:
+def _common(row: Row, other: Row | None) -> list[int]:
+    return sorted(row.runs.keys() & other.runs.keys()) if other else []
+
+
+def _delta(row: Row, other: Row | None) -> statistics.Delta | None:
+    if other is None:
         return None
-    for other in group.rows:
-        if other.arm == REFERENCE and all(
-            value is None or value == row.swept[key] for key, value in other.swept.items()
-        ):
-            return other
-    return None
+    seeds = _common(row, other)
+    return statistics.paired([_map(row.runs[seed]) for seed in seeds], [_map(other.runs[seed]) for seed in seeds])
 
 
-def _delta(row: Row, reference: Row | None) -> statistics.Delta | None:
-    if reference is None:
-        return None
-    seeds = sorted(row.runs.keys() & reference.runs.keys())
-    return statistics.paired([_map(row.runs[seed]) for seed in seeds], [_map(reference.runs[seed]) for seed in seeds])
+def _deltas(row: Row, other: Row | None) -> list[dict[str, Any]]:
+    if other is None:
+        return []
+    return [{"seed": seed, "delta": _map(row.runs[seed]) - _map(other.runs[seed])} for seed in _common(row, other)]
+
+
+def _own_p(delta: statistics.Delta | None) -> float | None:
+    return delta.p if delta else None
+
+
+def _p(delta: statistics.Delta) -> float:
+    """A comparison with too few seeds for a p yet is a member of the family all the same."""
+    return 1.0 if delta.p is None else delta.p
+
+
+def _delta_columns(delta: statistics.Delta | None, p_adjusted: float | None, family: int) -> dict[str, Any]:
+    if delta is None:
+        names = ("delta_mean", "delta_low", "delta_high", "p", "p_adjusted", "p_floor", "verdict")
+        return dict.fromkeys(names)
+    return {
+        "delta_mean": delta.mean,
+        "delta_low": delta.low,
+        "delta_high": delta.high,
+        "p": delta.p,
+        "p_adjusted": None if delta.p is None else p_adjusted,
+        "p_floor": statistics.floor(delta.n, family) if delta.n else None,
+        "verdict": statistics.verdict(delta, p_adjusted, family),
+    }
+
+
+def _image_interval(row: Row, other: Row | None) -> dict[str, float | None]:
+    """The 95 % interval of the mean delta over resampled images, the seeds as they are; None without outcomes."""
+    replicated = []
+    for seed in _common(row, other):
+        assert other is not None
+        mine, theirs = (_replicates(rows.runs[seed]) for rows in (row, other))
+        if mine is None or theirs is None or mine.images != theirs.images:
+            return {"image_low": None, "image_high": None}
+        replicated.append(mine.map50_95 - theirs.map50_95)
+    if not replicated:
+        return {"image_low": None, "image_high": None}
+    low, high = interval(np.mean(replicated, axis=0))
+    return {"image_low": low, "image_high": high}
+
+
+def _replicates(record: Record) -> Any:
+    assert record.result is not None
+    split = str(record.result["metrics"].get("split"))
+    return replicates(record.run.path, str(record.identity.get("data")), split)
 
 
 def _map(record: Record, key: str = "map50_95") -> float:
@@ -73,83 +160,38 @@ def _map(record: Record, key: str = "map50_95") -> float:
     return float(record.result["metrics"][key])
 
 
-def _row(row: Row, delta: statistics.Delta | None, p_adjusted: float | None, family: int) -> dict[str, Any]:
+def _means(row: Row) -> dict[str, Any]:
     runs = [row.runs[seed] for seed in sorted(row.runs)]
-    maps = [_map(run) for run in runs]
-    costs = [run.result["cost"] for run in runs if run.result]
+    values = [_values(run) for run in runs]
+    columns: dict[str, Any] = {"n": len(runs), "values": values}
+    for key in ("map50_95", "map50", "val_last", "val_best"):
+        numbers = [value[key] for value in values if value[key] is not None]
+        columns[f"{key}_mean"] = mean(numbers) if numbers else None
+        columns[f"{key}_std"] = stdev(numbers) if len(numbers) > 1 else None
+    return columns
 
-    def cost(key: str) -> Any:
-        values = [value[key] for value in costs if value.get(key) is not None]
-        if not values:
-            return None
-        return mean(values) if key == "latency_ms_b1" else values[0]
 
+def _values(record: Record) -> dict[str, Any]:
+    """A run's headline, and its mAP50-95 on val after the last epoch and after the best."""
+    result = record.result or {}
+    last, best = result.get("val_last") or {}, result.get("val_best") or {}
     return {
-        "arm": row.arm,
-        **row.swept,
-        "n": len(runs),
-        "map50_95_mean": mean(maps) if maps else None,
-        "map50_95_std": stdev(maps) if len(maps) > 1 else None,
-        "map50_mean": mean(_map(run, "map50") for run in runs) if runs else None,
-        "delta_mean": delta.mean if delta else None,
-        "delta_low": delta.low if delta else None,
-        "delta_high": delta.high if delta else None,
-        "p": delta.p if delta else None,
-        "p_adjusted": p_adjusted,
-        "p_floor": statistics.floor(delta.n, family) if delta and delta.n else None,
-        "verdict": statistics.verdict(delta, p_adjusted, family)
-        if delta
-        else ("reference" if row.arm == REFERENCE else None),
-        "parameters": cost("parameters"),
-        "gflops": cost("gflops"),
-        "latency_ms_b1": cost("latency_ms_b1"),
+        "seed": record.seed,
+        "run": record.run.name,
+        "map50_95": _map(record),
+        "map50": _map(record, "map50"),
+        "val_last": last.get("map50_95"),
+        "val_best": best.get("map50_95"),
+        "best_epoch": best.get("epoch"),
     }
 
 
-def _notes(group: Group, rows: list[dict[str, Any]], family: int) -> list[str]:
-    notes = []
-    if family:
-        needed = statistics.seeds_needed(family)
-        fewest = min(row["n"] for row in rows)
-        notes.append(
-            f"A claim at 5 % over {family} comparison{'s' if family > 1 else ''} needs at least {needed} paired seeds; "
-            f"the fewest here are {fewest}."
-        )
-    elif any(row["arm"] != REFERENCE for row in rows):
-        notes.append("There is no baseline with these settings, so there are no deltas; add arm=baseline.")
-    seeds = {seed for row in group.rows for seed in row.runs}
-    for row in group.rows:
-        name = " ".join([row.arm, *(f"{key}={value}" for key, value in row.swept.items() if value is not None)])
-        for record in row.unfinished:
-            error = f": {record.status['error']}" if record.status.get("error") else ""
-            notes.append(f"{name} seed {record.seed} is {record.status['status']}{error}")
-        lacking = seeds - row.runs.keys() - {record.seed for record in row.unfinished}
-        if lacking:
-            notes.append(
-                f"{name} has no run of seed {', '.join(map(str, sorted(lacking)))}; deltas use the seeds in common"
-            )
-        resumed = [str(seed) for seed, record in sorted(row.runs.items()) if record.status.get("resumed")]
-        if resumed:
-            notes.append(f"{name} seed {', '.join(resumed)} was interrupted and resumed, which is not bit-exact")
-        if row.repeated:
-            notes.append(f"{name} has a second run of seed {', '.join(str(r.seed) for r in row.repeated)}, left out")
-        first = next(iter(row.runs.values()), None)
-        audit = first.provenance.get("transfer") if first and first.config["model"]["pretrained"] else None
-        if audit:
-            counts = ", ".join(f"{len(names)} {kind}" for kind, names in audit.items())
-            notes.append(f"{name}: tensors of the pretrained weights {counts} (by name in provenance.json)")
-    for seed in sorted(seeds):
-        proofs = {row.runs[seed].provenance.get("seed_proof") for row in group.rows if seed in row.runs}
-        if len(proofs) > 1:
-            notes.append(f"seed {seed}: not all rows saw the same first batches, so its deltas are not paired")
-    versions = {
-        (
-            record.provenance.get("versions", {}).get("ultralytics"),
-            (record.provenance.get("git") or {}).get("commit"),
-        )
-        for row in group.rows
-        for record in row.runs.values()
-    }
-    if len(versions) > 1:
-        notes.append(f"The runs come from {len(versions)} different versions or commits (provenance.json of each).")
-    return notes
+def _costs(row: Row) -> dict[str, Any]:
+    costs = [run.result["cost"] for _, run in sorted(row.runs.items()) if run.result]
+
+    def known(key: str) -> list[Any]:
+        return [cost[key] for cost in costs if cost.get(key) is not None]
+
+    first = {key: next(iter(known(key)), None) for key in ("parameters", "gflops")}
+    timed = known("latency_ms_b1")
+    return {**first, "latency_ms_b1": mean(timed) if timed else None}

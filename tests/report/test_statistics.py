@@ -1,7 +1,11 @@
 """Against values worked by hand, and what few seeds may not say."""
 
+import time
+from itertools import product
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from acmix_exp.report import statistics
 from acmix_exp.report.statistics import Delta, floor, holm, paired, seeds_needed, verdict
@@ -54,3 +58,84 @@ def test_verdicts():
 def test_the_sign_flip_p_is_exact_at_its_floor():
     deltas = np.array([0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08])
     assert statistics.sign_flip_p(deltas) == pytest.approx(2 / 2**8)
+
+
+@pytest.mark.parametrize("n", range(2, 12))
+def test_the_sign_flip_p_counts_every_sign(n):
+    random = np.random.default_rng(n)
+    for deltas in (random.normal(size=n), random.integers(-3, 4, n) / 10, random.normal(1, 1, n)):
+        sums = np.array([np.dot(signs, deltas) for signs in product((-1, 1), repeat=n)])
+        literal = np.mean(np.abs(sums) >= abs(deltas.sum()) - 1e-12)
+        assert statistics.sign_flip_p(deltas) == pytest.approx(literal)
+
+
+@pytest.mark.parametrize("n", [4, 8, 12])
+def test_paired_is_what_scipy_says(n):
+    random = np.random.default_rng(n)
+    values, reference = random.normal(0.4, 0.02, (2, n))
+    delta = paired(values, reference)
+    tested = stats.ttest_rel(values, reference).confidence_interval(0.95)
+    assert (delta.low, delta.high) == pytest.approx((tested.low, tested.high))
+    permuted = stats.permutation_test(
+        (values - reference,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+    )
+    assert delta.p == pytest.approx(permuted.pvalue)
+
+
+def test_many_seeds_are_exact_and_quick():
+    deltas = np.random.default_rng(0).normal(0.3, 1, 30)
+    began = time.process_time()
+    assert statistics.sign_flip_p(deltas) == pytest.approx(stats.ttest_1samp(deltas, 0).pvalue, abs=0.01)
+    assert statistics.sign_flip_p(np.ones(40)) == pytest.approx(2 / 2**40, rel=1e-6)
+    assert time.process_time() - began < 5
+    assert 0 < statistics.sign_flip_p(np.ones(41)) < 1e-3  # from drawn signs
+
+
+def test_sums_that_differ_by_rounding_are_equal():
+    """0.1 + 0.2 is not 0.3 in floats: as deltas of 3, 2 and 1 tenths they must be."""
+    assert statistics.sign_flip_p([0.3, -0.2, -0.1]) == 1.0
+    assert statistics.sign_flip_p([0.3, 0.2, 0.1]) == pytest.approx(0.25)
+    assert statistics.sign_flip_p([0.30000000000000004, 0.1, -0.2]) == statistics.sign_flip_p([0.3, 0.1, -0.2])
+
+
+def ablations(times, arms, seeds, effect=0.0):
+    """Simulated tables: verdicts of the arms, and whether each interval holds the truth.
+
+    A seed moves all arms alike; every run has noise of its own, of standard deviation 1. The first arm is truly
+    better by ``effect``.
+    """
+    random = np.random.default_rng(20261123)
+    truth = np.array([effect] + [0.0] * (arms - 1))
+    verdicts, covered = [], []
+    for _ in range(times):
+        shared = 2 * random.normal(size=seeds)
+        baseline = shared + random.normal(size=seeds)
+        deltas = [paired(shared + gain + random.normal(size=seeds), baseline) for gain in truth]
+        adjusted = holm([delta.p for delta in deltas])
+        verdicts.append([verdict(delta, p, arms) for delta, p in zip(deltas, adjusted, strict=True)])
+        covered.append([delta.low <= gain <= delta.high for delta, gain in zip(deltas, truth, strict=True)])
+    return np.array(verdicts), np.array(covered)
+
+
+@pytest.mark.parametrize("arms", [3, 4], ids=["baseline-and-3", "baseline-and-4"])
+def test_of_2000_null_ablations_no_more_than_one_in_twenty_claims_anything(arms):
+    verdicts, covered = ablations(2000, arms, 8)
+    assert (verdicts != "no difference shown").any(1).mean() <= 0.05
+    assert 0.93 <= covered.mean() <= 0.97
+
+
+@pytest.mark.parametrize(("arms", "unit"), [(3, 1.0), (3, 2**0.5), (4, 2**0.5)], ids=["of-runs", "of-deltas", "full"])
+def test_an_effect_of_two_and_a_half_standard_deviations_is_found(arms, unit):
+    verdicts, covered = ablations(500, arms, 8, effect=2.5 * unit)
+    assert (verdicts[:, 0] == "better").mean() >= 0.8
+    assert np.isin(verdicts[:, 1:], ["better", "worse"]).any(1).mean() <= 0.06
+    assert 0.93 <= covered.mean() <= 0.97
+
+
+def test_six_arms_and_ten_seeds_take_no_time():
+    random = np.random.default_rng(0)
+    began = time.process_time()
+    deltas = [paired(*random.normal(size=(2, 10))) for _ in range(5)]
+    adjusted = holm([delta.p for delta in deltas])
+    assert len([verdict(delta, p, 5) for delta, p in zip(deltas, adjusted, strict=True)]) == 5
+    assert time.process_time() - began < 2

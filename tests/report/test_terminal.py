@@ -52,7 +52,7 @@ def lines(tables, width):
 
 
 @pytest.mark.parametrize("swept", [{}, SHORT_SWEEP, LONG_SWEEP], ids=["none", "short", "long"])
-@pytest.mark.parametrize("width", [80, 100, 149, 150, 180])
+@pytest.mark.parametrize("width", [80, 100, 149, 150, 180, 200])
 def test_every_figure_is_whole_and_in_its_row(swept, width):
     shown = lines([table(swept)], width)
     assert "…" not in "\n".join(shown)
@@ -75,8 +75,10 @@ def test_a_row_is_one_line_at_80_columns(swept):
 
 def test_what_is_left_out_is_named_where_it_is_left_out():
     assert lines([table({}), table({})], 80).count("all columns: summary.md") == 1
-    wide = "\n".join(lines([table({})], 150))
+    assert lines([table({})], 150).count("all columns: summary.md") == 1
+    wide = "\n".join(lines([table({})], 200))
     assert "summary.md" not in wide
+    assert "of images" in wide
     assert all(verdict in wide for verdict in VERDICTS)
     assert "95 % interval" in wide
 

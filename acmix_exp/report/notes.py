@@ -1,0 +1,190 @@
+"""What a table's reader must know beside its figures, in sentences: nothing is dropped or mixed without a word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+from acmix_exp.config import CONV3X3, IDENTITY
+from acmix_exp.report import statistics
+from acmix_exp.report.collect import Group, Record, Row
+
+MOST_NAMES = 3
+
+
+def notes(group: Group, rows: list[dict[str, Any]], reference: str, family: int) -> list[str]:
+    """All notes of a table. ``rows`` are its summary rows, in the order of ``group.rows``."""
+    return [
+        *_claims(rows, reference, family),
+        *_controls(group, rows),
+        *_images(rows),
+        *_missing_cells(group),
+        *(note for row in group.rows for note in _runs(group, row)),
+        *_pairing(group),
+        *_versions(group),
+    ]
+
+
+def row_name(row: Row) -> str:
+    """The arm with its swept values, as notes name it."""
+    return " ".join([row.arm, *(f"{key}={value}" for key, value in row.swept.items() if value is not None)])
+
+
+def _claims(rows: list[dict[str, Any]], reference: str, family: int) -> list[str]:
+    if family:
+        fewest = min(row["n_paired"] for row in rows if row["in_family"])
+        return [
+            f"A claim at 5 % over {_count(family, 'comparison')} needs at least {statistics.seeds_needed(family)} "
+            f"paired seeds; the fewest here are {fewest}."
+        ]
+    if all(row["arm"] == reference for row in rows) or any(row["n_paired"] for row in rows):
+        return []
+    if any(row["arm"] == reference for row in rows):
+        return [f"No row has the swept values of {reference}, the reference, so there are no deltas."]
+    missing = "add arm=baseline" if reference == "baseline" else f"report.reference={reference} names no row"
+    return [f"There is no {reference} with these settings, so there are no deltas; {missing}."]
+
+
+def _controls(group: Group, rows: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for row in group.rows:
+        if row.block == IDENTITY:
+            found.append(f"{row_name(row)} tests the harness and is no member of the family{_curves(group, row)}")
+    sizes = {row["arm"]: row["parameters"] for row in rows if row["parameters"] is not None}
+    plain = next((row.arm for row in group.rows if row.block == CONV3X3 and row.arm in sizes), None)
+    blocks = {row.arm for row in group.rows if row.block not in (None, IDENTITY, CONV3X3)}
+    if plain:
+        compared = [f"{sizes[plain] - sizes[arm]:+,d} against {arm}" for arm in sizes if arm in blocks]
+        found += [f"{plain} differs in parameters: {', '.join(compared)}"] if compared else []
+    elif blocks and _is_stock_with_conv3x3(group.settings):
+        found.append(
+            "conv3x3 in place of a bottleneck's own 3x3, without pretrained weights, is the baseline itself: the "
+            "baseline's row is its row"
+        )
+    return found
+
+
+def _is_stock_with_conv3x3(settings: dict[str, Any]) -> bool:
+    from_scratch = "pretrained" in settings and not settings["pretrained"]
+    return from_scratch and (settings.get("placement") or {}).get("mode") == "replace"
+
+
+def _curves(group: Group, row: Row) -> str:
+    """Whether losses and metrics of every epoch are the baseline's."""
+    plain = next((other for other in group.rows if other.arm == "baseline"), None)
+    seeds = sorted(row.runs.keys() & plain.runs.keys()) if plain else []
+    if plain is None or not seeds:
+        return ""
+    differing = [str(seed) for seed in seeds if _history(row.runs[seed]) != _history(plain.runs[seed])]
+    if not differing:
+        return f": its losses and metrics of every epoch equal the baseline's in {_count(len(seeds), 'seed')}"
+    return f": its curves are NOT the baseline's for seed {', '.join(differing)}, which only a GPU's rounding excuses"
+
+
+def _history(record: Record) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in record.run.history()]
+
+
+def _images(rows: list[dict[str, Any]]) -> list[str]:
+    without = [row["arm"] for row in rows if row["n_paired"] and row["image_low"] is None]
+    if without and len(without) < sum(bool(row["n_paired"]) for row in rows):
+        return [
+            f"{', '.join(dict.fromkeys(without))}: runs without outcomes.npz, or of other images; no image interval"
+        ]
+    return []
+
+
+def _missing_cells(group: Group) -> list[str]:
+    """Arms that lack a combination of swept values that another arm has."""
+    found = []
+    arms = dict.fromkeys(row.arm for row in group.rows)
+    axes = {key: list(dict.fromkeys(row.swept[key] for row in group.rows)) for key in group.swept_keys}
+    for arm in arms:
+        mine = [row.swept for row in group.rows if row.arm == arm]
+        used = [key for key in axes if any(swept[key] is not None for swept in mine)]
+        wanted = product(*([value for value in axes[key] if value is not None] for key in used))
+        have = {tuple(swept[key] for key in used) for swept in mine}
+        for values in wanted:
+            if values not in have:
+                cell = " ".join(f"{key}={value}" for key, value in zip(used, values, strict=True))
+                found.append(f"{arm} has no run with {cell}")
+    return found
+
+
+def _runs(group: Group, row: Row) -> list[str]:
+    """Unfinished, lacking, resumed and repeated runs of a row, and what its pretrained weights gave."""
+    name, found = row_name(row), []
+    for record in row.unfinished:
+        error = f": {record.status['error']}" if record.status.get("error") else ""
+        found.append(f"{name} seed {record.seed} is {record.status['status']}{error}")
+    seeds = {seed for other in group.rows for seed in other.runs}
+    lacking = seeds - row.runs.keys() - {record.seed for record in row.unfinished}
+    if lacking:
+        found.append(f"{name} has no run of seed {_listed(lacking)}; deltas use the seeds in common")
+    resumed = [seed for seed, record in row.runs.items() if record.status.get("resumed")]
+    if resumed:
+        found.append(f"{name} seed {_listed(resumed)} was interrupted and resumed, which is not bit-exact")
+    if row.repeated:
+        found.append(f"{name} has a second run of seed {_listed(r.seed for r in row.repeated)}, left out")
+    first = next(iter(row.runs.values()), None)
+    audit = first.provenance.get("transfer") if first and first.config["model"]["pretrained"] else None
+    if audit:
+        counts = ", ".join(f"{len(names)} {kind}" for kind, names in audit.items())
+        found.append(f"{name}: tensors of the pretrained weights {counts} (by name in provenance.json)")
+    return found
+
+
+def _pairing(group: Group) -> list[str]:
+    found = []
+    for seed in sorted({seed for row in group.rows for seed in row.runs}):
+        proofs = {row.runs[seed].provenance.get("seed_proof") for row in group.rows if seed in row.runs}
+        if len(proofs) > 1:
+            found.append(f"seed {seed}: not all rows saw the same first batches, so its deltas are not paired")
+    return found
+
+
+def _versions(group: Group) -> list[str]:
+    """Packages, commits and machines of which the runs have more than one, and uncommitted changes."""
+    records = [record for row in group.rows for record in row.runs.values()]
+    facts: dict[str, dict[str, str]] = {}
+    for record in records:
+        for kind, value in _made_with(record.provenance):
+            facts.setdefault(kind, {})[record.run.name] = value
+    found = []
+    for kind, values in facts.items():
+        values = {record.run.name: values.get(record.run.name, "not recorded") for record in records}
+        counts = Counter(values.values())
+        if len(counts) > 1:
+            parts = [f"{value} ({_members(values, value)})" for value, _ in counts.most_common()]
+            found.append(f"The runs were made with more than one {kind}: {', '.join(parts)}")
+    dirty = {r.run.name: "dirty" for r in records if (r.provenance.get("git") or {}).get("dirty")}
+    if dirty:
+        found.append(f"Made from a checkout with changes that are in no commit: {_members(dirty, 'dirty')}")
+    return found
+
+
+def _made_with(provenance: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, version in (provenance.get("versions") or {}).items():
+        yield f"version of {name}", str(version)
+    commit = (provenance.get("git") or {}).get("commit")
+    if commit:
+        yield "commit", str(commit)[:8]
+    hardware = provenance.get("hardware") or {}
+    if hardware:
+        yield "kind of machine", str(hardware.get("gpu") or hardware.get("cpu"))
+
+
+def _members(values: dict[str, str], value: str) -> str:
+    """The runs with a value: by name where they are few."""
+    names = [name for name, own in values.items() if own == value]
+    return ", ".join(names) if len(names) <= MOST_NAMES else _count(len(names), "run")
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,63 @@
+"""An experiment's folder, with run directories as they are on disk."""
+
+import json
+
+import pytest
+import yaml
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "runs" / "test"
+
+
+@pytest.fixture
+def add(folder):
+    """Write a run directory; ``map50_95`` None leaves it unfinished."""
+
+    def write(arm, seed, map50_95, *, swept=None, kernel_att=7, epochs=2, status=None, **extra):
+        inserts = arm != "baseline"
+        control = arm in ("identity", "conv3x3")
+        block = {"name": "acmix", "kernel_att": kernel_att, "head": 4, "path": arm} if inserts else {}
+        block = {"name": arm} if control else block
+        path = folder / f"{arm}-s{seed}-{len(list(folder.glob('*'))):08d}"
+        path.mkdir(parents=True)
+        placement = {
+            "name": "sppf" if inserts else "none",
+            "mode": "after",
+            "sites": ["sppf"] if inserts else [],
+            "norm": arm != "identity",
+        }
+        train = {"epochs": epochs, "imgsz": 64, "batch": 4, "optimizer": "AdamW", "lr0": 0.002}
+        model = {"name": "yolov8", "scale": "n", "pretrained": None}
+        config = {
+            "seed": seed,
+            "arm": {"name": arm, "insert": inserts, "control": control},
+            "block": block,
+            "model": {**model, "placement": placement},
+            "train": train,
+            "dataset": {"name": "shapes"},
+        }
+        identity = {
+            "seed": seed,
+            "block": block or None,
+            "placement": placement if inserts else None,
+            "model": model,
+            "data": "f",
+            "train": train,
+            "hardware": {"precision": "fp32", "device": "cpu"},
+        }
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+        (path / "provenance.json").write_text(
+            json.dumps({"identity": identity, "dataset": {"name": "shapes", "fingerprint": "f"}, **extra})
+        )
+        state = status or {"status": "pending" if map50_95 is None else "done"}
+        (path / "status.json").write_text(json.dumps({"arm": arm, "seed": seed, "swept": swept or {}, **state}))
+        if map50_95 is not None:
+            metrics = {"map50": map50_95 + 0.2, "map50_95": map50_95, "split": "val", "checkpoint": "last.pt"}
+            cost = {"parameters": 3_000_000 + 1000 * inserts, "gflops": 8.0, "latency_ms_b1": 10.0}
+            result = {"arm": arm, "seed": seed, "swept": swept or {}, "metrics": metrics, "cost": cost}
+            (path / "result.json").write_text(json.dumps(result))
+        return path
+
+    return write

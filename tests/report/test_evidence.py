@@ -1,0 +1,237 @@
+"""What a table claims and what it names: family, controls, two kinds of noise, runs that are not as the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from acmix_exp.report.resampling import multiplicities
+from acmix_exp.report.write import write_summary
+from tests.report.test_resampling import random_outcomes, scored_by_ultralytics
+
+ARMS = ("baseline", "identity", "conv3x3", "conv", "attention", "mixed")
+
+
+def rows(table):
+    return {row["arm"]: row for row in table["rows"]}
+
+
+@pytest.fixture
+def full(add):
+    """Six arms over eight seeds; mixed is better in every one, conv3x3 in seven."""
+    for seed in range(8):
+        base = 0.3 + 0.01 * seed
+        for arm in ARMS:
+            gain = {"mixed": 0.02 + 0.001 * seed, "conv3x3": 0.01 - 0.0125 * (seed == 3)}.get(arm, 0.0)
+            gain += {"conv": 0.01, "attention": 0.015}.get(arm, 0.0) * (-1) ** seed
+            add(arm, seed, base + gain)
+
+
+@pytest.mark.usefixtures("full")
+def test_identity_is_outside_the_family_and_conv3x3_in_it(folder):
+    (table,) = write_summary(folder)
+    found = rows(table)
+    assert list(found) == list(ARMS)
+    assert table["family"] == 4
+    assert [arm for arm in ARMS if found[arm]["in_family"]] == ["conv3x3", "conv", "attention", "mixed"]
+    assert found["mixed"]["p"] == pytest.approx(2 / 256)
+    assert found["mixed"]["p_adjusted"] == pytest.approx(4 * 2 / 256)
+    assert found["mixed"]["p_floor"] == pytest.approx(4 * 2 / 256)
+    assert found["mixed"]["verdict"] == "better"
+    assert found["conv3x3"]["p"] == pytest.approx(4 / 256)
+    assert found["conv3x3"]["p_adjusted"] == pytest.approx(3 * 4 / 256)
+    assert found["conv3x3"]["verdict"] == "better"
+    assert found["attention"]["verdict"] == "no difference shown"
+    identity = found["identity"]
+    assert (identity["delta_low"], identity["delta_high"]) == (0, 0)
+    assert identity["p"] == identity["p_adjusted"] == 1
+    assert identity["p_floor"] == pytest.approx(2 / 256)
+    assert identity["verdict"] == "no difference shown"
+    assert any("over 4 comparisons needs at least 8 paired seeds; the fewest here are 8" in n for n in table["notes"])
+
+
+@pytest.mark.usefixtures("full")
+def test_values_and_deltas_are_there_by_seed(folder):
+    (table,) = write_summary(folder)
+    mixed, baseline = rows(table)["mixed"], rows(table)["baseline"]
+    assert [entry["seed"] for entry in mixed["values"]] == list(range(8))
+    assert mixed["values"][2].keys() >= {"map50_95", "map50", "val_last", "val_best"}
+    for entry in mixed["deltas"]:
+        own = {value["seed"]: value["map50_95"] for value in mixed["values"]}
+        theirs = {value["seed"]: value["map50_95"] for value in baseline["values"]}
+        assert entry["delta"] == own[entry["seed"]] - theirs[entry["seed"]]
+    assert baseline["deltas"] == []
+    assert baseline["verdict"] == "reference"
+    assert mixed["n_paired"] == 8
+
+
+@pytest.mark.usefixtures("full")
+def test_another_reference(folder):
+    (table,) = write_summary(folder, "conv3x3")
+    found = rows(table)
+    assert table["reference"] == "conv3x3"
+    assert found["conv3x3"]["verdict"] == "reference"
+    assert found["baseline"]["delta_mean"] == pytest.approx(-(0.01 - 0.0125 / 8))
+    assert [arm for arm in ARMS if found[arm]["in_family"]] == ["baseline", "conv", "attention", "mixed"]
+    (table,) = write_summary(folder, "nobody")
+    assert all(row["delta_mean"] is None for row in table["rows"])
+    assert any("report.reference=nobody names no row" in note for note in table["notes"])
+
+
+def test_a_reference_with_rows_of_its_own_is_compared_value_by_value(folder, add):
+    add("baseline", 0, 0.3, swept={"block.kernel_att": None})
+    for kernel in (3, 5):
+        for arm, value in (("conv", 0.3), ("mixed", 0.3 + kernel / 100)):
+            add(arm, 0, value, kernel_att=kernel, swept={"block.kernel_att": kernel})
+    (table,) = write_summary(folder, "conv")
+    deltas = {(row["arm"], row["block.kernel_att"]): row["delta_mean"] for row in table["rows"]}
+    assert deltas[("mixed", 3)] == pytest.approx(0.03)
+    assert deltas[("mixed", 5)] == pytest.approx(0.05)
+    assert deltas[("baseline", None)] is None
+
+
+def test_a_comparison_without_seeds_yet_counts_in_the_family(folder, add):
+    for seed in range(8):
+        add("baseline", seed, 0.3)
+        add("mixed", seed, 0.31 + seed / 1000)
+    for arm in ("conv", "attention"):
+        add(arm, 0, 0.3)
+    (table,) = write_summary(folder)
+    mixed, conv = rows(table)["mixed"], rows(table)["conv"]
+    assert mixed["p_adjusted"] == pytest.approx(3 * 2 / 256)
+    assert mixed["p_adjusted"] >= mixed["p_floor"]
+    assert (conv["p"], conv["p_adjusted"]) == (None, None)
+    assert conv["verdict"] == "n too small to tell (7 seeds would do)"
+
+
+def test_last_and_best_epoch_are_both_in_the_table(folder, add):
+    for seed in (0, 1):
+        path = add("baseline", seed, 0.3)
+        result = json.loads((path / "result.json").read_text())
+        result["val_last"] = {"epoch": 9, "map50": 0.5, "map50_95": 0.25 + seed / 10}
+        result["val_best"] = {"epoch": 7, "map50": 0.5, "map50_95": 0.45 + seed / 10}
+        (path / "result.json").write_text(json.dumps(result))
+    (table,) = write_summary(folder)
+    (row,) = table["rows"]
+    assert (row["val_last_mean"], row["val_best_mean"]) == (pytest.approx(0.3), pytest.approx(0.5))
+    assert row["val_last_std"] == pytest.approx(0.1 / 2**0.5)
+    assert [value["best_epoch"] for value in row["values"]] == [7, 7]
+    assert "| 0.300 | 0.500 |" in (folder / "summary.md").read_text()
+
+
+def test_noise_of_images_beside_that_of_seeds(folder, add):
+    """The interval is that of the mean delta over the seeds, the same replicate in both arms."""
+    for seed in range(3):
+        for arm in ("baseline", "mixed"):
+            random_outcomes(seed + 10 * (arm == "mixed"), images=20).save(add(arm, seed, 0.3) / "outcomes.npz")
+    (table,) = write_summary(folder)
+    mixed, baseline = rows(table)["mixed"], rows(table)["baseline"]
+    assert (baseline["image_low"], baseline["image_high"]) == (None, None)
+    assert mixed["image_low"] is None  # the outcomes differ in their targets: not the same images
+    assert not any("outcomes.npz" in note for note in table["notes"])  # no row has an interval: nothing is odd
+    same = random_outcomes(0, images=20)
+    for path in folder.glob("mixed-*"):
+        same.save(path / "outcomes.npz")
+    for path in folder.glob("baseline-*"):
+        random_outcomes(0, images=20).save(path / "outcomes.npz")
+    (table,) = write_summary(folder)
+    assert (rows(table)["mixed"]["image_low"], rows(table)["mixed"]["image_high"]) == (0, 0)
+
+
+def test_the_image_interval_is_that_of_literal_repeats(folder, add):
+    base = random_outcomes(1, images=15, hits=1.0)
+    worse = replace(base, matches=np.where(np.arange(len(base.matches)) % 3, base.matches, 0).astype(np.uint16))
+    base.save(add("baseline", 0, 0.4) / "outcomes.npz")
+    worse.save(add("mixed", 0, 0.3) / "outcomes.npz")
+    (table,) = write_summary(folder)
+    counts = multiplicities("f", "val", 15)[:100]
+    literal = [(scored_by_ultralytics(worse, c) - scored_by_ultralytics(base, c)).mean() for c in counts]
+    row = rows(table)["mixed"]
+    assert row["image_low"] < np.mean(literal) < row["image_high"] < 0
+    inside = np.mean([row["image_low"] <= value <= row["image_high"] for value in literal])
+    assert 0.85 <= inside <= 1
+
+
+def test_runs_without_outcomes_are_named_where_others_have_them(folder, add):
+    outcomes = random_outcomes(0)
+    for arm in ("baseline", "mixed", "conv"):
+        path = add(arm, 0, 0.3)
+        if arm != "conv":
+            outcomes.save(path / "outcomes.npz")
+    (table,) = write_summary(folder)
+    assert rows(table)["mixed"]["image_low"] == 0
+    assert rows(table)["conv"]["image_low"] is None
+    assert any(note.startswith("conv: runs without outcomes.npz") for note in table["notes"])
+
+
+def test_the_parameters_of_conv3x3_are_set_beside_the_blocks(folder, add):
+    for arm in ("baseline", "conv3x3", "conv", "mixed"):
+        path = add(arm, 0, 0.3)
+        result = json.loads((path / "result.json").read_text())
+        result["cost"]["parameters"] = {"baseline": 100, "conv3x3": 3000, "conv": 2500, "mixed": 4000}[arm]
+        (path / "result.json").write_text(json.dumps(result))
+    (table,) = write_summary(folder)
+    assert "conv3x3 differs in parameters: +500 against conv, -1,000 against mixed" in table["notes"]
+
+
+@pytest.mark.parametrize("pretrained", [None, "yolov8n.pt"])
+@pytest.mark.parametrize("mode", ["after", "replace"])
+def test_conv3x3_in_a_bottleneck_is_the_baseline_and_the_table_says_so(folder, add, mode, pretrained):
+    for arm in ("baseline", "mixed"):
+        path = add(arm, 0, 0.3)
+        for name in ("config.yaml", "provenance.json"):
+            text = (path / name).read_text()
+            text = text.replace("mode: after", f"mode: {mode}").replace('"mode": "after"', f'"mode": "{mode}"')
+            text = text.replace("pretrained: null", f"pretrained: {pretrained or 'null'}")
+            (path / name).write_text(text)
+    (table,) = write_summary(folder)
+    said = any("is the baseline itself" in note for note in table["notes"])
+    assert said is (mode == "replace" and pretrained is None)
+
+
+def test_the_curves_of_identity_are_compared_epoch_by_epoch(folder, add):
+    paths = {(arm, seed): add(arm, seed, 0.3) for arm in ("baseline", "identity") for seed in (0, 1)}
+    for path in paths.values():
+        seconds = path.name
+        (path / "history.csv").write_text(f"epoch,map50_95,seconds\n1,0.25,{len(seconds)}\n")
+    (table,) = write_summary(folder)
+    assert any("every epoch equal the baseline's in 2 seeds" in note for note in table["notes"])
+    (paths[("identity", 1)] / "history.csv").write_text("epoch,map50_95,seconds\n1,0.250001,3\n")
+    (table,) = write_summary(folder)
+    assert any("its curves are NOT the baseline's for seed 1" in note for note in table["notes"])
+
+
+def test_missing_cells_are_named(folder, add):
+    add("baseline", 0, 0.3, swept={"block.kernel_att": None})
+    for arm, kernels in (("mixed", (3, 5, 7)), ("conv", (3, 7))):
+        for kernel in kernels:
+            add(arm, 0, 0.3, kernel_att=kernel, swept={"block.kernel_att": kernel})
+    (table,) = write_summary(folder)
+    missing = [note for note in table["notes"] if "has no run with" in note]
+    assert missing == ["conv has no run with block.kernel_att=5"]
+
+
+def test_unpaired_failed_and_resumed_runs_are_named(folder, add):
+    for seed in (0, 1, 2):
+        add("baseline", seed, 0.3)
+    add("mixed", 0, 0.3, status={"status": "done", "resumed": True})
+    add("mixed", 1, None, status={"status": "failed", "error": "out of memory"})
+    (table,) = write_summary(folder)
+    text = "\n".join(table["notes"])
+    assert "mixed seed 0 was interrupted and resumed" in text
+    assert "mixed seed 1 is failed: out of memory" in text
+    assert "mixed has no run of seed 2; deltas use the seeds in common" in text
+    assert rows(table)["mixed"]["n_paired"] == 1
+
+
+def test_mixed_commits_machines_and_uncommitted_changes_are_named(folder, add):
+    add("baseline", 0, 0.3, git={"commit": "a" * 40, "dirty": False}, hardware={"cpu": "one"})
+    add("mixed", 0, 0.3, git={"commit": "b" * 40, "dirty": True}, hardware={"cpu": "one", "gpu": "two"})
+    (table,) = write_summary(folder)
+    text = "\n".join(table["notes"])
+    assert "more than one commit: aaaaaaaa (baseline-s0-00000000), bbbbbbbb (mixed-s0-00000001)" in text
+    assert "more than one kind of machine: one (baseline-s0-00000000), two (mixed-s0-00000001)" in text
+    assert "changes that are in no commit: mixed-s0-00000001" in text
