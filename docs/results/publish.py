@@ -20,6 +20,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from acmix_exp.experiment.store import Run, runs_in
+from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.report.write import write_summary
 
 # Okabe and Ito's palette, told apart by colour-blind readers too
@@ -36,6 +37,8 @@ def copy_run(run: Run, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in ("result.json", "history.csv", "status.json"):
         shutil.copyfile(run.path / name, target / name)
+    if (run.path / OUTCOMES).is_file():
+        shutil.copyfile(run.path / OUTCOMES, target / OUTCOMES)
     (target / "provenance.json").write_text(without_paths(json.dumps(run.provenance(), indent=2)) + "\n")
     config = yaml.safe_load((run.path / "config.yaml").read_text())
     for key in ("path", "root"):

@@ -22,6 +22,7 @@ def digest(make_config):
         "hardware.runs_at_once=4",
         "train.keep=none",
         "hardware.precision=auto",
+        "report.reference=conv",
     ],
 )
 def test_what_does_not_change_the_result_does_not_count(digest, override):
