@@ -111,6 +111,7 @@ class Config:
     run: Optional[str] = None
     runs_dir: str = "runs"
     split: Optional[str] = None
+    format: str = "onnx"
     arm: ArmConfig = field(default_factory=ArmConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     block: Dict[str, Any] = field(default_factory=dict)

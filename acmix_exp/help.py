@@ -28,6 +28,7 @@ keys (KEY=VALUE)
   task=train     the default                        task=plan   what would run, what is done, how long is left
   task=profile   parameters, GFLOPs and latency of every network, without training
   task=evaluate  run=runs/NAME/RUN [dataset=...] [split=test]   score a finished run
+  task=export    run=runs/NAME/RUN [format=onnx]                its network as ONNX, TorchScript, ..., checked
 
 flags
   -m             sweep over comma-separated values  --cfg job   show the composed config

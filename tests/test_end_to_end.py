@@ -196,6 +196,42 @@ def test_a_finished_run_is_scored_on_another_split(ablation, data):
     assert json.loads(written.read_text())["split"] == "train"
 
 
+def about(folder: Path, run: Run, *arguments: str) -> subprocess.Popen[str]:
+    """A command about a finished run, in the folder that it was trained from."""
+    command = [sys.executable, "-m", "acmix_exp", f"run={run.path}", "hardware=cpu", *arguments]
+    return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("format", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_a_finished_run_is_exported_and_compared_with_torch(ablation, format):
+    folder, _, _ = ablation
+    run = runs(folder)["mixed"]
+    process = about(folder, run, "task=export", f"format={format}")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert {f"last.{format}", f"last.{format}.json"} <= {entry.name for entry in (run.path / "export").iterdir()}
+    assert not [entry for entry in run.path.rglob(".*") if entry.name != ".lock"]
+    facts = json.loads((run.path / "export" / f"last.{format}.json").read_text())
+    assert [(size["height"], size["width"], size["images"]) for size in facts["sizes"]] == [(64, 64, 4), (32, 96, 4)]
+    assert 0 < facts["largest_difference"] < 1e-4
+    assert f"largest difference {facts['largest_difference']:.1e}" in out
+    assert "traced at 64x64" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_export_leaves_nothing(ablation, number, code):
+    folder, _, _ = ablation
+    run = runs(folder)["baseline"]
+    process = about(folder, run, "task=export")
+    assert "traced" in process.stderr.readline()
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == code
+    assert gone(folder)
+    assert not (run.path / "export").exists()
+
+
 @pytest.mark.slow
 def test_same_seed_twice_is_bit_identical_and_another_seed_is_not(tmp_path, data, ablation):
     import torch

@@ -23,7 +23,9 @@ import acmix_exp
 
 REPO = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+DECLARED = [*map(Requirement, PROJECT["dependencies"] + EXTRAS["export"])]
+REQUIREMENTS = [*DECLARED, *(each for each in map(Requirement, EXTRAS["dev"]) if each.name != PROJECT["name"])]
 
 
 def shipped(folder: str) -> set[str]:
@@ -108,7 +110,7 @@ OWN = {"acmix_exp", "triton"}  # torch brings triton along where there is one
 
 
 def test_what_the_package_imports_it_declares() -> None:
-    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    declared = {canonicalize_name(requirement.name) for requirement in DECLARED}
     providers = metadata.packages_distributions()
     for path in (REPO / "acmix_exp").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -146,6 +148,10 @@ def test_what_dependencies_need_has_pins_too(pins: dict[str, str]) -> None:
             needed = map(Requirement, metadata.requires(requirement.name) or [])
             todo += [each for each in needed if not each.marker or each.marker.evaluate(environment)]
     assert {canonicalize_name(name) for name, _ in seen} - set(pins) == set()
+
+
+def test_development_has_what_exporting_needs() -> None:
+    assert "acmix_exp[export]" in EXTRAS["dev"]
 
 
 def test_the_licence_is_the_agpl() -> None:

@@ -48,10 +48,14 @@ class PlanCallback(Callback):
             raise SystemExit(1) from None
 
     def _plan(self, config: DictConfig, *, sweep: bool) -> None:
+        from acmix_exp.experiment.export import export
         from acmix_exp.experiment.tasks import before_training, evaluate
 
-        if config.task == "evaluate":
-            raise SystemExit(evaluate(config))
+        of_a_run = {"evaluate": evaluate, "export": export}
+        if config.task in of_a_run:
+            if sweep:
+                raise ConfigError(f"task={config.task}: takes one run, so it goes without -m and without an experiment")
+            raise SystemExit(of_a_run[config.task](config))
         plan = planning.build(config, GlobalHydra.instance().config_loader() if sweep else None)
         runs_at_once = plan.cells[0].config.hardware.runs_at_once
         if runs_at_once > 1 and _launcher(config) == "basic":

@@ -24,7 +24,7 @@ from acmix_exp.experiment.identity import hash8, identity
 from acmix_exp.yolo.weights import find_weights
 
 # Swept over cells, these would split one experiment's folder, or say nothing about the result.
-NOT_SWEPT = ("name", "task", "run", "runs_dir", "tags", "split", "logger", "hardware", "report")
+NOT_SWEPT = ("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report")
 
 
 @dataclass(frozen=True)

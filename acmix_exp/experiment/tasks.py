@@ -7,19 +7,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from acmix_exp.config import ConfigError, load
+from acmix_exp.config import ConfigError
 from acmix_exp.data import inspect, report_table, resolve
 from acmix_exp.experiment import device
+from acmix_exp.experiment.finished import finished, kept_weights, names_dataset
 from acmix_exp.experiment.output import console
 from acmix_exp.experiment.plan import Plan, checked
 from acmix_exp.experiment.profile import profile
 from acmix_exp.experiment.show import show_plan
 from acmix_exp.experiment.slots import gpu_slot
-from acmix_exp.experiment.store import Run, write_text
+from acmix_exp.experiment.store import write_text
 from acmix_exp.experiment.supervise import child_environment
 
 
@@ -41,13 +41,8 @@ def evaluate(master: DictConfig) -> int:
     """
     overrides = list(master.hydra.overrides.task)
     asked = checked(master, overrides)
-    if asked.run is None:
-        raise ConfigError("run=null: task=evaluate needs a run directory, run=runs/NAME/RUN")
-    run = Run(Path(asked.run))
-    if not run.is_done():
-        raise ConfigError(f"run={asked.run}: no finished run; must be a directory runs/NAME/RUN whose status is done")
-    config = load(run.path / "config.yaml")
-    if any(item.lstrip("+").startswith(("dataset=", "dataset.")) for item in overrides):
+    run, config = finished(asked)
+    if names_dataset(overrides):
         config.dataset = asked.dataset
     config.hardware, config.split = asked.hardware, asked.split
     dataset = resolve(config.dataset)
@@ -61,12 +56,7 @@ def evaluate(master: DictConfig) -> int:
             f"dataset.name={dataset.name}: its classes are {', '.join(dataset.names.values())}; "
             f"the run knows {', '.join(names.values())}"
         )
-    weights = run.weights()
-    if weights is None:
-        raise ConfigError(
-            f"run={asked.run}: its weights were not kept (train.keep={config.train.keep}); "
-            "delete the directory and run its command again with train.keep=both"
-        )
+    weights = kept_weights(run, asked, config)
     console(stderr=True).print(report_table(inspection))
     folder = run.path / "evaluations"
     folder.mkdir(exist_ok=True)

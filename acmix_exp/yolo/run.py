@@ -64,7 +64,7 @@ def train(
     Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError,
     ConfigError, and ValueError for pretrained weights that do not fit.
     """
-    _prepare()
+    prepare()
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     weights = run_dir / "weights"
@@ -88,13 +88,14 @@ def train(
 
 def evaluate(checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int) -> dict[str, Any]:
     """A checkpoint's metrics on a split, as in :class:`Outcome`. Raises ConfigError where classes differ."""
-    _prepare()
+    prepare()
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     return evaluate_checkpoint(checkpoint, dataset, split, config, device)
 
 
-def _prepare() -> None:
+def prepare() -> None:
+    """Before the first import of ultralytics, or of a module of this room that imports it."""
     environment.prepare()
     from ultralytics.utils import SAFE_LOAD
 

@@ -18,9 +18,12 @@ PARTS = {
     "ultralytics.data.build": "InfiniteDataLoader.close",
     "ultralytics.data.dataset": "YOLODataset.get_img_files YOLODataset.get_labels",
     "ultralytics.data.utils": "get_split_fraction",
+    "ultralytics.data.augment": "LetterBox",
+    "ultralytics.engine.exporter": "Exporter export_formats FP32_UNSUPPORTED_FORMATS",
     "ultralytics.engine.trainer": " ".join(f"BaseTrainer.{name}" for name in TRAINER.split()),
     "ultralytics.models.yolo.detect": "DetectionTrainer DetectionValidator._check_max_det DetectionValidator.get_stats "
     "DetectionValidator.init_metrics DetectionValidator.update_metrics",
+    "ultralytics.nn.autobackend": "AutoBackend",
     "ultralytics.nn.modules": "C2f.forward C2f.forward_split SPPF Conv",
     "ultralytics.nn.tasks": "DetectionModel.load DetectionModel.fuse DetectionModel.info load_checkpoint "
     "parse_model yaml_model_load",
@@ -82,6 +85,8 @@ def test_is_there(module: str, name: str) -> None:
         ),
         ("engine.validator", "BaseValidator.__call__", ["trainer.world_size", "trainer.label_loss_items("]),
         ("engine.validator", "BaseValidator.get_model", ["trainer.ema.ema"]),
+        # what names the exported file
+        ("engine.exporter", "Exporter.__call__", ['getattr(model, "pt_path", None)', "model.fuse("]),
         # what the exporter calls in place of forward
         ("engine.exporter", "Exporter", ["m.forward = m.forward_split"]),
         # a marked row of model.yaml fails here
