@@ -11,6 +11,7 @@ import numpy as np
 from acmix_exp.config import IDENTITY
 from acmix_exp.report import statistics
 from acmix_exp.report.collect import Group, Record, Row, collect
+from acmix_exp.report.cost_columns import cost_columns, profile_rows
 from acmix_exp.report.notes import notes
 from acmix_exp.report.replicates import replicates
 from acmix_exp.report.resampling import interval
@@ -39,16 +40,18 @@ def summarise(folder: Path, reference: str = REFERENCE) -> list[dict[str, Any]]:
 
     A row has COLUMNS, and beside them: ``values`` and ``deltas`` by seed, ``n_paired``, ``in_family``,
     ``image_low`` and ``image_high`` (test-set noise of the mean delta), and ``val_last_mean``, ``val_last_std``,
-    ``val_best_mean``, ``val_best_std`` (mAP50-95 on val of the last epoch and of the best, which is biased upward).
+    ``val_best_mean``, ``val_best_std`` (mAP50-95 on val of the last epoch and of the best, which is biased upward),
+    and the rest of ``cost_columns``.
     """
     groups, unreadable = collect(folder)
-    tables = [_table(group, reference) for group in groups]
+    profiled = profile_rows(folder)
+    tables = [_table(group, reference, profiled) for group in groups]
     for table in tables[:1]:
         table["notes"] += [f"{name} is left out: its config.yaml can't be read" for name in unreadable]
     return tables
 
 
-def _table(group: Group, reference: str) -> dict[str, Any]:
+def _table(group: Group, reference: str, profiled: list[dict[str, Any]]) -> dict[str, Any]:
     """A harness control is compared as a family of its own: a fault it shows is no finding about a block."""
     pairs = [(row, reference_row(group, row, reference)) for row in group.rows]
     deltas = [_delta(row, other) for row, other in pairs]
@@ -67,7 +70,7 @@ def _table(group: Group, reference: str) -> dict[str, Any]:
             "deltas": _deltas(row, other),
             **_image_interval(row, other),
         }
-        row_columns = {**_means(row), **words, **_costs(row)}
+        row_columns = {**_means(row), **words, **cost_columns(row, profiled)}
         rows.append({"arm": row.arm, **row.swept, **{key: row_columns.pop(key) for key in COLUMNS}, **row_columns})
     return {
         "settings": group.settings,
@@ -184,14 +187,3 @@ def _values(record: Record) -> dict[str, Any]:
         "val_best": best.get("map50_95"),
         "best_epoch": best.get("epoch"),
     }
-
-
-def _costs(row: Row) -> dict[str, Any]:
-    costs = [run.result["cost"] for _, run in sorted(row.runs.items()) if run.result]
-
-    def known(key: str) -> list[Any]:
-        return [cost[key] for cost in costs if cost.get(key) is not None]
-
-    first = {key: next(iter(known(key)), None) for key in ("parameters", "gflops")}
-    timed = known("latency_ms_b1")
-    return {**first, "latency_ms_b1": mean(timed) if timed else None}
