@@ -43,11 +43,15 @@ def main() -> int:
 
 
 def normalised(arguments: list[str]) -> list[str]:
-    """What Hydra would refuse: ``experiment=`` and ``++experiment=``, new keys under train.extra, -m between them."""
+    """What Hydra would refuse: ``experiment=`` and ``++experiment=``, -m between them, new keys under train.extra, and
+    under block where it is one's own.
+    """
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     arguments = [*flags[:1], *(argument for argument in arguments if argument not in flags)]
     arguments = [re.sub(r"^\+{0,2}(experiment=)", r"+\1", argument) for argument in arguments]
-    return [re.sub(r"^\+{0,2}(train\.extra\.)", r"++\1", argument) for argument in arguments]
+    own = any(re.match(r"\+{0,2}(block=custom|block\.target=)", argument) for argument in arguments)
+    new = r"^\+{0,2}(train\.extra\.|block\.)" if own else r"^\+{0,2}(train\.extra\.)"
+    return [re.sub(new, r"++\1", argument) for argument in arguments]
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,8 @@ from typing import Any, Dict, List, Optional
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from acmix_exp import own_block
+
 PATHS = ("conv", "attention", "mixed")
 SCALES = ("n", "s", "m", "l", "x")
 IDENTITY, CONV3X3 = "identity", "conv3x3"  # the blocks of the controls
@@ -159,11 +161,13 @@ def to_object(cfg: DictConfig) -> Config:
 def arm_label(config: Config) -> str:
     """The name of the table's row, for a config with its arm applied.
 
-    It is the arm's; for the arm ``configured`` the block's with its path (``acmix-mixed``), or ``baseline`` where no
-    block is inserted.
+    It is the arm's; for the arm ``configured`` the block's with its path (``acmix-mixed``), of a block of one's own the
+    class's in lower case unless block.name says another, or ``baseline`` where no block is inserted.
     """
     if config.arm.name != "configured":
         return config.arm.name
     if not config.arm.insert:
         return "baseline"
+    if own_block.is_own(config.block):
+        return own_block.label(config.block)
     return "-".join(str(config.block[key]) for key in ("name", "path") if config.block.get(key))

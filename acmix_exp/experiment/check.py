@@ -12,9 +12,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from acmix_exp import own_block
 from acmix_exp.block_options import RULES, channel_faults, option_faults, suggestion
 from acmix_exp.config import SCALES, Config, ConfigError, options
 from acmix_exp.experiment import arm, device
+from acmix_exp.experiment import own_block as trial
 from acmix_exp.yolo import argument_types
 from acmix_exp.yolo.checkpoint_header import check_checkpoint
 from acmix_exp.yolo.owned_args import refused
@@ -120,6 +122,8 @@ def _values(config: Config) -> list[str]:
 
 def _block(config: Config) -> list[str]:
     name = str(config.block.get("name"))
+    if own_block.is_own(config.block):
+        return own_block.faults(config.block, taken=[*options("arm"), *RULES])
     if name not in RULES:
         return [f"block.name={name}: must be one of {', '.join(options('block'))}"]
     return option_faults(name, _block_options(config))
@@ -139,6 +143,8 @@ def _sites(effective: Config) -> list[str]:
     except ConfigError as error:
         return error.lines
     channels = {site.name: site.channels for site in sites}
+    if own_block.is_own(effective.block):
+        return trial.faults(effective.block, list(channels.values()))
     return channel_faults(str(effective.block["name"]), _block_options(effective), channels, scale)
 
 

@@ -98,6 +98,7 @@ def _request(kind: Format, weights: Path, config: Config, dataset: Dataset, on_g
     chosen = [images[i * len(images) // min(IMAGES, len(images))] for i in range(min(IMAGES, len(images)))]
     return {
         "weights": str(weights.resolve()),
+        "target": config.block.get("target"),
         "format": kind.name,
         "imgsz": imgsz,
         "arguments": {key: value for key, value in ARGUMENTS.items() if key in kind.arguments},

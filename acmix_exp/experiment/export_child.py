@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
 def _export(folder: Path, request: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     from acmix_exp.yolo.run import prepare
 
-    prepare()
+    prepare(request["target"])
     from acmix_exp.yolo import export
 
     weights, format, imgsz = Path(request["weights"]), request["format"], request["imgsz"]

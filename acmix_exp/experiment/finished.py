@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from acmix_exp import own_block
 from acmix_exp.config import Config, ConfigError, load
 from acmix_exp.experiment.store import Run
 
 
 def finished(asked: Config) -> tuple[Run, Config]:
-    """The run and its config. Raises ConfigError where there is none or it is not done."""
+    """The run and its config. Raises ConfigError where there is none, it is not done, or its block is not found."""
     if asked.run is None:
         raise ConfigError(f"run=null: task={asked.task} needs a run directory, run=runs/NAME/RUN")
     run = Run(Path(asked.run))
     if not run.is_done():
         raise ConfigError(f"run={asked.run}: no finished run; must be a directory runs/NAME/RUN whose status is done")
-    return run, load(run.path / "config.yaml")
+    config = load(run.path / "config.yaml")
+    if lines := own_block.missing(config.block):
+        raise ConfigError(*lines)
+    return run, config
 
 
 def kept_weights(run: Run, asked: Config, config: Config) -> Path:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from acmix_exp import own_block
 from acmix_exp.config import Config, ModelConfig
 from acmix_exp.experiment import device
 from acmix_exp.yolo.sites import resolve_sites, zero_init
@@ -25,7 +26,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     model, train = effective.model, effective.train
     return {
         "seed": effective.seed,
-        "block": effective.block or None,
+        "block": _block(effective.block),
         "placement": _placement(model) if effective.arm.insert else None,
         "model": {
             "name": model.name,
@@ -40,6 +41,12 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
             **({} if effective.hardware.workers == 1 else {"workers": effective.hardware.workers}),
         },
     }
+
+
+def _block(block: dict[str, Any]) -> dict[str, Any] | None:
+    """A block from outside the package counts by the content of its file, too."""
+    source = own_block.source(block["target"]) if own_block.is_own(block) else None
+    return {**block, "source": _digest(source)[:16]} if source else block or None
 
 
 def _placement(model: ModelConfig) -> dict[str, Any]:

@@ -23,12 +23,16 @@ def show_plan(plan: Plan, runs_at_once: int) -> None:
     )
     for column in ("arm", "seed", *swept, "status", "run"):
         table.add_column(escape(column))
+    shown = set()
     for cell in plan.cells:
         row = by_run[cell.run]
         values = ["" if cell.swept.get(key) is None else str(cell.swept[key]) for key in swept]
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
         arm = f"{cell.asked} (the {cell.label} itself)" if cell.asked else cell.label
-        table.add_row(*map(escape, (arm, str(cell.config.seed), *values, status, cell.run.name)))
+        line = (arm, str(cell.config.seed), *values, status, cell.run.name)
+        if line not in shown:  # a baseline is a cell of every block, and one run
+            shown.add(line)
+            table.add_row(*map(escape, line))
     done = sum(row.status == "done" for row in rows)
     left = seconds_left(rows, runs_at_once)
     if done == len(rows):

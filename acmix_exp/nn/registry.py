@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from acmix_exp.nn.own_block import build_own_block
 from acmix_exp.ops.window_attention.validation import check_positive
 
 Factory = Callable[..., nn.Module]
@@ -29,10 +30,12 @@ def block_names() -> list[str]:
 
 
 def build_block(name: str, channels: int, **options: Any) -> nn.Module:
-    """A registered block with ``channels`` in and out.
+    """A registered block with ``channels`` in and out; with the option ``target``, one from outside the package.
 
     Raises ValueError, in one line, for an unknown name, an option the block does not have, or what the block refuses.
     """
+    if options.get("target") is not None:
+        return build_own_block(channels, **options)
     if name not in _factories:
         raise ValueError(f"block must be one of {', '.join(block_names())}, got {name!r}")
     factory = _factories[name]

@@ -32,6 +32,12 @@ class Record:
         return (block.get("name"), block.get("path")) if self.inserts else ()
 
     @property
+    def kind(self) -> tuple[Any, ...]:
+        """Which block it inserts: by name, and by class where it is one of the user's own."""
+        block = self.identity.get("block") or {}
+        return (block.get("name"), block.get("target"))
+
+    @property
     def inserts(self) -> bool:
         return bool(self.config["arm"]["insert"])
 

@@ -37,20 +37,38 @@ def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     placement = dict(record.identity.get("placement") or {})
     if "model.pretrained" in keys:
         placement.pop("zero_init", None)  # it follows from the weights
-    return _without({"block": block, "placement": placement}, keys)
+    return _without({"block": block, "placement": placement}, [key for key in keys if key != "block"])
 
 
 def tables(members: Sequence[Record], keys: Sequence[str]) -> list[list[Record]]:
-    """The inserting records by what they share; a control stands in every table whose placement is its own."""
+    """The inserting records by what they share; a control stands in every table whose placement is its own.
+
+    Different blocks stand in one table, each with its own options. A block that is there with several sets of options
+    has a table for each set, for one row can't be both.
+    """
+    arms = [record for record in members if record.inserts and not record.control]
+    sets: dict[str, set[str]] = {}
+    for record in arms:
+        sets.setdefault(_block_at(record, keys), set()).add(canonical(_inserted(record, keys)))
     tables: dict[str, list[Record]] = {}
-    ordered = sorted(members, key=lambda record: (record.control, record.variant[:1] == (IDENTITY,)))
-    for record in ordered:
-        fitting = [table for table in tables.values() if record.control and _same_sites(record, table[0], keys)]
+    for record in arms:
+        shared = _inserted(record, keys)
+        several = len(sets[_block_at(record, keys)]) > 1
+        key = [shared["placement"], *([record.kind, shared["block"]] if several else [])]
+        tables.setdefault(canonical(key), []).append(record)
+    controls = [record for record in members if record.control]
+    for record in sorted(controls, key=lambda record: record.kind[0] == IDENTITY):
+        fitting = [table for table in tables.values() if _same_sites(record, table[0], keys)]
         for table in fitting:
             table.append(record)
-        if record.inserts and not fitting:
+        if not fitting:
             tables.setdefault(canonical(_inserted(record, keys)), []).append(record)
     return list(tables.values())
+
+
+def _block_at(record: Record, keys: Sequence[str]) -> str:
+    """Which block it is and where, whatever its options."""
+    return canonical([record.kind, _inserted(record, keys)["placement"]])
 
 
 def _same_sites(control: Record, other: Record, keys: Sequence[str]) -> bool:
@@ -81,13 +99,16 @@ def settings(records: Sequence[Record], keys: Sequence[str]) -> dict[str, Any]:
     first, inserting = (done or list(records))[0], next((record for record in records if record.inserts), None)
     metrics = (first.result or {}).get("metrics", {})
     shared = context(first, keys)
+    inserted = {} if inserting is None else _inserted(inserting, keys)
+    if len({record.kind for record in records if record.inserts and not record.control}) > 1:
+        inserted.pop("block")  # each row has its own
     return {
         "dataset": None if "dataset" in keys else first.provenance.get("dataset", {}).get("name"),
         "model": {key: value for key, value in shared.get("model", {}).items() if key != "pretrained"},
         **({} if "model.pretrained" in keys else {"pretrained": first.config["model"]["pretrained"]}),
         "train": shared.get("train", {}),
         "hardware": shared.get("hardware", {}),
-        **({} if inserting is None else _inserted(inserting, keys)),
+        **inserted,
         "split": metrics.get("split"),
         "checkpoint": metrics.get("checkpoint"),
     }

@@ -64,7 +64,7 @@ def train(
     Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError,
     ConfigError, and ValueError for pretrained weights that do not fit.
     """
-    prepare()
+    prepare(config.block.get("target"))
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     weights = run_dir / "weights"
@@ -88,21 +88,24 @@ def train(
 
 def evaluate(checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int) -> dict[str, Any]:
     """A checkpoint's metrics on a split, as in :class:`Outcome`. Raises ConfigError where classes differ."""
-    prepare()
+    prepare(config.block.get("target"))
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     return evaluate_checkpoint(checkpoint, dataset, split, config, device)
 
 
-def prepare() -> None:
-    """Before the first import of ultralytics, or of a module of this room that imports it."""
+def prepare(target: str | None = None) -> None:
+    """Before the first import of ultralytics, or of a module of this room that imports it.
+
+    ``target``: the block of a checkpoint that will be read, where it is one from outside the package.
+    """
     environment.prepare()
     from ultralytics.utils import SAFE_LOAD
 
     if SAFE_LOAD:
         from acmix_exp.yolo.safe_globals import register
 
-        register()
+        register(target)
 
 
 def _train(

@@ -13,9 +13,13 @@ import acmix_exp.nn
 from acmix_exp.yolo import model, wrap
 
 
-def register() -> None:
-    """Allow the network, its wrappers and every block of ``acmix_exp.nn`` for the rest of the process."""
-    blocks = [import_module(found.name) for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
+def register(target: str | None = None) -> None:
+    """Allow the network, its wrappers and every block of ``acmix_exp.nn`` for the rest of the process.
+
+    ``target``: a block from outside the package, ``MODULE.CLASS``; what its module defines is allowed too.
+    """
+    names = [found.name for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
+    blocks = [import_module(name) for name in (*names, *([target.rpartition(".")[0]] if target else []))]
     torch.serialization.add_safe_globals([found for module in (model, wrap, *blocks) for found in _own_modules(module)])
 
 

@@ -15,11 +15,11 @@ def folder(tmp_path):
 def add(folder):
     """Write a run directory; ``map50_95`` None leaves it unfinished."""
 
-    def write(arm, seed, map50_95, *, swept=None, kernel_att=7, epochs=2, status=None, **extra):
+    def write(arm, seed, map50_95, *, swept=None, kernel_att=7, epochs=2, status=None, given=None, **extra):
         inserts = arm != "baseline"
         control = arm in ("identity", "conv3x3")
         block = {"name": "acmix", "kernel_att": kernel_att, "head": 4, "path": arm} if inserts else {}
-        block = {"name": arm} if control else block
+        block = given or ({"name": arm} if control else block)
         path = folder / f"{arm}-s{seed}-{len(list(folder.glob('*'))):08d}"
         path.mkdir(parents=True)
         placement = {

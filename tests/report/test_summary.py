@@ -32,6 +32,38 @@ def test_a_row_for_each_arm_with_paired_deltas(folder, add):
     assert any("at least 7 paired seeds" in note for note in table["notes"])
 
 
+@pytest.mark.parametrize("swept", [True, False])
+def test_different_blocks_stand_in_one_table(folder, add, swept):
+    blocks = {"acmix-mixed": {"name": "acmix", "head": 4}, "ema": {"name": "ema", "factor": 8}, "lsk": {"name": "lsk"}}
+    add("baseline", 0, 0.3, swept={"block": None} if swept else None)
+    add("conv3x3", 0, 0.35, swept={"block": None} if swept else None)
+    for gain, (label, block) in enumerate(blocks.items()):
+        add(label, 0, 0.4 + gain / 100, swept={"block": block["name"]} if swept else None, given=block)
+    (table,) = write_summary(folder)
+    assert [row["arm"] for row in table["rows"]] == ["baseline", "conv3x3", "acmix-mixed", "ema", "lsk"]
+    assert [row["delta_mean"] for row in table["rows"]] == [None, *map(pytest.approx, (0.05, 0.1, 0.11, 0.12))]
+    assert any("over 4 comparisons" in note for note in table["notes"])
+    assert "head" not in heading(table), "it is not every row's"
+
+
+def test_a_block_with_other_options_has_a_table_of_its_own(folder, add):
+    add("baseline", 0, 0.3)
+    for factor in (4, 8):
+        add("ema", 0, 0.4, given={"name": "ema", "factor": factor})
+    add("lsk", 0, 0.4, given={"name": "lsk"})
+    tables = write_summary(folder)
+    labels = [[row["arm"] for row in table["rows"]] for table in tables]
+    assert sorted(labels) == [["baseline", "ema"], ["baseline", "ema"], ["baseline", "lsk"]]
+
+
+def test_blocks_of_ones_own_are_told_apart_by_their_class(folder, add):
+    add("baseline", 0, 0.3)
+    add("first", 0, 0.4, given={"name": "custom", "target": "mine.First", "source": "a"})
+    add("second", 0, 0.4, given={"name": "custom", "target": "mine.Second", "source": "a"})
+    (table,) = write_summary(folder)
+    assert [row["arm"] for row in table["rows"]] == ["baseline", "first", "second"]
+
+
 def test_the_three_files_say_the_same(folder, add):
     add("baseline", 0, 0.3)
     add("mixed", 0, 0.4)
