@@ -122,3 +122,15 @@ def test_summary_is_one_line(pretrained: Path) -> None:
     )
     audit = scratch_audit(model)
     assert summary(audit, None) == f"weights: from scratch, {len(model.new_keys())} new"
+
+
+def test_controls_in_a_bottleneck(pretrained: Path) -> None:
+    """identity keeps every stock tensor, the 3x3 too; conv3x3 starts it anew, as ACmix does."""
+    stock, audit = load(pretrained, arm__name="baseline")
+    model, account = load(pretrained, "replace", block={"name": "identity"})
+    assert account == audit
+    assert all(torch.equal(model.state_dict()[key], stock.state_dict()[key]) for key in audit["transferred"])
+    _, acmix = load(pretrained, "replace")
+    model, account = load(pretrained, "replace", block={"name": "conv3x3"})
+    assert account["transferred"] == acmix["transferred"]
+    assert account["new"] == [f"model.{place}.cv2.block.weight" for place in ("6.m.0", "6.m.1", "8.m.0")]
