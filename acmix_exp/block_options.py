@@ -46,6 +46,10 @@ def _groups_divide(channels: int, options: Mapping[str, Any]) -> bool:
     return count_heads(channels, options["num_heads"]) % (options["num_groups"] or 1) == 0
 
 
+def _leaves_channels(key: str) -> Channels:
+    return Channels(key, lambda channels, options: (options[key] or 1) <= channels, "be at most the channels of a site")
+
+
 HEADS = Channels("num_heads", _heads_divide, "divide the channels of every site")
 GROUPS = Channels("num_groups", _groups_divide, "divide the heads at every site")
 
@@ -93,6 +97,28 @@ RULES: dict[str, Rules] = {
             "factor": whole(8, extra=" that divides the channels of every site"),
         },
         channels=[divides("factor")],
+    ),
+    "hat": Rules(
+        {
+            "form": choice("group", "group", "hybrid", "overlapping", "channel"),
+            "depth": whole(2),
+            "num_heads": unless_null(whole(1), "heads of about 32 channels"),
+            "window_size": whole(8),
+            "overlap_ratio": positive(0.5),
+            "compress_ratio": whole(3),
+            "squeeze_factor": unless_null(whole(1), "30, at most a quarter of the channels"),
+            "conv_scale": positive(0.01),
+            "mlp_ratio": positive(2.0),
+            "drop_path": fraction(0.0),
+        },
+        [
+            Together(
+                "overlap_ratio",
+                lambda options: int(options["window_size"] * options["overlap_ratio"]) % 2 == 0,
+                "add an even number of pixels, window_size x overlap_ratio, to the window",
+            )
+        ],
+        [HEADS, _leaves_channels("compress_ratio"), _leaves_channels("squeeze_factor"), MLP_HAS_CHANNELS],
     ),
     "lsk": Rules({"form": choice("residual", *FORMS), "mlp_ratio": positive(4.0)}, channels=[MLP_HAS_CHANNELS]),
     "lska": Rules(

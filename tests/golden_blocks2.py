@@ -1,4 +1,4 @@
-"""Builders of LSKA, D-LKA and deformable attention from the published constructors' arguments.
+"""Builders of LSKA, D-LKA, deformable attention and HAT from the published constructors' arguments.
 
 Parameter names are the published ones. Left out is what the published module holds without using it: the offset
 network of deformable attention without offsets.
@@ -15,6 +15,7 @@ from torch import nn
 
 from acmix_exp.nn.deformable_attention import DeformableAttention
 from acmix_exp.nn.dlka import DLKA, DLKAAttention, DLKABlock
+from acmix_exp.nn.hat import CAB, HAB, OCAB, RHAG
 from acmix_exp.nn.lska import LSKA, LSKAAttention, LSKABlock
 
 Config = Mapping[str, Any]
@@ -54,6 +55,36 @@ def _deformable_attention(c: Config) -> nn.Module:
     )
 
 
+def _window(c: Config) -> int:
+    """The published blocks shrink the window to the smaller side of the map they are declared for."""
+    return min(c["window_size"], *c["input_resolution"])
+
+
+def _hybrid(c: Config) -> nn.Module:
+    """They also give up the shift there. What a config leaves out has the published default."""
+    window = _window({"window_size": 7, **c})
+    return HAB(
+        c["dim"],
+        c["num_heads"],
+        window,
+        c.get("shift_size", 0) if min(c["input_resolution"]) > window else 0,
+        c.get("compress_ratio", 3),
+        c.get("squeeze_factor", 30),
+        c.get("conv_scale", 0.01),
+        c.get("mlp_ratio", 4.0),
+    )
+
+
+def _overlapping(c: Config) -> nn.Module:
+    return OCAB(c["dim"], c["num_heads"], c["window_size"], c["overlap_ratio"], c.get("mlp_ratio", 2))
+
+
+def _group(c: Config) -> nn.Module:
+    more = (c["compress_ratio"], c["squeeze_factor"], c["conv_scale"], c.get("mlp_ratio", 4.0))
+    return RHAG(c["dim"], c["depth"], c["num_heads"], c["window_size"], c["overlap_ratio"], *more)
+
+
+HAT_REPO = "XPixelGroup/HAT"
 LSKA_REPO, DLKA_REPO = "StevenLauHKHK/Large-Separable-Kernel-Attention", "xmindflow/deformableLKA"
 MODULES: dict[tuple[str, str], Make] = {
     ("LeapLabTHU/DAT", "DAttentionBaseline"): _deformable_attention,
@@ -63,5 +94,11 @@ MODULES: dict[tuple[str, str], Make] = {
     (DLKA_REPO, "deformable_LKA"): lambda c: DLKA(c["dim"]),
     (DLKA_REPO, "deformable_LKA_Attention"): lambda c: DLKAAttention(c["d_model"]),
     (DLKA_REPO, "deformableLKABlock"): lambda c: DLKABlock(c["dim"], c.get("mlp_ratio", 4.0)),
+}
+MODULES |= {
+    (HAT_REPO, "CAB"): lambda c: CAB(c["num_feat"], c.get("compress_ratio", 3), c.get("squeeze_factor", 30)),
+    (HAT_REPO, "HAB"): _hybrid,
+    (HAT_REPO, "OCAB"): _overlapping,
+    (HAT_REPO, "RHAG"): _group,
 }
 BUILDERS = {key: _builder(make) for key, make in MODULES.items()}

@@ -5,6 +5,7 @@ from acmix_exp.nn.conv3x3 import Conv3x3
 from acmix_exp.nn.deformable_attention import deformable_attention
 from acmix_exp.nn.dlka import dlka
 from acmix_exp.nn.ema import ema
+from acmix_exp.nn.hat import hat
 from acmix_exp.nn.identity import Identity
 from acmix_exp.nn.lsk import lsk
 from acmix_exp.nn.lska import lska
@@ -28,6 +29,7 @@ register("acmix", _acmix)
 register("deformable_attention", deformable_attention)
 register("dlka", dlka)
 register("ema", ema)
+register("hat", hat)
 register("lsk", lsk)
 register("lska", lska)
 register("polarized_parallel", polarized_parallel)

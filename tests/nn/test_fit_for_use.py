@@ -21,7 +21,7 @@ from acmix_exp.yolo.sites import NAMES, resolve_sites
 from benchmarks.straightforward import forwards, straightforward
 
 SIZES = [(80, 80), (40, 40), (20, 20), (7, 13), (2, 2), (1, 1)]
-FORMS = ("unit", "residual", "block", "conv", "attention", "mixed")
+FORMS = ("unit", "residual", "block", "conv", "attention", "mixed", "group", "hybrid", "overlapping", "channel")
 
 
 def variants() -> list[tuple[str, dict[str, Any]]]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acmix_exp.head_count import count_groups, count_heads
+from acmix_exp.nn.biased_attention import biased_attention
 from acmix_exp.nn.deformable_attention.bias import LOG_HIDDEN, log_bias, table_bias
 from acmix_exp.nn.deformable_attention.positions import moved_points
 from acmix_exp.nn.extend import at_least, extend
@@ -173,8 +174,7 @@ class DeformableAttention(nn.Module):
         q, k, v = (
             t.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3).contiguous() for t in (query, key, value)
         )
-        mask = None if bias is None else bias.to(q.dtype)
-        out = F.scaled_dot_product_attention(q, k, v, mask)
+        out = biased_attention(q, k, v, None if bias is None else bias.to(q.dtype))
         return out.transpose(2, 3).reshape(query.shape)
 
     def flops(self, height: int, width: int) -> int:
