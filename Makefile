@@ -10,7 +10,7 @@ CANDIDATES := $(or $(PYTHON),python3.12 python3.11 python3)
 RUN := .venv/bin/python -m
 STAMP := .venv/.installed
 
-.PHONY: help install demo ablation plan test test-all lint bench format clean
+.PHONY: help install demo ablation plan sync test test-all lint bench format clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,10 @@ ablation: $(STAMP) ## Every arm and seed of the ablation
 
 plan: $(STAMP) ## What the ablation would run, what is done and what is left; starts nothing
 	$(RUN) acmix_exp +experiment=ablation task=plan $(ARGS)
+
+sync: $(STAMP) ## Upload to W&B what runs under runs/ wrote offline (NAME=experiment: of that one)
+	@found=$$(find runs/$(NAME) -type d -path '*/wandb/offline-run-*' -prune | sort); \
+	if [ -z "$$found" ]; then echo "nothing to upload under runs/$(NAME)"; else .venv/bin/wandb sync $$found; fi
 
 test: $(STAMP) ## The tests, less the slow ones
 	$(RUN) pytest -n $(JOBS) --dist loadfile $(ARGS)

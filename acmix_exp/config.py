@@ -100,6 +100,7 @@ class ProfileConfig:
 @dataclass
 class ReportConfig:
     reference: str = "baseline"  # the arm that the others are compared with
+    auto: bool = True  # the whole report at the end of a command, not the tables alone
 
 
 @dataclass

@@ -27,6 +27,7 @@ keys (KEY=VALUE)
   name seed tags task run split runs_dir, and those of the files in conf/; all with their values: --cfg job
   task=train     the default                        task=plan   what would run, what is done, how long is left
   task=profile   parameters, GFLOPs and latency of every network, without training
+  task=report    name=NAME [runs_dir=DIR]   tables, figures and report.html of finished runs, here or copied here
   task=evaluate  run=runs/NAME/RUN [dataset=...] [split=test]   score a finished run
   task=export    run=runs/NAME/RUN [format=onnx]                its network as ONNX, TorchScript, ..., checked
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
@@ -104,3 +105,33 @@ def _close(plan: Plan, code: int) -> None:
     if code in (130, 143):
         print("acmix_exp: stopped; the same command goes on from here", file=sys.stderr)
     out.print(f"written to {plan.folder}/summary.md, .csv and .json", soft_wrap=True, highlight=False, markup=False)
+    if code in (0, 1) and plan.cells[0].config.report.auto:
+        _report(plan)
+
+
+def _report(plan: Plan) -> None:
+    """The whole report, unless it stands already. It may be stopped, and whatever happens the exit code stays."""
+    from acmix_exp.report.build import build, is_current
+    from acmix_exp.report.publish import publish
+    from acmix_exp.report.task import say
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    again = f"task=report name={plan.name} runs_dir={plan.folder.parent}"
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if not is_current(plan.folder) and any(run.is_done() for run in plan.runs):
+            config = plan.cells[0].config
+            made = build(plan.folder, config.report.reference)
+            say(made, plan.folder)
+            for line in publish(plan.folder, made, config.logger):
+                console().print(line, soft_wrap=True, highlight=False, markup=False)
+    except KeyboardInterrupt:
+        print(f"acmix_exp: the report was stopped; {again} makes it", file=sys.stderr)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"acmix_exp: the report could not be made ({reason}); {again} tries again", file=sys.stderr)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

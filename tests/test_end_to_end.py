@@ -19,7 +19,7 @@ import pytest
 from acmix_exp.experiment.store import Run, runs_in
 from tests.tracking.wandb_file import read
 
-COMMON = ("dataset=yolo", "train.imgsz=64", "train.batch=4", "hardware=cpu", "hardware.workers=0")
+COMMON = ("dataset=yolo", "train.imgsz=64", "train.batch=4", "hardware=cpu", "hardware.workers=0", "report.auto=false")
 
 
 @pytest.fixture(scope="module")

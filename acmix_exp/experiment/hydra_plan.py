@@ -56,6 +56,12 @@ class PlanCallback(Callback):
             if sweep:
                 raise ConfigError(f"task={config.task}: takes one run, so it goes without -m and without an experiment")
             raise SystemExit(of_a_run[config.task](config))
+        if config.task == "report":
+            from acmix_exp.report.task import report
+
+            overrides = list(config.hydra.overrides.task)
+            explicit = {item.split("=", 1)[0].lstrip("+~") for item in overrides}
+            raise SystemExit(report(planning.checked(config, overrides), explicit))
         plan = planning.build(config, GlobalHydra.instance().config_loader() if sweep else None)
         runs_at_once = plan.cells[0].config.hardware.runs_at_once
         if runs_at_once > 1 and _launcher(config) == "basic":

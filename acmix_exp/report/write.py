@@ -1,4 +1,4 @@
-"""summary.json, summary.csv and summary.md of an experiment's folder."""
+"""summary.json, summary.csv, summary.md and table.tex of an experiment's folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.experiment.store import write_json, write_text
+from acmix_exp.report.latex import latex
 from acmix_exp.report.summary import COLUMNS, REFERENCE, summarise
 
 HEADINGS = (
@@ -28,7 +29,7 @@ HEADINGS = (
 
 
 def write_summary(folder: Path, reference: str = REFERENCE) -> list[dict[str, Any]]:
-    """Write the three files for all finished runs so far, one writer at a time, and return the tables.
+    """Write the four files for all finished runs so far, one writer at a time, and return the tables.
 
     ``reference``: the arm that the others are compared with.
     """
@@ -38,6 +39,7 @@ def write_summary(folder: Path, reference: str = REFERENCE) -> list[dict[str, An
         write_json(folder / "summary.json", {"name": folder.name, "tables": tables})
         write_text(folder / "summary.csv", _csv(tables))
         write_text(folder / "summary.md", markdown(folder.name, tables))
+        write_text(folder / "table.tex", latex(folder.name, tables, [heading(table) for table in tables]))
     return tables
 
 

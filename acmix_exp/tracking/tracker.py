@@ -1,4 +1,4 @@
-"""One W&B run for one training job. Nothing that goes wrong in here reaches the job."""
+"""One W&B run. Nothing that goes wrong in here reaches the job that it tells of."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from acmix_exp.tracking.limits import within
 from acmix_exp.tracking.mode import Mode, base_url, choose_mode
 from acmix_exp.tracking.network import reachable
 from acmix_exp.tracking.run_id import run_id
-from acmix_exp.tracking.settings import TABLE_SECONDS, environment, settings
+from acmix_exp.tracking.settings import FINISH_SECONDS, TABLE_SECONDS, environment, settings
 from acmix_exp.tracking.summary import per_class, summarize, table
 
 logger = logging.getLogger(__name__)
 
 
 class Tracker:
-    """The W&B run of a run directory. Made by ``start``; belongs to the training process, which it runs in.
+    """The W&B run of a directory. Made by ``start`` for a training job, in whose process it runs, or by ``open``.
 
     mode: what became of ``logger.mode``: online | offline | disabled. warnings: what the user should hear,
     one line each; they are logged as well. url: the run's page, or None.
@@ -33,6 +33,7 @@ class Tracker:
         self._run: Any = None
         self._warned = False
         self._folder: Path | None = None
+        self._unharmed = "training goes on"
 
     @classmethod
     def start(cls, config: Config, run_dir: Path, *, resumed: bool, resolved: Mapping[str, Any]) -> Tracker:
@@ -43,9 +44,34 @@ class Tracker:
         offline it writes a second segment (another offline-run folder) with the same id, whose rows go on
         from the next epoch.
         """
+
+        def arguments(identity: str) -> dict[str, Any]:
+            return _arguments(config, run_dir, identity, resolved)
+
+        tracker = cls.open(config.logger.mode, run_dir, arguments, resumed=resumed)
+        tracker._guarded("start", _step_by_epoch)
+        return tracker
+
+    @classmethod
+    def open(
+        cls,
+        mode: str,
+        run_dir: Path,
+        arguments: Callable[[str], dict[str, Any]],
+        *,
+        resumed: bool,
+        unharmed: str = "training goes on",
+        finish_seconds: float = FINISH_SECONDS,
+    ) -> Tracker:
+        """Begin a W&B run whose files are in ``run_dir``/wandb, or go on with the one it has. Never raises.
+
+        ``arguments`` are those of ``wandb.init``, made from the run's id; ``unharmed`` says in a warning what does
+        not suffer.
+        """
         tracker = cls()
+        tracker._unharmed = unharmed
         try:
-            chosen = _available(choose_mode(config.logger.mode, os.environ))
+            chosen = _available(choose_mode(mode, os.environ))
             tracker.mode = chosen.mode
             if chosen.warning:
                 tracker._warn(chosen.warning)
@@ -53,7 +79,7 @@ class Tracker:
                 os.environ.pop("WANDB_SERVICE", None)  # a service of somebody else would outlive this process
                 os.environ.update(environment(run_dir))
                 identity = run_id(run_dir, resumed=resumed)
-                tracker._begin(_arguments(config, run_dir, identity, resolved), run_dir)
+                tracker._begin(arguments(identity), run_dir, finish_seconds)
         except Exception as error:
             tracker._lose("start", error)
         return tracker
@@ -74,15 +100,27 @@ class Tracker:
             self._guarded("finish", lambda run: within(TABLE_SECONDS, lambda: _store(run, classes)))
         self._end(exit_code=0)
 
+    def log(self, values: Callable[[], dict[str, Any]], seconds: float) -> None:
+        """Log ``values()``, which may be media, as one row; given up after ``seconds``."""
+        self._guarded("log", lambda run: within(seconds, lambda: run.log(values())))
+
+    def end(self) -> None:
+        self._end(exit_code=0)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this segment of the run."""
+        return self._folder
+
     def fail(self, message: str) -> None:
         """End the run as failed, with ``message`` in its summary."""
         self._guarded("fail", lambda run: run.summary.update({"error": message}))
         self._end(exit_code=1)
 
-    def _begin(self, arguments: dict[str, Any], run_dir: Path) -> None:
+    def _begin(self, arguments: dict[str, Any], run_dir: Path, finish_seconds: float) -> None:
         import wandb
 
-        options = wandb.Settings(**settings(run_dir))
+        options = wandb.Settings(**{**settings(run_dir), "finish_timeout": finish_seconds})
         if self.mode == "online":
             before = _segments(run_dir)
             try:
@@ -97,8 +135,6 @@ class Tracker:
         if self._run is None:
             self._run = wandb.init(mode="offline", settings=options, **arguments)
         self._folder = Path(self._run.settings.sync_dir)
-        self._run.define_metric("epoch")
-        self._run.define_metric("*", step_metric="epoch")
 
     def _guarded(self, what: str, action: Callable[[Any], None]) -> None:
         if self._run is None:
@@ -123,7 +159,7 @@ class Tracker:
     def _lose(self, what: str, error: BaseException) -> None:
         if not self._warned:
             self._warned = True
-            message = f"W&B failed at {what}, training goes on: {_line(error)}"
+            message = f"W&B failed at {what}, {self._unharmed}: {_line(error)}"
             if self.mode == "online" and self._folder:
                 message += f"; to upload what is missing: wandb sync {self._folder}"
             self._warn(message)
@@ -131,6 +167,11 @@ class Tracker:
     def _warn(self, message: str) -> None:
         self.warnings.append(message)
         logger.warning(message)
+
+
+def _step_by_epoch(run: Any) -> None:
+    run.define_metric("epoch")
+    run.define_metric("*", step_metric="epoch")
 
 
 def _available(chosen: Mode) -> Mode:

@@ -1,0 +1,74 @@
+"""Draws one share of a report's figures: ``python -m acmix_exp.report.figures.draw VIEW OUT SHARE SHARES PARENT_PID``.
+
+VIEW is a JSON file of ``acmix_exp.report.view``; figures go to the folder OUT as PNG and SVG, and OUT/SHARE.json lists
+them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.experiment.process import die_with_parent
+from acmix_exp.report.figures.catalogue import KINDS, Kind, file_stem
+
+DOTS = 200  # an inch, of the PNG files
+MOST_OF_ATTENTION = 4  # rows whose windows are drawn
+
+
+def main(arguments: list[str]) -> int:
+    source, out, share, shares = Path(arguments[0]), Path(arguments[1]), int(arguments[2]), int(arguments[3])
+    die_with_parent(int(arguments[4]))
+    view = json.loads(source.read_text(encoding="utf-8"))
+    drawn = []
+    for number, table in enumerate(view["tables"]):
+        for kind in KINDS:
+            if kind.share % shares != share:
+                continue
+            try:
+                for label, figure in _figures(kind, table):
+                    stem = file_stem(kind.name, label, number + 1 if len(view["tables"]) > 1 else 0)
+                    _save(figure, out / stem)
+                    drawn.append({"table": number, "kind": kind.name, "label": label, "stem": stem})
+            except Exception as error:  # what one run stored badly costs one figure, not the report
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                drawn.append({"table": number, "kind": kind.name, "label": "", "stem": None, "error": reason})
+    (out / f"{share}.json").write_text(json.dumps(drawn), encoding="utf-8")
+    return 0
+
+
+def _figures(kind: Kind, table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    from acmix_exp.report.figures import curves, forest, latency, pictures
+
+    one = {
+        "forest": forest.forest,
+        "class_deltas": forest.classes,
+        "learning_curves": curves.curves,
+        "rates": curves.rates,
+        "rate_ratio": curves.ratio,
+        "latency": latency.latency,
+        "predictions": pictures.pictures,
+    }
+    if kind.name in one:
+        figure = one[kind.name](table)
+        yield from [] if figure is None else [("", figure)]
+    else:
+        several = {"windows": pictures.windows, "heads": pictures.heads}[kind.name]
+        yield from several(table)[:MOST_OF_ATTENTION]
+
+
+def _save(figure: Any, path: Path) -> None:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    mpl.rcParams["svg.hashsalt"] = path.name  # the same figure, the same bytes; two on one page, other ids
+    figure.savefig(path.with_name(f"{path.name}.png"), dpi=DOTS)
+    figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None}, transparent=True)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

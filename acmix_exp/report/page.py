@@ -1,0 +1,145 @@
+"""report.html: one file that opens from disk, with everything in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import acmix_exp
+from acmix_exp.experiment.store import Run, runs_in
+from acmix_exp.report.figures.catalogue import BY_NAME, KINDS, describe
+from acmix_exp.report.inline import inline_svg
+from acmix_exp.report.words import COST_COLUMNS, TABLE_COLUMNS, conclusion, cost_cells, lead, number, table_cells
+
+TEMPLATE = "page.html.j2"
+JPEG_QUALITY = 84
+
+
+def page(folder: Path, shown: dict[str, Any], figures: Path) -> str:
+    """The page as text. ``figures`` is the folder that holds the drawn files named in ``shown["drawn"]``."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("acmix_exp.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    runs = runs_in(folder)
+    facts = provenance(runs)
+    return environment.get_template(TEMPLATE).render(
+        name=shown["name"],
+        version=acmix_exp.__version__,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        tables=[_table(number, table, shown, figures) for number, table in enumerate(shown["tables"])],
+        failures=[entry for entry in shown["drawn"] if entry.get("error")],
+        runs=[_run(run) for run in runs],
+        counts=Counter(run.state() for run in runs),
+        provenance=facts,
+        commands=_distinct(run.provenance().get("command") for run in runs),
+    )
+
+
+def _table(place: int, table: dict[str, Any], shown: dict[str, Any], figures: Path) -> dict[str, Any]:
+    rows = table["rows"]
+    drawn = [entry for entry in shown["drawn"] if entry["table"] == place and entry["stem"]]
+    machines = list(dict.fromkeys(run["machine"] for row in rows for run in row["runs"]))
+    notes = list(table["notes"])
+    if len(machines) > 1:
+        named = ", ".join(name or "one that was not recorded" for name in machines)
+        notes.insert(0, f"The runs come from {len(machines)} kinds of machine: {named}. Times are given for each.")
+    return {
+        "place": place,
+        "heading": table["heading"],
+        "lead": lead(rows),
+        "conclusions": [(row, conclusion(row, table["reference"])) for row in rows if row["deltas"]],
+        "columns": [*table["swept_keys"], *TABLE_COLUMNS],
+        "rows": [(row["label"], row["arm"], table_cells(row["summary"], table["swept_keys"])) for row in rows],
+        "cost_columns": COST_COLUMNS,
+        "cost_rows": [(row["label"], cost_cells(row)) for row in rows],
+        "notes": notes,
+        "figures": [_figure(entry, table, figures) for kind in KINDS for entry in drawn if entry["kind"] == kind.name],
+    }
+
+
+def _figure(entry: dict[str, Any], table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    kind = BY_NAME[entry["kind"]]
+    alt = describe(kind.name, entry["label"], table)
+    figure = {"title": kind.title, "label": entry["label"], "caption": kind.caption, "alt": alt, "stem": entry["stem"]}
+    if kind.vector:
+        text = (folder / f"{entry['stem']}.svg").read_text(encoding="utf-8")
+        return {**figure, "svg": inline_svg(text, entry["stem"], alt)}
+    return {**figure, **_photograph(folder / f"{entry['stem']}.png")}
+
+
+def _photograph(path: Path) -> dict[str, Any]:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        data = io.BytesIO()
+        image.convert("RGB").save(data, "JPEG", quality=JPEG_QUALITY)
+        width, height = image.size
+    encoded = base64.b64encode(data.getvalue()).decode("ascii")
+    return {"source": f"data:image/jpeg;base64,{encoded}", "width": width, "height": height}
+
+
+def _run(run: Run) -> dict[str, Any]:
+    status, result, facts = run.status() or {}, run.result() or {}, run.provenance()
+    state = run.state()
+    cost, hardware = result.get("cost") or {}, facts.get("hardware") or {}
+    seconds = cost.get("train_seconds")
+    words = []
+    if status.get("resumed"):
+        words.append("resumed")
+    if (status.get("attempt") or 0) > 1:
+        words.append(f"attempt {status['attempt']}")
+    if state != "done" and status.get("error"):
+        words.append(str(status["error"]))
+    metrics, last = result.get("metrics") or {}, result.get("val_last") or {}
+    best = result.get("val_best") or {}
+    done = result if state == "done" else {}
+    return {
+        "name": run.name,
+        "state": state,
+        "remark": ", ".join(words),
+        "map50_95": number(metrics.get("map50_95") if done else None, ".4f"),
+        "best": number(best.get("map50_95"), ".4f"),
+        "best_epoch": best.get("epoch"),
+        "last": number(last.get("map50_95"), ".4f"),
+        "minutes": number(seconds / 60 if isinstance(seconds, (int, float)) else None, ".1f"),
+        "memory": number(cost.get("peak_memory_mb"), ",.0f"),
+        "machine": hardware.get("gpu") or hardware.get("cpu") or "–",
+    }
+
+
+def provenance(runs: Iterable[Run]) -> list[tuple[str, list[tuple[str, int]]]]:
+    """What the runs were made with: each fact with its distinct values and how many runs have each."""
+    facts = [run.provenance() for run in runs]
+    rows: dict[str, list[Any]] = {}
+    for fact in facts:
+        git, hardware, dataset = (fact.get(key) or {} for key in ("git", "hardware", "dataset"))
+        for name, version in (fact.get("versions") or {}).items():
+            rows.setdefault(name, []).append(version)
+        commit = git.get("commit")
+        rows.setdefault("commit", []).append(
+            f"{commit}{' with changes' if git.get('dirty') else ''}" if commit else None
+        )
+        rows.setdefault("machine", []).append(_machine(hardware))
+        rows.setdefault("platform", []).append(hardware.get("platform"))
+        rows.setdefault("precision", []).append(fact.get("precision"))
+        rows.setdefault("data set", []).append(dataset.get("name"))
+        rows.setdefault("data fingerprint", []).append(dataset.get("fingerprint"))
+    return [(name, found) for name, values in rows.items() if (found := _distinct(values))]
+
+
+def _machine(hardware: dict[str, Any]) -> str | None:
+    parts = [hardware.get("gpu"), hardware.get("cpu")]
+    parts += [f"{hardware['cores']} cores"] if hardware.get("cores") else []
+    parts += [f"{hardware['memory_gib']} GiB"] if hardware.get("memory_gib") else []
+    return ", ".join(filter(None, parts)) or None
+
+
+def _distinct(values: Iterable[Any]) -> list[tuple[str, int]]:
+    return list(Counter(str(value) for value in values if value is not None).items())

@@ -1,0 +1,65 @@
+"""``task=report``: an experiment's folder, from here or from another machine, as tables, figures and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from acmix_exp.config import Config, ConfigError
+from acmix_exp.experiment.output import console
+from acmix_exp.experiment.store import runs_in
+from acmix_exp.report.build import Report, build
+from acmix_exp.report.publish import logger_of_runs, publish
+from acmix_exp.report.terminal import terminal
+from acmix_exp.report.words import lead
+
+FILES = "report.html, figures/, table.tex, summary.md, summary.csv and summary.json"
+
+
+def report(config: Config, explicit: Collection[str] = ()) -> int:
+    """Make the report of ``runs_dir/name`` and log it, where the runs were logged to; where ``explicit`` overrides name
+    the logger, as they say. Raises ConfigError where there are no runs or it can't be written."""
+    folder = Path(config.runs_dir) / config.name
+    if not runs_in(folder):
+        raise ConfigError(f"name={config.name}: no runs in {folder}; right is {_names(Path(config.runs_dir))}")
+    try:
+        made = build(folder, config.report.reference)
+    except PermissionError as error:
+        raise ConfigError(f"runs_dir={config.runs_dir}: {error.filename} can't be written; copy the folder") from None
+    out = console()
+    out.print(terminal(made.tables, out.width))
+    say(made, folder)
+    logger = logger_of_runs(folder)
+    changes = {key: getattr(config.logger, key) for key in ("mode", "project", "entity") if f"logger.{key}" in explicit}
+    if "logger" in explicit:
+        changes["mode"] = config.logger.mode
+    for line in publish(folder, made, replace(logger, **changes)):
+        out.print(line, soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
+def say(made: Report, folder: Path) -> None:
+    """The finding in a sentence a table, what could not be drawn, and where everything is."""
+    out = console()
+
+    def line(text: str) -> None:
+        out.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    for table in made.shown["tables"]:
+        line(lead(table["rows"]))
+    for entry in made.shown["drawn"]:
+        if entry.get("error"):
+            line(f"{entry['kind']} could not be drawn: {entry['error']}")
+    line(f"written to {folder}: {FILES}")
+
+
+def _names(runs_dir: Path) -> str:
+    found = _folders(runs_dir)
+    return f"one of {', '.join(found)}" if found else "runs_dir=FOLDER, a folder of experiments"
+
+
+def _folders(runs_dir: Path) -> Sequence[str]:
+    if not runs_dir.is_dir():
+        return []
+    return [path.name for path in sorted(runs_dir.iterdir()) if path.is_dir() and runs_in(path)]

@@ -1,0 +1,92 @@
+"""The W&B run of a whole experiment, beside those of its jobs: ``python -m acmix_exp.tracking.experiment_run REQUEST``.
+
+A process of its own, because wandb reads its folders from the environment. REQUEST is a JSON file, see ``Request``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, TypedDict
+
+from acmix_exp.tracking.tracker import Tracker
+
+JOB_TYPE = "report"
+LOG_SECONDS = 20.0
+FINISH_SECONDS = 40.0  # figures and page are some megabytes
+
+
+class Table(TypedDict):
+    columns: list[str]
+    data: list[list[Any]]
+
+
+class Request(TypedDict):
+    """``folder``: the experiment's. ``tables`` by key. ``figures``: PNG files and their captions. ``page``: the HTML
+    file. ``summary``: scalars."""
+
+    folder: str
+    mode: str
+    init: dict[str, Any]
+    tables: dict[str, Table]
+    figures: dict[str, list[str]]
+    page: str
+    summary: dict[str, Any]
+
+
+def log(request: Request) -> Tracker:
+    """Log an experiment's report as one row of its run; each report goes on with the same run."""
+    folder = Path(request["folder"])
+    before = set((folder / "wandb").glob("offline-run-*"))
+
+    def arguments(identity: str) -> dict[str, Any]:
+        return {
+            **request["init"],
+            "job_type": JOB_TYPE,
+            "id": identity,
+            "resume": "allow",
+            "reinit": "create_new",
+        }
+
+    tracker = Tracker.open(
+        request["mode"],
+        folder,
+        arguments,
+        resumed=True,
+        unharmed="the report stands",
+        finish_seconds=FINISH_SECONDS,
+    )
+    tracker.log(lambda: _values(request), LOG_SECONDS)
+    tracker.end()
+    if not tracker.warnings and tracker.folder is not None:
+        # an older report of this run, not uploaded, would be one more row of the same
+        for old in before - {tracker.folder}:
+            shutil.rmtree(old, ignore_errors=True)
+    return tracker
+
+
+def _values(request: Request) -> dict[str, Any]:
+    import wandb
+
+    values: dict[str, Any] = dict(request["summary"])
+    for key, table in request["tables"].items():
+        values[key] = wandb.Table(columns=table["columns"], data=table["data"], allow_mixed_types=True)
+    for key, (path, caption) in request["figures"].items():
+        values[f"figures/{key}"] = wandb.Image(path, caption=caption)
+    page = Path(request["page"]).read_text(encoding="utf-8")
+    values["report"] = wandb.Html(page, inject=False, data_is_not_path=True)
+    return values
+
+
+def main(arguments: list[str]) -> int:
+    request: Request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    tracker = log(request)
+    for warning in tracker.warnings:
+        print(warning)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

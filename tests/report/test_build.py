@@ -1,0 +1,298 @@
+"""The whole report, from folders as they are: finished, partial, copied, merged, stopped in the middle."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from acmix_exp.report.build import build, is_current
+from acmix_exp.report.words import TABLE
+from tests.report import made
+from tests.report.browser import Browser, executable
+
+VECTORS = ("forest", "learning_curves", "latency", "class_deltas", "rates", "rate_ratio")
+PHOTOGRAPHS = ("predictions", "windows-attention", "windows-mixed", "heads-attention", "heads-mixed")
+
+
+class Page(HTMLParser):
+    """tables: by class and number, rows of cells (attributes, text). tags: every tag with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[tuple[str, str], list[list[tuple[dict[str, Any], str]]]] = {}
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self.rows: list[Any] = []
+        self.cell: list[Any] | None = None
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        if tag == "table":
+            self.rows = self.tables[(str(found["class"]), str(found.get("data-table", "")))] = []
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.cell = [found, ""]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self.cell:
+            self.rows[-1].append(tuple(self.cell))
+            self.cell = None
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+        if self.cell:
+            self.cell[1] += data
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four arms with eight seeds each, reported."""
+    folder = tmp_path_factory.mktemp("whole") / "runs" / "ablation"
+    made.make(folder, ("baseline", "conv", "attention", "mixed"), seeds=8, epochs=4)
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(whole: Path) -> str:
+    return (whole / "report.html").read_text()
+
+
+def summary(folder: Path) -> list[dict[str, Any]]:
+    tables: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["tables"]
+    return tables
+
+
+def test_every_file_is_there_and_nothing_else(whole: Path) -> None:
+    names = [f"{stem}.{suffix}" for stem in (*VECTORS, *PHOTOGRAPHS) for suffix in ("png", "svg")]
+    assert sorted(path.name for path in (whole / "figures").iterdir()) == sorted(names)
+    for path in (whole / "figures").glob("*.png"):
+        with Image.open(path) as image:
+            assert min(image.size) > 200
+    files = {path.name for path in whole.iterdir() if path.is_file()}
+    assert files - {".summary.lock", ".report.lock"} == {
+        *("report.html", "table.tex", "summary.json", "summary.csv", "summary.md")
+    }
+    assert not list(whole.glob(".report-*"))
+    assert is_current(whole)
+
+
+def test_the_page_needs_nothing_else(text: str) -> None:
+    outside = {
+        value
+        for _, found in Page(text).tags
+        for name, value in found.items()
+        if name in ("src", "href", "xlink:href", "data", "action", "srcset") and not value.startswith(("#", "data:"))
+    }
+    assert outside == set()
+    assert "<script" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert len(text) < 4_000_000
+
+
+def check_numbers(rows: list[list[tuple[dict[str, Any], str]]], table: dict[str, Any]) -> None:
+    """Every cell of the page's table against summary.json: the raw value, and the text as it is rounded."""
+    forms = {key: form for _, key, form in TABLE}
+    assert [row[0][1] for row in rows[1:]] == [row["arm"] for row in table["rows"]]
+    for cells, row in zip(rows[1:], table["rows"], strict=True):
+        assert [found["data-key"] for found, _ in cells[1:]] == [*table["swept_keys"], *forms]
+        for found, words in cells[1:]:
+            value = row[found["data-key"]]
+            assert json.loads(found["data-value"]) == value
+            form = forms.get(found["data-key"], "")
+            assert words == ("–" if value is None else format(value, form) if form else str(value))
+
+
+def test_the_tables_numbers_are_those_of_summary_json(whole: Path, text: str) -> None:
+    (table,) = summary(whole)
+    check_numbers(Page(text).tables[("results", "0")], table)
+    with open(whole / "summary.csv", newline="") as file:
+        assert [row["arm"] for row in csv.DictReader(file)] == ["baseline", "conv", "attention", "mixed"]
+
+
+def test_the_verdict_comes_first_and_the_command_is_there(text: str) -> None:
+    words = Page(text).words
+    places = [words.index(part) for part in ("Better than baseline: mixed.", "mAP50-95 on val", "Provenance\n")]
+    assert places == sorted(places)
+    assert "python -m acmix_exp +experiment=ablation_full dataset=yolo dataset.path=data.yaml" in words
+    assert "3e6d5164acd3ca98579c513590e91a54718079a8" in words
+    assert "32 runs done" in words
+
+
+def test_what_users_name_is_escaped(text: str) -> None:
+    assert "<b>" not in text
+    assert "Platelets &amp; &lt;b&gt;rest&lt;/b&gt;" in text
+
+
+def test_the_page_can_be_read_aloud(text: str) -> None:
+    page = Page(text)
+    tags = dict(page.tags)
+    assert tags["html"]["lang"] == "en"
+    assert "viewport" in [found.get("name") for tag, found in page.tags if tag == "meta"]
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    for tag, found in page.tags:
+        if tag == "img":
+            assert found["alt"]
+        if tag == "svg":
+            assert found["role"] == "img"
+            assert found["aria-label"]
+    ids = [found["id"] for _, found in page.tags if "id" in found]
+    assert len(ids) == len(set(ids))
+    assert sum(tag == "img" for tag, _ in page.tags) == len(PHOTOGRAPHS)
+    assert sum(tag == "svg" for tag, _ in page.tags) == len(VECTORS)
+
+
+@pytest.mark.skipif(executable() is None, reason="no Chromium here: the page was not opened in a browser")
+def test_the_page_in_a_browser(whole: Path) -> None:
+    with Browser() as browser:
+        for width, dark in ((1280, False), (390, True)):
+            browser.open(whole / "report.html", width=width, dark=dark)
+            assert browser.messages == []
+            assert [url for url in browser.requests if not url.startswith(("file:///", "data:"))] == []
+            assert sum(url.startswith("file:///") for url in browser.requests) == 1
+            assert browser.evaluate("document.images.length") == len(PHOTOGRAPHS)
+            assert browser.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 200)")
+            drawn = "[...document.querySelectorAll('svg')].every(svg => svg.getBoundingClientRect().height > 80)"
+            assert browser.evaluate(drawn)
+            assert browser.evaluate("document.documentElement.scrollWidth") == width
+            ground = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert ground == ("rgb(15, 19, 24)" if dark else "rgb(255, 255, 255)")
+        (table,) = summary(whole)
+        cells = browser.evaluate(
+            "[...document.querySelectorAll('table.results tr')].map(row => [...row.children].map("
+            "cell => [{'data-key': cell.dataset.key, 'data-value': cell.dataset.value}, cell.textContent]))"
+        )
+        check_numbers(cells, table)
+
+
+def run_task(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = (
+        "import sys; from acmix_exp.cli import main; code = main();"
+        "heavy = {'torch', 'ultralytics', 'torchvision'} & set(sys.modules);"
+        "print('heavy', sorted(heavy)); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", program, "task=report", "logger=disabled", *arguments]
+    return subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=200, check=False)
+
+
+def messy(folder: Path) -> None:
+    """One arm of four done on another machine, one failed, one never begun, files missing and torn."""
+    made.make(folder, ("baseline", "mixed"), seeds=2, epochs=3)
+    made.run(folder, "attention", 0, 3, hardware=made.GPU)
+    (folder / "notes").mkdir()  # no run: no config
+    failed = made.run(folder, "conv", 0, 3)
+    (failed / "result.json").unlink()
+    status = json.loads((failed / "status.json").read_text())
+    status |= {"status": "failed", "error": "out of memory & <more>", "attempt": 2}
+    (failed / "status.json").write_text(json.dumps(status))
+    waiting = made.run(folder, "conv", 1, 3)
+    for path in waiting.iterdir():
+        if path.name != "config.yaml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (sorted(folder.glob("mixed-*"))[0] / "images" / "images.json").write_text("{torn")
+    (next(folder.glob("attention-*/images")) / "windows.json").write_text('{"sites": 3}')
+    (sorted(folder.glob("baseline-*"))[0] / "history.csv").unlink()
+
+
+def test_a_copied_folder_partial_and_of_two_machines(tmp_path: Path) -> None:
+    messy(tmp_path / "theirs" / "runs" / "mixed")
+    shutil.copytree(tmp_path / "theirs" / "runs", tmp_path / "mine" / "elsewhere")
+    done = run_task(tmp_path / "mine", "name=mixed", "runs_dir=elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert "heavy []" in done.stdout
+    assert "written to elsewhere/mixed: report.html" in done.stdout
+    assert "windows could not be drawn: " in done.stdout
+    page = Page((tmp_path / "mine" / "elsewhere" / "mixed" / "report.html").read_text())
+    assert "kinds of machine: AMD EPYC (2 cores), NVIDIA H200" in page.words
+    assert "1 run failed" in page.words
+    assert "1 run pending" in page.words
+    runs = {row[0][1].split("-s")[0] + row[1][1]: row for row in page.tables[("runs", "")][1:]}
+    assert runs["convfailed"][-1][1] == "attempt 2, out of memory & <more>"
+    assert "Too few seeds to tell: attention, mixed." in page.words
+    costs = {row[0][1]: [text for _, text in row[1:]] for row in page.tables[("costs", "0")][1:]}
+    assert costs["mixed"][0] == "3,290,433"
+    assert costs["conv"][0] == "–"
+    assert not list((tmp_path / "theirs").rglob("report.html"))
+
+
+@pytest.mark.parametrize("arm", ["baseline", "mixed"])
+def test_one_run_is_enough(tmp_path: Path, arm: str) -> None:
+    folder = tmp_path / "one"
+    made.run(folder, arm, 0, epochs=1, pictures=False)
+    report = build(folder)
+    assert [entry for entry in report.shown["drawn"] if entry.get("error")] == []
+    drawn = {path.stem for path in (folder / "figures").glob("*.svg")}
+    assert drawn == {"learning_curves", "latency"} | ({"rates", "rate_ratio"} if arm == "mixed" else set())
+    assert "There is nothing to compare with" in (folder / "report.html").read_text()
+
+
+def test_two_tables_and_what_is_gone_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    made.make(folder, ("baseline", "mixed"), seeds=1, epochs=2, pictures=False)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "old.png").write_bytes(b"")
+    (folder / "figures" / "mine.txt").write_text("kept")
+    short = made.run(folder, "baseline", 1, epochs=3, pictures=False)
+    assert short.is_dir()
+    build(folder)
+    drawn = {path.name for path in (folder / "figures").iterdir()}
+    assert {"forest-1.svg", "latency-1.png", "latency-2.png", "mine.txt"} <= drawn
+    assert "old.png" not in drawn
+    assert "forest-2.svg" not in drawn
+    page = Page((folder / "report.html").read_text())
+    for place, table in enumerate(summary(folder)):
+        check_numbers(page.tables[("results", str(place))], table)
+
+
+def test_a_name_that_does_not_exist(tmp_path: Path) -> None:
+    made.run(tmp_path / "runs" / "real", "baseline", 0, 1, pictures=False)
+    done = run_task(tmp_path, "name=reel")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["acmix_exp: name=reel: no runs in runs/reel; right is one of real"]
+    assert not (tmp_path / "runs" / "reel").exists()
+
+
+def test_stopped_in_the_middle(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "ablation"
+    shutil.copytree(whole, folder)
+    before = {path: path.read_bytes() for path in (*folder.glob("figures/*"), folder / "report.html")}
+    command = [sys.executable, "-m", "acmix_exp", "task=report", "name=ablation", "logger=disabled"]
+    process = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(".report-*/0.log")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert not list(folder.glob(".report-*"))
+    assert {path: path.read_bytes() for path in before} == before
+    assert set(folder.glob("figures/*")) == {path for path in before if path.parent.name == "figures"}
+
+
+@pytest.mark.slow
+def test_sixty_runs_in_twenty_seconds(tmp_path: Path) -> None:
+    made.make(tmp_path / "big", seeds=10, epochs=50)
+    start = time.monotonic()
+    report = build(tmp_path / "big")
+    assert time.monotonic() - start < 20
+    assert [entry for entry in report.shown["drawn"] if entry.get("error")] == []

@@ -1,0 +1,108 @@
+"""The experiment's own W&B run, read back from its .wandb file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from acmix_exp.config import LoggerConfig
+from acmix_exp.report.build import Report
+from acmix_exp.report.collect import collect
+from acmix_exp.report.publish import logger_of_runs, publish
+from acmix_exp.report.summary import summarise
+from acmix_exp.report.view import view
+from tests.report import made
+from tests.tracking import wandb_file
+
+OFFLINE = LoggerConfig(mode="offline", project="blocks", entity=None)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+
+
+def reported(folder: Path, seeds: int = 2) -> Report:
+    """A folder of runs with a report in it, without drawing one."""
+    for path in made.make(folder, ("baseline", "mixed"), seeds=seeds, epochs=2, pictures=False):
+        (path / "wandb").mkdir()
+    tables, (groups, _) = summarise(folder), collect(folder)
+    shown = view(folder, tables, groups)
+    (folder / "figures").mkdir()
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "figures" / "forest.png")
+    shown["drawn"] = [{"table": 0, "kind": "forest", "label": "", "stem": "forest"}]
+    (folder / "report.html").write_text("<!DOCTYPE html><title>report</title>")
+    return Report(tables, shown)
+
+
+def content(file: Path, entry: Any) -> str:
+    return (file.parent / "files" / entry["path"]).read_text()
+
+
+def test_read_back(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "ablation"
+    report = reported(folder)
+    (line,) = publish(folder, report, OFFLINE)
+    assert line == (
+        f"W&B is offline; to upload: wandb sync {folder}/wandb/offline-run-* {folder}/*/wandb/offline-run-*"
+    )
+    (path,) = wandb_file.find(folder)
+    file = wandb_file.read(path)
+    assert (file.project, file.group, file.job_type, file.name) == ("blocks", "ablation", "report", "ablation-report")
+    assert file.exit_code == 0
+    assert file.config["name"] == "ablation"
+    (row,) = file.rows
+    table = json.loads(content(path, row["table"]))
+    rows = [dict(zip(table["columns"], cells, strict=True)) for cells in table["data"]]
+    for found, expected in zip(rows, report.tables[0]["rows"], strict=True):
+        assert found["map50_95_mean"] == pytest.approx(expected["map50_95_mean"])
+        assert (found["arm"], found["n"], found["verdict"]) == (expected["arm"], 2, expected["verdict"])
+    deltas = json.loads(content(path, row["deltas"]))
+    assert deltas["columns"] == ["arm", "n", "delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict"]
+    (mixed,) = deltas["data"]
+    summary = report.tables[0]["rows"][1]
+    assert mixed[:2] == ["mixed", 2]
+    assert mixed[2:5] == pytest.approx([summary[key] for key in ("delta_mean", "delta_low", "delta_high")])
+    by_seed = json.loads(content(path, row["deltas_by_seed"]))
+    assert [cells[:2] for cells in by_seed["data"]] == [["mixed", 0], ["mixed", 1]]
+    assert (path.parent / "files" / row["figures/forest"]["path"]).read_bytes()[:4] == b"\x89PNG"
+    assert content(path, row["report"]) == "<!DOCTYPE html><title>report</title>"
+    assert file.summary["verdict/mixed"] == summary["verdict"]
+    assert file.summary["delta_mean/mixed"] == pytest.approx(summary["delta_mean"])
+
+
+def test_a_second_report_goes_on_with_the_same_run(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "ablation"
+    report = reported(folder, seeds=1)
+    publish(folder, report, OFFLINE)
+    (first,) = wandb_file.find(folder)
+    (folder / "report.html").write_text("newer")
+    publish(folder, report, OFFLINE)
+    (second,) = wandb_file.find(folder)
+    assert second.parent != first.parent or second.stat().st_mtime_ns != first.stat().st_mtime_ns
+    assert wandb_file.read(second).id == (folder / "wandb" / "run_id").read_text().strip()
+    assert second.parent.name.endswith(wandb_file.read(second).id)
+    assert content(second, wandb_file.read(second).rows[0]["report"]) == "newer"
+
+
+def test_nothing_where_the_runs_were_not_logged(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "ablation"
+    report = reported(folder, seeds=1)
+    assert publish(folder, report, LoggerConfig(mode="disabled")) == []
+    for path in folder.glob("*/wandb"):
+        path.rmdir()
+    assert publish(folder, report, OFFLINE) == []
+    assert not (folder / "wandb").exists()
+
+
+def test_the_project_is_that_of_the_runs(tmp_path: Path) -> None:
+    made.run(tmp_path / "runs", "baseline", 0, 1, pictures=False)
+    assert logger_of_runs(tmp_path / "runs") == LoggerConfig("offline", "acmix_exp", None)
+    assert logger_of_runs(tmp_path / "nothing") == LoggerConfig()
