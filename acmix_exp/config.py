@@ -55,6 +55,8 @@ class ModelConfig:
     name: str = "yolov8"
     scale: str = "n"
     pretrained: Optional[str] = None
+    backbone_p5: Optional[str] = None  # MobileNetV3: bottleneck | expanded
+    backbone_weights: Optional[str] = None  # MobileNetV3: a path or torchvision's name
     placement: PlacementConfig = field(default_factory=PlacementConfig)
 
 

@@ -37,7 +37,7 @@ flags
 
 exit code: 0 all done, 1 some run failed, 2 the config is wrong, 130 interrupted, 143 terminated
 """
-GROUPS = ("experiment", "arm", "model/placement", "block", "dataset", "train", "hardware", "logger")
+GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "train", "hardware", "logger")
 
 
 def text() -> str:

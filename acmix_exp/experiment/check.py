@@ -17,11 +17,12 @@ from acmix_exp.block_options import RULES, channel_faults, option_faults, sugges
 from acmix_exp.config import SCALES, Config, ConfigError, options
 from acmix_exp.experiment import arm, device
 from acmix_exp.experiment import own_block as trial
-from acmix_exp.yolo import argument_types
-from acmix_exp.yolo.checkpoint_header import check_checkpoint
+from acmix_exp.yolo import argument_types, backbones
+from acmix_exp.yolo.backbones import Backbone
+from acmix_exp.yolo.checkpoint_header import check_checkpoint, check_features
 from acmix_exp.yolo.owned_args import refused
 from acmix_exp.yolo.sites import MODES, resolve_sites
-from acmix_exp.yolo.weights import find_weights
+from acmix_exp.yolo.weights import find_features, find_weights
 
 TASKS = ("train", "plan", "profile", "evaluate", "export", "report")
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
@@ -44,6 +45,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
     """Everything wrong with one cell that can be told without reading the data set."""
     lines = [
         *_values(config),
+        *(model_lines := backbones.faults(config.model)),
         *_block(config),
         *refused(config.train.extra),
         *argument_types.faults(config.train.extra),
@@ -53,7 +55,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
         lines = arm.contradictions(config, explicit)
     if not lines:
         lines = _sites(arm.apply(config))
-    return lines + _pretrained(config)
+    return lines if model_lines else lines + _pretrained(config)
 
 
 def _values(config: Config) -> list[str]:
@@ -139,7 +141,7 @@ def _sites(effective: Config) -> list[str]:
         return []
     scale = effective.model.scale
     try:
-        sites = resolve_sites(effective.model.placement, scale)
+        sites = resolve_sites(effective.model.placement, scale, Backbone.of(effective.model))
     except ConfigError as error:
         return error.lines
     channels = {site.name: site.channels for site in sites}
@@ -169,10 +171,12 @@ def _hardware(config: Config) -> list[str]:
 
 
 def _pretrained(config: Config) -> list[str]:
-    if config.model.pretrained is None:
-        return []
+    model = config.model
     try:
-        check_checkpoint(find_weights(config.model.pretrained), scale=config.model.scale)
+        if model.pretrained is not None:
+            check_checkpoint(find_weights(model.pretrained), scale=model.scale, backbone=backbones.NETWORKS[model.name])
+        if model.backbone_weights is not None:
+            check_features(find_features(model), str(backbones.NETWORKS[model.name]))
     except ConfigError as error:
         return error.lines
     return []

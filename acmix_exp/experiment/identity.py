@@ -12,8 +12,9 @@ from typing import Any
 from acmix_exp import own_block
 from acmix_exp.config import Config, ModelConfig
 from acmix_exp.experiment import device
+from acmix_exp.yolo.backbones import Backbone
 from acmix_exp.yolo.sites import resolve_sites, zero_init
-from acmix_exp.yolo.weights import find_weights
+from acmix_exp.yolo.weights import find_features, find_weights
 
 
 def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
             "name": model.name,
             "scale": model.scale,
             "pretrained": model.pretrained and _digest(find_weights(model.pretrained)),
+            **_backbone(model),
         },
         "data": fingerprint,
         "train": {key: value for key, value in asdict(train).items() if key != "keep"},
@@ -49,10 +51,21 @@ def _block(block: dict[str, Any]) -> dict[str, Any] | None:
     return {**block, "source": _digest(source)[:16]} if source else block or None
 
 
+def _backbone(model: ModelConfig) -> dict[str, Any]:
+    backbone = Backbone.of(model)
+    if backbone is None:
+        return {}
+    return {
+        "backbone_p5": backbone.p5,
+        "backbone_weights": model.backbone_weights and _digest(find_features(model)),
+    }
+
+
 def _placement(model: ModelConfig) -> dict[str, Any]:
     """Sites by name and ``zero_init`` settled; what plays no part in the mode left out."""
     placement = model.placement
-    what = {"mode": placement.mode, "sites": [site.name for site in resolve_sites(placement, model.scale)]}
+    sites = resolve_sites(placement, model.scale, Backbone.of(model))
+    what = {"mode": placement.mode, "sites": [site.name for site in sites]}
     if placement.mode == "replace":
         return what
     joined = {"norm": placement.norm, "act": placement.act, "residual": placement.residual}

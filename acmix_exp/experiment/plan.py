@@ -21,7 +21,7 @@ from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.experiment import arm, check, store
 from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
 from acmix_exp.experiment.identity import hash8, identity
-from acmix_exp.yolo.weights import find_weights
+from acmix_exp.yolo.weights import find_features, find_weights
 
 # Swept over cells, these would split one experiment's folder, or say nothing about the result.
 NOT_SWEPT = ("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report")
@@ -236,4 +236,6 @@ def _portable(config: Config) -> Config:
         dataset = replace(dataset, root=str(Path(dataset.root).expanduser().resolve()))
     if pretrained is not None:
         pretrained = str(find_weights(pretrained))
-    return replace(config, dataset=dataset, model=replace(config.model, pretrained=pretrained))
+    backbone = config.model.backbone_weights and str(find_features(config.model))
+    model = replace(config.model, pretrained=pretrained, backbone_weights=backbone)
+    return replace(config, dataset=dataset, model=model)

@@ -57,14 +57,14 @@ def mobilenet_v3_stages(network: str, p5: str = "bottleneck") -> list[MobileNetV
 
 
 def load_features(stages: list[MobileNetV3Stage], state: Mapping[str, Tensor]) -> None:
-    """The ``features`` of a torchvision state_dict into the stages; what they do not have of it is left.
+    """The ``features`` of a torchvision state_dict into the stages; what either has alone stays as it is.
 
     Raises ValueError where a tensor is missing or has another shape, as those of the other network do.
     """
     features = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
     for stage in stages:
-        wanted = stage.state_dict()
+        wanted = {key: value for key, value in stage.state_dict().items() if key.split(".")[0].isdigit()}
         for key, value in wanted.items():
             if key not in features or features[key].shape != value.shape:
                 raise ValueError(f"no tensor features.{key} of shape {tuple(value.shape)}")
-        stage.load_state_dict({key: features[key] for key in wanted})
+        stage.load_state_dict({key: features[key] for key in wanted}, strict=False)

@@ -59,7 +59,8 @@ def heading(table: dict[str, Any]) -> str:
     """What the rows of a table have in common, in one line."""
     s = table["settings"]
     model, train, hardware = s["model"], s["train"], s["hardware"]
-    parts = [f"{model.get('name', '')}{model.get('scale', '')}" or "several models"]
+    name = str(model.get("name", ""))
+    parts = [f"{name}{' ' if '_' in name else ''}{model.get('scale', '')}" or "several models"]
     if "pretrained" in s:
         parts.append(f"from {Path(str(s['pretrained'])).name}" if s["pretrained"] else "from scratch")
     if s["dataset"]:

@@ -23,7 +23,7 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
         **train.extra,
         "task": "detect",
         "mode": "train",
-        "model": f"{config.model.name}{config.model.scale}.yaml",
+        "model": f"yolov8{config.model.scale}.yaml",
         "pretrained": False,  # weights are transferred, and accounted for, when the network is built
         "data": str(data),
         "save_dir": str(run_dir),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pickletools
+import re
 import zipfile
 from pathlib import Path
 
 from acmix_exp.config import SCALES, ConfigError
+from acmix_exp.yolo.backbones import NETWORKS
+
+LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch's mark, pickled
+LAST_LAYER = {"mobilenet_v3_large": 16, "mobilenet_v3_small": 12}  # of features
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -17,9 +22,12 @@ def is_checkpoint(path: Path) -> bool:
     return _pickle(path) is not None
 
 
-def check_checkpoint(path: Path, key: str = "model.pretrained", scale: str | None = None) -> None:
+def check_checkpoint(
+    path: Path, key: str = "model.pretrained", scale: str | None = None, backbone: str | None = None
+) -> None:
     """Raises ConfigError naming ``key`` where ``path`` is missing, no checkpoint with a model of ultralytics or ours
-    in it, or of a scale other than ``scale``, where it tells its own and one is given.
+    in it, or of a scale other than ``scale``, where it tells its own and one is given; then of another ``backbone``
+    too: torchvision's name for it, None for YOLOv8's own.
     """
     if not path.is_file():
         raise ConfigError(f"{key}={path}: no such file; must be a checkpoint (.pt)")
@@ -30,6 +38,21 @@ def check_checkpoint(path: Path, key: str = "model.pretrained", scale: str | Non
     theirs = _scale(pickled) if scale else None
     if theirs not in (None, scale):
         raise ConfigError(f"{key}={path}: weights of scale {theirs}; must be of model.scale={scale}")
+    kept = next((name for name in NETWORKS.values() if name and name.encode() in pickled), None)
+    if scale and kept != backbone:
+        own = "YOLOv8's own backbone"
+        raise ConfigError(f"{key}={path}: weights on {kept or own}; must be on {backbone or own}, as model.name says")
+
+
+def check_features(path: Path, network: str, key: str = "model.backbone_weights") -> None:
+    """Raises ConfigError naming ``key`` where ``path`` is no state_dict of torchvision's ``network``."""
+    pickled = _pickle(path)
+    if pickled is None:  # the format of torch before 1.6, in which torchvision's older files are
+        data = path.read_bytes()
+        pickled = data if data.startswith(LEGACY) else b""
+    layers = {int(index) for index in re.findall(rb"features\.(\d+)\.", pickled)}
+    if max(layers, default=None) != LAST_LAYER[network]:
+        raise ConfigError(f"{key}={path}: must be torchvision's weights of {network} (a state_dict, .pth)")
 
 
 def _pickle(path: Path) -> bytes | None:

@@ -15,6 +15,10 @@ from ultralytics.utils.torch_utils import initialize_weights
 
 from acmix_exp.config import IDENTITY, Config, PlacementConfig
 from acmix_exp.nn import build_block
+from acmix_exp.nn.fusion import fuse
+from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
+from acmix_exp.yolo import mobilenet
+from acmix_exp.yolo.backbones import Backbone
 from acmix_exp.yolo.sites import Site, resolve_sites, zero_init
 from acmix_exp.yolo.wrap import After, BlockConv, count_parameters, insert_after, insert_behind
 
@@ -28,9 +32,10 @@ class BlockDetectionModel(DetectionModel):
     """A DetectionModel with blocks inserted.
 
     ``insertion``: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block":
-    {name, ...}}``; read from ``cfg`` where not given, as that of a checkpoint has it. Stock layers are
-    initialised exactly as in a stock network; each block draws from a generator of its own, seeded by
-    ``seed`` and the block's name, so that torch's global generator is left as a stock build leaves it.
+    {name, ...}}``, and ``"backbone": {network, p5}`` where it is not YOLOv8's own; read from ``cfg`` where not given,
+    as that of a checkpoint has it. Stock layers are initialised exactly as in a stock network; each block, and such a
+    backbone, draws from a generator of its own, seeded by ``seed`` and its name, so that torch's global generator is
+    left as a build without it leaves it.
     """
 
     def __init__(
@@ -46,9 +51,14 @@ class BlockDetectionModel(DetectionModel):
         yaml.pop(KEY, None)
         for row in yaml["backbone"] + yaml["head"]:
             row[2] = row[2].removesuffix(MARK)
-        super().__init__(yaml, ch, nc, verbose=False)
+        backbone = Backbone.from_dict(insertion.get("backbone"))
+        super().__init__(mobilenet.rows(yaml, backbone) if backbone else yaml, ch, nc, verbose=False)
         self.yaml[KEY] = insertion
         rows = self.yaml["backbone"] + self.yaml["head"]
+        if backbone:
+            with _own_generator(f"{insertion['seed']}/{backbone.network}"):
+                mobilenet.install(self, backbone)
+            rows[0][2] += MARK
         for site in self.sites:
             self._insert(site)
             rows[site.index][2] += MARK
@@ -62,7 +72,8 @@ class BlockDetectionModel(DetectionModel):
 
     @property
     def sites(self) -> list[Site]:
-        return resolve_sites(self.placement, self.yaml[KEY]["scale"])
+        kept = self.yaml[KEY]
+        return resolve_sites(self.placement, kept["scale"], Backbone.from_dict(kept.get("backbone")))
 
     def _insert(self, site: Site) -> None:
         layer, placement, insertion = self.model[site.index], self.placement, self.yaml[KEY]
@@ -84,8 +95,8 @@ class BlockDetectionModel(DetectionModel):
     def fuse(self, verbose: bool = True, imgsz: int | list[int] = 640) -> DetectionModel:
         """For inference, in place: what ultralytics fuses, and our blocks with the norms that follow them."""
         for module in list(self.modules()):
-            if isinstance(module, (After, BlockConv)):
-                module.fuse()
+            if isinstance(module, (After, BlockConv, MobileNetV3Stage)):
+                fuse(module)
         fused: DetectionModel = super().fuse(verbose=verbose, imgsz=imgsz)
         return fused
 
@@ -112,7 +123,7 @@ class BlockDetectionModel(DetectionModel):
 
 def build_model(config: Config, nc: int) -> DetectionModel:
     """The network of a config with the arm applied: a stock DetectionModel where nothing is inserted."""
-    cfg = f"{config.model.name}{config.model.scale}.yaml"
+    cfg = f"yolov8{config.model.scale}.yaml"
     insertion = insertion_of(config)
     if insertion is None:
         return DetectionModel(cfg, nc=nc, verbose=False)
@@ -122,8 +133,9 @@ def build_model(config: Config, nc: int) -> DetectionModel:
 def insertion_of(config: Config) -> dict[str, Any] | None:
     """What a config inserts, in plain types as it travels in the checkpoint; None for the stock network."""
     placement = config.model.placement
-    sites = resolve_sites(placement, config.model.scale) if config.arm.insert else []
-    if not sites:
+    backbone = Backbone.of(config.model)
+    sites = resolve_sites(placement, config.model.scale, backbone) if config.arm.insert else []
+    if not sites and backbone is None:
         return None
     return {
         "scale": config.model.scale,
@@ -137,6 +149,7 @@ def insertion_of(config: Config) -> dict[str, Any] | None:
             "zero_init": zero_init(placement, pretrained=config.model.pretrained is not None),
         },
         "block": dict(config.block),
+        **({"backbone": backbone.to_dict()} if backbone else {}),
     }
 
 

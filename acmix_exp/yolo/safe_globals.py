@@ -8,19 +8,22 @@ from types import ModuleType
 
 import torch
 from torch import nn
+from torchvision.models import mobilenetv3
+from torchvision.ops import misc
 
 import acmix_exp.nn
 from acmix_exp.yolo import model, wrap
 
 
 def register(target: str | None = None) -> None:
-    """Allow the network, its wrappers and every block of ``acmix_exp.nn`` for the rest of the process.
+    """Allow the network, its wrappers, every block of ``acmix_exp.nn`` and torchvision's MobileNetV3 for good.
 
     ``target``: a block from outside the package, ``MODULE.CLASS``; what its module defines is allowed too.
     """
     names = [found.name for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
     blocks = [import_module(name) for name in (*names, *([target.rpartition(".")[0]] if target else []))]
-    torch.serialization.add_safe_globals([found for module in (model, wrap, *blocks) for found in _own_modules(module)])
+    modules = (model, wrap, *blocks, mobilenetv3, misc)
+    torch.serialization.add_safe_globals([found for module in modules for found in _own_modules(module)])
 
 
 def _own_modules(module: ModuleType) -> list[type[nn.Module]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from acmix_exp.config import SCALES, ConfigError, PlacementConfig
+from acmix_exp.yolo.backbones import Backbone
 
 MODES = ("after", "replace")
 
@@ -23,6 +25,8 @@ LAYERS = {
     "neck_p5": (21, 1024, 3),
 }
 NAMES = tuple(LAYERS)
+BACKBONE = tuple(name for name in NAMES if name.startswith("backbone_"))
+NECK = tuple(name for name in NAMES if name.startswith("neck_"))
 INDICES = {index: name for name, (index, _, _) in LAYERS.items()}
 
 # scale: (depth factor, width factor, most channels before the width factor)
@@ -66,8 +70,8 @@ def depth(name: str, scale: str) -> int:
     return max(round(repeats * SCALING[scale][0]), 1) if repeats > 1 else repeats
 
 
-def resolve_sites(placement: PlacementConfig, scale: str) -> list[Site]:
-    """The sites of a placement in network order; empty where it has none.
+def resolve_sites(placement: PlacementConfig, scale: str, backbone: Backbone | None = None) -> list[Site]:
+    """The sites of a placement in network order; empty where it has none. ``backbone``: None for YOLOv8's own.
 
     Raises ConfigError for a scale, mode, site or combination that does not exist.
     """
@@ -98,9 +102,16 @@ def resolve_sites(placement: PlacementConfig, scale: str) -> list[Site]:
             )
         else:
             names.append(name)
+    own = backbone.channels if backbone else {}
+    foreign = [name for name in names if name in BACKBONE and (name not in own or placement.mode == "replace")]
+    if backbone and foreign:
+        lines.append(
+            f"model.placement.sites={', '.join(foreign)}: in {backbone.network} must be of {', '.join(own)}, "
+            f"with model.placement.mode=after; or use {', '.join(NECK)}"
+        )
     if lines:
         raise ConfigError(*lines)
-    return [_site(name, placement.mode, scale) for name in sorted(names, key=lambda name: LAYERS[name][0])]
+    return [_site(name, placement.mode, scale, own) for name in sorted(names, key=lambda name: LAYERS[name][0])]
 
 
 def zero_init(placement: PlacementConfig, pretrained: bool) -> bool:
@@ -116,8 +127,8 @@ def _name(value: Any) -> str | None:
     return INDICES.get(int(text)) if text.isdigit() else None
 
 
-def _site(name: str, mode: str, scale: str) -> Site:
-    channels = width(name, scale)
+def _site(name: str, mode: str, scale: str, widths: Mapping[str, int]) -> Site:
+    channels = widths.get(name) or width(name, scale)
     if mode == "after":
         return Site(name, LAYERS[name][0], channels)
     return Site(name, LAYERS[name][0], channels // 2, depth(name, scale))

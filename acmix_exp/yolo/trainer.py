@@ -23,12 +23,13 @@ from acmix_exp.yolo import dataset as datasets
 from acmix_exp.yolo.arguments import train_arguments
 from acmix_exp.yolo.errors import NonFiniteLoss
 from acmix_exp.yolo.memory import peak_mb
+from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.progress import Progress
 from acmix_exp.yolo.rows import epoch_line, epoch_row
 from acmix_exp.yolo.seed_proof import SeedProof
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
-from acmix_exp.yolo.weights import find_weights
+from acmix_exp.yolo.weights import find_features, find_weights
 
 
 class BlockTrainer(DetectionTrainer):
@@ -101,11 +102,14 @@ class BlockTrainer(DetectionTrainer):
         pretrained = self.config.model.pretrained
         # on resume too: it may rebuild the class head, and the tensors are replaced right away
         audit = load_pretrained(model, find_weights(pretrained)) if pretrained else scratch_audit(model)
+        backbone = self.config.model.backbone_weights
+        if backbone and weights is None:
+            audit["transferred"] = load_backbone(model, find_features(self.config.model))
         if weights is not None:
             model.load_state_dict(weights.float().state_dict())
         else:
             self.progress.audit = audit
-            print(summary(audit, pretrained), flush=True)
+            print(summary(audit, pretrained or backbone), flush=True)
         return model
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:

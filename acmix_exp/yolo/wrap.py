@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import SPPF, C2f, Conv
 
 from acmix_exp.nn.fusion import absorb, fuse
+from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
 
 
 class After(nn.Module):
@@ -72,6 +73,12 @@ class SPPFAfter(SPPF):
         return self.after(super().forward(x))
 
 
+class MobileNetV3StageAfter(MobileNetV3Stage):
+    """A stage that goes on through ``after``, its last layer now; made by :func:`insert_after`."""
+
+    after: After
+
+
 class BlockConv(nn.Module):
     """A block where a Conv's convolution was, with that Conv's own BN and activation: ``act(bn(block(x)))``.
 
@@ -115,7 +122,11 @@ class ConvBlock(Conv):
         return self.act(self.block(self.conv(x)))
 
 
-AFTER: dict[type[nn.Module], type[nn.Module]] = {C2f: C2fAfter, SPPF: SPPFAfter}
+AFTER: dict[type[nn.Module], type[nn.Module]] = {
+    C2f: C2fAfter,
+    SPPF: SPPFAfter,
+    MobileNetV3Stage: MobileNetV3StageAfter,
+}
 
 
 def insert_after(layer: nn.Module, after: After) -> None:
