@@ -185,6 +185,8 @@ def prepare(plan: Plan) -> None:
                 continue
             if cell.run.is_done() and _readable(cell.run):
                 _merge_swept(cell)
+                if cell.asked:
+                    cell.run.set_status(**_serves(cell))
                 continue
             config = _portable(cell.config)
             store.write_text(cell.run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
@@ -207,8 +209,14 @@ def prepare(plan: Plan) -> None:
             swept = {**status.get("swept", {}), **cell.swept}
             store.write_json(
                 cell.run.path / "status.json",
-                {**status, "arm": cell.label, "seed": cell.config.seed, "swept": swept},
+                {**status, "arm": cell.label, "seed": cell.config.seed, "swept": swept, **_serves(cell)},
             )
+
+
+def _serves(cell: Cell) -> dict[str, Any]:
+    """The other arms whose run this is too."""
+    known = (cell.run.status() or {}).get("serves", [])
+    return {"serves": sorted({*known, cell.asked})} if cell.asked else {}
 
 
 def _readable(run: store.Run) -> bool:

@@ -14,6 +14,7 @@ from acmix_exp.report.sharing import canonical, context, settings, swept_value, 
 
 __all__ = ["Group", "Record", "Row", "collect", "swept_value"]
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast
 # Rows come in this order, then by name.
 FIRST_ARMS = ("baseline", "identity", "conv3x3", "conv", "attention", "mixed")
 
@@ -35,7 +36,7 @@ def collect(folder: Path) -> tuple[list[Group], list[str]]:
 
 def _read(run: Run) -> Record | None:
     try:
-        config = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.load((run.path / "config.yaml").read_text(encoding="utf-8"), LOADER)
         seed, _ = int(config["seed"]), config["arm"]["insert"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None

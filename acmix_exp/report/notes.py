@@ -59,7 +59,7 @@ def _controls(group: Group, rows: list[dict[str, Any]]) -> list[str]:
     if plain:
         compared = [f"{sizes[plain] - sizes[arm]:+,d} against {arm}" for arm in sizes if arm in blocks]
         found += [f"{plain} differs in parameters: {', '.join(compared)}"] if compared else []
-    elif blocks and _is_stock_with_conv3x3(group.settings):
+    elif _asked_for(group, CONV3X3) or (blocks and _is_stock_with_conv3x3(group.settings)):
         found.append(
             "conv3x3 in place of a bottleneck's own 3x3, without pretrained weights, is the baseline itself: the "
             "baseline's row is its row"
@@ -71,6 +71,11 @@ def _latencies(rows: list[dict[str, Any]]) -> list[str]:
     if any(row["latency_from"] == "shared" for row in rows):
         return ["Latencies were measured while other runs were training; task=profile measures them alone."]
     return []
+
+
+def _asked_for(group: Group, arm: str) -> bool:
+    """Whether a run was asked for under this arm's name too."""
+    return any(arm in record.status.get("serves", []) for row in group.rows for record in row.runs.values())
 
 
 def _is_stock_with_conv3x3(settings: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,20 @@ def test_a_finished_run_is_left_alone_but_told_a_new_axis(plan):
     prepare(plan)
     assert (run.path / "config.yaml").stat().st_mtime_ns == before
     assert json.loads((run.path / "result.json").read_text()) == {**result, "swept": {"block.kernel_att": 7}}
+
+
+def test_a_run_that_another_arm_asked_for_remembers_it(plan):
+    other = replace(plan.cells[0], asked="conv3x3")
+    prepare(replace(plan, cells=[*plan.cells, other]))
+    (run,) = plan.runs
+    assert run.status()["arm"] == "mixed"
+    assert run.status()["serves"] == ["conv3x3"]
+    prepare(plan)
+    assert run.status()["serves"] == ["conv3x3"]
+    run.set_status(status="done")
+    write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5}, "cost": {}, "swept": {}})
+    prepare(replace(plan, cells=[replace(other, asked="plain")]))
+    assert run.status()["serves"] == ["conv3x3", "plain"]
 
 
 def test_a_finished_run_with_a_broken_config_is_given_it_again(plan):

@@ -192,6 +192,12 @@ def test_conv3x3_in_a_bottleneck_is_the_baseline_and_the_table_says_so(folder, a
     assert said is (mode == "replace" and pretrained is None)
 
 
+def test_who_asked_for_conv3x3_alone_is_told_too(folder, add):
+    add("baseline", 0, 0.3, status={"status": "done", "serves": ["conv3x3"]})
+    (table,) = write_summary(folder)
+    assert any(note.startswith("conv3x3 in place of") for note in table["notes"])
+
+
 def test_the_curves_of_identity_are_compared_epoch_by_epoch(folder, add):
     paths = {(arm, seed): add(arm, seed, 0.3) for arm in ("baseline", "identity") for seed in (0, 1)}
     for path in paths.values():
