@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from itertools import product
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 from acmix_exp.config import CONV3X3, IDENTITY
 from acmix_exp.report import statistics
 from acmix_exp.report.collect import Group, Record, Row
-
-MOST_NAMES = 3
+from acmix_exp.report.origins import count, origins
 
 
 def notes(group: Group, rows: list[dict[str, Any]], reference: str, family: int) -> list[str]:
@@ -24,7 +22,7 @@ def notes(group: Group, rows: list[dict[str, Any]], reference: str, family: int)
         *_missing_cells(group),
         *(note for row in group.rows for note in _runs(group, row)),
         *_pairing(group),
-        *_versions(group),
+        *origins([record for row in group.rows for record in row.runs.values()]),
     ]
 
 
@@ -37,7 +35,7 @@ def _claims(rows: list[dict[str, Any]], reference: str, family: int) -> list[str
     if family:
         fewest = min(row["n_paired"] for row in rows if row["in_family"])
         return [
-            f"A claim at 5 % over {_count(family, 'comparison')} needs at least {statistics.seeds_needed(family)} "
+            f"A claim at 5 % over {count(family, 'comparison')} needs at least {statistics.seeds_needed(family)} "
             f"paired seeds; the fewest here are {fewest}."
         ]
     if all(row["arm"] == reference for row in rows) or any(row["n_paired"] for row in rows):
@@ -91,7 +89,7 @@ def _curves(group: Group, row: Row) -> str:
         return ""
     differing = [str(seed) for seed in seeds if _history(row.runs[seed]) != _history(plain.runs[seed])]
     if not differing:
-        return f": its losses and metrics of every epoch equal the baseline's in {_count(len(seeds), 'seed')}"
+        return f": its losses and metrics of every epoch equal the baseline's in {count(len(seeds), 'seed')}"
     return f": its curves are NOT the baseline's for seed {', '.join(differing)}, which only a GPU's rounding excuses"
 
 
@@ -157,46 +155,5 @@ def _pairing(group: Group) -> list[str]:
     return found
 
 
-def _versions(group: Group) -> list[str]:
-    """Packages, commits and machines of which the runs have more than one, and uncommitted changes."""
-    records = [record for row in group.rows for record in row.runs.values()]
-    facts: dict[str, dict[str, str]] = {}
-    for record in records:
-        for kind, value in _made_with(record.provenance):
-            facts.setdefault(kind, {})[record.run.name] = value
-    found = []
-    for kind, values in facts.items():
-        values = {record.run.name: values.get(record.run.name, "not recorded") for record in records}
-        counts = Counter(values.values())
-        if len(counts) > 1:
-            parts = [f"{value} ({_members(values, value)})" for value, _ in counts.most_common()]
-            found.append(f"The runs were made with more than one {kind}: {', '.join(parts)}")
-    dirty = {r.run.name: "dirty" for r in records if (r.provenance.get("git") or {}).get("dirty")}
-    if dirty:
-        found.append(f"Made from a checkout with changes that are in no commit: {_members(dirty, 'dirty')}")
-    return found
-
-
-def _made_with(provenance: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    for name, version in (provenance.get("versions") or {}).items():
-        yield f"version of {name}", str(version)
-    commit = (provenance.get("git") or {}).get("commit")
-    if commit:
-        yield "commit", str(commit)[:8]
-    hardware = provenance.get("hardware") or {}
-    if hardware:
-        yield "kind of machine", str(hardware.get("gpu") or hardware.get("cpu"))
-
-
-def _members(values: dict[str, str], value: str) -> str:
-    """The runs with a value: by name where they are few."""
-    names = [name for name, own in values.items() if own == value]
-    return ", ".join(names) if len(names) <= MOST_NAMES else _count(len(names), "run")
-
-
 def _listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(seeds)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
