@@ -1,5 +1,7 @@
 """ACmix exported to ONNX and run by onnxruntime, against the published form exported alike. Forward, on a CPU.
 
+"acmix_exp" is the block as trained; "acmix_exp, fused" after its own ``fuse()``, which the published form has not.
+
 python -m benchmarks.export        needs the packages onnx and onnxruntime
 """
 
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from acmix_exp.nn import ACmix
 from benchmarks import module
 from benchmarks.compare import Theme, main
 from benchmarks.peers import Unavailable
@@ -24,7 +27,7 @@ from benchmarks.verify import Contender, Tensors
 OPSET = 18
 
 
-SHIFT = "acmix_exp shift"
+FUSED = "acmix_exp, fused"
 
 
 def cases() -> list[Case]:
@@ -32,15 +35,16 @@ def cases() -> list[Case]:
 
 
 def names(device: str, compiled: bool) -> list[str]:
-    return [module.PUBLISHED, module.OURS, SHIFT]
+    return [module.PUBLISHED, module.OURS, FUSED]
 
 
 def build(name: str, case: Case) -> Contender:
     """A session of onnxruntime with as many threads as torch; no leaves, for there is no backward pass."""
     x = module.image(case).detach()
     block = module.block(module.PUBLISHED if name == module.PUBLISHED else module.OURS, case)
-    if name == SHIFT:
-        block.backend = "shift"  # type: ignore[assignment]
+    if name == FUSED:
+        assert isinstance(block, ACmix)
+        block.fuse()
     session = _session(block.eval().requires_grad_(False), x)
     return Contender(name, partial(_run, session, x.numpy()), {})
 

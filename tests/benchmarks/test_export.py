@@ -11,7 +11,7 @@ from benchmarks.verify import WrongResult, verify
 CASE = Case(1, 8, 8, 5)
 
 
-@pytest.mark.parametrize("name", ["published", export.SHIFT])
+@pytest.mark.parametrize("name", ["published", "acmix_exp", export.FUSED])
 def test_a_session_is_verified(name: str) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

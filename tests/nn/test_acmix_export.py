@@ -37,6 +37,19 @@ def onnx(module: ACmix) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
 
 
+def onnx_of_an_exported_program(module: ACmix) -> Callable[[Tensor], Tensor]:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    sizes = {0: "batch", 2: "height", 3: "width"}
+    x = torch.randn(2, 16, 20, 24)
+    program = torch.onnx.export(module, (x,), dynamo=True, verbose=False, dynamic_shapes=(sizes,))
+    file = io.BytesIO()
+    program.save(file)
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+
+
 @pytest.mark.parametrize("export", [torchscript, onnx])
 @pytest.mark.parametrize(("path", "backend", "stride"), CASES, ids=str)
 def test_equals_the_reference_at_every_size(export, path, backend, stride):
@@ -47,3 +60,14 @@ def test_equals_the_reference_at_every_size(export, path, backend, stride):
     for shape in OTHERS:
         x = torch.randn(shape)
         torch.testing.assert_close(exported(x), reference(x), rtol=1e-5, atol=5e-6)
+
+
+@pytest.mark.slow
+def test_onnx_of_an_exported_program() -> None:
+    module = block("mixed", "tile", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported = onnx_of_an_exported_program(module)
+    for shape in [(2, 16, 20, 24), (1, 16, 9, 7), (3, 16, 4, 40)]:
+        x = torch.randn(shape)
+        torch.testing.assert_close(exported(x), module(x), rtol=1e-5, atol=5e-6)

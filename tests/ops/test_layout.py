@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import product
+from types import ModuleType
 
 import pytest
 import torch
 
-from acmix_exp.ops.window_attention import reflected_window_attention, unrolled
+from acmix_exp.ops.window_attention import gathered, reflected_window_attention, unrolled
 from acmix_exp.ops.window_attention.geometry import tap_index
 from acmix_exp.ops.window_attention.layout import Layout
 from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gradients
@@ -63,13 +64,15 @@ def test_infinity_stays_in_its_window_in_gradients_too(poisoned: int) -> None:
     assert not grads[0].isfinite().all()
 
 
-@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (5, 2, 1), (3, 1, 2)])
-def test_unrolled_form(kernel: int, stride: int, dilation: int) -> None:
-    query, key, value, _ = random_inputs(2, 2, 3, 6, 9)
+@pytest.mark.parametrize("form", [gathered, unrolled], ids=["gathered", "unrolled"])
+@pytest.mark.parametrize("size", [(1, 1), (6, 9), (16, 17)], ids=str)
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (5, 2, 1), (3, 1, 2), (7, 3, 2), (1, 1, 1)])
+def test_recorded_forms(kernel: int, stride: int, dilation: int, size: tuple[int, int], form: ModuleType) -> None:
+    query, key, value, _ = random_inputs(2, 2, 3, *size)
     maps = [tensor.unflatten(1, (2, 3)) for tensor in (query, key, value)]
 
     def ours(*tensors: torch.Tensor) -> torch.Tensor:
-        return unrolled.attend(*tensors, kernel, stride, dilation)
+        return form.attend(*tensors, kernel, stride, dilation)
 
     def right(*tensors: torch.Tensor) -> torch.Tensor:
         options = {"kernel_size": kernel, "stride": stride, "dilation": dilation}

@@ -115,12 +115,17 @@ def test_a_nan_stays_local(backend: str) -> None:
         assert bad.sum() == 4 * 9
 
 
-def test_what_auto_stands_for() -> None:
-    def choice(kernel: int, height: int, width: int) -> str:
-        return choose_backend(torch.empty(1, 1, 4, height, width), kernel)
+@pytest.mark.parametrize(("kernel", "largest"), [(3, 9), (5, 15), (7, 24), (9, 50), (11, 500)])
+def test_what_auto_stands_for(kernel: int, largest: int) -> None:
+    """By the measured rule on a CPU: tile for small maps and large windows, else shift."""
 
-    assert choice(7, 40, 40) == choice(5, 40, 40) == choice(3, 10, 10) == "tile"
-    assert choice(3, 40, 40) == choice(1, 10, 10) == "shift"
+    def choice(kernel: int, height: int, width: int) -> str:
+        return choose_backend(torch.empty(1, 1, 1, height, width), kernel)
+
+    assert choice(kernel, 1, 1) == choice(kernel, largest, largest) == "tile"
+    if kernel < 11:
+        assert choice(kernel, largest + 1, largest + 1) == choice(kernel, 1, (largest + 1) ** 2) == "shift"
+    assert choice(1, 1, 1) == choice(1, 80, 80) == "shift"
 
 
 def test_the_environment_names_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> None:

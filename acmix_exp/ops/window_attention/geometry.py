@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acmix_exp.ops.recording import is_recorded
+
 
 def output_size(size: int, stride: int) -> int:
     """Number of query positions along an axis of ``size`` pixels: ceil(size / stride)."""
@@ -25,6 +27,9 @@ def at_least_one(size: int | Tensor) -> Any:
 def reflect(position: Tensor, size: int) -> Tensor:
     """Fold integer positions, however far outside, back into ``0 .. size - 1``; same shape and dtype."""
     period = at_least_one(2 * size - 2)
+    if is_recorded() and not isinstance(period, Tensor):
+        # ONNX has no division of a tensor by a size that is left open.
+        period = torch.full((1,), period, device=position.device)
     folded = position % period
     return torch.minimum(folded, period - folded)
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from acmix_exp.ops.recording import is_recorded
-from acmix_exp.ops.window_attention import unrolled
+from acmix_exp.ops.window_attention import gathered, unrolled
 from acmix_exp.ops.window_attention.layout import Layout
 from acmix_exp.ops.window_attention.validation import check_first_derivative
 
@@ -24,7 +25,9 @@ ELEMENTS_AT_ONCE_CUDA = 1 << 30
 def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
     if is_recorded() or torch.compiler.is_compiling():
-        return unrolled.attend(query, key, value, kernel, stride, dilation)
+        # For ONNX and TorchScript the form that their runtimes are fast at, else the one with the fewest guards.
+        form = gathered if is_tracing() or torch.onnx.is_in_onnx_export() else unrolled
+        return form.attend(query, key, value, kernel, stride, dilation)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
         out: Tensor = _Shift.apply(query, key, value, (kernel, stride, dilation))
         return out

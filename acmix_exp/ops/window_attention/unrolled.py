@@ -1,4 +1,4 @@
-"""The shift form in plain torch, out of place: what a traced or exported graph holds, in which sizes stay open."""
+"""The shift form in plain torch, out of place: what torch.export and torch.compile record, all sizes left open."""
 
 from __future__ import annotations
 
