@@ -44,6 +44,7 @@ class Theme:
     traffic: Callable[[Any], dict[str, float]] | None = None
     sets: Mapping[str, Callable[[], Sequence[Problem]]] = field(default_factory=lambda: SETS)
     steps: tuple[str, ...] = measure.STEPS
+    counts_images: bool = False  # whether images a second mean something, and are on the page
 
 
 def run(
@@ -57,7 +58,7 @@ def run(
         "baseline": theme.baseline,
         "ours": theme.ours,
     }
-    results["steps"] = list(theme.steps)
+    results |= {"steps": list(theme.steps), "counts_images": theme.counts_images}
     results["provenance"] = provenance.collect(device)
     results["copy_gb_s"] = measure.copy_bandwidth(device)
     results["cases"] = []

@@ -37,7 +37,7 @@ def figure(value: float | None) -> str:
 
 
 def tables(results: dict[str, Any]) -> list[Grid]:
-    grids = [_targets(results), _speed(results), _refused(results)]
+    grids = [_targets(results), _speed(results), _absolute(results), _refused(results)]
     return [grid for grid in grids if grid.rows]
 
 
@@ -68,6 +68,17 @@ def _speed(results: dict[str, Any]) -> Grid:
             cells += [figure(row["roofline"][step]) for step in steps] if roofline else []
             rows.append([case["label"], name, *cells, f"{row['error']:.0e}"])
     return Grid(f"Against the form “{results['baseline']}”", [*columns, "largest error"], rows, 2)
+
+
+def _absolute(results: dict[str, Any]) -> Grid:
+    """What a step of so many images takes, where the theme counts images."""
+    rows = []
+    for case in results["cases"] if results.get("counts_images") else []:
+        for name, row in case["rows"].items():
+            speed = case["case"]["batch"] / row["training"]["median_ms"] * 1e3
+            peak = (row["memory_mb"] or {}).get("training")
+            rows.append([case["label"], name, figure(speed), figure(peak)])
+    return Grid("On this machine, forward + backward", ["case", "form", "images a second", "peak MB"], rows, 2)
 
 
 def _refused(results: dict[str, Any]) -> Grid:

@@ -30,6 +30,7 @@ CLASSES = 20
 BOXES = 8  # an image
 SMALL_SIDE = 128  # of the images of the check: P5 is as small as the published form can be
 TOLERANCE = 5e-4  # of the check in float32: batch norm over few pixels amplifies rounding
+PLACED = ("bottleneck_p4p5", "backbone_p3p4p5")
 PLACEMENTS = Path(__file__).parents[1] / "conf" / "model" / "placement"
 
 
@@ -57,12 +58,12 @@ class TrainCase:
 
 
 def cpu_cases() -> list[TrainCase]:
-    return [TrainCase(4, "n", "bottleneck_p4p5", 320)]
+    """Small enough for two minutes on two cores."""
+    return [TrainCase(2, "n", placement, 320) for placement in PLACED]
 
 
 def gpu_cases() -> list[TrainCase]:
-    placements = ("bottleneck_p4p5", "backbone_p3p4p5")
-    return [TrainCase(16, "n", placement, dtype="float16", device="cuda") for placement in placements]
+    return [TrainCase(16, "n", placement, dtype="float16", device="cuda") for placement in PLACED]
 
 
 def full_cases() -> list[TrainCase]:
@@ -174,6 +175,7 @@ THEME = Theme(
     build=build,
     prove=prove,
     sets={"cpu": cpu_cases, "gpu": gpu_cases, "full": full_cases},
+    counts_images=True,
 )
 
 if __name__ == "__main__":

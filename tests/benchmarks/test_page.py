@@ -123,6 +123,16 @@ def test_the_table_fits_a_terminal(results: dict[str, Any]) -> None:
             assert any(line.split()[: len(name.split())] == name.split() and speed in line.split() for line in lines)
 
 
+def test_images_a_second_where_they_are_counted(results: dict[str, Any]) -> None:
+    name = "On this machine, forward + backward"
+    assert name not in [grid.heading for grid in page.tables(results)]
+    results["counts_images"] = True
+    grid = next(grid for grid in page.tables(results) if grid.heading == name)
+    first = results["cases"][0]["rows"]["published"]
+    assert float(grid.rows[0][2]) == pytest.approx(2 / first["training"]["median_ms"] * 1e3, rel=6e-3)
+    assert float(grid.rows[0][3]) == pytest.approx(first["memory_mb"]["training"], rel=6e-3, abs=6e-4)
+
+
 def test_targets_are_judged() -> None:
     def row(ms: float, mb: float) -> dict[str, Any]:
         return {"training": {"median_ms": ms}, "forward": {"median_ms": ms}, "memory_mb": {"training": mb}}
