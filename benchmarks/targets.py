@@ -40,6 +40,11 @@ TARGETS = (
     *(Target(OPERATOR, "cuda", FP16 | {"kernel": 7, "side": s}, "forward_roofline", at_least=0.4) for s in (80, 40)),
     *(Target(OPERATOR, "cuda", FP16 | {"kernel": 3, "side": s}, "forward_roofline", at_least=0.7) for s in (80, 40)),
     Target(OPERATOR, "cuda", FP16, "memory_over_tensors", at_most=1.3),
+    *(
+        Target("blocks", device, {}, f"{step}_speed", "straightforward", at_least=1 / 1.1)
+        for device in ("cpu", "cuda")
+        for step in ("forward", "training")
+    ),
     Target("train_step", "cuda", {"scale": "n", "placement": "bottleneck_p4p5"}, "training_speed", "stock", 1 / 1.15),
 )
 

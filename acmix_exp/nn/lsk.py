@@ -39,10 +39,9 @@ class LSKUnit(nn.Module):
         self.conv = nn.Conv2d(dim // 2, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu":
-            # Wide depthwise kernels are faster so on a CPU, unlike the strips of LSKA.
-            x = x.contiguous(memory_format=torch.channels_last)
-        near = self.conv0(x)
+        # Wide depthwise kernels are faster so on a CPU, unlike the strips of LSKA.
+        inner = x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+        near = self.conv0(inner)
         far = self.conv2(self.conv_spatial(near))
         near = self.conv1(near)
         mean = (near.mean(1, keepdim=True) + far.mean(1, keepdim=True)) / 2

@@ -210,7 +210,7 @@ def test_flops(name: str, options: dict[str, Any], size: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", [name for name in block_names() if name != "acmix"])
+@every_block
 def test_onnx_at_another_size(name: str, exporter: str, tmp_path: Path) -> None:
     """Exported once, with height and width left open; run where it was not traced."""
     export(make(name).eval(), exporter, tmp_path / "block.onnx")
