@@ -1,0 +1,70 @@
+"""The table of costs in docs/blocks.md: parameters and operations, counted and not timed.
+
+python -m benchmarks.block_costs        writes it into the page
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from acmix_exp.block_options import RULES
+from acmix_exp.nn import block_names, build_block
+from benchmarks.shapes import MAPS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "blocks.md"
+BEGIN, END = "<!-- costs: python -m benchmarks.block_costs -->", "<!-- /costs -->"
+FORMS = ("unit", "residual", "block", "group", "hybrid", "overlapping", "channel")
+
+
+def variants() -> list[tuple[str, dict[str, str]]]:
+    """Every block in every form, the default first; of ACmix every path."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for name in block_names():
+        key = "path" if name == "acmix" else "form"
+        rule = RULES[name].options.get(key)
+        values = sorted(
+            (value for value in ("mixed", "attention", "conv", *FORMS) if rule and rule.fits(value)),
+            key=lambda value: value != (rule and rule.default),
+        )
+        found += [(name, {key: value}) for value in values] or [(name, {})]
+    return found
+
+
+def table() -> str:
+    sizes = MAPS["n"]
+    heads = [f"C {channels}, {side} x {side}" for channels, side in sizes]
+    lines = [
+        f"| block | form | {' | '.join(f'parameters, C {channels}' for channels, _ in sizes)} | "
+        f"{' | '.join(f'GFLOPs, {head}' for head in heads)} |",
+        f"| --- | --- |{' ---: |' * 6}",
+    ]
+    for name, options in variants():
+        blocks = [build_block(name, channels, **options) for channels, _ in sizes]
+        parameters = [f"{sum(p.numel() for p in block.parameters()):,}" for block in blocks]
+        gflops = [f"{block.flops(side, side) / 1e9:.3f}" for block, (_, side) in zip(blocks, sizes, strict=True)]
+        form = "".join(options.values())
+        default = RULES[name].options.get("form" if "form" in options else "path")
+        form = f"**{form}**" if default and form == default.default else form
+        lines.append(f"| {name} | {form} | {' | '.join(parameters)} | {' | '.join(gflops)} |")
+    return "\n".join(lines)
+
+
+def with_table(page: str) -> str:
+    """The page with the table between its marks."""
+    return re.sub(
+        rf"{re.escape(BEGIN)}\n.*?{re.escape(END)}", lambda _: f"{BEGIN}\n{table()}\n{END}", page, flags=re.DOTALL
+    )
+
+
+def main() -> int:
+    temporary = PAGE.with_suffix(".tmp")
+    temporary.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    os.replace(temporary, PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
