@@ -46,11 +46,6 @@ def build(entry: Entry, arrays: Arrays) -> Built:
     raise KeyError(f"no module for {key}; there are {sorted(BLOCKS)}")
 
 
-def knows(entry: Entry) -> bool:
-    key = (entry["reference"].get("repo", ""), entry["reference"]["cls"])
-    return key in BLOCKS or any(key in parts.BUILDERS for parts in OTHERS)
-
-
 def load(module: nn.Module, arrays: Arrays) -> nn.Module:
     """``module`` in float64 and eval mode with every ``param/`` and ``buffer/`` of the file, strictly."""
     module = module.double().eval()

@@ -14,7 +14,9 @@ from tests import golden_adapter
 
 GOLDEN = Path(__file__).with_name("golden")
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text())
-CASES = sorted(name for name, entry in MANIFEST.items() if "output_shape" in entry and golden_adapter.knows(entry))
+ENTRIES = sorted(name for name in MANIFEST if not name.startswith("_"))
+CASES = [name for name in ENTRIES if "output_shape" in MANIFEST[name]]
+BACKBONES = [name for name in ENTRIES if "outputs" in MANIFEST[name]]
 
 
 def load(name: str) -> dict[str, np.ndarray]:
@@ -51,3 +53,31 @@ def test_golden(name: str) -> None:
     for key in arrays:
         if key.startswith("grad/"):
             check(key, parameters[key.removeprefix("grad/")].grad, arrays[key])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbones_give_a_list(name: str) -> None:
+    """The weights are made from their names; the gradients are in tests/nn/test_fusion_golden.py."""
+    arrays = load(name)
+    _, forward = golden_adapter.build(MANIFEST[name], arrays)
+    with torch.no_grad():
+        outputs = forward(torch.from_numpy(arrays["input"]))
+    for key, out in zip(MANIFEST[name]["outputs"], outputs, strict=True):
+        check(key, out, arrays[key])
+
+
+def test_no_entry_is_left_out() -> None:
+    assert len(CASES) + len(BACKBONES) == len(ENTRIES) - 1, "one has initial weights alone"
+
+
+# The reference was counted with its branches run a second time, and with an offset network that it does not use.
+COUNTED_MORE = ("acmix_branches_c16_k7_h4_8x10", "dat_nooff_nope_c32_h4_g2_s2_k2_8x8")
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in COUNTED_MORE])
+def test_flops_are_those_counted_on_the_reference(name: str) -> None:
+    entry = MANIFEST[name]
+    module, _ = golden_adapter.build(entry, load(name))
+    if hasattr(module, "flops"):
+        batch, _, height, width = entry["input_shape"]
+        assert batch * module.flops(height, width) == 2 * entry["macs_conv_matmul"]
