@@ -30,6 +30,7 @@ keys (KEY=VALUE)
   task=report    name=NAME [runs_dir=DIR]   tables, figures and report.html of finished runs, here or copied here
   task=evaluate  run=runs/NAME/RUN [dataset=...] [split=test]   score a finished run
   task=export    run=runs/NAME/RUN [format=onnx]                its network as ONNX, TorchScript, ..., checked
+  task=repeat    run=runs/NAME/RUN                              train it again from its directory, and compare
 
 flags
   -m             sweep over comma-separated values  --cfg job   show the composed config

@@ -218,6 +218,52 @@ def test_a_finished_run_is_exported_and_compared_with_torch(ablation, format):
     assert "traced at 64x64" in err
 
 
+def test_a_run_repeats_bit_for_bit_from_its_directory_alone(ablation):
+    folder, _, _ = ablation
+    run = runs(folder)["baseline"]
+    summary = (folder / "runs" / "ablation" / "summary.json").read_bytes()
+    process = about(folder, run, "task=repeat")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    assert "nothing differs" in err
+    assert "the same, bit for bit" in out
+    (again,) = (run.path / "repeat").iterdir()
+    assert again.name == f"{run.name}-repeat1"
+    report = json.loads((again / "repeat.json").read_text())
+    judged = {finding["what"]: finding["same"] for finding in report["findings"]}
+    assert judged == dict.fromkeys(("seed proof", "history.csv", "metrics", "best.pt", "last.pt"), True)
+    assert Run(again).provenance()["repeat_of"] == run.name
+    assert not (again / "wandb").exists()
+    assert set(runs(folder)) == {"baseline", "mixed"}
+    assert summary == (folder / "runs" / "ablation" / "summary.json").read_bytes()
+
+
+def test_a_repeat_on_other_data_is_refused(ablation):
+    folder, _, _ = ablation
+    run = runs(folder)["mixed"]
+    process = about(folder, run, "task=repeat", "dataset=shapes")
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert len(err.splitlines()) == 1
+    assert "fingerprint" in err
+    assert not (run.path / "repeat").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_repeat_leaves_no_process(ablation, number, code):
+    folder, _, _ = ablation
+    run = runs(folder)["mixed"]
+    process = about(folder, run, "task=repeat")
+    assert any("running" in line for line in process.stderr)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "starts anew" in err
+    assert gone(folder)
+    assert {Run(path).state() for path in (run.path / "repeat").iterdir()} == {"interrupted"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_export_leaves_nothing(ablation, number, code):

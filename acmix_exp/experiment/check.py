@@ -24,7 +24,7 @@ from acmix_exp.yolo.owned_args import refused
 from acmix_exp.yolo.sites import MODES, resolve_sites
 from acmix_exp.yolo.weights import find_features, find_weights
 
-TASKS = ("train", "plan", "profile", "evaluate", "export", "report")
+TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from acmix_exp import own_block
@@ -16,6 +17,8 @@ def finished(asked: Config) -> tuple[Run, Config]:
     run = Run(Path(asked.run))
     if not run.is_done():
         raise ConfigError(f"run={asked.run}: no finished run; must be a directory runs/NAME/RUN whose status is done")
+    if not os.access(run.path, os.W_OK):
+        raise ConfigError(f"run={asked.run}: can't be written to; copy it to a folder that can, runs/NAME/RUN")
     config = load(run.path / "config.yaml")
     if lines := own_block.missing(config.block):
         raise ConfigError(*lines)

@@ -49,9 +49,10 @@ class PlanCallback(Callback):
 
     def _plan(self, config: DictConfig, *, sweep: bool) -> None:
         from acmix_exp.experiment.export import export
+        from acmix_exp.experiment.repeat import repeat
         from acmix_exp.experiment.tasks import before_training, evaluate
 
-        of_a_run = {"evaluate": evaluate, "export": export}
+        of_a_run = {"evaluate": evaluate, "export": export, "repeat": repeat}
         if config.task in of_a_run:
             if sweep:
                 raise ConfigError(f"task={config.task}: takes one run, so it goes without -m and without an experiment")

@@ -21,6 +21,7 @@ from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.experiment import arm, check, store
 from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
 from acmix_exp.experiment.identity import hash8, identity
+from acmix_exp.experiment.redact import redact
 from acmix_exp.yolo.weights import find_features, find_weights
 
 # Swept over cells, these would split one experiment's folder, or say nothing about the result.
@@ -178,7 +179,7 @@ def _inspected(config: Config) -> tuple[Dataset, Inspection]:
 
 def prepare(plan: Plan) -> None:
     """Make the run directories that are not done yet: config, provenance and a pending status."""
-    command = shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]])
+    command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
     for cell in plan.cells:
         with cell.run.lock() as mine:
             if not mine:

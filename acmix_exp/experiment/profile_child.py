@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from acmix_exp.config import Config, to_object
-from acmix_exp.experiment import provenance
+from acmix_exp.experiment import checkout, provenance
 from acmix_exp.experiment.output import console
 from acmix_exp.experiment.process import die_with_parent
 from acmix_exp.experiment.store import read_json, write_json
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
             progress.update(line, description=text)
 
         profile = measured(request["cells"], request["seconds"], where, say)
-    profile |= {"versions": provenance.versions(), "hardware": provenance.hardware(where), "git": provenance.commit()}
+    profile |= {"versions": provenance.versions(), "hardware": provenance.hardware(where), "git": checkout.commit()}
     profile["seconds"] = round(time.monotonic() - began, 1)
     write_json(Path(arguments[1]), profile)
     out = console()

@@ -1,15 +1,15 @@
-"""What a run was made with: versions, commit, hardware. No secrets, and no environment but what is named here."""
+"""What a run was made with: versions, hardware, environment. No secrets, and no environment but what is named here."""
 
 from __future__ import annotations
 
 import os
 import platform
-import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import acmix_exp
+from acmix_exp.experiment.redact import is_secret, redact
 
 PACKAGES = (
     "torch",
@@ -22,6 +22,12 @@ PACKAGES = (
     "wandb",
     "scipy",
 )
+PREFIXES = (
+    *("ACMIX_EXP_", "CUBLAS_", "CUDA_", "CUDNN_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),
+    *("OPENBLAS_", "PYTORCH_", "TORCH", "TRITON_", "ULTRALYTICS_", "YOLO_"),
+)
+NAMES = ("PYTHONHASHSEED", "WANDB_MODE")
+PLACES = ("ACMIX_EXP_DATASETS_DIR", "ACMIX_EXP_JOBS", "ACMIX_EXP_TEST_SESSION", "TORCH_HOME", "YOLO_CONFIG_DIR")
 
 
 def versions() -> dict[str, str]:
@@ -34,21 +40,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def commit() -> dict[str, Any] | None:
-    """The commit of the checkout that the package runs from, and whether it has changes; None outside a checkout."""
-    package = Path(acmix_exp.__file__).resolve().parent
-
-    def git(*arguments: str) -> str:
-        result = subprocess.run(
-            ["git", "-C", str(package), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-        return result.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
-    except (OSError, subprocess.SubprocessError):
-        return None
+def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that can change a result; none that is a secret, or that only says where things are."""
+    return {
+        name: redact(value, variables)
+        for name, value in sorted(variables.items())
+        if (name.startswith(PREFIXES) or name in NAMES) and name not in PLACES and not is_secret(name)
+    }
 
 
 def hardware(gpu: int | str) -> dict[str, Any]:

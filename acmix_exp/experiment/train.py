@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import Config, load
-from acmix_exp.experiment import provenance, store
+from acmix_exp.experiment import checkout, provenance, store
 from acmix_exp.experiment.history import History
 from acmix_exp.experiment.process import die_with_parent
 from acmix_exp.experiment.supervise import STALE_CHECKPOINT
@@ -28,20 +28,25 @@ def train(run: store.Run, config: Config, *, resume: bool) -> None:
     from acmix_exp.tracking import Tracker
 
     started = time.time()
+    made_with = {"versions": provenance.versions(), "git": checkout.record(run.path)}
+    _note(run, {**made_with, "environment": provenance.environment()})
     tracker = Tracker.start(config, run.path, resumed=resume, resolved=asdict(config))
     try:
         result, facts = _measured(run, config, tracker, resume=resume)
     except BaseException as error:
         tracker.fail(_one_line(error, config))
         raise
-    known = store.read_json(run.path / "provenance.json") or {}
-    facts["seconds_in_all"] = round(time.time() - started, 1)
-    store.write_json(
-        run.path / "provenance.json", {**known, **facts, "dataset": {**known["dataset"], **facts["dataset"]}}
-    )
+    _note(run, {**facts, "seconds_in_all": round(time.time() - started, 1)})
     store.write_json(run.path / "result.json", result)
     tracker.finish({**result, "audit": facts["transfer"]})
     keep_weights(run, config.train.keep)
+
+
+def _note(run: store.Run, facts: dict[str, Any]) -> None:
+    """Add to provenance.json."""
+    known = run.provenance()
+    about = {**known.get("dataset", {}), **facts.get("dataset", {})}
+    store.write_json(run.path / "provenance.json", {**known, **facts, "dataset": about})
 
 
 def keep_weights(run: store.Run, keep: str) -> None:
@@ -52,6 +57,8 @@ def keep_weights(run: store.Run, keep: str) -> None:
 
 
 def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    import torch
+
     from acmix_exp.data import resolve
     from acmix_exp.profile import complexity, timings
     from acmix_exp.report.replicates import replicates
@@ -91,9 +98,7 @@ def _measured(run: store.Run, config: Config, tracker: Any, *, resume: bool) -> 
         "resumed": resume,
     }
     facts = {
-        "versions": provenance.versions(),
-        "git": provenance.commit(),
-        "hardware": provenance.hardware(where),
+        "hardware": {**provenance.hardware(where), "cpu_capability": torch.backends.cpu.get_cpu_capability()},
         "dataset": {"name": dataset.name, "names": {str(key): name for key, name in dataset.names.items()}},
         "transfer": outcome.audit,
         "seed_proof": outcome.seed_proof,

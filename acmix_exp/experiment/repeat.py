@@ -1,0 +1,157 @@
+"""``task=repeat``: a finished run once more, from nothing but what its directory says, and compared with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.markup import escape
+from rich.table import Table
+
+from acmix_exp.config import Config, ConfigError
+from acmix_exp.data import inspect, resolve
+from acmix_exp.experiment import checkout, comparison, device, provenance
+from acmix_exp.experiment.comparison import Finding, changes
+from acmix_exp.experiment.finished import finished, names_dataset
+from acmix_exp.experiment.identity import identity
+from acmix_exp.experiment.output import console
+from acmix_exp.experiment.plan import Cell, Plan, checked, prepare
+from acmix_exp.experiment.store import Run, read_json, write_json
+from acmix_exp.experiment.supervise import DONE, Command, child_environment, supervise
+from acmix_exp.experiment.view import View
+
+
+def repeat(master: DictConfig) -> int:
+    """Train the run again in RUN/repeat/, apart from every table; 0 where all is the same, 1 where it is not.
+
+    A repeat that was stopped is not gone on with, for a resumed run is not bit-exact: the same command starts anew.
+    Raises ConfigError, before anything is written, where the data set is not the run's.
+    """
+    overrides = list(master.hydra.overrides.task)
+    asked = checked(master, overrides)
+    first, config = finished(asked)
+    if names_dataset(overrides):
+        config.dataset = asked.dataset
+    known = first.provenance()
+    inspection = inspect(resolve(config.dataset))
+    then = (known.get("dataset") or {}).get("fingerprint")
+    if inspection.fingerprint != then:
+        raise ConfigError(
+            f"run={asked.run}: the data set {config.dataset.name} is not the one it was trained on (fingerprint "
+            f"{inspection.fingerprint[:16]}, was {str(then)[:16]}); dataset.path=... names where that is"
+        )
+    config = _same_hardware(config, asked, known)
+    parts = identity(config, inspection.fingerprint)
+    label = str((first.status() or {}).get("arm"))
+    second = Run(_free(first.path / "repeat", first.name))
+    cell = Cell(config, label, parts, inspection.name, {}, second)
+    plan = Plan(f"repeat of {first.name}", second.path.parent, [cell], [inspection])
+    prepare(plan)
+    write_json(second.path / "provenance.json", {**second.provenance(), "repeat_of": first.name})
+    _say_what_differs(first, second, config, parts)
+    view = View(plan, 1).start()
+    try:
+        outcome = supervise(second, Command(os.getpid(), time.time()))
+    except (KeyboardInterrupt, SystemExit):
+        print("acmix_exp: stopped; a repeat starts anew, for a resumed run is not bit-exact", file=sys.stderr)
+        raise
+    finally:
+        view.stop()
+    if outcome != DONE:
+        error = (second.status() or {}).get("error")
+        print(f"acmix_exp: the repeat failed: {error}; see {second.log}", file=sys.stderr)
+        return 1
+    return _verdict(first, second, config)
+
+
+def _same_hardware(config: Config, asked: Config, known: dict[str, Any]) -> Config:
+    """The run's config on the kind of device and in the precision that it had; what it logs stays at home."""
+    was = known["identity"]["hardware"]
+    hardware = replace(config.hardware, device="cpu", precision="auto", runs_at_once=1)
+    if was["device"] == "cuda":
+        hardware.device = asked.hardware.device
+        if device.gpus(hardware):
+            hardware.precision = was["precision"]
+    train = replace(config.train, keep="both")
+    return replace(config, hardware=hardware, train=train, logger=replace(config.logger, mode="disabled"))
+
+
+def _free(folder: Path, name: str) -> Path:
+    """RUN/repeat/<name>-repeat<n>, of the lowest n that is free."""
+    number = 1
+    while (folder / f"{name}-repeat{number}").exists():
+        number += 1
+    return folder / f"{name}-repeat{number}"
+
+
+def _say_what_differs(first: Run, second: Run, config: Config, parts: dict[str, Any]) -> None:
+    gpus = device.gpus(config.hardware)
+    variables = provenance.environment(child_environment(second.path, config, gpus[0] if gpus else None))
+    now = {"versions": provenance.versions(), "git": checkout.commit(), "environment": variables}
+    here = provenance.hardware("cpu")
+    now["hardware"] = {key: here[key] for key in ("platform", "cpu", "cores")}
+    known = first.provenance()
+    lines = changes(known, now)
+    was = known["identity"]
+    lines += [f"{key}: {was.get(key)}, now {parts[key]}" for key in parts if parts[key] != was.get(key)]
+    if (first.status() or {}).get("resumed"):
+        lines.append("the run was interrupted and resumed, which is not bit-exact: its repeat will differ")
+    for line in lines or ["nothing differs in versions, commit, hardware, environment and data"]:
+        print(f"acmix_exp: {line}", file=sys.stderr)
+
+
+def _verdict(first: Run, second: Run, config: Config) -> int:
+    tolerance = comparison.GPU_TOLERANCE if device.gpus(config.hardware) else 0.0
+    findings = comparison.outcomes(first, second, tolerance)
+    findings += comparison.weights(_weights(first, second, config), tolerance)
+    findings += [Finding("made with", None, line) for line in changes(first.provenance(), _made_with(second))]
+    same = all(finding.same is not False for finding in findings)
+    write_json(
+        second.path / "repeat.json",
+        {"of": first.name, "same": same, "tolerance": tolerance, "findings": [asdict(each) for each in findings]},
+    )
+    table = Table(title=escape(f"{first.name} and its repeat"), title_justify="left")
+    for column in ("", "verdict", ""):
+        table.add_column(column)
+    for finding in findings:
+        word = {True: "same", False: "different", None: "–"}[finding.same]
+        table.add_row(*map(escape, (finding.what, word, finding.text)))
+    out = console()
+    out.print(table)
+    word = "the same" if same else "different"
+    if tolerance:
+        word += f": numbers may differ by {tolerance:g} x max(1, value), for sums on a GPU have no fixed order"
+    elif same:
+        word += ", bit for bit"
+    out.print(word, soft_wrap=True, highlight=False)
+    out.print(f"written to {second.path}/repeat.json", soft_wrap=True, highlight=False, markup=False)
+    return int(not same)
+
+
+def _made_with(run: Run) -> dict[str, Any]:
+    """What only the training process knows of the hardware."""
+    hardware = run.provenance().get("hardware") or {}
+    return {"hardware": {key: hardware[key] for key in ("cpu_capability", "gpu", "cuda") if key in hardware}}
+
+
+def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:
+    """The figures of every checkpoint that both runs kept."""
+    names = [name for name in ("best.pt", "last.pt") if (first.path / "weights" / name).is_file()]
+    report = second.path / ".weights.json"
+    pairs = [str(run.path.resolve() / "weights" / name) for name in names for run in (first, second)]
+    command = [sys.executable, "-m", "acmix_exp.experiment.repeat_child", str(report.resolve()), str(os.getpid())]
+    try:
+        if pairs:
+            environment = child_environment(second.path, config, None)
+            subprocess.run([*command, *pairs], env=environment, check=True)
+        return read_json(report) or {}
+    finally:
+        report.unlink(missing_ok=True)
+        shutil.rmtree(second.path / ".ultralytics", ignore_errors=True)
