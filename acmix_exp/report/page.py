@@ -38,6 +38,12 @@ def page(folder: Path, shown: dict[str, Any], figures: Path) -> str:
         runs=[_run(run) for run in runs],
         counts=Counter(run.state() for run in runs),
         provenance=facts,
+        shared_machine=any(
+            run["cost"].get("latency_alone") is False
+            for table in shown["tables"]
+            for row in table["rows"]
+            for run in row["runs"]
+        ),
         commands=_distinct(run.provenance().get("command") for run in runs),
     )
 

@@ -12,7 +12,6 @@ from scipy import stats
 
 from acmix_exp.experiment.store import read_json
 from acmix_exp.report.collect import Group, Record, Row
-from acmix_exp.report.notes import row_name
 from acmix_exp.report.statistics import LEVEL
 from acmix_exp.report.summary import reference_row
 from acmix_exp.report.write import heading
@@ -33,7 +32,7 @@ def _table(table: dict[str, Any], group: Group) -> dict[str, Any]:
         reference = reference_row(group, row, table["reference"])
         rows.append(
             {
-                "label": row_name(row),
+                "label": " ".join(filter(None, (row.arm, variant(row)))),
                 "arm": row.arm,
                 "variant": variant(row),
                 "summary": summary,
@@ -48,7 +47,7 @@ def _table(table: dict[str, Any], group: Group) -> dict[str, Any]:
 
 def variant(row: Row) -> str:
     """The row's swept values, in words."""
-    return row_name(row).removeprefix(row.arm).strip()
+    return " ".join(f"{key.split('.')[-1]}={value}" for key, value in row.swept.items() if value is not None)
 
 
 def machine(record: Record) -> str:

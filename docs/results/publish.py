@@ -1,8 +1,8 @@
-"""Copy what a finished experiment showed into this folder: figures, tables and provenance, without machine paths.
+"""Copy a finished experiment and its whole report into this folder, without machine paths.
 
     python docs/results/publish.py runs/NAME docs/results/FOLDER
 
-Weights, logs and W&B files stay behind.
+Weights, logs and W&B files stay behind, and the stored images of all seeds but the one that the report shows.
 """
 
 from __future__ import annotations
@@ -11,20 +11,16 @@ import json
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
-import matplotlib as mpl
 import yaml
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
+from acmix_exp.config import load
 from acmix_exp.experiment.store import Run, runs_in
 from acmix_exp.outcomes import FILE as OUTCOMES
-from acmix_exp.report.write import write_summary
+from acmix_exp.report.build import build
 
-# Okabe and Ito's palette, told apart by colour-blind readers too
-COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 PATHS = re.compile(r"(?<![\w./])(?:\.{0,2}/)[\w./-]*/(?=[\w-])")
 
 
@@ -48,48 +44,23 @@ def copy_run(run: Run, target: Path) -> None:
     (target / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-def draw(runs: list[Run], order: list[str], target: Path) -> None:
-    """Left: every seed's headline as a dot, the mean as a bar. Right: validation mAP50-95 over the epochs."""
-    figure, (dots, curves) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for place, arm in enumerate(order):
-        members = [run for run in runs if (run.result() or {}).get("arm") == arm]
-        colour = COLOURS[place % len(COLOURS)]
-        values = [run.result()["metrics"]["map50_95"] for run in members]  # type: ignore[index]
-        dots.plot([place] * len(values), values, "o", color=colour, alpha=0.8)
-        dots.plot([place - 0.25, place + 0.25], [sum(values) / len(values)] * 2, color=colour, linewidth=2)
-        for number, run in enumerate(members):
-            rows = run.history()
-            epochs = [int(row["epoch"]) for row in rows]
-            maps = [float(row["map50_95"]) for row in rows]
-            curves.plot(epochs, maps, color=colour, linewidth=1, label=arm if number == 0 else None)
-    metrics = runs[0].result()["metrics"]  # type: ignore[index]
-    dots.set_xticks(range(len(order)), order)
-    dots.set_title(
-        f"mAP50-95 of {metrics['checkpoint']} on {metrics['split']}: a dot a seed, the bar their mean",
-        fontsize=9,
-    )
-    curves.set_title("mAP50-95 on val over the epochs: a line a seed", fontsize=9)
-    curves.set_xlabel("epoch")
-    curves.legend(frameon=False, fontsize=9)
-    for axes in (dots, curves):
-        axes.set_ylim(0, 1.08 * max(float(max(line.get_ydata())) for line in axes.get_lines()))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", alpha=0.3)
-    for suffix in ("png", "svg"):
-        figure.savefig(target / f"figure.{suffix}", dpi=150, metadata={"Date": None} if suffix == "svg" else None)
-    plt.close(figure)
-
-
 def main(source: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    write_summary(source)
     runs = [run for run in runs_in(source) if run.is_done()]
+    shown = min(int(run.status()["seed"]) for run in runs)  # type: ignore[index]
     for run in runs:
         copy_run(run, target / "runs" / run.name)
-    for name in ("summary.json", "summary.csv", "summary.md"):
-        shutil.copyfile(source / name, target / name)
-    rows = json.loads((source / "summary.json").read_text())["tables"][0]["rows"]
-    draw(runs, list(dict.fromkeys(row["arm"] for row in rows)), target)
+        if run.status()["seed"] == shown and (run.path / "images").is_dir():  # type: ignore[index]
+            shutil.copytree(run.path / "images", target / "runs" / run.name / "images", dirs_exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / source.name  # the report of the copies: what it says is in them
+        shutil.copytree(target / "runs", folder)
+        if (source / "profile.json").is_file():
+            shutil.copyfile(source / "profile.json", folder / "profile.json")
+        build(folder, load(runs[0].path / "config.yaml").report.reference)
+        for name in ("summary.json", "summary.csv", "summary.md", "table.tex", "report.html"):
+            shutil.copyfile(folder / name, target / name)
+        shutil.rmtree(target / "figures", ignore_errors=True)
+        shutil.copytree(folder / "figures", target / "figures")
 
 
 if __name__ == "__main__":

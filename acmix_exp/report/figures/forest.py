@@ -11,6 +11,7 @@ from acmix_exp.report.figures.colours import INK
 from acmix_exp.report.figures.style import MUTED, WIDTH, legend, looks, new
 
 MOST_CLASSES = 30
+MOST_INTERVALS = 100
 
 
 def forest(table: dict[str, Any]) -> Figure | None:
@@ -94,13 +95,14 @@ def classes(table: dict[str, Any]) -> Figure | None:
 def shown_classes(rows: list[dict[str, Any]]) -> list[str]:
     """All classes in their order, or of many those that differ most."""
     names = list(dict.fromkeys(name for row in rows for name in row["class_deltas"]))
-    if len(names) <= MOST_CLASSES:
+    most = min(MOST_CLASSES, max(MOST_INTERVALS // max(len(rows), 1), 5))
+    if len(names) <= most:
         return names
 
     def size(name: str) -> float:
         return max(abs(row["class_deltas"][name]["mean"]) for row in rows if name in row["class_deltas"])
 
-    kept = set(sorted(names, key=size, reverse=True)[:MOST_CLASSES])
+    kept = set(sorted(names, key=size, reverse=True)[:most])
     return [name for name in names if name in kept]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -210,7 +209,3 @@ def _window(
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_xlabel(f"most {heat.max():.3f}, even {even.flat[heat.argmax()]:.3f}", fontsize=7.5, color=INK, labelpad=2)
-
-
-def close(figure: Figure) -> None:
-    plt.close(figure)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from acmix_exp.report.figures.colours import INK, RULE
 
 WIDTH = 5.0  # inches: a phone can still show its letters
+LETTERS = 14  # of a legend, an inch
 MUTED = "#6e7781"  # readable on both grounds
 
 # Okabe and Ito's palette, less its yellow; the usual arms keep their colour in every report.
@@ -102,6 +103,8 @@ def looks(rows: list[dict[str, Any]]) -> dict[str, Look]:
 
 
 def legend(figure: Figure, handles: list[Any], columns: int = 4) -> None:
-    """Below the axes, where it never covers a line."""
+    """Below the axes, where it never covers a line; in as many columns as the labels leave room for."""
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    columns = max(min(columns, int(LETTERS * figure.get_figwidth() / (longest + 6))), 1)
     lines = -(-len(handles) // columns)
     figure.legend(handles=handles, loc="outside lower center", ncols=max(-(-len(handles) // max(lines, 1)), 1))
