@@ -352,3 +352,28 @@ def test_two_processes_share_a_sweep(tmp_path, data):
     assert all(run.status()["attempt"] == 1 for run in runs_in(tmp_path / "runs" / "ablation"))
     tables = [out[out.index("yolov8n from scratch") :] for out, _ in ends]
     assert tables[0] == tables[1]
+
+
+@pytest.mark.slow
+def test_the_report_comes_at_the_end_and_every_run_can_be_plotted_by_arm(tmp_path, data):
+    words = ("+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=1", "report.auto=true")
+    code, out, err = finish(tmp_path, data, *words, "logger=offline")
+    assert code == 0, err
+    folder = tmp_path / "runs" / "ablation"
+    assert "Too few seeds to tell: mixed." in out
+    assert "W&B is offline; to upload: wandb sync runs/ablation/wandb/offline-run-*" in " ".join(out.split())
+    assert (folder / "report.html").read_text().count("<img ") == 3
+    drawn = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert {"forest", "learning_curves", "latency", "rates", "rate_ratio", "predictions", "windows-mixed"} <= drawn
+    for label, run in runs(tmp_path).items():
+        (path,) = run.path.glob("wandb/offline-run-*/*.wandb")
+        file = read(path)
+        assert (file.config["arm"]["name"], file.config["seed"], file.job_type) == (label, 0, label)
+        images = json.loads((run.path / "images" / "images.json").read_text())
+        assert len(images["images"]) == 4
+        assert (run.path / "images" / "windows.json").is_file() == (label == "mixed")
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    assert (read(path).group, read(path).job_type) == ("ablation", "report")
+    made = (folder / "report.html").stat().st_mtime_ns
+    assert finish(tmp_path, data, *words, "logger=offline")[0] == 0
+    assert (folder / "report.html").stat().st_mtime_ns == made, "nothing is new, so the report stands"

@@ -42,14 +42,6 @@ KINDS = (
         0,
     ),
     Kind(
-        "class_deltas",
-        "Differences class by class",
-        "Mean paired difference to the reference with its 95 % t interval, not adjusted for the number of classes: it "
-        "shows where a difference comes from and is no claim by itself.",
-        True,
-        0,
-    ),
-    Kind(
         "rates",
         "The rates of every ACmix over the epochs",
         "rate1 scales the attention branch, rate2 the convolution branch; a line a seed.",
@@ -61,6 +53,14 @@ KINDS = (
         "Attention against convolution, by depth",
         "Natural logarithm of |rate1 / rate2| after the last epoch, from the input to the output of the network: above "
         "zero attention outweighs convolution. Dots are seeds, the line their mean. The publication's own figure.",
+        True,
+        0,
+    ),
+    Kind(
+        "class_deltas",
+        "Differences class by class",
+        "Mean paired difference to the reference with its 95 % t interval, not adjusted for the number of classes: it "
+        "shows where a difference comes from and is no claim by itself.",
         True,
         0,
     ),

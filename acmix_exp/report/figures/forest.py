@@ -61,7 +61,7 @@ def classes(table: dict[str, Any]) -> Figure | None:
         return None
     look = looks(table["rows"])
     band = 0.7 / len(rows)
-    figure, ((axes,),) = new(height=1.1 + len(names) * max(0.34, 0.15 * len(rows) + 0.12), width=WIDTH)
+    figure, ((axes,),) = new(height=1.1 + len(names) * max(0.34, 0.11 * len(rows) + 0.14), width=WIDTH)
     for number, row in enumerate(rows):
         style = look[row["label"]]
         for place, name in enumerate(names):

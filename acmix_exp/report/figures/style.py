@@ -72,7 +72,7 @@ def new(rows: int = 1, columns: int = 1, *, height: float, width: float = WIDTH,
 
 
 def looks(rows: list[dict[str, Any]]) -> dict[str, Look]:
-    """By row's label: a colour and marker for the arm, a line for the swept values."""
+    """By row's label: a colour for the arm, a line for the swept values, a marker of its own."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     used = [ARMS[arm] for arm in arms if arm in ARMS]
@@ -91,12 +91,11 @@ def looks(rows: list[dict[str, Any]]) -> dict[str, Look]:
     else:
         by_label = {}
     found = {}
-    for row in rows:
+    for number, row in enumerate(rows):
         line = variants.index(row["variant"]) - (variants[0] == "" and len(variants) > 1 and row["variant"] != "")
-        place = list(by_label).index(row["label"]) + 1 if row["label"] in by_label else arms.index(row["arm"])
         found[row["label"]] = Look(
             by_label.get(row["label"], colours[row["arm"]]),
-            MARKERS[place % len(MARKERS)],
+            MARKERS[number % len(MARKERS)],
             LINES[0] if by_label else LINES[line % len(LINES)],
         )
     return found
