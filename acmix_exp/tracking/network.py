@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import urllib.request
 from urllib.parse import urlsplit
+
+from acmix_exp.tracking.mode import Mode, base_url
 
 PROBE_SECONDS = 3.0
 
@@ -36,3 +39,10 @@ def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
     thread.start()
     thread.join(seconds)
     return answer.is_set()
+
+
+def available(chosen: Mode) -> Mode:
+    """The mode that can be had: offline, with a warning, where the server can't be reached."""
+    if chosen.mode == "online" and not reachable(url := base_url(os.environ)):
+        return Mode("offline", f"{url} cannot be reached: W&B stays offline")
+    return chosen

@@ -11,10 +11,10 @@ from typing import Any
 
 from acmix_exp.config import Config, arm_label
 from acmix_exp.tracking.limits import within
-from acmix_exp.tracking.mode import Mode, base_url, choose_mode
-from acmix_exp.tracking.network import reachable
+from acmix_exp.tracking.mode import choose_mode
+from acmix_exp.tracking.network import available
 from acmix_exp.tracking.run_id import run_id
-from acmix_exp.tracking.settings import FINISH_SECONDS, TABLE_SECONDS, environment, settings
+from acmix_exp.tracking.settings import TABLE_SECONDS, environment, settings
 from acmix_exp.tracking.summary import per_class, summarize, table
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Tracker:
         *,
         resumed: bool,
         unharmed: str = "training goes on",
-        finish_seconds: float = FINISH_SECONDS,
+        finish_seconds: float | None = None,
     ) -> Tracker:
         """Begin a W&B run whose files are in ``run_dir``/wandb, or go on with the one it has. Never raises.
 
@@ -71,7 +71,7 @@ class Tracker:
         tracker = cls()
         tracker._unharmed = unharmed
         try:
-            chosen = _available(choose_mode(mode, os.environ))
+            chosen = available(choose_mode(mode, os.environ))
             tracker.mode = chosen.mode
             if chosen.warning:
                 tracker._warn(chosen.warning)
@@ -117,10 +117,11 @@ class Tracker:
         self._guarded("fail", lambda run: run.summary.update({"error": message}))
         self._end(exit_code=1)
 
-    def _begin(self, arguments: dict[str, Any], run_dir: Path, finish_seconds: float) -> None:
+    def _begin(self, arguments: dict[str, Any], run_dir: Path, finish_seconds: float | None) -> None:
         import wandb
 
-        options = wandb.Settings(**{**settings(run_dir), "finish_timeout": finish_seconds})
+        own = {} if finish_seconds is None else {"finish_timeout": finish_seconds}
+        options = wandb.Settings(**{**settings(run_dir), **own})
         if self.mode == "online":
             before = _segments(run_dir)
             try:
@@ -172,12 +173,6 @@ class Tracker:
 def _step_by_epoch(run: Any) -> None:
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
-
-
-def _available(chosen: Mode) -> Mode:
-    if chosen.mode == "online" and not reachable(url := base_url(os.environ)):
-        return Mode("offline", f"{url} cannot be reached: W&B stays offline")
-    return chosen
 
 
 def _store(run: Any, classes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _figures(kind: Kind, table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    from acmix_exp.report.figures import curves, forest, latency, pictures
+    from acmix_exp.report.figures import attention, curves, forest, latency, pictures
 
     one = {
         "forest": forest.forest,
@@ -56,7 +56,7 @@ def _figures(kind: Kind, table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         figure = one[kind.name](table)
         yield from [] if figure is None else [("", figure)]
     else:
-        several = {"windows": pictures.windows, "heads": pictures.heads}[kind.name]
+        several = {"windows": attention.windows, "heads": attention.heads}[kind.name]
         yield from several(table)[:MOST_OF_ATTENTION]
 
 
