@@ -32,7 +32,7 @@ class Tracker:
         self.warnings: list[str] = []
         self._run: Any = None
         self._warned = False
-        self._folder: Path | None = None
+        self.folder: Path | None = None
         self._unharmed = "training goes on"
 
     @classmethod
@@ -107,11 +107,6 @@ class Tracker:
     def end(self) -> None:
         self._end(exit_code=0)
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of this segment of the run."""
-        return self._folder
-
     def fail(self, message: str) -> None:
         """End the run as failed, with ``message`` in its summary."""
         self._guarded("fail", lambda run: run.summary.update({"error": message}))
@@ -135,7 +130,7 @@ class Tracker:
                     shutil.rmtree(empty, ignore_errors=True)
         if self._run is None:
             self._run = wandb.init(mode="offline", settings=options, **arguments)
-        self._folder = Path(self._run.settings.sync_dir)
+        self.folder = Path(self._run.settings.sync_dir)
 
     def _guarded(self, what: str, action: Callable[[Any], None]) -> None:
         if self._run is None:
@@ -161,8 +156,8 @@ class Tracker:
         if not self._warned:
             self._warned = True
             message = f"W&B failed at {what}, {self._unharmed}: {_line(error)}"
-            if self.mode == "online" and self._folder:
-                message += f"; to upload what is missing: wandb sync {self._folder}"
+            if self.mode == "online" and self.folder:
+                message += f"; to upload what is missing: wandb sync {self.folder}"
             self._warn(message)
 
     def _warn(self, message: str) -> None:
