@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from acmix_exp.ops.window_attention import reference, shift, tile
+from acmix_exp.ops.window_attention import dispatch, reference
 from acmix_exp.ops.window_attention.geometry import positioned
 from acmix_exp.ops.window_attention.triton import op as triton
 from acmix_exp.ops.window_attention.validation import (
@@ -123,8 +123,7 @@ def reflected_window_attention(
             out = triton.attend(query, key, value, weight, kernel_size, stride, dilation, scale)
         else:
             key = positioned(key, weight, scale).to(compute)
-            attend = shift.attend if backend == "shift" else tile.attend
-            out = attend(query, key, value, kernel_size, stride, dilation)
+            out = dispatch.attend(backend, query, key, value, kernel_size, stride, dilation)
         out = out.to(dtype)
 
     if split:
@@ -138,7 +137,7 @@ def choose_backend(query: Tensor, kernel_size: int) -> str:
 
     A traced or exported graph takes "shift", which has a form for that: a tile plan is made for one size.
     """
-    if is_tracing() or _is_exporting():
+    if is_tracing() or dispatch.is_exporting():
         return "shift"
     if query.is_cuda and _takes_triton(query, kernel_size):
         return "triton"
@@ -159,10 +158,6 @@ def _takes_triton(query: Tensor, kernel_size: int) -> bool:
     if torch.compiler.is_compiling():
         return True
     return _triton_agrees(query.device, query.dtype, query.shape[2], kernel_size)
-
-
-def _is_exporting() -> bool:
-    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()  # since torch 2.7
 
 
 @lru_cache
