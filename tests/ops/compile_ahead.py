@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 
-from acmix_exp.ops.window_attention.triton import backward, forward, op
+from acmix_exp.ops.window_attention.triton import backward, config, forward, op
 
-KERNELS = {"forward_kernel": forward, "query_kernel": backward, "key_value_kernel": backward}
+KERNELS = {
+    f"{walk}_{part}_kernel": forward if part == "forward" else backward
+    for walk in config.WALKS
+    for part in config.PARTS
+}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -75,6 +80,13 @@ def registers(ptx: str, capability: int) -> tuple[int, int]:
     return int(re.findall(r"Used (\d+) registers", text)[-1]), int(re.findall(r"(\d+) bytes spill stores", text)[-1])
 
 
+def widths(ptx: str) -> Counter[int]:
+    """How many loads of the code take how many bits; asynchronous copies to shared memory are loads."""
+    plain = re.findall(r"ld\.global(?:\.\w+::\w+)*(?:\.v(\d))?\.[bfus](\d+)", ptx)
+    copies = re.findall(r"cp\.async\.c[ag]\.shared\.global \[.*?\], \[.*?\], 0x(\w+)", ptx)
+    return Counter(int(count or 1) * int(bits) for count, bits in plain) + Counter(8 * int(n, 16) for n in copies)
+
+
 def main(cases: list[str]) -> None:
     """Each case: dtype,d,window,nhwc or nchw,precision,compute capability."""
     ahead = {name: Ahead(getattr(module, name)) for name, module in KERNELS.items()}
@@ -86,12 +98,16 @@ def main(cases: list[str]) -> None:
         torch.set_float32_matmul_precision("highest" if precision == "ieee" else "high")
         call(DTYPES[dtype], int(d), int(window), layout == "nhwc")
         for name, kernel in ahead.items():
+            if kernel.compiled is None:
+                continue
             ptx = kernel.compiled.asm["ptx"]
             used, spilled = registers(ptx, int(capability))
             products = len(re.findall(r"wgmma\.mma_async|mma\.sync", ptx))
             what = f"sm_{capability} {dtype} d{d} k{window} {layout} {precision} {name}"
             costs = f"{used} registers, {spilled} bytes spilled, {kernel.compiled.metadata.shared} bytes shared"
-            print(f"{what}: {costs}, {products} matrix instructions", flush=True)
+            loads = ", ".join(f"{count} of {bits}" for bits, count in sorted(widths(ptx).items(), reverse=True))
+            print(f"{what}: {costs}, {products} matrix instructions; loads in bits: {loads}", flush=True)
+            kernel.compiled = None
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch import Tensor
 pytest.importorskip("triton")
 
 from acmix_exp.ops.window_attention import api, reflected_window_attention
-from acmix_exp.ops.window_attention.triton import op
+from acmix_exp.ops.window_attention.triton import config, op
 from tests.ops.check import NAMES, TOLERANCE, random_inputs, with_gradients
 
 REPO = Path(__file__).resolve().parents[2]
@@ -80,15 +80,28 @@ def shape_of(case: tuple[int, ...]) -> str:
     return "B{}-h{}-d{}-{}x{}-k{}-s{}-D{}".format(*case)
 
 
+@pytest.fixture(params=config.WALKS)
+def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whatever the rule would choose."""
+    monkeypatch.setattr(config, "choose_walk", lambda *_: request.param)
+    return str(request.param)
+
+
 @pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize("case", QUICK, ids=shape_of)
-def test_window(case: tuple[int, ...], channels_last: bool) -> None:
+def test_window(case: tuple[int, ...], channels_last: bool, walk: str) -> None:
     compare(case, torch.float32, channels_last=channels_last)
 
 
 @pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
-def test_16_bit(dtype: torch.dtype) -> None:
+def test_16_bit(dtype: torch.dtype, walk: str) -> None:
     compare((1, 1, 24, 6, 9, 5, 1, 1), dtype, channels_last=True)
+
+
+def test_which_walk() -> None:
+    choose = config.choose_walk
+    assert choose(64, 7, False) == choose(17, 5, False) == "tile"
+    assert choose(64, 3, False) == choose(64, 1, False) == choose(16, 9, False) == choose(64, 7, True) == "tap"
 
 
 def test_no_position() -> None:
@@ -99,7 +112,7 @@ def test_no_position() -> None:
 @pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("case", THOROUGH, ids=shape_of)
-def test_window_thoroughly(case: tuple[int, ...], dtype: torch.dtype, channels_last: bool) -> None:
+def test_window_thoroughly(case: tuple[int, ...], dtype: torch.dtype, channels_last: bool, walk: str) -> None:
     compare(case, dtype, channels_last=channels_last)
 
 
@@ -107,7 +120,7 @@ def leaves(*shape: int, **options: Any) -> list[Tensor]:
     return [t.to(DEVICE).requires_grad_() for t in random_inputs(*shape, torch.float32, **options)]
 
 
-def test_any_strides() -> None:
+def test_any_strides(walk: str) -> None:
     """Heads split and packed as a module may have them, every other element, a key expanded over the batch."""
     inputs = [t.detach() for t in leaves(2, 2, 3, 3, 4)]
     packed = torch.stack([t.unflatten(1, (2, 3)) for t in inputs[:2]], dim=1)
@@ -132,7 +145,7 @@ def test_channels_last_is_written_as_such() -> None:
     assert op.attend(*split, weight, 3, 1, 1, 0.5).flatten(1, 2).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_gradients_are_deterministic() -> None:
+def test_gradients_are_deterministic(walk: str) -> None:
     inputs = leaves(1, 1, 4, 9, 4)
     function = partial(reflected_window_attention, kernel_size=5, heads=1, backend="triton")
     for first, second in zip(with_gradients(function, inputs), with_gradients(function, inputs), strict=True):
@@ -140,7 +153,7 @@ def test_gradients_are_deterministic() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp2")  # where the mask is about to take 0
-def test_large_logits_do_not_overflow() -> None:
+def test_large_logits_do_not_overflow(walk: str) -> None:
     query, key, value, weight = leaves(1, 1, 4, 4, 5)
     inputs = [query.detach() * 100, key.detach() * 100, value, weight]
     function = partial(reflected_window_attention, kernel_size=5, heads=1)

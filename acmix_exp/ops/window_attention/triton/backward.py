@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from acmix_exp.ops.window_attention.triton.backward_key_value import key_value_kernel
-from acmix_exp.ops.window_attention.triton.backward_query import query_kernel
 from acmix_exp.ops.window_attention.triton.launch import Plan, on_device
+from acmix_exp.ops.window_attention.triton.tap_backward_key_value import tap_key_value_kernel
+from acmix_exp.ops.window_attention.triton.tap_backward_query import tap_query_kernel
+from acmix_exp.ops.window_attention.triton.tile_backward_key_value import tile_key_value_kernel
+from acmix_exp.ops.window_attention.triton.tile_backward_query import tile_query_kernel
 
 
 def backward(
@@ -24,22 +26,27 @@ def backward(
     scale: float,
 ) -> Tensor | None:
     """Fill the gradients of query (zero where no query is), key and value; return the position weight's."""
-    plan = Plan(query, kernel, stride, dilation)
+    window = kernel, stride, dilation
+    plan = Plan("query", query, *window)
     delta = lse.new_empty(lse.shape)
     parts = None if weight is None else lse.new_empty(*plan.grid(plan.rows, plan.columns), plan.d, 2)
     grad_query, grad_key, grad_value = grads
-    mirrors = *plan.mirrors(plan.height), *plan.mirrors(plan.width)
+    has_weight = weight is not None
     with on_device(query):
+        kernels = {"tap": tap_query_kernel, "tile": tile_query_kernel}
         strides = [s for t in (query, key, value, out, grad, grad_query) for s in t.stride()]
-        query_kernel[plan.grid(plan.rows, plan.columns)](
+        kernels[plan.walk][plan.grid(plan.rows, plan.columns)](
             query, key, value, weight, out, grad, lse, delta, grad_query, parts,
             *strides, *plan.sizes(plan.rows, plan.columns), scale,
-            *plan.constants, POSITION=weight is not None, ONCE=plan.once, PRECISION=plan.precision, **plan.options,
+            POSITION=has_weight, ONCE=plan.once, **plan.constants, **plan.options,
         )  # fmt: skip
+        plan = Plan("key_value", query, *window)
+        kernels = {"tap": tap_key_value_kernel, "tile": tile_key_value_kernel}
+        mirrors = *plan.mirrors(plan.height), *plan.mirrors(plan.width)
         strides = [s for t in (query, key, value, grad, grad_key, grad_value) for s in t.stride()]
-        key_value_kernel[plan.grid(plan.height, plan.width)](
+        kernels[plan.walk][plan.grid(plan.height, plan.width)](
             query, key, value, weight, grad, lse, delta, grad_key, grad_value,
             *strides, *plan.sizes(plan.height, plan.width), scale, *mirrors,
-            *plan.constants, POSITION=weight is not None, PRECISION=plan.precision, **plan.options,
+            POSITION=has_weight, **plan.constants, **plan.options,
         )  # fmt: skip
     return None if parts is None else parts.sum(0)

@@ -10,37 +10,42 @@ import torch
 from torch import Tensor
 
 from acmix_exp.ops.window_attention.geometry import output_size
+from acmix_exp.ops.window_attention.triton import config
 
 # Arguments on whose value no code depends: a network trained at several sizes compiles each kernel once.
 SIZES = ("heads", "height", "width", "rows", "columns", "tiles", "tiles_x")
-KEYS_AT_ONCE = 32
-
-
-def tile_shape(block_d: int, exact: bool) -> tuple[int, int]:
-    """Rows and columns of a tile: what keeps the kernels' registers from spilling, found by compiling ahead.
-
-    exact: products of float32 without matrix units, which take the more registers.
-    """
-    if block_d <= (16 if exact else 64):
-        return 8, 8
-    return (4, 8) if block_d <= (32 if exact else 128) else (4, 4)
 
 
 class Plan:
-    """The launch of one call, for a query of (B, heads, d, H, W)."""
+    """The launch of one kernel ("forward", "query" or "key_value"), for a query of (B, heads, d, H, W)."""
 
-    def __init__(self, query: Tensor, kernel: int, stride: int, dilation: int) -> None:
+    def __init__(self, part: str, query: Tensor, kernel: int, stride: int, dilation: int) -> None:
         self.batch, self.heads, self.d, self.height, self.width = query.shape
         self.rows, self.columns = output_size(self.height, stride), output_size(self.width, stride)
         self.reach = kernel // 2 * dilation
-        self.block_d = max(16, 1 << (self.d - 1).bit_length())
         # float32 products as torch's own: exact unless asked otherwise by torch.set_float32_matmul_precision.
-        self.precision = "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
-        exact = self.precision == "ieee" and query.dtype == torch.float32
-        self.tile = tile_shape(self.block_d, exact)
-        self.constants = self.d, self.block_d, kernel, stride, dilation, *self.tile, KEYS_AT_ONCE
-        warps = 8 if exact and self.block_d > 128 else 4
-        self.options: dict[str, Any] = {"num_warps": warps, "num_stages": 2, "enable_fp_fusion": True}
+        precision = "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+        exact = precision == "ieee" and query.dtype == torch.float32
+        self.walk = config.choose_walk(self.d, kernel, exact)
+        block_d = config.padded_width(self.d, self.walk)
+        chosen = config.choose(self.walk, part, block_d)
+        self.tile = chosen.tile_y, chosen.tile_x
+        self.constants: dict[str, Any] = {
+            "D": self.d,
+            "BLOCK_D": block_d,
+            "KERNEL": kernel,
+            "STRIDE": stride,
+            "DILATION": dilation,
+            "TILE_Y": chosen.tile_y,
+            "TILE_X": chosen.tile_x,
+        }
+        if self.walk == "tile":
+            self.constants |= {"BLOCK": chosen.keys, "PRECISION": precision}
+        self.options: dict[str, Any] = {
+            "num_warps": chosen.warps,
+            "num_stages": chosen.stages,
+            "enable_fp_fusion": True,
+        }
 
     @cached_property
     def once(self) -> bool:

@@ -56,3 +56,21 @@ def load_weight(weight, channel, inside):
     along_x = tl.load(weight + channel * 2, mask=inside, other=0.0)
     along_y = tl.load(weight + channel * 2 + 1, mask=inside, other=0.0)
     return along_x, along_y
+
+
+@triton.jit
+def queries_of(first, size, sites, sign, low, REACH: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr):
+    """Along one axis: first and last of the keys ``low`` .. ``low + TILE - 1`` that have an image, and the first
+    query that sees one, and how many queries there are.
+
+    The image of key y lies at first + sign * y. A key on the border has no second image at its own place.
+    """
+    high = tl.minimum(low + TILE, size) - 1
+    from_key = tl.where(sign > 0, low, tl.maximum(low, 1))
+    to_key = tl.where(sign > 0, high, tl.minimum(high, size - 2))
+    from_image = tl.where(sign > 0, first + from_key, first - to_key)
+    to_image = tl.where(sign > 0, first + to_key, first - from_key)
+    from_site = tl.maximum(from_image - REACH + STRIDE - 1, 0) // STRIDE
+    to_site = tl.minimum((tl.maximum(to_image + REACH, -STRIDE) + STRIDE) // STRIDE - 1, sites - 1)
+    count = tl.where(from_key <= to_key, tl.maximum(to_site - from_site + 1, 0), 0)
+    return from_key, to_key, from_site, count

@@ -5,29 +5,18 @@ import triton
 import triton.language as tl
 
 from acmix_exp.ops.window_attention.triton.launch import SIZES
-from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, is_tap, load_weight, places, product
-
-
-@triton.jit
-def queries_of(first, size, sites, sign, low, REACH: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr):
-    """Along one axis: first and last of the keys ``low`` .. ``low + TILE - 1`` that have an image, and the first
-    query that sees one, and how many queries there are.
-
-    The image of key y lies at first + sign * y. A key on the border has no second image at its own place.
-    """
-    high = tl.minimum(low + TILE, size) - 1
-    from_key = tl.where(sign > 0, low, tl.maximum(low, 1))
-    to_key = tl.where(sign > 0, high, tl.minimum(high, size - 2))
-    from_image = tl.where(sign > 0, first + from_key, first - to_key)
-    to_image = tl.where(sign > 0, first + to_key, first - from_key)
-    from_site = tl.maximum(from_image - REACH + STRIDE - 1, 0) // STRIDE
-    to_site = tl.minimum((tl.maximum(to_image + REACH, -STRIDE) + STRIDE) // STRIDE - 1, sites - 1)
-    count = tl.where(from_key <= to_key, tl.maximum(to_site - from_site + 1, 0), 0)
-    return from_key, to_key, from_site, count
+from acmix_exp.ops.window_attention.triton.primitives import (
+    LOG2_E,
+    is_tap,
+    load_weight,
+    places,
+    product,
+    queries_of,
+)
 
 
 @triton.jit(do_not_specialize=(*SIZES, "images_y", "images_x", "first_y", "first_x"))
-def key_value_kernel(
+def tile_key_value_kernel(
     query, key, value, weight, grad, lse, delta, grad_key, grad_value,
     q_b, q_h, q_c, q_y, q_x, k_b, k_h, k_c, k_y, k_x, v_b, v_h, v_c, v_y, v_x,
     g_b, g_h, g_c, g_y, g_x, dk_b, dk_h, dk_c, dk_y, dk_x, dv_b, dv_h, dv_c, dv_y, dv_x,

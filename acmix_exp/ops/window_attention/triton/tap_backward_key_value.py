@@ -1,0 +1,89 @@
+"""Gradients of key and value, the tap walk turned round: every key with the query that has it under a tap."""
+# mypy: allow-untyped-defs, allow-incomplete-defs
+
+import triton
+import triton.language as tl
+
+from acmix_exp.ops.window_attention.triton.launch import SIZES
+from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, load_weight, places, queries_of
+
+
+@triton.jit(do_not_specialize=(*SIZES, "images_y", "images_x", "first_y", "first_x"))
+def tap_key_value_kernel(
+    query, key, value, weight, grad, lse, delta, grad_key, grad_value,
+    q_b, q_h, q_c, q_y, q_x, k_b, k_h, k_c, k_y, k_x, v_b, v_h, v_c, v_y, v_x,
+    g_b, g_h, g_c, g_y, g_x, dk_b, dk_h, dk_c, dk_y, dk_x, dv_b, dv_h, dv_c, dv_y, dv_x,
+    heads, height, width, rows, columns, tiles, tiles_x, step_y, step_x, scale, images_y, first_y, images_x,
+    first_x,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, DILATION: tl.constexpr,
+    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, POSITION: tl.constexpr,
+):  # fmt: skip
+    """A tile of keys goes over its mirror images and, for each, over the taps under which a query may have it.
+
+    What the images are, ``tile_key_value_kernel`` says. Nothing is added up in memory.
+    """
+    REACH: tl.constexpr = KERNEL // 2 * DILATION
+    tile = tl.program_id(0) % tiles
+    head = (tl.program_id(0) // tiles).to(tl.int64)
+    image, head_of_image = head // heads, head % heads
+    top, left = tile // tiles_x * TILE_Y, tile % tiles_x * TILE_X
+
+    place = tl.arange(0, TILE_Y * TILE_X)
+    row, column = top + place // TILE_X, left + place % TILE_X
+    channel = tl.arange(0, BLOCK_D)
+    is_channel = channel < D
+    is_key = ((row < height) & (column < width))[:, None] & is_channel[None, :]
+    k_head, v_head = key + image * k_b + head_of_image * k_h, value + image * v_b + head_of_image * v_h
+    at = places(k_head, channel[None, :], row[:, None], column[:, None], k_c, k_y, k_x)
+    k = tl.load(at, mask=is_key, other=0.0).to(tl.float32)
+    at = places(v_head, channel[None, :], row[:, None], column[:, None], v_c, v_y, v_x)
+    v = tl.load(at, mask=is_key, other=0.0).to(tl.float32)
+    scale2 = scale * LOG2_E
+    if POSITION:
+        # A query's logit with this key is its product with the key less the position embedding.
+        along_x, along_y = load_weight(weight, channel, is_channel)
+        p_x, p_y = column * step_x - 1.0, row * step_y - 1.0
+        k -= p_x[:, None] * along_x[None, :] + p_y[:, None] * along_y[None, :]
+
+    dk = tl.zeros([TILE_Y * TILE_X, BLOCK_D], tl.float32)
+    dv = tl.zeros([TILE_Y * TILE_X, BLOCK_D], tl.float32)
+    q_head, g_head = query + image * q_b + head_of_image * q_h, grad + image * g_b + head_of_image * g_h
+    for image_y in range(images_y):
+        sign_y = 1 - 2 * (image_y % 2)
+        at_y = (image_y // 2 - first_y) * tl.maximum(2 * height - 2, 1)
+        from_row, to_row, _, count_y = queries_of(at_y, height, rows, sign_y, top, REACH, STRIDE, TILE_Y)
+        has_row = (row >= from_row) & (row <= to_row)
+        for image_x in range(tl.where(count_y > 0, images_x, 0)):
+            sign_x = 1 - 2 * (image_x % 2)
+            at_x = (image_x // 2 - first_x) * tl.maximum(2 * width - 2, 1)
+            from_column, to_column, _, count_x = queries_of(at_x, width, columns, sign_x, left, REACH, STRIDE, TILE_X)
+            has_image = has_row & (column >= from_column) & (column <= to_column)
+            for i in range(tl.where(count_x > 0, KERNEL, 0)):
+                down = at_y + sign_y * row + REACH - i * DILATION
+                site_y = down // STRIDE
+                sees_row = has_image & (down >= 0) & (down % STRIDE == 0) & (site_y < rows)
+                for j in range(KERNEL):
+                    across = at_x + sign_x * column + REACH - j * DILATION
+                    site_x = across // STRIDE
+                    sees = sees_row & (across >= 0) & (across % STRIDE == 0) & (site_x < columns)
+                    is_query = sees[:, None] & is_channel[None, :]
+                    q_at = places(
+                        q_head, channel[None, :], (site_y * STRIDE)[:, None], (site_x * STRIDE)[:, None], q_c, q_y, q_x
+                    )
+                    q = tl.load(q_at, mask=is_query, other=0.0).to(tl.float32)
+                    g_at = places(g_head, channel[None, :], site_y[:, None], site_x[:, None], g_c, g_y, g_x)
+                    g = tl.load(g_at, mask=is_query, other=0.0).to(tl.float32)
+                    number = head * rows * columns + site_y * columns + site_x
+                    log_total = tl.load(lse + number, mask=sees, other=0.0)
+                    mean_grad = tl.load(delta + number, mask=sees, other=0.0)
+                    p = tl.where(sees, tl.exp2(tl.sum(q * k, 1) * scale2 - log_total), 0.0)
+                    ds = tl.where(sees, p * (tl.sum(g * v, 1) - mean_grad), 0.0)
+                    dv += p[:, None] * g
+                    dk += ds[:, None] * q
+
+    dk_head = grad_key + image * dk_b + head_of_image * dk_h
+    at = places(dk_head, channel[None, :], row[:, None], column[:, None], dk_c, dk_y, dk_x)
+    tl.store(at, (dk * scale).to(grad_key.dtype.element_ty), mask=is_key)
+    dv_head = grad_value + image * dv_b + head_of_image * dv_h
+    at = places(dv_head, channel[None, :], row[:, None], column[:, None], dv_c, dv_y, dv_x)
+    tl.store(at, dv.to(grad_value.dtype.element_ty), mask=is_key)

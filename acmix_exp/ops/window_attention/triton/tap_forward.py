@@ -1,0 +1,66 @@
+"""Output and log-sum-exp, the tap walk: every query with one of its taps after the other, no matrix units."""
+# mypy: allow-untyped-defs, allow-incomplete-defs
+
+import triton
+import triton.language as tl
+
+from acmix_exp.ops.window_attention.triton.launch import SIZES
+from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, MASKED, load_weight, places, reflect
+
+
+@triton.jit(do_not_specialize=SIZES)
+def tap_forward_kernel(
+    query, key, value, weight, out, lse,
+    q_b, q_h, q_c, q_y, q_x, k_b, k_h, k_c, k_y, k_x, v_b, v_h, v_c, v_y, v_x,
+    o_b, o_h, o_c, o_y, o_x,
+    heads, height, width, rows, columns, tiles, tiles_x, step_y, step_x, scale,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, DILATION: tl.constexpr,
+    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, POSITION: tl.constexpr, ONCE: tl.constexpr,
+):  # fmt: skip
+    REACH: tl.constexpr = KERNEL // 2 * DILATION
+    tile = tl.program_id(0) % tiles
+    head = (tl.program_id(0) // tiles).to(tl.int64)
+    image, head_of_image = head // heads, head % heads
+
+    site = tl.arange(0, TILE_Y * TILE_X)
+    row, column = tile // tiles_x * TILE_Y + site // TILE_X, tile % tiles_x * TILE_X + site % TILE_X
+    is_site = (row < rows) & (column < columns)
+    channel = tl.arange(0, BLOCK_D)
+    is_channel = channel < D
+    is_query = is_site[:, None] & is_channel[None, :]
+
+    q_head = query + image * q_b + head_of_image * q_h
+    k_head = key + image * k_b + head_of_image * k_h
+    v_head = value + image * v_b + head_of_image * v_h
+    at = places(q_head, channel[None, :], (row * STRIDE)[:, None], (column * STRIDE)[:, None], q_c, q_y, q_x)
+    q = tl.load(at, mask=is_query, other=0.0).to(tl.float32)
+    scale2 = scale * LOG2_E  # exp2 is what the hardware has
+    if POSITION:
+        along_x, along_y = load_weight(weight, channel, is_channel)
+        u_x = tl.sum(q * along_x[None, :], 1) * scale2
+        u_y = tl.sum(q * along_y[None, :], 1) * scale2
+
+    highest = tl.full([TILE_Y * TILE_X], MASKED, tl.float32)
+    total = tl.zeros([TILE_Y * TILE_X], tl.float32)
+    mean = tl.zeros([TILE_Y * TILE_X, BLOCK_D], tl.float32)
+    for i in range(KERNEL):
+        y = reflect(row * STRIDE + i * DILATION - REACH, height, ONCE)
+        for j in range(KERNEL):
+            x = reflect(column * STRIDE + j * DILATION - REACH, width, ONCE)
+            k_at = places(k_head, channel[None, :], y[:, None], x[:, None], k_c, k_y, k_x)
+            k = tl.load(k_at, mask=is_query, other=0.0).to(tl.float32)
+            v_at = places(v_head, channel[None, :], y[:, None], x[:, None], v_c, v_y, v_x)
+            v = tl.load(v_at, mask=is_query, other=0.0).to(tl.float32)
+            logit = tl.sum(q * k, 1) * scale2
+            if POSITION:
+                logit -= u_x * (x * step_x - 1.0) + u_y * (y * step_y - 1.0)
+            higher = tl.maximum(highest, logit)
+            shrink, p = tl.exp2(highest - higher), tl.exp2(logit - higher)
+            total = total * shrink + p
+            mean = mean * shrink[:, None] + p[:, None] * v
+            highest = higher
+
+    o_head = out + image * o_b + head_of_image * o_h
+    at = places(o_head, channel[None, :], row[:, None], column[:, None], o_c, o_y, o_x)
+    tl.store(at, (mean / total[:, None]).to(out.dtype.element_ty), mask=is_query)
+    tl.store(lse + head * rows * columns + row * columns + column, highest + tl.log2(total), mask=is_site)
