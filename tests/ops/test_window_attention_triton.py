@@ -242,7 +242,7 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     query.dtype, query.shape = torch.float16, torch.Size((1, 1, 300, 40, 40))
     assert api.choose_backend(query, 3) == "shift"
     query.shape = Query.shape
-    monkeypatch.setattr(api, "is_tracing", lambda: True)
+    monkeypatch.setattr(api, "is_recorded", lambda: True)
     assert api.choose_backend(query, 7) == "shift"
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
+from acmix_exp.ops.recording import is_recorded
 from acmix_exp.ops.window_attention import dispatch, reference
 from acmix_exp.ops.window_attention.geometry import positioned
 from acmix_exp.ops.window_attention.triton import op as triton
@@ -137,7 +138,7 @@ def choose_backend(query: Tensor, kernel_size: int) -> str:
 
     A traced or exported graph takes "shift", which has a form for that: a tile plan is made for one size.
     """
-    if is_tracing() or dispatch.is_exporting():
+    if is_recorded():
         return "shift"
     if query.is_cuda and _takes_triton(query, kernel_size):
         return "triton"

@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acmix_exp.ops.recording import is_recorded
 from acmix_exp.ops.window_attention import shift, tile
 from acmix_exp.ops.window_attention.geometry import output_size
 from acmix_exp.ops.window_attention.layout import Layout
 from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 WINDOW = "int kernel, int stride, int dilation"
-
-
 Kept = Callable[[Tensor, int, int, int], Tensor]  # room for what the forward pass keeps, of a query and its window
 
 
@@ -85,11 +84,7 @@ TILE = _register("tile", tile, _nothing)
 
 def attend(backend: str, query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns), by "shift" or "tile"."""
-    if torch.compiler.is_compiling() and not is_exporting():
+    if torch.compiler.is_compiling() and not is_recorded():
         out: Tensor = (SHIFT if backend == "shift" else TILE)(query, key, value, kernel, stride, dilation)[0]
         return out
     return (shift if backend == "shift" else tile).attend(query, key, value, kernel, stride, dilation)
-
-
-def is_exporting() -> bool:
-    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()  # since torch 2.7
