@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,9 +50,21 @@ class Theme:
 
 
 def run(
-    theme: Theme, cases: Sequence[Problem], *, compiled: bool, seconds: float, say: Callable[[str], None]
+    theme: Theme,
+    cases: Sequence[Problem],
+    *,
+    compiled: bool,
+    seconds: float,
+    say: Callable[[str], None],
+    budget: float = math.inf,
+    keep: Callable[[dict[str, Any]], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """The results of all cases, plain data. Everything on one device."""
+    """The results of all cases, plain data. Everything on one device.
+
+    After ``budget`` seconds no case is begun. ``keep`` gets what there is after each, so that a run that is
+    stopped has left something.
+    """
+    ends = time.monotonic() + budget
     device = cases[0].device
     results: dict[str, Any] = {
         "theme": theme.name,
@@ -62,13 +76,20 @@ def run(
     results["provenance"] = provenance.collect(device)
     results["copy_gb_s"] = measure.copy_bandwidth(device)
     results["cases"] = []
-    for case in cases:
-        say(case.label)
-        results["cases"].append(_case(theme, case, compiled, seconds, results["copy_gb_s"]))
-    results["provenance"]["load_average_after"] = list(os.getloadavg())
-    results["targets"] = assess(results)
-    taken = max(case["cores_of_others"] or 0.0 for case in results["cases"])
-    results["notes"] = [DISTURBED.format(taken)] if taken > QUIET else []
+    for index, case in enumerate(cases):
+        left = [each.label for each in cases[index:]] if time.monotonic() > ends else []
+        if not left:
+            say(case.label)
+            results["cases"].append(_case(theme, case, compiled, seconds, results["copy_gb_s"]))
+        results["provenance"]["load_average_after"] = list(os.getloadavg())
+        results["targets"] = assess(results)
+        taken = max((case["cores_of_others"] or 0.0 for case in results["cases"]), default=0.0)
+        results["notes"] = [DISTURBED.format(taken)] if taken > QUIET and device == "cpu" else []
+        if left:
+            results["notes"].append(f"Left out, for the time was up: {', '.join(left)}.")
+        keep(results)
+        if left:
+            break
     return results
 
 
@@ -150,6 +171,7 @@ def main(theme: Theme) -> int:
         "--compile", action=argparse.BooleanOptionalAction, help="torch.compile too (default: on a GPU)"
     )
     parser.add_argument("--seconds", type=float, default=measure.SECONDS, help="for each contender and step")
+    parser.add_argument("--budget", type=float, default=math.inf, help="seconds after which no case is begun")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the page and its data")
     arguments = parser.parse_args()
     cases = theme.sets[arguments.set]()
@@ -159,7 +181,15 @@ def main(theme: Theme) -> int:
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32, for everybody
     compiled = arguments.set == "gpu" if arguments.compile is None else arguments.compile
     console = Console()
-    results = run(theme, cases, compiled=compiled, seconds=arguments.seconds, say=console.print)
+    results = run(
+        theme,
+        cases,
+        compiled=compiled,
+        seconds=arguments.seconds,
+        say=console.print,
+        budget=arguments.budget,
+        keep=partial(page.write, folder=arguments.output),
+    )
     for table in page.tables(results):
         console.print(page.terminal(table))
     for note in results["notes"]:

@@ -122,17 +122,17 @@ def markdown(results: dict[str, Any], data: str) -> str:
         "",
     ]
     for grid in tables(results):
-        lines += [f"## {grid.heading}", "", *_markdown_table(grid), ""]
+        lines += [f"## {grid.heading}", "", *markdown_table(grid), ""]
     if results["notes"]:
         lines += ["## Notes", "", *(f"- {note}" for note in results["notes"]), ""]
     others = [case["cores_of_others"] for case in results["cases"]]
     facts = {**facts, "cores taken by others, case by case": ["unknown" if n is None else n for n in others]}
     facts["measured copy, GB/s"] = results["copy_gb_s"]
-    lines += ["## Made with", "", *_markdown_table(Grid("", ["", ""], _flat(facts), 2)), ""]
+    lines += ["## Made with", "", *markdown_table(Grid("", ["", ""], _flat(facts), 2)), ""]
     return "\n".join(lines)
 
 
-def _markdown_table(grid: Grid) -> list[str]:
+def markdown_table(grid: Grid) -> list[str]:
     rule = ["---:" if index >= grid.left else "---" for index in range(len(grid.columns))]
     rows = [grid.columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in grid.rows)]
     return [f"| {' | '.join(row)} |" for row in rows]

@@ -52,7 +52,7 @@ TARGETS = (
 def assess(results: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for every target of the theme and every case it speaks of, where both sides were measured."""
     rows = []
-    for target in TARGETS:
+    for index, target in enumerate(TARGETS):
         for case in results["cases"]:
             fields = case["case"]
             if target.theme != results["theme"] or target.device != fields["device"]:
@@ -61,8 +61,13 @@ def assess(results: dict[str, Any]) -> list[dict[str, Any]]:
                 continue
             measured = _measured(target, case, results["ours"])
             if measured is not None:
-                rows.append({"case": case["label"], **_verdict(target, measured)})
+                rows.append({"case": case["label"], "target": index, **_verdict(target, measured)})
     return rows
+
+
+def where(target: Target) -> str:
+    """The cases that it speaks of, in words."""
+    return ", ".join(f"{key} {value}" for key, value in target.where.items())
 
 
 def _measured(target: Target, case: dict[str, Any], ours: str) -> float | None:

@@ -57,6 +57,11 @@ class TrainCase:
         return torch.ones((), device=self.device)
 
 
+def tiny_cases() -> list[TrainCase]:
+    """Whether the script runs, not how fast anything is."""
+    return [TrainCase(2, "n", "bottleneck_p4p5", SMALL_SIDE)]
+
+
 def cpu_cases() -> list[TrainCase]:
     """Small enough for two minutes on two cores."""
     return [TrainCase(2, "n", placement, 320) for placement in PLACED]
@@ -174,7 +179,7 @@ THEME = Theme(
     names=names,
     build=build,
     prove=prove,
-    sets={"cpu": cpu_cases, "gpu": gpu_cases, "full": full_cases},
+    sets={"tiny": tiny_cases, "cpu": cpu_cases, "gpu": gpu_cases, "full": full_cases},
     counts_images=True,
 )
 

@@ -68,7 +68,7 @@ def test_compiles_as_one_graph_for_all_sizes(backend: str) -> None:
 
 
 @SLOW
-@pytest.mark.parametrize("backend", ["reference", *FAST])
+@pytest.mark.parametrize("backend", FAST)
 def test_inductor(backend: str) -> None:
     compiles(backend, "inductor")
 

@@ -27,21 +27,25 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 # batch, heads, d, H, W, kernel, stride, dilation
 QUICK = [
     (1, 2, 4, 5, 7, 3, 1, 1),
-    (2, 1, 24, 9, 5, 7, 1, 1),
-    (1, 1, 40, 9, 11, 5, 2, 1),
+    (2, 1, 24, 9, 5, 3, 1, 1),
+    (1, 1, 40, 9, 6, 5, 2, 1),
     (1, 1, 3, 1, 1, 3, 1, 1),
-    (1, 1, 4, 3, 4, 5, 2, 2),
+    (1, 1, 4, 3, 4, 3, 3, 2),
     (1, 2, 1, 4, 6, 1, 1, 1),
 ]
-COMPILED = [
-    ("fp16", 16, "nhwc", "tf32"),
-    ("fp16", 32, "nchw", "tf32"),
-    ("fp16", 40, "nhwc", "tf32"),
-    ("bf16", 64, "nhwc", "tf32"),
-    ("fp16", 128, "nhwc", "tf32"),
-    ("fp16", 256, "nhwc", "tf32"),
-    ("fp32", 64, "nhwc", "tf32"),
-    ("fp32", 64, "nhwc", "ieee"),
+COMPILED = [  # dtype, d, window, layout, precision of float32 products
+    ("fp16", 16, 7, "nhwc", "tf32"),
+    ("fp16", 32, 7, "nchw", "tf32"),
+    ("fp16", 40, 7, "nhwc", "tf32"),
+    ("bf16", 64, 7, "nhwc", "tf32"),
+    ("fp16", 64, 3, "nhwc", "tf32"),
+    ("fp16", 40, 3, "nchw", "tf32"),
+    ("fp16", 128, 7, "nhwc", "tf32"),
+    ("fp16", 256, 7, "nhwc", "tf32"),
+    ("fp16", 256, 3, "nhwc", "tf32"),
+    ("fp32", 64, 7, "nhwc", "tf32"),
+    ("fp32", 64, 7, "nhwc", "ieee"),
+    ("fp32", 256, 3, "nhwc", "ieee"),
 ]
 THOROUGH = [
     (1, 1, 3, 1, 1, 7, 1, 1),
@@ -87,10 +91,9 @@ def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize("case", QUICK, ids=shape_of)
-def test_window(case: tuple[int, ...], channels_last: bool, walk: str) -> None:
-    compare(case, torch.float32, channels_last=channels_last)
+def test_window(case: tuple[int, ...], walk: str) -> None:
+    compare(case, torch.float32, channels_last=QUICK.index(case) % 2 == 1)
 
 
 @pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
@@ -304,7 +307,7 @@ def test_triton_is_imported_by_its_first_call_only() -> None:
 @pytest.mark.parametrize("target", [80, 90])
 def test_compiles_ahead(target: int) -> None:
     """For GPUs that need not be here; shows registers and spills (pytest -s)."""
-    cases = [f"{dtype},{d},7,{layout},{precision},{target}" for dtype, d, layout, precision in COMPILED]
+    cases = [",".join(map(str, (*case, target))) for case in COMPILED]
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     environment.pop("TRITON_INTERPRET", None)
     command = [sys.executable, "-m", "tests.ops.compile_ahead", *cases]
@@ -313,6 +316,9 @@ def test_compiles_ahead(target: int) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 3 * len(cases)
-    # On sm_80 a product keeps its factors in registers; on sm_90 it reads them from shared memory.
-    spilled = max(int(re.findall(r"(\d+) bytes spilled", line)[0]) for line in lines)
-    assert spilled <= (64 if target == 80 else 0)
+    for line in lines:
+        spilled = int(re.findall(r"(\d+) bytes spilled", line)[0])
+        # On sm_80 a product keeps its factors in registers; on sm_90 it reads them from shared memory.
+        assert spilled <= (64 if target == 80 and "tile_" in line else 0), line
+        if " nhwc " in line:
+            assert " of 128" in line, line

@@ -73,4 +73,13 @@ def queries_of(first, size, sites, sign, low, REACH: tl.constexpr, STRIDE: tl.co
     from_site = tl.maximum(from_image - REACH + STRIDE - 1, 0) // STRIDE
     to_site = tl.minimum((tl.maximum(to_image + REACH, -STRIDE) + STRIDE) // STRIDE - 1, sites - 1)
     count = tl.where(from_key <= to_key, tl.maximum(to_site - from_site + 1, 0), 0)
-    return from_key, to_key, from_site, count
+    return from_key, to_key, from_site, count, from_image, to_image
+
+
+@triton.jit
+def taps_of(from_image, to_image, sites, KERNEL: tl.constexpr, STRIDE: tl.constexpr, DILATION: tl.constexpr):
+    """First tap under which one of the images from .. to can lie in a window of the map, and the one after the last."""
+    REACH: tl.constexpr = KERNEL // 2 * DILATION
+    first = tl.maximum(from_image + REACH - (sites - 1) * STRIDE + DILATION - 1, 0) // DILATION
+    last = tl.minimum(tl.maximum(to_image + REACH, 0) // DILATION, KERNEL - 1)
+    return first, last + 1

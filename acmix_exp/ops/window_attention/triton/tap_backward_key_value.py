@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 
 from acmix_exp.ops.window_attention.triton.launch import SIZES
-from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, load_weight, places, queries_of
+from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, load_weight, places, queries_of, taps_of
 
 
 @triton.jit(do_not_specialize=(*SIZES, "images_y", "images_x", "first_y", "first_x"))
@@ -51,18 +51,24 @@ def tap_key_value_kernel(
     for image_y in range(images_y):
         sign_y = 1 - 2 * (image_y % 2)
         at_y = (image_y // 2 - first_y) * tl.maximum(2 * height - 2, 1)
-        from_row, to_row, _, count_y = queries_of(at_y, height, rows, sign_y, top, REACH, STRIDE, TILE_Y)
+        from_row, to_row, _, count_y, from_image, to_image = queries_of(
+            at_y, height, rows, sign_y, top, REACH, STRIDE, TILE_Y
+        )
         has_row = (row >= from_row) & (row <= to_row)
+        from_i, to_i = taps_of(from_image, to_image, rows, KERNEL, STRIDE, DILATION)
         for image_x in range(tl.where(count_y > 0, images_x, 0)):
             sign_x = 1 - 2 * (image_x % 2)
             at_x = (image_x // 2 - first_x) * tl.maximum(2 * width - 2, 1)
-            from_column, to_column, _, count_x = queries_of(at_x, width, columns, sign_x, left, REACH, STRIDE, TILE_X)
+            from_column, to_column, _, count_x, from_image, to_image = queries_of(
+                at_x, width, columns, sign_x, left, REACH, STRIDE, TILE_X
+            )
             has_image = has_row & (column >= from_column) & (column <= to_column)
-            for i in range(tl.where(count_x > 0, KERNEL, 0)):
+            from_j, to_j = taps_of(from_image, to_image, columns, KERNEL, STRIDE, DILATION)
+            for i in range(from_i, tl.where(count_x > 0, to_i, from_i)):
                 down = at_y + sign_y * row + REACH - i * DILATION
                 site_y = down // STRIDE
                 sees_row = has_image & (down >= 0) & (down % STRIDE == 0) & (site_y < rows)
-                for j in range(KERNEL):
+                for j in range(from_j, to_j):
                     across = at_x + sign_x * column + REACH - j * DILATION
                     site_x = across // STRIDE
                     sees = sees_row & (across >= 0) & (across % STRIDE == 0) & (site_x < columns)

@@ -58,12 +58,12 @@ def tile_key_value_kernel(
     for i in range(images_y):
         sign_y = 1 - 2 * (i % 2)
         at_y = (i // 2 - first_y) * tl.maximum(2 * height - 2, 1)
-        from_row, to_row, from_y, count_y = queries_of(at_y, height, rows, sign_y, top, REACH, STRIDE, TILE_Y)
+        from_row, to_row, from_y, count_y, _, _ = queries_of(at_y, height, rows, sign_y, top, REACH, STRIDE, TILE_Y)
         has_row = (row >= from_row) & (row <= to_row)
         for j in range(tl.where(count_y > 0, images_x, 0)):
             sign_x = 1 - 2 * (j % 2)
             at_x = (j // 2 - first_x) * tl.maximum(2 * width - 2, 1)
-            from_column, to_column, from_x, count_x = queries_of(
+            from_column, to_column, from_x, count_x, _, _ = queries_of(
                 at_x, width, columns, sign_x, left, REACH, STRIDE, TILE_X
             )
             has_image = has_row & (column >= from_column) & (column <= to_column)

@@ -1,0 +1,172 @@
+"""Which tiles, warps and stages the Triton kernels want: every candidate, measured on this GPU.
+
+    python -m benchmarks.tune [--budget SECONDS] [--output FILE] [--dry-run]
+
+Prints the best of each kernel beside what ``triton/config.py`` has, and what it costs that ACmix hands heads whose
+channels are not neighbours in memory. A candidate that gives another result than the one in place, or does not fit
+the device, is not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from acmix_exp.ops.window_attention.triton import config, op
+from benchmarks import measure, page, provenance
+from benchmarks.shapes import MAPS, Case
+
+ROUNDS = 9
+TOLERANCE = 2e-2
+LAYOUT_COLUMNS = ["case", "step", "own, µs", "one map, µs", "times as long"]
+COLUMNS = ["case", "kernel", "best", "µs", "in place", "µs", "× as fast"]
+
+
+def cases() -> list[Case]:
+    return [Case(16, *size, kernel, "float16", "cuda") for kernel in (7, 3) for size in MAPS["n"]]
+
+
+def dry_cases() -> list[Case]:
+    return [Case(1, 8, 4, 3, heads=2)]
+
+
+@contextmanager
+def using(part: str, chosen: config.Config) -> Iterator[None]:
+    """One kernel with that configuration, the others as they are."""
+    rule = config.choose
+
+    def choose(walk: str, each: str, block_d: int) -> config.Config:
+        return chosen if each == part else rule(walk, each, block_d)
+
+    config.choose = choose
+    try:
+        yield
+    finally:
+        config.choose = rule
+
+
+def tune(case: Case, rounds: int, ends: float) -> list[dict[str, Any]]:
+    """Microseconds of each candidate, a row for each kernel; forward alone, or the whole backward pass around it."""
+    steps = _steps(case)
+    d = case.channels // case.heads
+    exact = case.dtype == "float32"
+    walk = config.choose_walk(d, case.kernel, exact)
+    block_d = config.padded_width(d, walk)
+    rows = []
+    for part in config.PARTS:
+        step = steps["forward" if part == "forward" else "backward"]
+        expected = step()
+        in_place = config.choose(walk, part, block_d)
+        listed = [in_place, *(each for each in config.candidates(walk, block_d) if each != in_place)]
+        times: dict[str, float] = {}
+        refused: dict[str, str] = {}
+        for candidate in listed:
+            if time.monotonic() > ends:
+                break
+            with using(part, candidate):
+                try:
+                    _check(step(), expected)
+                    times[str(tuple(candidate))] = 1e3 * _median(step, case.device, rounds)
+                except Exception as error:  # Too large for the device, most of all: then it is no candidate.
+                    refused[str(tuple(candidate))] = (str(error) or repr(error)).splitlines()[0]
+        row = {"case": case.label, "walk": walk, "part": part, "block_d": block_d, "us": times, "refused": refused}
+        rows.append({**row, "in_place": str(tuple(in_place))})
+    return rows
+
+
+def layouts(case: Case, rounds: int) -> dict[str, Any]:
+    """Microseconds with heads split from maps of their own, and from the one map that ACmix projects."""
+    found: dict[str, Any] = {"case": case.label}
+    for name, packed in (("own", False), ("packed", True)):
+        for step, call in _steps(case, packed).items():
+            call()
+            found[f"{step}_{name}_us"] = 1e3 * _median(call, case.device, rounds)
+    return found
+
+
+def _steps(case: Case, packed: bool = False) -> dict[str, Callable[[], list[Tensor]]]:
+    generator = torch.Generator().manual_seed(0)
+    maps = [case.place(torch.randn(case.shape, generator=generator)) for _ in range(4)]
+    query, key, value, grad = (image.unflatten(1, (case.heads, -1)) for image in maps)
+    if packed:
+        stack = torch.stack([query, key, value], dim=1).permute(0, 4, 5, 3, 1, 2).contiguous()
+        query, key, value = stack.permute(0, 4, 5, 3, 1, 2).unbind(1)
+    weight = torch.randn(query.shape[2], 2, generator=generator).to(case.device)
+    window = case.kernel, 1, 1, query.shape[2] ** -0.5
+    out, lse = op._forward(query, key, value, weight, *window)
+    return {
+        "forward": lambda: list(op._forward(query, key, value, weight, *window)),
+        "backward": lambda: list(op._backward(grad, query, key, value, weight, out, lse, *window)),
+    }
+
+
+def _check(found: list[Tensor], expected: list[Tensor]) -> None:
+    for ours, right in zip(found, expected, strict=True):
+        error = float((ours.float() - right.float()).abs().max() / right.float().abs().max().clamp(min=1e-6))
+        if not error <= TOLERANCE:
+            raise ArithmeticError(f"differs by {error:.1e}")
+
+
+def _median(step: Callable[[], object], device: str, rounds: int) -> float:
+    taken = sorted(map(measure.clock(device), [step] * rounds))
+    return taken[len(taken) // 2]
+
+
+def table(rows: list[dict[str, Any]]) -> page.Grid:
+    lines = []
+    for row in rows:
+        if row["in_place"] not in row["us"]:
+            continue
+        now, best = row["us"][row["in_place"]], min(row["us"], key=row["us"].__getitem__)
+        numbers = [page.figure(row["us"][best]), row["in_place"], page.figure(now), page.figure(now / row["us"][best])]
+        lines.append([row["case"], f"{row['walk']} {row['part']} {row['block_d']}", best, *numbers])
+    return page.Grid("Candidates (tile_y, tile_x, warps, stages, keys)", COLUMNS, lines, 3)
+
+
+def layout_table(rows: list[dict[str, Any]]) -> page.Grid:
+    lines = []
+    for row in rows:
+        for step in ("forward", "backward"):
+            own, packed = row[f"{step}_own_us"], row[f"{step}_packed_us"]
+            lines.append([row["case"], step, page.figure(own), page.figure(packed), page.figure(packed / own)])
+    return page.Grid("Heads of maps of their own, and of ACmix's one map", LAYOUT_COLUMNS, lines, 2)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune", description=__doc__.splitlines()[0])
+    parser.add_argument("--budget", type=float, default=math.inf, help="seconds after which nothing is begun")
+    parser.add_argument("--output", type=Path, help="file for all that was measured, JSON")
+    parser.add_argument("--dry-run", action="store_true", help="a tiny map, in Triton's interpreter")
+    arguments = parser.parse_args()
+    ends = time.monotonic() + arguments.budget
+    if not arguments.dry_run and not torch.cuda.is_available():
+        parser.error("needs CUDA; --dry-run does without")
+    if arguments.dry_run:
+        os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported, by the first call
+    rounds, chosen = (1, dry_cases()) if arguments.dry_run else (ROUNDS, cases())
+    found: dict[str, Any] = {"provenance": provenance.collect(chosen[0].device)}
+    found["layouts"] = [layouts(case, rounds) for case in chosen]
+    found["rows"] = []
+    for case in chosen:
+        found["rows"] += tune(case, rounds, ends)
+        if arguments.output:
+            arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for grid in (layout_table(found["layouts"]), table(found["rows"])):
+        Console().print(page.terminal(grid))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
