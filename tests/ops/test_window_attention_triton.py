@@ -98,7 +98,7 @@ def test_window(case: tuple[int, ...], walk: str) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
 def test_16_bit(dtype: torch.dtype, walk: str) -> None:
-    compare((1, 1, 24, 6, 9, 5, 1, 1), dtype, channels_last=True)
+    compare((1, 1, 24, 5, 4, 3, 1, 1), dtype, channels_last=True)
 
 
 def test_which_walk() -> None:
@@ -149,7 +149,7 @@ def test_channels_last_is_written_as_such() -> None:
 
 
 def test_gradients_are_deterministic(walk: str) -> None:
-    inputs = leaves(1, 1, 4, 9, 4)
+    inputs = leaves(1, 1, 4, 9, 3)
     function = partial(reflected_window_attention, kernel_size=5, heads=1, backend="triton")
     for first, second in zip(with_gradients(function, inputs), with_gradients(function, inputs), strict=True):
         assert torch.equal(first, second)
@@ -250,7 +250,7 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_does_without_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = (torch.device(DEVICE), torch.float32, 8, 5)
+    case = (torch.device(DEVICE), torch.float32, 4, 3)
     api._triton_agrees.cache_clear()
     assert api._triton_agrees(*case)
     right = op.attend

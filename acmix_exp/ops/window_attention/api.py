@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from acmix_exp.ops.recording import is_recorded
 from acmix_exp.ops.window_attention import dispatch, reference
@@ -105,7 +104,7 @@ def reflected_window_attention(
         scale = query.shape[2] ** -0.5
     if backend == "auto":
         backend = choose_backend(query, kernel_size)
-    elif backend == "tile" and (is_tracing() or _is_exporting()):
+    elif backend == "tile" and is_recorded():
         backend = "shift"
     elif backend == "triton":
         check_triton(query, query.shape[2])
