@@ -230,6 +230,10 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     class Query:
         is_cuda, device, dtype = True, torch.device("cuda"), torch.float16
         shape = torch.Size((1, 2, 32, 40, 40))
+        strides = (1, 1, 1600, 40, 1)
+
+        def stride(self) -> tuple[int, ...]:
+            return self.strides
 
     query: Any = Query()
     capability = (9, 0)
@@ -244,7 +248,9 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.choose_backend(query, 7) == "tile"
     query.dtype, query.shape = torch.float16, torch.Size((1, 1, 300, 40, 40))
     assert api.choose_backend(query, 3) == "shift"
-    query.shape = Query.shape
+    query.shape, query.strides = Query.shape, (1, 1, 2**27, 40, 1)
+    assert api.choose_backend(query, 7) == "tile"
+    query.strides = Query.strides
     monkeypatch.setattr(api, "is_recorded", lambda: True)
     assert api.choose_backend(query, 7) == "shift"
 
@@ -278,9 +284,14 @@ def test_auto_does_without_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) 
             "backend 'triton' has no torch.float64, only float32, float16 and bfloat16",
         ),
         ({"d": 300}, ValueError, "backend 'triton' has no heads wider than 256 channels, got 300"),
+        (
+            {"wide": 2**30},
+            ValueError,
+            f"backend 'triton' has no images that span 2^31 elements in memory or more, got {3 * 2**30 + 8}",
+        ),
         ({"interpret": "0"}, RuntimeError, "backend 'triton' needs tensors on a CUDA device, got cpu"),
     ],
-    ids=["float64", "wide", "cpu"],
+    ids=["float64", "wide", "far", "cpu"],
 )
 def test_refused(change: dict[str, Any], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "interpret" in change:
@@ -288,6 +299,8 @@ def test_refused(change: dict[str, Any], error: type[Exception], message: str, m
     else:
         monkeypatch.setenv("TRITON_INTERPRET", "1")
     image = torch.zeros(1, change.get("d", 4), 3, 3, dtype=change.get("dtype", torch.float32))
+    if "wide" in change:  # memory that need not be there
+        image = torch.empty_strided((1, 4, 3, 3), (0, change["wide"], 3, 1), device="meta")
     with pytest.raises(error) as caught:
         reflected_window_attention(image, image, image, kernel_size=3, heads=1, backend="triton")
     assert str(caught.value).startswith(message)

@@ -13,6 +13,7 @@ BACKEND_VARIABLE = "ACMIX_EXP_BACKEND"
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TRITON_HEAD_WIDTH = 256
+TRITON_SPAN = 2**31  # elements: within an image the kernels' addresses are 32 bits, from image to image 64
 
 
 def check_backend(backend: str, name: str = "backend") -> None:
@@ -31,11 +32,14 @@ def resolve_backend(backend: str) -> str:
 
 
 def triton_lacks(query: Tensor, head_width: int) -> str | None:
-    """What the triton backend lacks for such a query, or None; whatever the machine."""
+    """What the triton backend lacks for such a query (B, heads, d, H, W), or None; whatever the machine."""
     if query.dtype not in TRITON_DTYPES:
         return f"{query.dtype}, only float32, float16 and bfloat16"
     if head_width > TRITON_HEAD_WIDTH:
         return f"heads wider than {TRITON_HEAD_WIDTH} channels, got {head_width}"
+    span = sum((size - 1) * step for size, step in zip(query.shape[2:], query.stride()[2:], strict=True))
+    if span >= TRITON_SPAN:
+        return f"images that span 2^31 elements in memory or more, got {span}"
     return None
 
 
