@@ -39,6 +39,11 @@ def faults(block: Mapping[str, Any], taken: Sequence[str]) -> list[str]:
         return [f"block.target={shown}: must be MODULE.CLASS, a class in a module of yours such as my_module.MyBlock"]
     if not re.fullmatch(r"\w[\w.-]*", str(name)):
         return [f"block.name={name}: must be letters, digits, '.', '_' and '-' only"]
+    if name in taken:
+        return [
+            f"block.target={target}: block.name={name} is the name of an arm or block of acmix_exp; use block=custom, "
+            "or another block.name"
+        ]
     if label(block) in taken:
         return [
             f"block.target={target}: its label, {label(block)}, is that of an arm or block of acmix_exp; "

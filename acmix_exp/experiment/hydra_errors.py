@@ -49,6 +49,10 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     if merging := re.match(r"Error merging override ((~?)([^=]*).*)", str(error)):
         return [f"{merging[1]}: {_right(merging[3]) if not merging[2] else 'can not be left out'}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
+        if blocks := _blocks_with(written.removeprefix("block.")) if written.startswith("block.") else []:
+            return [
+                f"{written}{'=' + value if value else ''}: an option of {', '.join(blocks)}, not of the block chosen"
+            ]
         close = difflib.get_close_matches(written, known_keys(), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
         return [f"{written}{'=' + value if value else ''}: unknown key; {hint}"]
@@ -88,6 +92,16 @@ def known_keys() -> list[str]:
                 walk(child, f"{prefix}{key}.")
 
     walk(OmegaConf.structured(Config), "")
-    for path in sorted((conf_dir() / "block").glob("*.yaml")):
-        keys += [f"block.{key}" for key in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    for known in _block_files().values():
+        keys += [f"block.{key}" for key in known]
     return sorted(set(keys) | {"model/placement", "experiment"})
+
+
+def _blocks_with(option: str) -> list[str]:
+    return [name for name, known in _block_files().items() if option in known]
+
+
+def _block_files() -> dict[str, list[str]]:
+    """The options of every shipped block, by its file."""
+    files = sorted((conf_dir() / "block").glob("*.yaml"))
+    return {path.stem: list(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files}

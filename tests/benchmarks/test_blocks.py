@@ -1,0 +1,22 @@
+"""What is timed of the blocks: each in two forms with the same weights, proved before."""
+
+from __future__ import annotations
+
+import pytest
+
+from acmix_exp.nn import block_names
+from benchmarks import blocks
+from benchmarks.verify import verify
+
+
+def test_every_block_with_a_form_of_its_own_is_timed() -> None:
+    assert set(block_names()) - set(blocks.timed()) == {"conv3x3", "identity"}
+    assert {case.block for case in blocks.cpu_cases()} == set(blocks.timed()) - {"acmix"}
+
+
+@pytest.mark.parametrize("name", blocks.timed())
+def test_both_forms_pass(name: str) -> None:
+    case = blocks.BlockCase(name, 2, 16, 8)
+    truth = blocks.reference(case)
+    for form in blocks.names("cpu", False):
+        verify(blocks.build(form, case), truth, case.output_gradient())
