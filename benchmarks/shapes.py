@@ -79,11 +79,6 @@ def cpu_cases() -> list[Case]:
     return [Case(4, 128, 40, 7), Case(1, 64, 80, 7), Case(4, 128, 40, 3), Case(1, 256, 20, 7)]
 
 
-def rule_cases() -> list[Case]:
-    """Shift against tile on a CPU, on both sides of where "auto" turns from one to the other."""
-    return [Case(1, 64, side, kernel) for kernel, side in product((3, 5, 7, 9), (8, 14, 20, 28, 40, 60))]
-
-
 def tiny_cases() -> list[Case]:
     """Seconds in all: whether the scripts run, not how fast anything is."""
     return [Case(1, 8, 8, 3), Case(1, 8, 8, 5)]

@@ -1,6 +1,6 @@
 """The operator: every backend of reflected_window_attention, its published form, and its peers on a GPU.
 
-python -m benchmarks.window_attention [--set cpu|rule|gpu|full]
+python -m benchmarks.window_attention [--set cpu|gpu|full]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from acmix_exp.ops.window_attention.validation import BACKENDS
 from benchmarks import peers
 from benchmarks.compare import Theme, main
 from benchmarks.published_form import published_operator
-from benchmarks.shapes import SETS, Case, rule_cases
+from benchmarks.shapes import Case
 from benchmarks.verify import Contender, Tensors, expected
 
 PUBLISHED, COMPILED, FLEX, NATTEN = "published", "published, compiled", "flex_attention", "natten"
@@ -87,7 +87,6 @@ THEME = Theme(
     build=build,
     reference=reference,
     traffic=traffic,
-    sets={**SETS, "rule": rule_cases},
 )
 
 if __name__ == "__main__":
