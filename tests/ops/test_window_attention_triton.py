@@ -331,7 +331,8 @@ def test_compiles_ahead(target: int) -> None:
     assert len(lines) == 3 * len(cases)
     for line in lines:
         spilled = int(re.findall(r"(\d+) bytes spilled", line)[0])
-        # On sm_80 a product keeps its factors in registers; on sm_90 it reads them from shared memory.
-        assert spilled <= (96 if target == 80 else 0), line
+        # On sm_80 a product keeps its factors in registers; on sm_90 it reads them from shared memory. Of the tap
+        # walk the assembler spills a few bytes with registers left over, for more programs at once.
+        assert spilled <= (96 if target == 80 else 32 if "tap_" in line else 0), line
         if " nhwc " in line and " d40 " not in line:  # which no load of 16 bytes divides, head by head
             assert " of 128" in line, line
