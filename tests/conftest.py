@@ -53,4 +53,13 @@ def _set_environment(folder: Path) -> None:
     )
 
 
+def _interpret_triton() -> None:
+    """Without a GPU the Triton kernels run in Triton's interpreter. The switch is read when they are imported."""
+    from acmix_exp.experiment.device import cuda_devices
+
+    if not cuda_devices():
+        os.environ["TRITON_INTERPRET"] = "1"
+
+
 _set_environment(_session_folder())
+_interpret_triton()
