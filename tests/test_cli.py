@@ -201,6 +201,7 @@ def test_every_spelling_of_experiment_plans_all_arms_and_seeds(command, data, sp
         ("experiment=window", 24, 15),
         ("experiment=heads", 18, 12),
         ("experiment=conv_kernel", 18, 12),
+        ("experiment=zoo", 120, 39),
     ],
 )
 def test_axes_are_replaced_and_a_shared_baseline_counts_once(command, data, line, cells, runs):

@@ -24,6 +24,7 @@ from acmix_exp.experiment.identity import hash8, identity
 from acmix_exp.experiment.redact import redact
 from acmix_exp.yolo.weights import find_features, find_weights
 
+NO_AXES = ("arm", "seed", "block")  # told by a row's label, which names the arm or the block, and its number of runs
 # Swept over cells, these would split one experiment's folder, or say nothing about the result.
 NOT_SWEPT = ("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report")
 
@@ -140,12 +141,12 @@ def _key(override: str) -> str:
 
 
 def _axes(all_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """Keys other than arm and seed that take more than one value over the cells, in the order given."""
+    """Keys other than arm, seed and block that take more than one value over the cells, in the order given."""
     values: dict[str, set[str]] = {}
     for overrides in all_overrides:
         for key, override in {_key(override): override for override in overrides}.items():  # the last one counts
             values.setdefault(key, set()).add(override)
-    return [key for key, seen in values.items() if len(seen) > 1 and key not in ("arm", "seed")]
+    return [key for key, seen in values.items() if len(seen) > 1 and key not in NO_AXES]
 
 
 def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:

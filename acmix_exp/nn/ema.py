@@ -50,9 +50,10 @@ class EMAttention(nn.Module):
         first = self.gn(group * rows * columns.transpose(2, 3))
         second = self.conv3x3(group)
         # The mean of a normalised map is the norm's bias.
-        weigh_second = torch.softmax(self.gn.bias, 0).to(second.dtype).view(1, -1, 1, 1)
-        weigh_first = torch.softmax(second.mean((2, 3), keepdim=True), 1).to(first.dtype)
-        score = (weigh_second * second + weigh_first * first).sum(1, keepdim=True)
+        weigh_second = torch.softmax(self.gn.bias, 0).to(second.dtype).expand(len(group), 1, -1)
+        weigh_first = torch.softmax(second.mean((2, 3)), 1).to(first.dtype).unsqueeze(1)
+        score = torch.bmm(weigh_first, first.flatten(2)) + torch.bmm(weigh_second, second.flatten(2))
+        score = score.unflatten(2, (height, width))
         return (group * torch.sigmoid(score).to(x.dtype)).reshape(x.shape)
 
     def flops(self, height: int, width: int) -> int:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acmix_exp.nn.axial_position import AxialPosition
+from acmix_exp.nn.axial_position import AxialPosition, linear_resampling
 from acmix_exp.nn.conv_bn import ConvBN
 from acmix_exp.nn.residual import Residual
 from acmix_exp.ops.window_attention.validation import check_positive
@@ -56,11 +56,12 @@ class SeaAttention(nn.Module):
         self.to_v = ConvBN(dim, values)
         self.proj = nn.Sequential(act(), ConvBN(values, dim, gamma=0.0))
         self.proj_encode_row = nn.Sequential(act(), ConvBN(values, values, gamma=0.0))
-        self.pos_emb_rowq = AxialPosition(keys)
-        self.pos_emb_rowk = AxialPosition(keys)
+        self.positions = 16
+        self.pos_emb_rowq = AxialPosition(keys, self.positions)
+        self.pos_emb_rowk = AxialPosition(keys, self.positions)
         self.proj_encode_column = nn.Sequential(act(), ConvBN(values, values, gamma=0.0))
-        self.pos_emb_columnq = AxialPosition(keys)
-        self.pos_emb_columnk = AxialPosition(keys)
+        self.pos_emb_columnq = AxialPosition(keys, self.positions)
+        self.pos_emb_columnk = AxialPosition(keys, self.positions)
         mixed = 2 * keys + values
         self.dwconv = ConvBN(mixed, mixed, 3, groups=mixed)
         self.act = act()
@@ -69,20 +70,23 @@ class SeaAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
         local = self.pwconv(self.act(self.dwconv(torch.cat([query, key, value], dim=1))))
-        rows = self._attend(self.pos_emb_rowq(query.mean(3)), self.pos_emb_rowk(key.mean(3)), value.mean(3)).unsqueeze(
-            3
-        )
-        columns = self._attend(
-            self.pos_emb_columnq(query.mean(2)), self.pos_emb_columnk(key.mean(2)), value.mean(2)
-        ).unsqueeze(2)
+        height, width = (linear_resampling(self.positions, size, self.pos_emb_rowq.pos_embed) for size in x.shape[2:])
+        query_rows, key_rows = self.pos_emb_rowq(query.mean(3), height), self.pos_emb_rowk(key.mean(3), height)
+        rows = self._attend(query_rows, key_rows, value.mean(3)).unsqueeze(3)
+        query_columns = self.pos_emb_columnq(query.mean(2), width)
+        key_columns = self.pos_emb_columnk(key.mean(2), width)
+        columns = self._attend(query_columns, key_columns, value.mean(2)).unsqueeze(2)
         gate = self.proj(value + self.proj_encode_row(rows) + self.proj_encode_column(columns))
         # Not F.hardsigmoid: its backward rounds 1/6 to float32, in float64 too.
         return F.relu6(gate + 3) / 6 * local
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(B, heads * width, n) each -> (B, heads * value_dim, n)."""
-        split = [tensor.unflatten(1, (self.num_heads, -1)).transpose(2, 3) for tensor in (query, key, value)]
-        return F.scaled_dot_product_attention(*split).transpose(2, 3).flatten(1, 2)
+        query, key, value = (tensor.unflatten(1, (self.num_heads, -1)) for tensor in (query, key, value))
+        if query.is_cuda:
+            query, key, value = query.transpose(2, 3), key.transpose(2, 3), value.transpose(2, 3)
+            return F.scaled_dot_product_attention(query, key, value).transpose(2, 3).flatten(1, 2)
+        return axis_attention(query, key, value).flatten(1, 2)
 
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) for one image of height x width: convolutions and attention products."""
@@ -91,6 +95,17 @@ class SeaAttention(nn.Module):
         macs = height * width * (2 * mixed * self.dim + 9 * mixed + values * self.dim)
         macs += self.num_heads * (height**2 + width**2) * (self.key_dim + self.value_dim)
         return 2 * (macs + values**2 * (height + width))
+
+
+def axis_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """(B, heads, width, n) each, positions last -> (B, heads, value width, n).
+
+    ``F.scaled_dot_product_attention`` in two products: on a CPU it has no kernel for values of another width.
+    """
+    heads = query.shape[1]
+    scaled = (query * query.shape[2] ** -0.5).flatten(0, 1)
+    weights = torch.bmm(scaled.transpose(1, 2), key.flatten(0, 1)).softmax(2)
+    return torch.bmm(value.flatten(0, 1), weights.transpose(1, 2)).unflatten(0, (-1, heads))
 
 
 class SeaMlp(nn.Module):

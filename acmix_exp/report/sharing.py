@@ -37,7 +37,7 @@ def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     placement = dict(record.identity.get("placement") or {})
     if "model.pretrained" in keys:
         placement.pop("zero_init", None)  # it follows from the weights
-    return _without({"block": block, "placement": placement}, [key for key in keys if key != "block"])
+    return _without({"block": block, "placement": placement}, keys)
 
 
 def tables(members: Sequence[Record], keys: Sequence[str]) -> list[list[Record]]:

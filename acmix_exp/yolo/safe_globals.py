@@ -9,21 +9,22 @@ from types import ModuleType
 import torch
 from torch import nn
 from torchvision.models import mobilenetv3
-from torchvision.ops import misc
+from torchvision.ops import StochasticDepth, misc
 
 import acmix_exp.nn
 from acmix_exp.yolo import model, wrap
 
 
 def register(target: str | None = None) -> None:
-    """Allow the network, its wrappers, every block of ``acmix_exp.nn`` and torchvision's MobileNetV3 for good.
+    """Allow the network, its wrappers, every block of ``acmix_exp.nn`` and what they take of torchvision for good.
 
     ``target``: a block from outside the package, ``MODULE.CLASS``; what its module defines is allowed too.
     """
     names = [found.name for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
     blocks = [import_module(name) for name in (*names, *([target.rpartition(".")[0]] if target else []))]
     modules = (model, wrap, *blocks, mobilenetv3, misc)
-    torch.serialization.add_safe_globals([found for module in modules for found in _own_modules(module)])
+    found = [found for module in modules for found in _own_modules(module)]
+    torch.serialization.add_safe_globals([*found, StochasticDepth])
 
 
 def _own_modules(module: ModuleType) -> list[type[nn.Module]]:

@@ -27,12 +27,14 @@ def forward(block: SeaAttention, x: Tensor) -> Tensor:
         weights = (torch.matmul(query.transpose(2, 3), key) * block.key_dim**-0.5).softmax(3)
         return torch.matmul(weights, value).permute(0, 1, 3, 2).reshape(batch, -1, size)
 
-    rows = attend(block.pos_emb_rowq(query.mean(3)), block.pos_emb_rowk(key.mean(3)), value.mean(3))
-    columns = attend(block.pos_emb_columnq(query.mean(2)), block.pos_emb_columnk(key.mean(2)), value.mean(2))
+    rows = attend(position(block.pos_emb_rowq, query.mean(3)), position(block.pos_emb_rowk, key.mean(3)), value.mean(3))
+    columns = attend(
+        position(block.pos_emb_columnq, query.mean(2)), position(block.pos_emb_columnk, key.mean(2)), value.mean(2)
+    )
     rows = block.proj_encode_row(rows.reshape(batch, -1, height, 1))
     columns = block.proj_encode_column(columns.reshape(batch, -1, 1, width))
     gate = block.proj(value + rows + columns)
     return (gate + 3).clamp(0, 6) / 6 * local
 
 
-FORWARDS = {AxialPosition: position, SeaAttention: forward}
+FORWARDS = {SeaAttention: forward}

@@ -14,24 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from acmix_exp.block_options import RULES, channel_faults
+from acmix_exp.block_options import channel_faults
 from acmix_exp.config import SCALES, PlacementConfig
 from acmix_exp.nn import Identity, block_names, build_block
 from acmix_exp.yolo.sites import NAMES, resolve_sites
+from benchmarks.block_costs import variants
 from benchmarks.straightforward import forwards, straightforward
 
 SIZES = [(80, 80), (40, 40), (20, 20), (7, 13), (2, 2), (1, 1)]
-FORMS = ("unit", "residual", "block", "conv", "attention", "mixed", "group", "hybrid", "overlapping", "channel")
-
-
-def variants() -> list[tuple[str, dict[str, Any]]]:
-    """Every block in every form; of ACmix every path."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    for name in block_names():
-        key = "path" if name == "acmix" else "form"
-        rule = RULES[name].options.get(key)
-        found += [(name, {key: form}) for form in FORMS if rule.fits(form)] if rule else [(name, {})]
-    return found
 
 
 def ids(value: Any) -> str:

@@ -32,13 +32,12 @@ def test_a_row_for_each_arm_with_paired_deltas(folder, add):
     assert any("at least 7 paired seeds" in note for note in table["notes"])
 
 
-@pytest.mark.parametrize("swept", [True, False])
-def test_different_blocks_stand_in_one_table(folder, add, swept):
+def test_different_blocks_stand_in_one_table(folder, add):
     blocks = {"acmix-mixed": {"name": "acmix", "head": 4}, "ema": {"name": "ema", "factor": 8}, "lsk": {"name": "lsk"}}
-    add("baseline", 0, 0.3, swept={"block": None} if swept else None)
-    add("conv3x3", 0, 0.35, swept={"block": None} if swept else None)
+    add("baseline", 0, 0.3)
+    add("conv3x3", 0, 0.35)
     for gain, (label, block) in enumerate(blocks.items()):
-        add(label, 0, 0.4 + gain / 100, swept={"block": block["name"]} if swept else None, given=block)
+        add(label, 0, 0.4 + gain / 100, given=block)
     (table,) = write_summary(folder)
     assert [row["arm"] for row in table["rows"]] == ["baseline", "conv3x3", "acmix-mixed", "ema", "lsk"]
     assert [row["delta_mean"] for row in table["rows"]] == [None, *map(pytest.approx, (0.05, 0.1, 0.11, 0.12))]
