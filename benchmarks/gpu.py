@@ -21,10 +21,13 @@ from rich.console import Console
 
 from benchmarks import page, provenance
 from benchmarks.compare import RESULTS
-from benchmarks.stages import planned, run_all
+from benchmarks.stages import REPO, planned, run_all
 from benchmarks.targets import TARGETS, Target, where
 
 KEPT = ("config.yaml", "result.json", "history.csv", "provenance.json")  # of a training run
+SUMMARY = ("summary.md", "summary.csv", "summary.json")  # of all of them
+THEMES = ("window_attention", "module", "train_step")
+TEXTS = (".log", ".json", ".md", ".csv", ".yaml")
 TABLE = ("theme", "case", "figure", "goal", "measured", "reached")
 
 
@@ -50,11 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     ended = run_all(planned(out, data, options.dry_run), out, options.minutes, console.print)
     _keep_training(out)
+    _forget(out, {out: "OUT", REPO: ".", Path.home(): "~", **({Path(data).parent: "DATA"} if data else {})})
     (out / "provenance.json").write_text(json.dumps({**facts, "stages": ended}, indent=1) + "\n", encoding="utf-8")
     table = page.Grid("Figures to reach on a GPU", list(TABLE), figures(_results(out)), 3)
     title = f"# {'Dry run' if options.dry_run else 'GPU'} · {name} · {facts['date'][:10]}"
     (out / "README.md").write_text("\n".join([title, "", *_stages(ended), "", *page.markdown_table(table), ""]))
-    console.print(page.terminal(table))
+    Console(width=max(console.width, 120)).print(page.terminal(table))
     console.print(str(out), soft_wrap=True)
     return 0 if all(stage["status"] == 0 for stage in ended.values()) else 1
 
@@ -63,7 +67,7 @@ def figures(results: list[dict[str, Any]]) -> list[list[str]]:
     """A row for every figure to reach on a GPU and every case that it was measured on; also for what was not."""
     rows = []
     for target in TARGETS:
-        if target.device != "cuda":
+        if target.device != "cuda" or target.theme not in THEMES:
             continue
         found = [row for result in results for row in _rows(target, result)]
         goal = f"at least {target.at_least:.3g}" if target.at_least is not None else f"at most {target.at_most:.3g}"
@@ -93,14 +97,26 @@ def _stages(ended: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _keep_training(out: Path) -> None:
-    """Of the training runs what says how they went: no weights, no images."""
+    """Of the training runs what says how they went: no weights, no images, no W&B folder."""
     runs = out / "training" / "gpu"
-    for run in [path for path in runs.glob("*") if path.is_dir()]:
-        files = [path for path in run.iterdir() if path.name not in KEPT]
-        for path in files:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if not any(run.iterdir()):
-            run.rmdir()
+    for path in [*runs.glob("*"), *runs.glob("*/*")]:
+        kept = KEPT if path.parent != runs else SUMMARY
+        if path.name in kept or (path / KEPT[0]).exists():
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _forget(out: Path, places: dict[Path, str]) -> None:
+    """Where things lie on this machine is nobody's business."""
+    for path in out.rglob("*"):
+        if path.is_file() and path.suffix in TEXTS:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            for place, name in places.items():
+                text = text.replace(str(place), name)
+            path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -57,8 +57,11 @@ def using(part: str, chosen: config.Config) -> Iterator[None]:
         config.choose = rule
 
 
-def tune(case: Case, rounds: int, ends: float) -> list[dict[str, Any]]:
-    """Microseconds of each candidate, a row for each kernel; forward alone, or the whole backward pass around it."""
+def tune(case: Case, rounds: int, ends: float, most: int | None = None) -> list[dict[str, Any]]:
+    """Microseconds of each candidate, a row for each kernel; forward alone, or the whole backward pass around it.
+
+    ``most``: of the candidates, the first so many.
+    """
     steps = _steps(case)
     d = case.channels // case.heads
     exact = case.dtype == "float32"
@@ -72,7 +75,7 @@ def tune(case: Case, rounds: int, ends: float) -> list[dict[str, Any]]:
         listed = [in_place, *(each for each in config.candidates(walk, block_d) if each != in_place)]
         times: dict[str, float] = {}
         refused: dict[str, str] = {}
-        for candidate in listed:
+        for candidate in listed[:most]:
             if time.monotonic() > ends:
                 break
             with using(part, candidate):
@@ -155,12 +158,12 @@ def main() -> int:
         parser.error("needs CUDA; --dry-run does without")
     if arguments.dry_run:
         os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported, by the first call
-    rounds, chosen = (1, dry_cases()) if arguments.dry_run else (ROUNDS, cases())
+    rounds, most, chosen = (1, 3, dry_cases()) if arguments.dry_run else (ROUNDS, None, cases())
     found: dict[str, Any] = {"provenance": provenance.collect(chosen[0].device)}
     found["layouts"] = [layouts(case, rounds) for case in chosen]
     found["rows"] = []
     for case in chosen:
-        found["rows"] += tune(case, rounds, ends)
+        found["rows"] += tune(case, rounds, ends, most)
         if arguments.output:
             arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for grid in (layout_table(found["layouts"]), table(found["rows"])):
