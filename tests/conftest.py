@@ -9,7 +9,9 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
@@ -61,5 +63,12 @@ def _interpret_triton() -> None:
         os.environ["TRITON_INTERPRET"] = "1"
 
 
+def _heed_ctrl_c() -> None:
+    """A test session in the background of a script has SIGINT ignored, and so would every child that a test stops."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 _set_environment(_session_folder())
 _interpret_triton()
+_heed_ctrl_c()
