@@ -34,7 +34,7 @@ def test_window(size: tuple[int, int], kernel: int, stride: int, dilation: int, 
 @pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize(
     ("batch", "heads", "d"),
-    [(1, 1, 1), (1, 4, 7), (5, 2, 4), (2, 8, 1), (3, 3, 5), (1, 2, 100), (0, 2, 4)],
+    [(1, 1, 1), (1, 4, 7), (5, 2, 4), (2, 8, 1), (3, 3, 5), (1, 2, 33), (1, 2, 100), (1, 1, 256), (0, 2, 4)],
     ids=lambda n: str(n),
 )
 def test_heads(batch: int, heads: int, d: int, backend: str) -> None:
