@@ -69,7 +69,8 @@ def _tabular(table: dict[str, Any]) -> list[str]:
         *lines,
         r"\bottomrule",
         r"\end{tabular}",
-        f"% Delta: mAP50-95 against {table['reference']}, paired by seed.",
+        f"% Delta: mAP50-95 against {table['reference']}, paired by seed. ms: one image through the fused network.",
+        *(f"% {' '.join(note.split())}" for note in table["notes"]),
     ]
 
 

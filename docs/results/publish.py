@@ -7,10 +7,10 @@ Weights, logs and W&B files stay behind, and the stored images of all seeds but 
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -46,6 +46,8 @@ def copy_run(run: Run, target: Path) -> None:
 
 def main(source: Path, target: Path) -> None:
     runs = [run for run in runs_in(source) if run.is_done()]
+    if not runs:
+        raise SystemExit(f"{source} holds no finished run; expected an experiment's folder such as runs/demo")
     shown = min(int(run.status()["seed"]) for run in runs)  # type: ignore[index]
     for run in runs:
         copy_run(run, target / "runs" / run.name)
@@ -64,4 +66,8 @@ def main(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, help="the experiment's folder: runs/NAME")
+    parser.add_argument("target", type=Path, help="the folder to write: docs/results/FOLDER")
+    arguments = parser.parse_args()
+    main(arguments.source, arguments.target)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from acmix_exp.report.latex import best_row, escape, latex
+
+PAPER = r"""\documentclass{article}\usepackage{booktabs}\usepackage[landscape,margin=1cm]{geometry}
+\begin{document}\begin{table}\input{table.tex}\end{table}\end{document}"""
 
 
 def row(arm: str, mean: float | None, verdict: str | None, **changes: Any) -> dict[str, Any]:
@@ -40,11 +46,11 @@ def test_a_table() -> None:
         row("baseline", 0.3, "reference", **{"block.head": None}),
         row("my_arm", 0.4, "better", **{"block.head": 4}),
     ]
-    text = latex(
-        "first_try", [{"swept_keys": ["block.head"], "reference": "baseline", "rows": rows}], ["50 % of\nCOCO"]
-    )
+    table = {"swept_keys": ["block.head"], "reference": "baseline", "rows": rows, "notes": ["100 %\nshared"]}
+    text = latex("first_try", [table], ["50 % of\nCOCO"])
     lines = text.splitlines()
     assert "% 50 % of COCO" in lines
+    assert "% 100 % shared" in lines
     assert lines.count(r"\toprule") == lines.count(r"\midrule") == lines.count(r"\bottomrule") == 1
     assert r"baseline & -- & 8 & $0.300 \pm 0.012$ & 0.500 & -- & -- & reference & 3.01 & 8.08 & -- \\" in lines
     assert (
@@ -53,6 +59,18 @@ def test_a_table() -> None:
     )
     columns = text.split(r"\begin{tabular}{")[1].split("}")[0]
     assert all(line.count(" & ") == len(columns) - 1 for line in lines if line.endswith(r"\\"))
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on this machine")
+def test_latex_takes_it(tmp_path: Path) -> None:
+    rows = [row("base_line", 0.3, "reference"), row("a&b", 0.4, "better"), row("50%", None, None, map50_95_std=None)]
+    table = {"swept_keys": [], "reference": "base_line", "rows": rows, "notes": []}
+    (tmp_path / "table.tex").write_text(latex("first", [table], ["one"]))
+    (tmp_path / "paper.tex").write_text(PAPER)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
 
 
 def test_special_letters() -> None:
