@@ -47,7 +47,9 @@ class EMAttention(nn.Module):
         group = x.reshape(-1, self.channels // self.factor, height, width)
         means = torch.cat([group.mean(3, keepdim=True), group.mean(2, keepdim=True).transpose(2, 3)], dim=2)
         rows, columns = torch.sigmoid(self.conv1x1(means)).split([height, width], dim=2)
-        first = self.gn(group * rows * columns.transpose(2, 3))
+        gated = group * rows * columns.transpose(2, 3)
+        # nn.GroupNorm refuses a single value per group; its result, the bias, is what is wanted there
+        first = torch.group_norm(gated, self.gn.num_groups, self.gn.weight, self.gn.bias, self.gn.eps)
         second = self.conv3x3(group)
         # The mean of a normalised map is the norm's bias.
         weigh_second = torch.softmax(self.gn.bias, 0).to(second.dtype).expand(len(group), 1, -1)

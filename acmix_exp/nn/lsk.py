@@ -72,21 +72,22 @@ class LSKAttention(nn.Module):
         return self.spatial_gating_unit.flops(height, width) + 4 * height * width * self.proj_1.in_channels**2
 
 
-def lsk(channels: int, form: str = "residual", mlp_ratio: float = 4.0) -> nn.Module:
+def lsk(channels: int, form: str = "residual", mlp_ratio: float = 4.0, drop_path: float = 0.0) -> nn.Module:
     """Form unit: :class:`LSKUnit` bare (it starts at a sixth of its input); residual: :class:`LSKAttention`;
-    block: that in a VAN block, with batch norms and an MLP of ``mlp_ratio`` x channels.
+    block: that in a VAN block, with batch norms and an MLP of ``mlp_ratio`` x channels, which leaves out each branch
+    for a share ``drop_path`` of the samples in training.
     """
     if form == "unit":
         return LSKUnit(channels)
     if form == "residual":
         return LSKAttention(channels)
     if form == "block":
-        return lsk_block(channels, mlp_ratio)
+        return lsk_block(channels, mlp_ratio, drop_path)
     raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
 
 
-def lsk_block(dim: int, mlp_ratio: float = 4.0) -> VanBlock:
+def lsk_block(dim: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> VanBlock:
     """The published block, initialised as for training from scratch."""
     attn = LSKAttention(dim)
     fan_out_init(attn)
-    return VanBlock(dim, attn, mlp_ratio=mlp_ratio)
+    return VanBlock(dim, attn, mlp_ratio=mlp_ratio, drop_path=drop_path)

@@ -90,7 +90,7 @@ class LSKABlock(VanBlock):
 
     def __init__(self, channels: int, kernel_size: int = 23, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
         attn = LSKAAttention(channels, kernel_size)
-        super().__init__(channels, attn, nn.BatchNorm2d, mlp_ratio, drop_path)
+        super().__init__(channels, attn, mlp_ratio=mlp_ratio, drop_path=drop_path)
         fan_out_init(attn)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from acmix_exp.nn.axial_position import AxialPosition, linear_resampling
 from acmix_exp.nn.conv_bn import ConvBN
@@ -129,7 +130,8 @@ class SeaMlp(nn.Module):
 class SeaBlock(nn.Module):
     """``x += attn(x); x += mlp(x)``: (B, C, H, W) -> the same. Arguments as :class:`SeaAttention`'s.
 
-    mlp_ratio: channels inside the MLP as a multiple of ``dim``.
+    mlp_ratio: channels inside the MLP as a multiple of ``dim``. drop_path: share of samples, in training, for which
+    a branch is left out.
     """
 
     def __init__(
@@ -140,16 +142,20 @@ class SeaBlock(nn.Module):
         mlp_ratio: float = 4.0,
         attn_ratio: float = 2.0,
         activation: str = "ReLU6",
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
         if int(dim * mlp_ratio) < 1:
             raise ValueError(f"mlp_ratio must give dim {dim} at least one hidden channel, got {mlp_ratio}")
         self.attn = SeaAttention(dim, key_dim, num_heads, attn_ratio, activation)
         self.mlp = SeaMlp(dim, int(dim * mlp_ratio), activation)
+        self.drop_path = StochasticDepth(drop_path, "row")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(x)
-        return x + self.mlp(x)
+        x = x + self.drop_path(self.attn(x))
+        return x + self.drop_path(self.mlp(x))
 
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) for one image of height x width."""
@@ -164,10 +170,11 @@ def sea_attention(
     attn_ratio: float = 2.0,
     mlp_ratio: float = 4.0,
     activation: str = "ReLU6",
+    drop_path: float = 0.0,
 ) -> nn.Module:
     """:class:`SeaAttention` bare (form unit), with a shortcut (residual), or with shortcut and MLP (block)."""
     if form == "block":
-        return SeaBlock(channels, key_dim, num_heads, mlp_ratio, attn_ratio, activation)
+        return SeaBlock(channels, key_dim, num_heads, mlp_ratio, attn_ratio, activation, drop_path)
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
     unit = SeaAttention(channels, key_dim, num_heads, attn_ratio, activation)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from acmix_exp.nn.conv_bn import BatchNorm
 from acmix_exp.nn.fusion import fuse, fuse_bn_conv, has_statistics
 from acmix_exp.ops.window_attention.validation import check_positive
 
@@ -79,7 +80,7 @@ class VanBlock(nn.Module):
         self,
         channels: int,
         attn: nn.Module,
-        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        norm: Callable[[int], nn.Module] = BatchNorm,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
     ) -> None:

@@ -10,7 +10,7 @@ from acmix_exp.head_count import count_heads
 from acmix_exp.nn.biased_attention import biased_attention
 from acmix_exp.nn.hat.channel import CAB
 from acmix_exp.nn.hat.token_mlp import TokenMlp
-from acmix_exp.nn.hat.windows import on_whole_windows, relative_index, shift_mask, whole
+from acmix_exp.nn.hat.windows import on_whole_windows, shift_mask, whole, window_index
 from acmix_exp.nn.layer_norm import ChannelLayerNorm
 from acmix_exp.ops.window_attention.validation import check_positive
 
@@ -32,7 +32,7 @@ class WindowAttention(nn.Module):
         self.shift = shift
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, self.heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.register_buffer("index", relative_index(window_size, window_size), persistent=False)
+        self.register_buffer("index", window_index(window_size), persistent=False)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 

@@ -10,7 +10,7 @@ from torchvision.ops import StochasticDepth
 from acmix_exp.head_count import count_heads
 from acmix_exp.nn.biased_attention import biased_attention
 from acmix_exp.nn.hat.token_mlp import TokenMlp
-from acmix_exp.nn.hat.windows import on_whole_windows, relative_index, whole
+from acmix_exp.nn.hat.windows import on_whole_windows, overlapping_index, whole
 from acmix_exp.nn.layer_norm import ChannelLayerNorm
 from acmix_exp.ops.window_attention.validation import check_positive
 
@@ -64,7 +64,7 @@ class OCAB(nn.Module):
         rows = (window_size + self.reach - 1) ** 2
         self.relative_position_bias_table = nn.Parameter(torch.empty(rows, self.heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.register_buffer("index", relative_index(window_size, self.reach), persistent=False)
+        self.register_buffer("index", overlapping_index(window_size, self.reach), persistent=False)
         self.norm1 = ChannelLayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)

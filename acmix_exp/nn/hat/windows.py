@@ -27,18 +27,29 @@ def whole(size: int, window: int) -> int:
     return (size + window - 1) // window * window
 
 
-def relative_index(window: int, reach: int) -> Tensor:
+def window_index(window: int) -> Tensor:
+    """(window^2, window^2) rows of a table with (2 window - 1)^2 rows, one for each relative position.
+
+    Row (dy + window - 1)(2 window - 1) + dx + window - 1, d = query - key.
+    """
+    pixels = torch.arange(window)
+    return _rows(pixels[:, None] - pixels + window - 1, 2 * window - 1)
+
+
+def overlapping_index(window: int, reach: int) -> Tensor:
     """(window^2, reach^2) rows of a table with (window + reach - 1)^2 rows, one for each relative position.
 
-    Queries are a window's pixels, keys those of the reach x reach area around it. For reach = window: row (dy +
-    window - 1)(2 window - 1) + dx + window - 1, d = query - key. For a larger reach, d = key - query + window - reach
-    + 1 and rows below zero count from the end, as published.
+    Queries are a window's pixels, keys those of the reach x reach area around it. Row dy (window + reach - 1) + dx,
+    d = key - query + window - reach + 1; rows below zero count from the end, as published.
     """
-    query, key, span = torch.arange(window), torch.arange(reach), window + reach - 1
-    ahead = key - query[:, None]
-    step = window - 1 - ahead if reach == window else ahead + window - reach + 1
+    ahead = torch.arange(reach) - torch.arange(window)[:, None]
+    return _rows(ahead + window - reach + 1, window + reach - 1)
+
+
+def _rows(step: Tensor, span: int) -> Tensor:
+    """step (queries, keys) along one axis -> (queries^2, keys^2)."""
     rows = step[:, None, :, None] * span + step[None, :, None, :]
-    return rows.reshape(window**2, reach**2) % span**2
+    return rows.flatten(0, 1).flatten(1) % span**2
 
 
 def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
