@@ -47,14 +47,18 @@ def build(entry: Entry, arrays: Arrays) -> Built:
 
 
 def load(module: nn.Module, arrays: Arrays) -> nn.Module:
-    """``module`` in float64 and eval mode with every ``param/`` and ``buffer/`` of the file, strictly."""
+    """``module`` in float64 and eval mode with every ``param/`` and ``buffer/`` of the file, strictly.
+
+    A file without any, such as one that records how a module starts, leaves the module's own.
+    """
     module = module.double().eval()
     state = {
         key.split("/", 1)[1]: torch.as_tensor(np.asarray(arrays[key]))
         for key in arrays
         if key.startswith(("param/", "buffer/"))
     }
-    module.load_state_dict(state, strict=True)
+    if state:
+        module.load_state_dict(state, strict=True)
     return module
 
 

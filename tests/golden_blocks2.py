@@ -6,6 +6,7 @@ network of deformable attention without offsets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,19 +56,16 @@ def _deformable_attention(c: Config) -> nn.Module:
     )
 
 
-def _window(c: Config) -> int:
-    """The published blocks shrink the window to the smaller side of the map they are declared for."""
-    return min(c["window_size"], *c["input_resolution"])
-
-
 def _hybrid(c: Config) -> nn.Module:
-    """They also give up the shift there. What a config leaves out has the published default."""
-    window = _window({"window_size": 7, **c})
+    """On a map whose smaller side is no larger than the window, the published block takes that side for the window and
+    gives up the shift. What a config leaves out has the published default.
+    """
+    window, side = c.get("window_size", 7), _smaller_side(c)
     return HAB(
         c["dim"],
         c["num_heads"],
-        window,
-        c.get("shift_size", 0) if min(c["input_resolution"]) > window else 0,
+        min(window, side),
+        c.get("shift_size", 0) if side > window else 0,
         c.get("compress_ratio", 3),
         c.get("squeeze_factor", 30),
         c.get("conv_scale", 0.01),
@@ -76,12 +74,23 @@ def _hybrid(c: Config) -> nn.Module:
 
 
 def _overlapping(c: Config) -> nn.Module:
-    return OCAB(c["dim"], c["num_heads"], c["window_size"], c["overlap_ratio"], c.get("mlp_ratio", 2))
+    return OCAB(c["dim"], c["num_heads"], c["window_size"], c.get("overlap_ratio", 0.5), c.get("mlp_ratio", 2))
 
 
 def _group(c: Config) -> nn.Module:
-    more = (c["compress_ratio"], c["squeeze_factor"], c["conv_scale"], c.get("mlp_ratio", 4.0))
-    return RHAG(c["dim"], c["depth"], c["num_heads"], c["window_size"], c["overlap_ratio"], *more)
+    narrowing = (c.get("compress_ratio", 3), c.get("squeeze_factor", 30))
+    windows = (c["window_size"], c.get("overlap_ratio", 0.5))
+    group = RHAG(
+        c["dim"], c["depth"], c["num_heads"], *windows, *narrowing, c.get("conv_scale", 0.01), c.get("mlp_ratio", 4.0)
+    )
+    if _smaller_side(c) <= c["window_size"]:
+        for block in group.residual_group.blocks:
+            block.attn.shift = 0  # type: ignore[union-attr]
+    return group
+
+
+def _smaller_side(c: Config) -> float:
+    return min(c.get("input_resolution", (math.inf,)))
 
 
 HAT_REPO = "XPixelGroup/HAT"

@@ -29,17 +29,19 @@ def convolution(entry: Entry, arrays: Arrays) -> Built:
 
 def branches(entry: Entry, arrays: Arrays) -> Built:
     """The three branches; what runs is the one 3x3 made of them."""
-    channels, eps = entry["config"]["channels"], entry["config"]["bn_eps"]
+    options = entry["config"]
+    channels, more = options["channels"], {key: options.get(key, 1) for key in ("stride", "groups")}
+    norms = ("bn3", "bn1", "bnid") if "param/bnid.weight" in arrays else ("bn3", "bn1")
     parts = nn.ModuleDict(
         {
-            "conv3": nn.Conv2d(channels, channels, 3, padding=1, bias="param/conv3.bias" in arrays),
-            "conv1": nn.Conv2d(channels, channels, 1, bias="param/conv1.bias" in arrays),
-            **{name: nn.BatchNorm2d(channels, eps=eps) for name in ("bn3", "bn1", "bnid")},
+            "conv3": nn.Conv2d(channels, channels, 3, padding=1, bias="param/conv3.bias" in arrays, **more),
+            "conv1": nn.Conv2d(channels, channels, 1, bias="param/conv1.bias" in arrays, **more),
+            **{name: nn.BatchNorm2d(channels, eps=options["bn_eps"]) for name in norms},
         }
     )
     loaded(parts, arrays)
     dense, point = fuse_conv_bn(parts["conv3"], parts["bn3"]), fuse_conv_bn(parts["conv1"], parts["bn1"])
-    return parts, merge_branches(dense, point=point, identity=parts["bnid"])
+    return parts, merge_branches(dense, point=point, identity=parts["bnid"] if len(norms) == 3 else None)
 
 
 def backbone(entry: Entry, arrays: Arrays) -> Built:

@@ -66,6 +66,15 @@ def test_backbones_give_a_list(name: str) -> None:
         check(key, out, arrays[key])
 
 
+def test_an_entry_that_records_how_a_module_starts() -> None:
+    name = "acmix_init_c16"
+    arrays = load(name)
+    module, _ = golden_adapter.build(MANIFEST[name], arrays)
+    start = dict(module.named_parameters())
+    for key in ("rate1", "rate2"):
+        check(key, start[key], arrays[key])
+
+
 def test_no_entry_is_left_out() -> None:
     assert len(CASES) + len(BACKBONES) == len(ENTRIES) - 1, "one has initial weights alone"
 

@@ -76,11 +76,17 @@ def test_forward_and_backward(name: str, size: tuple[int, int]) -> None:
         backward(make(name), image(size))
 
 
-@pytest.mark.parametrize("size", [(5, 8), (1, 3)], ids=["5x8", "1x3"])
+@pytest.mark.parametrize("size", [(5, 8), (1, 3), (1, 1)], ids=["5x8", "1x3", "1x1"])
 @every_variant
 def test_every_form_uses_all_it_has(name: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     for batch in (1, 2):
         backward(make(name, **options), image(size, batch=batch))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_one_group_of_ema_on_a_single_pixel(training: bool) -> None:
+    block = make("ema", factor=1).train(training)
+    assert block(image((1, 1), batch=1)).isfinite().all()
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from acmix_exp.block_options import RULES, channel_faults, option_faults
 from acmix_exp.nn import build_block
 from acmix_exp.nn.biased_attention import biased_attention
 from acmix_exp.nn.hat import CAB, HAB, OCAB
-from acmix_exp.nn.hat.windows import relative_index, shift_mask
+from acmix_exp.nn.hat.windows import overlapping_index, shift_mask, window_index
 from tests import golden_adapter
 from tests.ops.check import assert_close, with_gradients
 
@@ -27,18 +27,29 @@ def arrays(name: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("name", "buffer", "window", "reach"),
-    [("hat_hab_c24_h4_w4_s2_8x12", "rpi_sa", 4, 4), ("hat_ocab_c24_h4_w4_o05_8x12", "rpi_oca", 4, 6)],
+    ("name", "buffer", "index"),
+    [
+        ("hat_hab_c24_h4_w4_s2_8x12", "rpi_sa", window_index(4)),
+        ("hat_ocab_c24_h4_w4_o05_8x12", "rpi_oca", overlapping_index(4, 6)),
+    ],
 )
-def test_relative_positions_are_the_published_ones(name: str, buffer: str, window: int, reach: int) -> None:
-    published = arrays(name)[f"buffer/{buffer}"] % (window + reach - 1) ** 2
-    np.testing.assert_array_equal(relative_index(window, reach).numpy(), published)
+def test_relative_positions_are_the_published_ones(name: str, buffer: str, index: torch.Tensor) -> None:
+    np.testing.assert_array_equal(index, arrays(name)[f"buffer/{buffer}"] % (int(index.max()) + 1))
+
+
+def test_overlapping_windows_count_from_query_to_key_without_an_overlap_too() -> None:
+    window = 4
+    for query in range(window**2):
+        for key in range(window**2):
+            down, across = key // window - query // window + 1, key % window - query % window + 1
+            row = down * (2 * window - 1) + across
+            assert overlapping_index(window, window)[query, key] == row % (2 * window - 1) ** 2
 
 
 @pytest.mark.parametrize("window", [4, 8, 16])
 def test_every_row_of_the_table_of_overlapping_windows_has_one_displacement(window: int) -> None:
     reach = window * 3 // 2
-    index = relative_index(window, reach)
+    index = overlapping_index(window, reach)
     assert len(index.unique()) == (window + reach - 1) ** 2
 
 
