@@ -54,9 +54,8 @@ class PlacementConfig:
 class ModelConfig:
     name: str = "yolov8"
     scale: str = "n"
-    pretrained: Optional[str] = None
+    pretrained: Optional[str] = None  # a path or a name
     backbone_p5: Optional[str] = None  # MobileNetV3: bottleneck | expanded
-    backbone_weights: Optional[str] = None  # MobileNetV3: a path or torchvision's name
     placement: PlacementConfig = field(default_factory=PlacementConfig)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from acmix_exp.config import CONV3X3, IDENTITY, PATHS, ArmConfig, Config, PlacementConfig
+from acmix_exp.yolo.backbones import starts_from_features
 
 
 def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
@@ -51,7 +52,11 @@ def apply(config: Config) -> Config:
     if config.arm.path is not None:
         block["path"] = config.arm.path
     placement = config.model.placement
-    if block["name"] == CONV3X3 and placement.mode == "replace" and config.model.pretrained is None:
+    if (
+        block["name"] == CONV3X3
+        and placement.mode == "replace"
+        and (config.model.pretrained is None or starts_from_features(config.model))
+    ):
         return _bare(config, ArmConfig(name="baseline", insert=False))
     if block["name"] == IDENTITY:
         placement = replace(placement, norm=False, act=False, residual=False, zero_init=False)

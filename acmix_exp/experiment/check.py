@@ -22,7 +22,7 @@ from acmix_exp.yolo.backbones import Backbone
 from acmix_exp.yolo.checkpoint_header import check_checkpoint, check_features
 from acmix_exp.yolo.owned_args import refused
 from acmix_exp.yolo.sites import MODES, resolve_sites
-from acmix_exp.yolo.weights import find_features, find_weights
+from acmix_exp.yolo.weights import find_pretrained
 
 TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
@@ -173,10 +173,11 @@ def _hardware(config: Config) -> list[str]:
 def _pretrained(config: Config) -> list[str]:
     model = config.model
     try:
-        if model.pretrained is not None:
-            check_checkpoint(find_weights(model.pretrained), scale=model.scale, backbone=backbones.NETWORKS[model.name])
-        if model.backbone_weights is not None:
-            check_features(find_features(model), str(backbones.NETWORKS[model.name]))
+        network = backbones.NETWORKS[model.name]
+        if backbones.starts_from_features(model):
+            check_features(find_pretrained(model), str(network))
+        elif model.pretrained is not None:
+            check_checkpoint(find_pretrained(model), scale=model.scale, backbone=network)
     except ConfigError as error:
         return error.lines
     return []

@@ -14,7 +14,7 @@ from acmix_exp.config import Config, ModelConfig
 from acmix_exp.experiment import device
 from acmix_exp.yolo.backbones import Backbone
 from acmix_exp.yolo.sites import resolve_sites, zero_init
-from acmix_exp.yolo.weights import find_features, find_weights
+from acmix_exp.yolo.weights import find_pretrained
 
 
 def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
         "model": {
             "name": model.name,
             "scale": model.scale,
-            "pretrained": model.pretrained and _digest(find_weights(model.pretrained)),
+            "pretrained": model.pretrained and _digest(find_pretrained(model)),
             **_backbone(model),
         },
         "data": fingerprint,
@@ -53,12 +53,7 @@ def _block(block: dict[str, Any]) -> dict[str, Any] | None:
 
 def _backbone(model: ModelConfig) -> dict[str, Any]:
     backbone = Backbone.of(model)
-    if backbone is None:
-        return {}
-    return {
-        "backbone_p5": backbone.p5,
-        "backbone_weights": model.backbone_weights and _digest(find_features(model)),
-    }
+    return {} if backbone is None else {"backbone_p5": backbone.p5}
 
 
 def _placement(model: ModelConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from acmix_exp.experiment import arm, check, store
 from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
 from acmix_exp.experiment.identity import hash8, identity
 from acmix_exp.experiment.redact import redact
-from acmix_exp.yolo.weights import find_features, find_weights
+from acmix_exp.yolo.weights import find_pretrained
 
 NO_AXES = ("arm", "seed", "block")  # told by a row's label, which names the arm or the block, and its number of runs
 # Swept over cells, these would split one experiment's folder, or say nothing about the result.
@@ -239,13 +239,11 @@ def _merge_swept(cell: Cell) -> None:
 
 def _portable(config: Config) -> Config:
     """Paths made absolute, so that the run directory can be read from any folder."""
-    dataset, pretrained = config.dataset, config.model.pretrained
+    dataset, model = config.dataset, config.model
     if dataset.path is not None:
         dataset = replace(dataset, path=str(Path(dataset.path).expanduser().resolve()))
     if dataset.root is not None:
         dataset = replace(dataset, root=str(Path(dataset.root).expanduser().resolve()))
-    if pretrained is not None:
-        pretrained = str(find_weights(pretrained))
-    backbone = config.model.backbone_weights and str(find_features(config.model))
-    model = replace(config.model, pretrained=pretrained, backbone_weights=backbone)
+    if model.pretrained is not None:
+        model = replace(model, pretrained=str(find_pretrained(model)))
     return replace(config, dataset=dataset, model=model)

@@ -105,7 +105,7 @@ def settings(records: Sequence[Record], keys: Sequence[str]) -> dict[str, Any]:
     return {
         "dataset": None if "dataset" in keys else first.provenance.get("dataset", {}).get("name"),
         "model": {key: value for key, value in shared.get("model", {}).items() if key != "pretrained"},
-        **({} if {"model.pretrained", "model.backbone_weights"} & set(keys) else {"pretrained": _weights(first)}),
+        **({} if "model.pretrained" in keys else {"pretrained": first.config["model"]["pretrained"]}),
         "train": shared.get("train", {}),
         "hardware": shared.get("hardware", {}),
         **inserted,
@@ -117,9 +117,3 @@ def settings(records: Sequence[Record], keys: Sequence[str]) -> dict[str, Any]:
 def canonical(value: Any) -> str:
     """Equal values as equal text."""
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def _weights(record: Record) -> str | None:
-    model = record.config["model"]
-    found: str | None = model["pretrained"] or model.get("backbone_weights")
-    return found

@@ -57,17 +57,13 @@ def faults(model: ModelConfig) -> list[str]:
     if model.name not in NETWORKS:
         return [f"model.name={model.name}: must be one of {', '.join(NETWORKS)}"]
     if NETWORKS[model.name] is None:
-        return [
-            f"model.{key}={value}: goes with model=yolov8_mobilenetv3_large or model=yolov8_mobilenetv3_small"
-            for key, value in (("backbone_p5", model.backbone_p5), ("backbone_weights", model.backbone_weights))
-            if value is not None
-        ]
-    lines = []
+        right = "goes with model=yolov8_mobilenetv3_large or model=yolov8_mobilenetv3_small"
+        return [] if model.backbone_p5 is None else [f"model.backbone_p5={model.backbone_p5}: {right}"]
     if model.backbone_p5 not in (None, *P5):
-        lines.append(f"model.backbone_p5={model.backbone_p5}: must be {' or '.join(P5)}")
-    if model.backbone_weights is not None and model.pretrained is not None:
-        lines.append(
-            f"model.backbone_weights={model.backbone_weights}: must be left out with model.pretrained, "
-            "which holds the backbone too"
-        )
-    return lines
+        return [f"model.backbone_p5={model.backbone_p5}: must be {' or '.join(P5)}"]
+    return []
+
+
+def starts_from_features(model: ModelConfig) -> bool:
+    """Whether ``model.pretrained`` is the backbone alone, as torchvision has it: whatever is no .pt file."""
+    return bool(NETWORKS.get(model.name) and model.pretrained and not model.pretrained.endswith(".pt"))

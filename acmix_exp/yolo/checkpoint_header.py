@@ -44,15 +44,15 @@ def check_checkpoint(
         raise ConfigError(f"{key}={path}: weights on {kept or own}; must be on {backbone or own}, as model.name says")
 
 
-def check_features(path: Path, network: str, key: str = "model.backbone_weights") -> None:
-    """Raises ConfigError naming ``key`` where ``path`` is no state_dict of torchvision's ``network``."""
+def check_features(path: Path, network: str) -> None:
+    """Raises ConfigError where ``path`` is no state_dict of torchvision's ``network``."""
     pickled = _pickle(path)
     if pickled is None:  # the format of torch before 1.6, in which torchvision's older files are
         data = path.read_bytes()
         pickled = data if data.startswith(LEGACY) else b""
     layers = {int(index) for index in re.findall(rb"features\.(\d+)\.", pickled)}
     if max(layers, default=None) != LAST_LAYER[network]:
-        raise ConfigError(f"{key}={path}: must be torchvision's weights of {network} (a state_dict, .pth)")
+        raise ConfigError(f"model.pretrained={path}: must be torchvision's weights of {network} (a state_dict, .pth)")
 
 
 def _pickle(path: Path) -> bytes | None:

@@ -59,6 +59,6 @@ def load_backbone(model: DetectionModel, path: Path) -> list[str]:
     try:
         load_features(stages, torch.load(path, map_location="cpu", weights_only=True))
     except ValueError as error:
-        raise ValueError(f"model.backbone_weights={path}: {error}; must be of the model's own network") from error
+        raise ValueError(f"model.pretrained={path}: {error}; must be of the model's own network") from error
     prefixes = tuple(f"model.{index}." for index in STAGES.values())
     return [key for key in model.state_dict() if key.startswith(prefixes) and ".after." not in key]

@@ -21,6 +21,7 @@ from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.yolo import dataset as datasets
 from acmix_exp.yolo.arguments import train_arguments
+from acmix_exp.yolo.backbones import starts_from_features
 from acmix_exp.yolo.errors import NonFiniteLoss
 from acmix_exp.yolo.memory import peak_mb
 from acmix_exp.yolo.mobilenet import load_backbone
@@ -29,7 +30,7 @@ from acmix_exp.yolo.progress import Progress
 from acmix_exp.yolo.rows import epoch_line, epoch_row
 from acmix_exp.yolo.seed_proof import SeedProof
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
-from acmix_exp.yolo.weights import find_features, find_weights
+from acmix_exp.yolo.weights import find_pretrained
 
 
 class BlockTrainer(DetectionTrainer):
@@ -99,17 +100,17 @@ class BlockTrainer(DetectionTrainer):
     ) -> DetectionModel:
         model = build_model(self.config, nc=self.data["nc"])
         model.names = self.data["names"]
-        pretrained = self.config.model.pretrained
+        wanted = self.config.model
         # on resume too: it may rebuild the class head, and the tensors are replaced right away
-        audit = load_pretrained(model, find_weights(pretrained)) if pretrained else scratch_audit(model)
-        backbone = self.config.model.backbone_weights
-        if backbone and weights is None:
-            audit["transferred"] = load_backbone(model, find_features(self.config.model))
+        whole = wanted.pretrained is not None and not starts_from_features(wanted)
+        audit = load_pretrained(model, find_pretrained(wanted)) if whole else scratch_audit(model)
+        if weights is None and starts_from_features(wanted):
+            audit["transferred"] = load_backbone(model, find_pretrained(wanted))
         if weights is not None:
             model.load_state_dict(weights.float().state_dict())
         else:
             self.progress.audit = audit
-            print(summary(audit, pretrained or backbone), flush=True)
+            print(summary(audit, wanted.pretrained), flush=True)
         return model
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:

@@ -14,7 +14,7 @@ from pathlib import Path
 from acmix_exp.config import ConfigError, ModelConfig
 from acmix_exp.data.folders import cache_dir
 from acmix_exp.data.ultralytics_home import settings_folder
-from acmix_exp.yolo.backbones import NETWORKS
+from acmix_exp.yolo.backbones import NETWORKS, starts_from_features
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 TORCHVISION = "https://download.pytorch.org/models/"
@@ -29,12 +29,17 @@ FEATURES = {
 TIMEOUT_SECONDS = 20
 
 
-@lru_cache(maxsize=8)
-def find_weights(name: str) -> Path:
-    """The local file for ``model.pretrained``: as a path, in ultralytics' weights folder, in our cache, or downloaded.
+def find_pretrained(model: ModelConfig) -> Path:
+    """The local file for ``model.pretrained``: a path, in ultralytics' or torch's folder, in our cache, or downloaded.
 
     Raises ConfigError where there is none.
     """
+    name = str(model.pretrained)
+    return _find_features(name, str(NETWORKS[model.name])) if starts_from_features(model) else _find_checkpoint(name)
+
+
+@lru_cache(maxsize=8)
+def _find_checkpoint(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path.resolve()
@@ -45,24 +50,18 @@ def find_weights(name: str) -> Path:
     return _looked_up(f"model.pretrained={name}", RELEASE, name, settings_folder("weights_dir"))
 
 
-def find_features(model: ModelConfig) -> Path:
-    """The local file for ``model.backbone_weights``: as a path, in torch's hub folder, in our cache, or downloaded.
-
-    Raises ConfigError where there is none.
-    """
-    return _find_features(str(model.backbone_weights), str(NETWORKS[model.name]))
-
-
 @lru_cache(maxsize=8)
 def _find_features(name: str, network: str) -> Path:
-    key = f"model.backbone_weights={name}"
+    key = f"model.pretrained={name}"
     path = Path(name).expanduser()
     if path.is_file():
         return path.resolve()
     files = FEATURES[network]
-    file = files.get(name) or (list(files.values())[-1] if name == "DEFAULT" else None)
+    short = name.removeprefix(f"MobileNet_V3_{network.rsplit('_', 1)[1].title()}_Weights.")
+    file = files.get(short) or (list(files.values())[-1] if short == "DEFAULT" else None)
     if file is None:
-        raise ConfigError(f"{key}: no such file; must be a path, {', '.join(files)} or DEFAULT")
+        names = f"torchvision's {', '.join(files)} or DEFAULT"
+        raise ConfigError(f"{key}: no such file; must be a checkpoint's path (.pt), torchvision's (.pth), or {names}")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     home = Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser()
     return _looked_up(key, TORCHVISION, file, home / "hub" / "checkpoints")

@@ -164,7 +164,7 @@ def test_weights_of_torchvision(features: Callable[..., Path], legacy: bool) -> 
 def test_weights_that_do_not_fit(features: Callable[..., Path], tmp_path: Path) -> None:
     cut = tmp_path / "cut.pth"
     torch.save({}, cut)
-    with pytest.raises(ValueError, match=r"^model\.backbone_weights=.*no tensor features\.0\.0.*own network"):
+    with pytest.raises(ValueError, match=r"^model\.pretrained=.*no tensor features\.0\.0.*own network"):
         load_backbone(build(config()), cut)
     with pytest.raises(ValueError, match="no tensor features"):
         load_features(mobilenet_v3_stages(LARGE), torch.load(features("mobilenet_v3_small")))
@@ -184,7 +184,6 @@ def test_weights_that_do_not_fit(features: Callable[..., Path], tmp_path: Path) 
             "model.backbone_p5=expanded: goes with model=yolov8_mobilenetv3",
         ),
         ({"backbone_p5": "c5"}, "model.backbone_p5=c5: must be bottleneck or expanded"),
-        ({"backbone_weights": "a.pth", "pretrained": "b.pt"}, "model.backbone_weights=a.pth: must be left out"),
     ],
     ids=str,
 )
@@ -209,25 +208,26 @@ def test_a_name_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(weights.urllib.request, "urlopen", lambda *_, **__: (tmp_path / "other").open("rb"))
-    named = replace(config(NAMES[0]).model, backbone_weights="DEFAULT")
-    with pytest.raises(ConfigError, match=r"^model\.backbone_weights=DEFAULT: not on this machine, .*path of a copy$"):
-        weights.find_features(named)
+    named = replace(config(NAMES[0]).model, pretrained="DEFAULT")
+    with pytest.raises(ConfigError, match=r"^model\.pretrained=DEFAULT: not on this machine, .*path of a copy$"):
+        weights.find_pretrained(named)
     (tmp_path / "other").write_bytes(b"not what was asked for")
     with pytest.raises(ConfigError, match="not the file that its name promises"):
-        weights.find_features(named)
+        weights.find_pretrained(named)
     assert not list((tmp_path / "cache").rglob("*.pth"))
     file = tmp_path / "hub" / "checkpoints" / "mobilenet_v3_large-5c1a4163.pth"
     file.parent.mkdir(parents=True)
     file.touch()
-    assert weights.find_features(named) == file.resolve()
-    with pytest.raises(ConfigError, match=r"IMAGENET: no such file; must be a path, IMAGENET1K_V1 or DEFAULT$"):
-        weights.find_features(replace(config(NAMES[1]).model, backbone_weights="IMAGENET"))
+    for name in ("DEFAULT", "IMAGENET1K_V2", "MobileNet_V3_Large_Weights.IMAGENET1K_V2"):
+        assert weights.find_pretrained(replace(named, pretrained=name)) == file.resolve()
+    with pytest.raises(ConfigError, match=r"IMAGENET: no such file; .* IMAGENET1K_V1 or DEFAULT$"):
+        weights.find_pretrained(replace(config(NAMES[1]).model, pretrained="IMAGENET"))
 
 
 @pytest.fixture(scope="module")
 def trained(run_once: Callable[..., Any], features: Callable[..., Path]) -> tuple[Any, Path]:
     weights = str(features(SMALL))
-    outcome, _, run_dir = run_once(config(NAMES[1], "neck_p5", model__backbone_weights=weights, train__epochs=1))
+    outcome, _, run_dir = run_once(config(NAMES[1], "neck_p5", model__pretrained=weights, train__epochs=1))
     return outcome, run_dir / "weights" / "best.pt"
 
 
