@@ -42,9 +42,10 @@ lint: $(STAMP) ## ruff and mypy
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
-bench: $(STAMP) ## Time ACmix and its operator against the published form on this CPU: minutes
+bench: $(STAMP) ## Time ACmix, its operator and the other blocks against their plain forms on this CPU: minutes
 	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.window_attention --set cpu $(ARGS)
 	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.module --set cpu $(ARGS)
+	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.blocks --set cpu $(ARGS)
 
 gpu: $(STAMP) ## On a GPU: tests, benchmarks and a short training in 9 minutes, into one folder (DATA=my/data.yaml)
 	$(RUN) benchmarks.gpu $(if $(DATA),--data $(DATA)) $(ARGS)

@@ -1,6 +1,6 @@
 """Every block against its straightforward form, with the same weights, in eval mode.
 
-python -m benchmarks.blocks [--set cpu|gpu]
+python -m benchmarks.blocks [--set tiny|cpu|gpu]
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ def gpu_cases() -> list[BlockCase]:
     return [BlockCase(name, 16, *size, "float16", "cuda") for name in timed() for size in MAPS["n"]]
 
 
+def tiny_cases() -> list[BlockCase]:
+    """To try whether everything runs."""
+    return [BlockCase(name, 1, 32, 8) for name in timed()]
+
+
 def names(device: str, compiled: bool) -> list[str]:
     return [LITERAL, OURS]
 
@@ -123,7 +128,7 @@ THEME = Theme(
     names=names,
     build=build,
     prove=prove,
-    sets={"cpu": cpu_cases, "gpu": gpu_cases},
+    sets={"tiny": tiny_cases, "cpu": cpu_cases, "gpu": gpu_cases},
 )
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from benchmarks.targets import TARGETS, Target, where
 
 KEPT = ("config.yaml", "result.json", "history.csv", "provenance.json")  # of a training run
 SUMMARY = ("summary.md", "summary.csv", "summary.json")  # of all of them
-THEMES = ("window_attention", "module", "train_step")
+THEMES = ("window_attention", "module", "blocks", "train_step")
 TEXTS = (".log", ".json", ".md", ".csv", ".yaml")
 TABLE = ("theme", "case", "figure", "goal", "measured", "reached")
 

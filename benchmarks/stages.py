@@ -78,11 +78,12 @@ def planned(out: Path, data: str | None, dry: bool) -> list[Stage]:
     tune = ("--budget", "{budget}", "--output", out / "tune.json", *(["--dry-run"] if dry else []))
     return [
         Stage("parity", 0.22, _parity(dry)),
-        Stage("window_attention", 0.32, theme("window_attention", 0.15)),
-        Stage("module", 0.12, theme("module", 0.15)),
+        Stage("window_attention", 0.28, theme("window_attention", 0.15)),
+        Stage("module", 0.10, theme("module", 0.15)),
+        Stage("blocks", 0.10, theme("blocks", 0.15)),
         Stage("train_step", 0.12, theme("train_step", 1.0)),
         Stage("training", 0.12, (_training(out, data, dry),)),
-        Stage("tune", 0.10, (python("benchmarks.tune", *tune),)),
+        Stage("tune", 0.08, (python("benchmarks.tune", *tune),)),
     ]
 
 

@@ -73,7 +73,7 @@ class LSKAttention(nn.Module):
 
 
 def lsk(channels: int, form: str = "residual", mlp_ratio: float = 4.0, drop_path: float = 0.0) -> nn.Module:
-    """Form unit: :class:`LSKUnit` bare (it starts at a sixth of its input); residual: :class:`LSKAttention`;
+    """Form unit: :class:`LSKUnit` bare (it shrinks its input where training starts); residual: :class:`LSKAttention`;
     block: that in a VAN block, with batch norms and an MLP of ``mlp_ratio`` x channels, which leaves out each branch
     for a share ``drop_path`` of the samples in training.
     """
