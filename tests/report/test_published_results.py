@@ -1,0 +1,149 @@
+"""docs/results/publish.py: what is copied into the repository, and what stays on the machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from acmix_exp.report.write import write_summary
+from tests.report import made
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "results" / "publish.py"
+
+
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("publish_results", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, with a report that draws nothing."""
+    module = script()
+
+    def build(folder: Path, reference: str) -> None:
+        write_summary(folder, reference)
+        (folder / "report.html").write_text(f"against {reference}")
+        (folder / "figures").mkdir()
+        (folder / "figures" / "forest.png").write_bytes(b"")
+
+    monkeypatch.setattr(module, "build", build)
+    return module
+
+
+def change(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("/home/jane/x/d.yaml", ".../d.yaml"),
+        ("/home/jane doe/x/d.yaml", ".../d.yaml"),
+        ("/home/jane+a, b/x/d.yaml", ".../d.yaml"),
+        ("~/x/d.yaml", ".../d.yaml"),
+        ("~jane/x/d.yaml", ".../d.yaml"),
+        ("../x/d.yaml", ".../d.yaml"),
+        ("/home/jane/x/", ".../x"),
+        ("file:///home/jane/d.yaml", ".../d.yaml"),
+        ("https://h.org/a/b", "https://h.org/a/b"),
+        (".../d.yaml", ".../d.yaml"),
+        ("data/d.yaml", "data/d.yaml"),
+        ("and/or", "and/or"),
+        ("AMD EPYC / 2 cores / 8 GiB", "AMD EPYC / 2 cores / 8 GiB"),
+    ],
+)
+def test_the_path_of_a_value(publish: ModuleType, text: str, kept: str) -> None:
+    assert publish.cleaned({"deep": [{"value": text}]}) == {"deep": [{"value": kept}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("no such file: '/home/jane doe/x, y/z.pt'", "no such file: '.../z.pt'"),
+        ("/home/jane doe/x/z.pt is missing", ".../z.pt is missing"),
+        ("/a/b and /c/d, /e/f:/g/h", ".../b and .../d, .../f:.../h"),
+        ("see https://h.org/a/b and 3/4 of /dev/shm/x", "see https://h.org/a/b and 3/4 of /dev/shm/x"),
+    ],
+)
+def test_paths_in_a_sentence(publish: ModuleType, text: str, kept: str) -> None:
+    assert publish.cleaned({"error": text}) == {"error": kept}
+
+
+def test_paths_in_a_command(publish: ModuleType) -> None:
+    command = "python -m acmix_exp 'dataset.path=/home/jane doe/d.yaml' model.pretrained=/a+b/c.pt 'seed=range(0,2)'"
+    kept = "python -m acmix_exp dataset.path=.../d.yaml model.pretrained=.../c.pt 'seed=range(0,2)'"
+    assert publish.cleaned({"command": command}) == {"command": kept}
+
+
+def test_nothing_of_the_machine_is_copied(publish: ModuleType, tmp_path: Path) -> None:
+    source, target = tmp_path / "runs" / "jane", tmp_path / "results"
+    paths = made.make(source, ("baseline", "mixed"), seeds=2, epochs=2)
+    for path in paths:
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        config["model"]["pretrained"] = "/secret place/yolov8n.pt"
+        config["dataset"]["path"] = "/secret/d.yaml"
+        config["train"]["extra"] = {"cfg": "/secret/deep/cfg.yaml"}
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+        change(path / "status.json", host="secret-vm", owner=12345, pid=12345)
+        git = {"commit": "3e6d516", "dirty": True, "diff": "provenance.diff", "diff_complete": True}
+        change(path / "provenance.json", git=git, command="python /secret/x/acmix_exp 'a=/secret place/b'")
+        (path / "provenance.diff").write_text(
+            "diff --git a/x.py b/x.py\n--- /dev/null\n+++ b/x.py\n+FILE = '/secret/deep/z.npz'\n"
+        )
+        (path / "weights").mkdir()
+    lines = publish.main(source, target)
+    copies = sorted(path.name for path in (target / "runs").iterdir())
+    assert copies == sorted(path.name for path in paths)
+    for path in target.rglob("*"):
+        assert not path.is_file() or b"secret" not in path.read_bytes(), path
+        assert path.suffix != ".pt"
+    mixed = next(path for path in (target / "runs").iterdir() if path.name.startswith("mixed-s0"))
+    config = yaml.safe_load((mixed / "config.yaml").read_text())
+    assert config["model"]["pretrained"] == ".../yolov8n.pt"
+    assert (config["dataset"]["path"], config["train"]["extra"]["cfg"]) == (".../d.yaml", ".../cfg.yaml")
+    diff = (mixed / "provenance.diff").read_text()
+    assert diff == "diff --git a/x.py b/x.py\n--- /dev/null\n+++ b/x.py\n+FILE = '.../z.npz'\n"
+    assert json.loads((mixed / "provenance.json").read_text())["git"]["diff_complete"] is False
+    assert any("provenance.diff" in line for line in lines)
+    assert {path.name for path in target.glob("runs/*/images")} == {"images"}
+    assert {path.parent.name.split("-")[1] for path in target.glob("runs/*/images")} == {"s0"}
+
+
+def test_what_is_not_finished_is_copied_and_named(publish: ModuleType, tmp_path: Path) -> None:
+    source, target = tmp_path / "runs" / "demo", tmp_path / "results"
+    paths = made.make(source, ("baseline", "mixed"), seeds=3, epochs=2, pictures=False)
+    change(paths[1] / "status.json", status="failed", error="no space left on /secret/disk/x")
+    (paths[1] / "result.json").unlink()
+    change(paths[2] / "status.json", status="interrupted")
+    lines = publish.main(source, target)
+    assert lines[0].endswith("4 finished runs and their report")
+    assert lines[1] == "not finished, copied as far as they came: 1 failed, 1 interrupted"
+    assert len(list((target / "runs").iterdir())) == 6
+    assert "baseline seed 1 is failed: no space left on .../x" in (target / "summary.md").read_text()
+
+
+def test_published_again_nothing_old_stays(publish: ModuleType, tmp_path: Path) -> None:
+    source, target = tmp_path / "runs" / "demo", tmp_path / "results"
+    made.make(source, ("baseline",), seeds=1, epochs=2, pictures=False)
+    old = made.run(target / "runs", "mixed", 0, 2, pictures=False)
+    (target / "figures").mkdir()
+    (target / "figures" / "old.png").write_bytes(b"")
+    (target / "README.md").write_text("by hand")
+    (source / "profile.json").write_text(json.dumps({"rows": [], "weights": "/secret/place/x.pt"}))
+    publish.main(source, target)
+    assert not old.exists()
+    assert [path.name for path in (target / "figures").iterdir()] == ["forest.png"]
+    assert (target / "README.md").read_text() == "by hand"
+    assert json.loads((target / "runs" / "profile.json").read_text()) == {"rows": [], "weights": ".../x.pt"}
+    assert sorted(path.name for path in (target / "runs").iterdir() if path.is_file()) == ["profile.json"]
+    assert not list(target.glob(".*"))
