@@ -77,7 +77,7 @@ def planned(out: Path, data: str | None, dry: bool) -> list[Stage]:
 
     tune = ("--budget", "{budget}", "--output", out / "tune.json", *(["--dry-run"] if dry else []))
     return [
-        Stage("parity", 0.22, _parity(dry)),
+        Stage("parity", 0.20, _parity(dry)),
         Stage("window_attention", 0.28, theme("window_attention", 0.15)),
         Stage("module", 0.10, theme("module", 0.15)),
         Stage("blocks", 0.10, theme("blocks", 0.15)),
