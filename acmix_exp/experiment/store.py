@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.experiment.process import is_alive
+from acmix_exp.experiment.whole import whole_provenance, whole_result
 
 STATUSES = ("pending", "running", "done", "failed", "interrupted")
 
@@ -77,19 +78,17 @@ class Run:
         status = self.status() or {"status": "pending"}
         if self.is_done():
             return "done"
-        if status["status"] == "running" and status.get("host") == platform.node() and not is_alive(status["owner"]):
-            return "interrupted"
+        if status["status"] == "running" and status.get("host") == platform.node():
+            owner = status.get("owner")
+            return "running" if isinstance(owner, int) and is_alive(owner) else "interrupted"
         return str(status["status"]) if status["status"] != "done" else "pending"
 
     def result(self) -> dict[str, Any] | None:
-        """result.json; None where it is missing or holds no headline."""
-        value = read_json(self.path / "result.json") or {}
-        metrics = value.get("metrics")
-        whole = isinstance(metrics, dict) and isinstance(metrics.get("map50_95"), (int, float))
-        return value if whole and isinstance(value.get("cost"), dict) else None
+        """result.json, of which every number is finite or None; None where it is missing or holds no headline."""
+        return whole_result(read_json(self.path / "result.json"))
 
     def provenance(self) -> dict[str, Any]:
-        return read_json(self.path / "provenance.json") or {}
+        return whole_provenance(read_json(self.path / "provenance.json"))
 
     def weights(self) -> Path | None:
         """The weights that the headline was measured on, else whichever were kept; None where none were."""

@@ -37,14 +37,14 @@ def collect(folder: Path) -> tuple[list[Group], list[str]]:
 def _read(run: Run) -> Record | None:
     try:
         config = yaml.load((run.path / "config.yaml").read_text(encoding="utf-8"), LOADER)
-        seed, _ = int(config["seed"]), config["arm"]["insert"]
+        seed, _, _ = int(config["seed"]), config["arm"]["insert"], config["model"]["pretrained"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
     status = run.status() or {"status": "failed", "error": "status.json is corrupt"}
     result = run.result() if run.is_done() else None
     if result is None:
         status = {**status, "status": run.state()}
-    arm = (result or status).get("arm") or run.name.split(f"-s{seed}-")[0]
+    arm = str((result or status).get("arm") or run.name.split(f"-s{seed}-")[0])
     swept = {**status.get("swept", {}), **(result or {}).get("swept", {})}
     return Record(run, arm, seed, swept, config, status, result, run.provenance())
 

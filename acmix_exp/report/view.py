@@ -97,12 +97,14 @@ def _class_deltas(row: Row, reference: Row | None) -> dict[str, dict[str, Any]]:
         mine, theirs = (_per_class(records.runs[seed]) for records in (row, reference))
         for name in theirs:
             if name in mine:
-                found.setdefault(name, []).append(mine[name]["map50_95"] - theirs[name]["map50_95"])
+                found.setdefault(name, []).append(mine[name] - theirs[name])
     return {name: {"values": values, **_interval(values)} for name, values in found.items()}
 
 
-def _per_class(record: Record) -> dict[str, Any]:
-    return dict(((record.result or {}).get("metrics") or {}).get("per_class") or {})
+def _per_class(record: Record) -> dict[str, float]:
+    """mAP50-95 of the classes that have one."""
+    classes = ((record.result or {}).get("metrics") or {}).get("per_class") or {}
+    return {name: entry["map50_95"] for name, entry in classes.items() if entry.get("map50_95") is not None}
 
 
 def _interval(values: Sequence[float]) -> dict[str, float | None]:

@@ -19,7 +19,7 @@ def pair(make_run):
     def fill(name, loss="3.25", seconds="8.0", score=0.2, proof="a" * 64):
         run = make_run(name)
         (run.path / "history.csv").write_text(ROWS.format(loss=loss, seconds=seconds))
-        metrics = {"map50_95": score, "per_class": {"disc": {"map50": score}}, "split": "val"}
+        metrics = {"map50_95": score, "map50": 0.5, "per_class": {"disc": {"map50": score}}, "split": "val"}
         write_json(run.path / "result.json", {"metrics": metrics, "cost": {}, "val_best": {"epoch": 2}})
         write_json(run.path / "provenance.json", {"seed_proof": proof})
         return run

@@ -89,7 +89,7 @@ def test_weights_that_were_not_kept_are_refused(make_run, make_config):
     from acmix_exp.experiment.finished import finished, kept_weights
 
     run = make_run(status="done")
-    (run.path / "result.json").write_text('{"metrics": {"map50_95": 0.5}, "cost": {}}')
+    (run.path / "result.json").write_text('{"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}}')
     asked = make_config("task=export", f"run={run.path}")
     found, config = finished(asked)
     assert found == run

@@ -59,7 +59,7 @@ def test_a_finished_run_is_left_alone_but_told_a_new_axis(plan):
     prepare(plan)
     (run,) = plan.runs
     run.set_status(status="done")
-    result = {"metrics": {"map50_95": 0.5}, "cost": {}}
+    result = {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}}
     write_json(run.path / "result.json", {**result, "swept": {}})
     before = (run.path / "config.yaml").stat().st_mtime_ns
     prepare(plan)
@@ -76,7 +76,7 @@ def test_a_run_that_another_arm_asked_for_remembers_it(plan):
     prepare(plan)
     assert run.status()["serves"] == ["conv3x3"]
     run.set_status(status="done")
-    write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5}, "cost": {}, "swept": {}})
+    write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}, "swept": {}})
     prepare(replace(plan, cells=[replace(other, asked="plain")]))
     assert run.status()["serves"] == ["conv3x3", "plain"]
 
@@ -85,7 +85,7 @@ def test_a_finished_run_with_a_broken_config_is_given_it_again(plan):
     prepare(plan)
     (run,) = plan.runs
     run.set_status(status="done")
-    write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5}, "cost": {}, "swept": {}})
+    write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}, "swept": {}})
     (run.path / "config.yaml").write_text("seed: [")
     prepare(plan)
     assert load(run.path / "config.yaml").block == plan.cells[0].config.block

@@ -33,8 +33,37 @@ def test_done_needs_the_result_too(tmp_path):
     assert run.state() == "pending"
     write_json(tmp_path / "result.json", {})
     assert not run.is_done()
-    write_json(tmp_path / "result.json", {"metrics": {"map50_95": 0.5}, "cost": {}})
+    write_json(tmp_path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}})
     assert run.state() == "done"
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "null", "true", '"0.5"'])
+@pytest.mark.parametrize("key", ["map50_95", "map50"])
+def test_a_headline_that_is_no_finite_number_is_none(tmp_path, key, value):
+    metrics = {"map50_95": "0.5", "map50": "0.7", key: value}
+    text = ", ".join(f'"{name}": {number}' for name, number in metrics.items())
+    (tmp_path / "result.json").write_text(f'{{"metrics": {{{text}}}, "cost": {{}}}}')
+    assert Run(tmp_path).result() is None
+
+
+def test_what_else_is_odd_in_a_result_is_left_out(tmp_path):
+    text = (
+        '{"metrics": {"map50_95": 0.5, "map50": 0.7, "recall": NaN, "per_class": {"a": {"map50_95": NaN}, "b": 3}},'
+        ' "cost": {"gflops": Infinity, "parameters": "many", "latency_alone": true}, "val_best": [1], "swept": 3,'
+        ' "val_last": {"map50_95": NaN, "epoch": 2}}'
+    )
+    (tmp_path / "result.json").write_text(text)
+    assert Run(tmp_path).result() == {
+        "metrics": {"map50_95": 0.5, "map50": 0.7, "recall": None, "per_class": {"a": {"map50_95": None}}},
+        "cost": {"gflops": None, "parameters": None, "latency_alone": True},
+        "val_last": {"map50_95": None, "epoch": 2},
+    }
+
+
+@pytest.mark.parametrize("text", ['{"git": [1], "seed_proof": "a"}', '{"identity": {"block": 3}, "seed_proof": "a"}'])
+def test_odd_parts_of_a_provenance_are_left_out(tmp_path, text):
+    (tmp_path / "provenance.json").write_text(text)
+    assert Run(tmp_path).provenance() == {"seed_proof": "a"}
 
 
 def test_running_without_its_owner_is_interrupted(tmp_path):
@@ -47,6 +76,8 @@ def test_running_without_its_owner_is_interrupted(tmp_path):
     assert run.state() == "interrupted"
     run.set_status(host="elsewhere")
     assert run.state() == "running"
+    write_json(tmp_path / "status.json", {"status": "running", "host": platform.node()})
+    assert run.state() == "interrupted", "nobody owns it"
 
 
 def test_the_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path):

@@ -35,7 +35,7 @@ def child(monkeypatch):
     return put
 
 
-RESULT = """(run / 'result.json').write_text('{"metrics": {"map50_95": 0.5}, "cost": {}}')"""
+RESULT = """(run / 'result.json').write_text('{"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}}')"""
 
 
 def command() -> Command:

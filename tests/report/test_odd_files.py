@@ -1,0 +1,73 @@
+"""A report of folders in which single files are missing, cut or not what a run writes: named, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import pytest
+import yaml
+
+from acmix_exp.report.collect import collect
+from acmix_exp.report.view import view
+from acmix_exp.report.write import write_summary
+
+
+@pytest.fixture
+def pair(add):
+    """A finished baseline and a finished mixed, of one seed."""
+    return {arm: add(arm, 0, value) for arm, value in (("baseline", 0.3), ("mixed", 0.4))}
+
+
+def change(path: Path, text: str, **parts: object) -> None:
+    """Merge ``parts`` into the JSON or YAML file, and write ``text`` where they hold ``"TEXT"``."""
+    read = yaml.safe_load(path.read_text())
+    path.write_text(json.dumps({**read, **parts}).replace('"TEXT"', text))
+
+
+def report(folder):
+    """The rows by arm and the notes of the one table, after all that figures and page are made of."""
+    (table,) = write_summary(folder)
+    view(folder, [table], collect(folder)[0])
+    return {row["arm"]: row for row in table["rows"]}, "\n".join(table["notes"])
+
+
+@pytest.mark.parametrize("odd", [{"map50_95": "TEXT", "map50": 0.5}, {"map50_95": 0.4, "map50": "TEXT"}, {"map50": 1}])
+def test_a_headline_that_is_no_number_is_an_unfinished_run(folder, pair, odd):
+    change(pair["mixed"] / "result.json", "NaN", metrics=odd)
+    rows, notes = report(folder)
+    assert (rows["mixed"]["n"], rows["mixed"]["delta_mean"]) == (0, None)
+    assert "mixed seed 0 is pending" in notes
+
+
+@pytest.mark.parametrize("odd", [{"map50_95": "TEXT"}, [0.4], "TEXT"])
+def test_odd_values_of_val_are_left_out_of_their_means(folder, pair, add, odd):
+    change(pair["mixed"] / "result.json", "NaN", val_last=odd, val_best=odd)
+    change(add("mixed", 1, 0.4) / "result.json", "", val_last={"map50_95": 0.25}, val_best={"map50_95": 0.35})
+    rows, _ = report(folder)
+    assert (rows["mixed"]["n"], rows["mixed"]["val_last_mean"], rows["mixed"]["val_best_mean"]) == (2, 0.25, 0.35)
+
+
+@pytest.mark.parametrize("odd", [["RBC"], {"RBC": 0.3}, {"RBC": {"map50_95": "TEXT"}}, {"RBC": {}}])
+def test_odd_classes_have_no_deltas(folder, pair, odd):
+    change(pair["mixed"] / "result.json", "NaN", metrics={"map50_95": 0.4, "map50": 0.6, "per_class": odd})
+    change(
+        pair["baseline"] / "result.json",
+        "",
+        metrics={"map50_95": 0.3, "map50": 0.5, "per_class": {"RBC": {"map50_95": 0.3}}},
+    )
+    assert report(folder)[0]["mixed"]["delta_mean"] == pytest.approx(0.1)
+
+
+def test_a_running_status_without_an_owner(folder, pair):
+    (pair["mixed"] / "status.json").write_text(json.dumps({"status": "running", "host": platform.node()}))
+    assert "mixed seed 0 is interrupted" in report(folder)[1]
+
+
+@pytest.mark.parametrize("model", [None, {}, 3])
+def test_a_config_without_a_model_is_named(folder, pair, model):
+    change(pair["mixed"] / "config.yaml", "", model=model)
+    rows, notes = report(folder)
+    assert list(rows) == ["baseline"]
+    assert f"{pair['mixed'].name} is left out: its config.yaml can't be read" in notes
