@@ -18,7 +18,6 @@ def notes(group: Group, rows: list[dict[str, Any]], reference: str, family: int)
         *_claims(rows, reference, family),
         *_controls(group, rows),
         *_images(rows),
-        *_latencies(rows),
         *_missing_cells(group),
         *(note for row in group.rows for note in _runs(group, row)),
         *_pairing(group),
@@ -63,12 +62,6 @@ def _controls(group: Group, rows: list[dict[str, Any]]) -> list[str]:
             "baseline's row is its row"
         )
     return found
-
-
-def _latencies(rows: list[dict[str, Any]]) -> list[str]:
-    if any(row["latency_from"] == "shared" for row in rows):
-        return ["Latencies were measured while other runs were training; task=profile measures them alone."]
-    return []
 
 
 def _asked_for(group: Group, arm: str) -> bool:

@@ -28,6 +28,7 @@ def page(folder: Path, shown: dict[str, Any], figures: Path) -> str:
         loader=PackageLoader("acmix_exp.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     runs = runs_in(folder)
+    rows = [row for table in shown["tables"] for row in table["rows"]]
     facts = provenance(runs)
     return environment.get_template(TEMPLATE).render(
         name=shown["name"],
@@ -38,10 +39,10 @@ def page(folder: Path, shown: dict[str, Any], figures: Path) -> str:
         runs=[_run(run) for run in runs],
         counts=Counter(run.state() for run in runs),
         provenance=facts,
+        profiled=any(row["summary"]["latency_from"] == "profile" for row in rows),
         shared_machine=any(
-            run["cost"].get("latency_alone") is False
-            for table in shown["tables"]
-            for row in table["rows"]
+            run["cost"].get("latency_alone") is False and row["summary"]["latency_from"] != "profile"
+            for row in rows
             for run in row["runs"]
         ),
         commands=_distinct(run.provenance().get("command") for run in runs),

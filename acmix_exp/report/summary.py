@@ -11,7 +11,7 @@ import numpy as np
 from acmix_exp.config import IDENTITY
 from acmix_exp.report import statistics
 from acmix_exp.report.collect import Group, Record, Row, collect
-from acmix_exp.report.cost_columns import cost_columns, profile_rows
+from acmix_exp.report.cost_columns import cost_columns, read_profile
 from acmix_exp.report.notes import notes
 from acmix_exp.report.replicates import replicates
 from acmix_exp.report.resampling import interval
@@ -44,14 +44,14 @@ def summarise(folder: Path, reference: str = REFERENCE) -> list[dict[str, Any]]:
     and the rest of ``cost_columns``.
     """
     groups, unreadable = collect(folder)
-    profiled = profile_rows(folder)
-    tables = [_table(group, reference, profiled) for group in groups]
+    profile = read_profile(folder)
+    tables = [_table(group, reference, profile) for group in groups]
     for table in tables[:1]:
         table["notes"] += [f"{name} is left out: its config.yaml can't be read" for name in unreadable]
     return tables
 
 
-def _table(group: Group, reference: str, profiled: list[dict[str, Any]]) -> dict[str, Any]:
+def _table(group: Group, reference: str, profile: dict[str, Any]) -> dict[str, Any]:
     """A harness control is compared as a family of its own: a fault it shows is no finding about a block."""
     pairs = [(row, reference_row(group, row, reference)) for row in group.rows]
     deltas = [_delta(row, other) for row, other in pairs]
@@ -60,8 +60,9 @@ def _table(group: Group, reference: str, profiled: list[dict[str, Any]]) -> dict
     adjusted = statistics.holm(
         [_p(delta) if delta and member else None for delta, member in zip(deltas, members, strict=True)]
     )
+    costs, cost_notes = cost_columns(group.rows, reference, profile)
     rows = []
-    for (row, other), delta, member, p_adjusted in zip(pairs, deltas, members, adjusted, strict=True):
+    for (row, other), delta, member, p_adjusted, cost in zip(pairs, deltas, members, adjusted, costs, strict=True):
         words = {
             **_delta_columns(delta, p_adjusted if member else _own_p(delta), family if member else 1),
             **({"verdict": "reference"} if row.arm == reference else {}),
@@ -70,7 +71,7 @@ def _table(group: Group, reference: str, profiled: list[dict[str, Any]]) -> dict
             "deltas": _deltas(row, other),
             **_image_interval(row, other),
         }
-        row_columns = {**_means(row), **words, **cost_columns(row, profiled)}
+        row_columns = {**_means(row), **words, **cost}
         rows.append({"arm": row.arm, **row.swept, **{key: row_columns.pop(key) for key in COLUMNS}, **row_columns})
     return {
         "settings": group.settings,
@@ -78,7 +79,7 @@ def _table(group: Group, reference: str, profiled: list[dict[str, Any]]) -> dict
         "reference": reference,
         "family": family,
         "rows": rows,
-        "notes": notes(group, rows, reference, family),
+        "notes": [*notes(group, rows, reference, family), *cost_notes],
     }
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 
 from acmix_exp.experiment.store import read_json
 from acmix_exp.report.collect import Group, Record, Row
+from acmix_exp.report.machines import machine
 from acmix_exp.report.statistics import LEVEL
 from acmix_exp.report.summary import reference_row
 from acmix_exp.report.write import heading
@@ -48,15 +49,6 @@ def _table(table: dict[str, Any], group: Group) -> dict[str, Any]:
 def variant(row: Row) -> str:
     """The row's swept values, in words."""
     return " ".join(f"{key.split('.')[-1]}={value}" for key, value in row.swept.items() if value is not None)
-
-
-def machine(record: Record) -> str:
-    """The hardware a run was measured on, in words; empty where it was not recorded."""
-    hardware = record.provenance.get("hardware") or {}
-    if hardware.get("gpu"):
-        return str(hardware["gpu"])
-    cores = f" ({hardware['cores']} cores)" if hardware.get("cores") else ""
-    return f"{hardware['cpu']}{cores}" if hardware.get("cpu") else ""
 
 
 def _run(record: Record) -> dict[str, Any]:

@@ -39,7 +39,8 @@ COSTS = (
     ("train min", "train_seconds", ".1f"),
 )
 TABLE_COLUMNS = [heading for heading, _, _ in TABLE]
-COST_COLUMNS = [heading for heading, _, _ in COSTS]
+COST_COLUMNS = [*(heading for heading, _, _ in COSTS), "ms by"]
+LATENCY_FROM = {"profile": "task=profile", "run": "its runs", "shared": "its runs, not alone", None: DASH}
 
 
 def number(value: Any, form: str) -> str:
@@ -58,9 +59,14 @@ def table_cells(summary: dict[str, Any], swept: list[str]) -> list[dict[str, Any
 
 
 def cost_cells(row: dict[str, Any]) -> list[str]:
-    """Means over a row's runs; of times one figure for each kind of machine, in the order of the runs."""
+    """Means over a row's runs; of times one figure for each kind of machine, in the order of the runs. Latencies of
+    ``task=profile`` where the summary has them from there; last, where they come from."""
+    summary = row["summary"]
     texts = []
     for _, key, form in COSTS:
+        if key.startswith("latency") and summary["latency_from"] == "profile":
+            texts.append(number(summary[key], form))
+            continue
         machines: dict[str, list[float]] = {}
         for run in row["runs"]:
             value = run["cost"].get(key)
@@ -69,7 +75,7 @@ def cost_cells(row: dict[str, Any]) -> list[str]:
                 machines.setdefault(run["machine"] if measured else "", []).append(value)
         scale = 60 if key == "train_seconds" else 1
         texts.append(" / ".join(number(fmean(values) / scale, form) for values in machines.values()) or DASH)
-    return texts
+    return [*texts, LATENCY_FROM[summary["latency_from"]]]
 
 
 def lead(rows: list[dict[str, Any]]) -> str:
