@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from acmix_exp.config import PATHS
-from acmix_exp.head_count import count_heads
+from acmix_exp.idle_options import idle_faults
 from acmix_exp.option_rules import (
+    GROUPS,
+    HEADS,
     Channels,
     Rules,
     Together,
@@ -36,22 +38,9 @@ MLP_HAS_CHANNELS = Channels(
 )
 
 
-def _heads_divide(channels: int, options: Mapping[str, Any]) -> bool:
-    return channels % (options["num_heads"] or 1) == 0
-
-
-def _groups_divide(channels: int, options: Mapping[str, Any]) -> bool:
-    if not _heads_divide(channels, options):
-        return True  # the heads are at fault
-    return count_heads(channels, options["num_heads"]) % (options["num_groups"] or 1) == 0
-
-
 def _leaves_channels(key: str) -> Channels:
     return Channels(key, lambda channels, options: (options[key] or 1) <= channels, "be at most the channels of a site")
 
-
-HEADS = Channels("num_heads", _heads_divide, "divide the channels of every site")
-GROUPS = Channels("num_groups", _groups_divide, "divide the heads at every site")
 
 RULES: dict[str, Rules] = {
     "acmix": Rules(
@@ -114,13 +103,19 @@ RULES: dict[str, Rules] = {
         [
             Together(
                 "overlap_ratio",
-                lambda options: int(options["window_size"] * options["overlap_ratio"]) % 2 == 0,
+                lambda options: (
+                    options["form"] not in ("group", "overlapping")
+                    or int(options["window_size"] * options["overlap_ratio"]) % 2 == 0
+                ),
                 "add an even number of pixels, window_size x overlap_ratio, to the window",
             )
         ],
         [HEADS, _leaves_channels("compress_ratio"), _leaves_channels("squeeze_factor"), MLP_HAS_CHANNELS],
     ),
-    "lsk": Rules({"form": choice("residual", *FORMS), "mlp_ratio": positive(4.0)}, channels=[MLP_HAS_CHANNELS]),
+    "lsk": Rules(
+        {"form": choice("residual", *FORMS), "mlp_ratio": positive(4.0), "drop_path": fraction(0.0)},
+        channels=[MLP_HAS_CHANNELS],
+    ),
     "lska": Rules(
         {
             "form": choice("residual", *FORMS),
@@ -146,6 +141,7 @@ RULES: dict[str, Rules] = {
             "attn_ratio": positive(2.0),
             "mlp_ratio": positive(4.0),
             "activation": choice("ReLU6", "ReLU6", "ReLU", "GELU", "SiLU", "Hardswish"),
+            "drop_path": fraction(0.0),
         },
         [
             Together(
@@ -173,7 +169,9 @@ def option_faults(name: str, options: Mapping[str, Any]) -> list[str]:
     if lines:
         return lines
     known = with_defaults(name, options)
-    return [f"block.{rule.key}={known[rule.key]}: must {rule.right}" for rule in rules.together if not rule.fits(known)]
+    return idle_faults(name, known, with_defaults(name, {})) or [
+        f"block.{rule.key}={known[rule.key]}: must {rule.right}" for rule in rules.together if not rule.fits(known)
+    ]
 
 
 def channel_faults(name: str, options: Mapping[str, Any], sites: Mapping[str, int], scale: str) -> list[str]:

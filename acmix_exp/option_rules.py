@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from acmix_exp.head_count import count_heads
+
 
 @dataclass(frozen=True)
 class Option:
@@ -81,3 +83,17 @@ def fraction(default: float) -> Option:
 def unless_null(option: Option, meaning: str) -> Option:
     """``option``, or null, which stands for ``meaning`` and is the default."""
     return Option(None, lambda value: value is None or option.fits(value), f"{option.right}, or null for {meaning}")
+
+
+def _heads_divide(channels: int, options: Mapping[str, Any]) -> bool:
+    return channels % (options["num_heads"] or 1) == 0
+
+
+def _groups_divide(channels: int, options: Mapping[str, Any]) -> bool:
+    if not _heads_divide(channels, options):
+        return True  # the heads are at fault
+    return count_heads(channels, options["num_heads"]) % (options["num_groups"] or 1) == 0
+
+
+HEADS = Channels("num_heads", _heads_divide, "divide the channels of every site")
+GROUPS = Channels("num_groups", _groups_divide, "divide the heads at every site")
