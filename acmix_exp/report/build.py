@@ -17,12 +17,12 @@ from typing import Any
 
 from acmix_exp.data.folders import cache_dir
 from acmix_exp.experiment import process
-from acmix_exp.experiment.store import runs_in, write_text
+from acmix_exp.experiment.store import read_json, runs_in, write_text
 from acmix_exp.report.collect import collect
 from acmix_exp.report.page import page
 from acmix_exp.report.summary import REFERENCE
 from acmix_exp.report.view import view
-from acmix_exp.report.write import write_summary
+from acmix_exp.report.write import digest, write_summary
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -50,7 +50,7 @@ def build(folder: Path, reference: str = REFERENCE) -> Report:
         scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".report-"))
         try:
             shown["drawn"] = draw(shown, scratch)
-            text = page(folder, shown, scratch)
+            text = page(folder, shown, scratch, digest(tables))
             _move(scratch, folder / FIGURES)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -59,13 +59,15 @@ def build(folder: Path, reference: str = REFERENCE) -> Report:
 
 
 def is_current(folder: Path) -> bool:
-    """Whether the page is newer than every run's outcome."""
+    """Whether the page was made from the tables of summary.json, and after every run's outcome and the profile."""
     try:
-        made = (folder / PAGE).stat().st_mtime_ns
-    except OSError:
+        made, text = (folder / PAGE).stat().st_mtime_ns, (folder / PAGE).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    if digest((read_json(folder / "summary.json") or {}).get("tables", [])) not in text:
         return False
     outcomes = [run.path / name for run in runs_in(folder) for name in ("status.json", "result.json")]
-    return all(path.stat().st_mtime_ns < made for path in outcomes if path.exists())
+    return all(path.stat().st_mtime_ns < made for path in (*outcomes, folder / "profile.json") if path.exists())
 
 
 def draw(shown: dict[str, Any], out: Path) -> list[dict[str, Any]]:

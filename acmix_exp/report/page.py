@@ -20,8 +20,9 @@ TEMPLATE = "page.html.j2"
 JPEG_QUALITY = 84
 
 
-def page(folder: Path, shown: dict[str, Any], figures: Path) -> str:
-    """The page as text. ``figures`` is the folder that holds the drawn files named in ``shown["drawn"]``."""
+def page(folder: Path, shown: dict[str, Any], figures: Path, digest: str) -> str:
+    """The page as text. ``figures`` is the folder that holds the drawn files named in ``shown["drawn"]``, ``digest``
+    that of the tables (write.digest)."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -33,6 +34,7 @@ def page(folder: Path, shown: dict[str, Any], figures: Path) -> str:
     return environment.get_template(TEMPLATE).render(
         name=shown["name"],
         version=acmix_exp.__version__,
+        digest=digest,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         tables=[_table(number, table, shown, figures) for number, table in enumerate(shown["tables"])],
         failures=[entry for entry in shown["drawn"] if entry.get("error")],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import hashlib
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,11 @@ def write_summary(folder: Path, reference: str = REFERENCE) -> list[dict[str, An
         write_text(folder / "summary.md", markdown(folder.name, tables))
         write_text(folder / "table.tex", latex(folder.name, tables, [heading(table) for table in tables]))
     return tables
+
+
+def digest(tables: list[dict[str, Any]]) -> str:
+    """Tells the tables of one summary.json from those of another."""
+    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
 
 
 def _csv(tables: list[dict[str, Any]]) -> str:

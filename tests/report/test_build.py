@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ from PIL import Image
 
 from acmix_exp.report.build import build, is_current
 from acmix_exp.report.words import TABLE
+from acmix_exp.report.write import write_summary
 from tests.report import made
 from tests.report.browser import Browser, executable
 
@@ -91,6 +93,23 @@ def test_every_file_is_there_and_nothing_else(whole: Path) -> None:
     }
     assert not list(whole.glob(".report-*"))
     assert is_current(whole)
+
+
+def test_a_page_of_other_tables_is_not_current(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ablation"
+    shutil.copytree(whole, folder)
+    write_summary(folder)
+    assert is_current(folder)
+    write_summary(folder, "conv")
+    assert not is_current(folder), "another reference"
+    write_summary(folder)
+    assert is_current(folder)
+    (folder / "profile.json").write_text('{"rows": [{}], "hardware": {"cpu": "a laptop"}}')
+    assert not is_current(folder), "a profile of later"
+    os.utime(folder / "profile.json", (0, 0))
+    assert is_current(folder)
+    write_summary(folder)
+    assert not is_current(folder), "a note on the profile"
 
 
 def test_the_page_needs_nothing_else(text: str) -> None:
