@@ -104,7 +104,9 @@ def _close(plan: Plan, code: int) -> None:
         )
     if code in (130, 143):
         print("acmix_exp: stopped; the same command goes on from here", file=sys.stderr)
-    out.print(f"written to {plan.folder}/summary.md, .csv and .json", soft_wrap=True, highlight=False, markup=False)
+    out.print(
+        f"written to {plan.folder}/summary.md, .csv, .json and .tex", soft_wrap=True, highlight=False, markup=False
+    )
     if code in (0, 1) and plan.cells[0].config.report.auto:
         _report(plan)
 

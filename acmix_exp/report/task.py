@@ -14,7 +14,7 @@ from acmix_exp.report.publish import logger_of_runs, publish
 from acmix_exp.report.terminal import terminal
 from acmix_exp.report.words import lead
 
-FILES = "report.html, figures/, table.tex, summary.md, summary.csv and summary.json"
+FILES = "report.html, figures/, table.tex, summary.md, .csv, .json and .tex"
 
 
 def report(config: Config, explicit: Collection[str] = ()) -> int:

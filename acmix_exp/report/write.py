@@ -1,4 +1,4 @@
-"""summary.json, summary.csv, summary.md and table.tex of an experiment's folder."""
+"""summary.json, summary.csv, summary.md, and table.tex, which is summary.tex too, of an experiment's folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADINGS = (
 
 
 def write_summary(folder: Path, reference: str = REFERENCE) -> list[dict[str, Any]]:
-    """Write the four files for all finished runs so far, one writer at a time, and return the tables.
+    """Write the five files for all finished runs so far, one writer at a time, and return the tables.
 
     ``reference``: the arm that the others are compared with.
     """
@@ -41,7 +41,9 @@ def write_summary(folder: Path, reference: str = REFERENCE) -> list[dict[str, An
         write_json(folder / "summary.json", {"name": folder.name, "tables": tables})
         write_text(folder / "summary.csv", _csv(tables))
         write_text(folder / "summary.md", markdown(folder.name, tables))
-        write_text(folder / "table.tex", latex(folder.name, tables, [heading(table) for table in tables]))
+        paper = latex(folder.name, tables, [heading(table) for table in tables])
+        for name in ("table.tex", "summary.tex"):  # the name that a paper's \input takes, and the summary's own
+            write_text(folder / name, paper)
     return tables
 
 

@@ -27,7 +27,7 @@ from acmix_exp.experiment.store import Run, read_json, runs_in
 from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.report.build import build
 
-REPORT = ("summary.json", "summary.csv", "summary.md", "table.tex", "report.html")
+REPORT = ("summary.json", "summary.csv", "summary.md", "summary.tex", "table.tex", "report.html")
 PROFILE = "profile.json"
 MACHINE_KEYS = ("host", "owner", "pid")  # of status.json: they mean something there alone
 TEXT_KEYS = ("error",)  # sentences, not values

@@ -89,7 +89,7 @@ def test_every_file_is_there_and_nothing_else(whole: Path) -> None:
             assert min(image.size) > 200
     files = {path.name for path in whole.iterdir() if path.is_file()}
     assert files - {".summary.lock", ".report.lock"} == {
-        *("report.html", "table.tex", "summary.json", "summary.csv", "summary.md")
+        *("report.html", "table.tex", "summary.tex", "summary.json", "summary.csv", "summary.md")
     }
     assert not list(whole.glob(".report-*"))
     assert is_current(whole)

@@ -73,6 +73,7 @@ def test_the_three_files_say_the_same(folder, add):
     assert [row["arm"] for row in read] == ["baseline", "mixed"]
     assert float(read[1]["delta_mean"]) == pytest.approx(0.1)
     assert "| mixed | 1 | 0.400 |" in (folder / "summary.md").read_text()
+    assert (folder / "summary.tex").read_bytes() == (folder / "table.tex").read_bytes()
 
 
 def test_columns_are_the_contract(folder, add):
