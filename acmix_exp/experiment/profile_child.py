@@ -92,33 +92,33 @@ def _timed(
 ) -> dict[int, dict[str, Any]]:
     import torch
 
-    from acmix_exp.profile import latencies, named
+    from acmix_exp.profile import BATCHES, latencies, named
 
     torch.set_num_threads(threads)
     each = seconds / len(networks)
     say(f"timing {len(networks)} networks at {imgsz} px, batch 1")
     quick = {str(number): pair[0] for number, pair in networks.items()}
-    single = latencies(quick, imgsz, 1, device, seconds=each / 4)
+    single = latencies(quick, imgsz, 1, device, seconds=each / 4, fewest=BATCHES[1])
     say(f"timing {len(networks)} networks at {imgsz} px, batch 1, not fused")
     plain = latencies({str(number): pair[1] for number, pair in networks.items()}, imgsz, 1, device, seconds=each / 8)
     figures: dict[int, dict[str, Any]] = {
         number: {**named(1, single[str(number)]), "latency_ms_b1_unfused": plain[str(number)].median}
         for number in networks
     }
-    # a warm-up pass and one that counts
-    expected = sum(2 * 32 * found.median for found in single.values()) / 1e3
+    # a warm-up pass and those that count
+    expected = sum((1 + BATCHES[32]) * 32 * found.median for found in single.values()) / 1e3
     many = {}
     if expected <= seconds or device != "cpu":
         say(f"timing {len(networks)} networks at {imgsz} px, batch 32, about {expected:.0f} s")
         try:
-            many = latencies(quick, imgsz, 32, device, seconds=each / 4)
+            many = latencies(quick, imgsz, 32, device, seconds=each / 4, fewest=BATCHES[32])
         except (MemoryError, RuntimeError) as error:
             print(f"batch 32 was not timed: {str(error).splitlines()[0]}", file=sys.stderr)
+    else:
+        why = f"it takes about {expected:.0f} s at {imgsz} px, for which profile.seconds leaves {seconds:.0f}"
+        print(f"batch 32 was not timed: {why}", file=sys.stderr)
     for number in networks:
         figures[number] |= named(32, many.get(str(number)))
-        figures[number]["passes"] = {
-            f"b{batch}": found[str(number)].passes for batch, found in ((1, single), (32, many)) if found
-        }
     return figures
 
 

@@ -1,7 +1,19 @@
 """What a network costs: parameters, FLOPs, milliseconds."""
 
-from acmix_exp.profile.cost import complexity, named, timings
+from acmix_exp.profile.cost import BATCHES, complexity, named, timings
 from acmix_exp.profile.count import Count, Site, count
 from acmix_exp.profile.latency import Latency, fused, latencies, latency
 
-__all__ = ["Count", "Latency", "Site", "complexity", "count", "fused", "latencies", "latency", "named", "timings"]
+__all__ = [
+    "BATCHES",
+    "Count",
+    "Latency",
+    "Site",
+    "complexity",
+    "count",
+    "fused",
+    "latencies",
+    "latency",
+    "named",
+    "timings",
+]

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from acmix_exp.profile.count import Site, count
-from acmix_exp.profile.latency import Latency, latency
+from acmix_exp.profile.latency import FEWEST, FEWEST_FOR_P95, Latency, latency
 from acmix_exp.yolo.flops import ultralytics_gflops
 
 STAGE_2 = ("attention", "convolution")
-BATCHES = (1, 32)
+BATCHES = {1: FEWEST_FOR_P95, 32: FEWEST}  # each with its fewest passes
 
 
 def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tuple[Site, ...]]:
@@ -36,14 +36,11 @@ def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tupl
 
 
 def timings(model: nn.Module, imgsz: int, device: str | int) -> dict[str, float | None]:
-    """Milliseconds of a fused forward at batch 1 and 32: latency_ms_b1, latency_ms_b1_p95, latency_ms_b32, ...
-
-    None where the batch does not fit the memory.
-    """
+    """Milliseconds of a fused forward at batch 1 and 32, see ``named``; None where the batch does not fit the memory."""
     figures: dict[str, float | None] = {}
-    for batch in BATCHES:
+    for batch, fewest in BATCHES.items():
         try:
-            found: Latency | None = latency(model, imgsz, batch, device)
+            found: Latency | None = latency(model, imgsz, batch, device, fewest=fewest)
         except (MemoryError, RuntimeError) as error:
             if batch == 1:
                 raise
@@ -56,6 +53,11 @@ def timings(model: nn.Module, imgsz: int, device: str | int) -> dict[str, float 
 
 
 def named(batch: int, found: Latency | None) -> dict[str, float | None]:
-    """A latency under the names it has in files: ``latency_ms_b<batch>`` and ``..._p95``."""
+    """A latency under the names it has in files: the median ``latency_ms_b<batch>``, ``latency_ms_b<batch>_p95`` (None
+    below 20 passes) and ``latency_passes_b<batch>``."""
     key = f"latency_ms_b{batch}"
-    return {key: found and found.median, f"{key}_p95": found and found.p95}
+    return {
+        key: found and found.median,
+        f"{key}_p95": found and found.p95,
+        f"latency_passes_b{batch}": found and found.passes,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +15,17 @@ from torch import nn
 SECONDS = 1.0
 WARM_UP_SECONDS = 0.5
 WARM_UPS = 10  # at most; at least one
-REPEATS = 200  # at most; at least one
+REPEATS = 200  # at most
+FEWEST = 5  # however long a pass takes
+FEWEST_FOR_P95 = 20  # of fewer passes the 95th percentile would be the slowest one
 
 
 class Latency(NamedTuple):
-    """Milliseconds of a forward pass: the median and the 95th percentile of ``passes`` passes."""
+    """Milliseconds of a forward pass: the median and the 95th percentile of ``passes`` passes; p95 is None below
+    FEWEST_FOR_P95 passes."""
 
     median: float
-    p95: float
+    p95: float | None
     passes: int
 
 
@@ -33,9 +36,10 @@ def latency(
     device: str | int | torch.device = "cpu",
     *,
     seconds: float | None = None,
+    fewest: int = FEWEST,
 ) -> Latency:
     """Time a forward of zeros (``batch``, 3, ``imgsz``, ``imgsz``), float32, of a fused copy; see ``latencies``."""
-    return latencies({"": fused(model)}, imgsz, batch, device, seconds=seconds)[""]
+    return latencies({"": fused(model)}, imgsz, batch, device, seconds=seconds, fewest=fewest)[""]
 
 
 def latencies(
@@ -45,12 +49,13 @@ def latencies(
     device: str | int | torch.device = "cpu",
     *,
     seconds: float | None = None,
+    fewest: int = FEWEST,
 ) -> dict[str, Latency]:
     """Time networks side by side: they take turns, pass by pass, so that a drift of the machine meets all of them.
 
     Each gets float32 zeros (``batch``, 3, ``imgsz``, ``imgsz``) and about ``seconds`` seconds (one where not given)
-    after a warm-up of half a second, at least one pass each. The networks are moved to the device, in eval mode, and
-    left there. On CUDA a pass is timed by events; the number of threads is left as the caller set it.
+    after a warm-up of half a second, at least ``fewest`` passes each. The networks are moved to the device, in eval
+    mode, and left there. On CUDA a pass is timed by events; the number of threads is left as the caller set it.
 
     Raises ValueError for a batch or image size below 1, and what a forward raises.
     """
@@ -60,12 +65,14 @@ def latencies(
     networks = {name: model.float().eval().to(where) for name, model in models.items()}
     images = torch.zeros(batch, 3, imgsz, imgsz, device=where)
     with torch.inference_mode():
-        _rounds(networks, images, WARM_UP_SECONDS, WARM_UPS)
-        times = _rounds(networks, images, SECONDS if seconds is None else seconds, REPEATS)
-    return {
-        name: Latency(float(np.median(found)), float(np.percentile(found, 95)), len(found))
-        for name, found in times.items()
-    }
+        _rounds(networks, images, WARM_UP_SECONDS, 1, WARM_UPS)
+        times = _rounds(networks, images, SECONDS if seconds is None else seconds, fewest, REPEATS)
+    return {name: _latency(found) for name, found in times.items()}
+
+
+def _latency(times: Sequence[float]) -> Latency:
+    p95 = float(np.percentile(times, 95)) if len(times) >= FEWEST_FOR_P95 else None
+    return Latency(float(np.median(times)), p95, len(times))
 
 
 def fused(model: nn.Module) -> nn.Module:
@@ -81,12 +88,12 @@ def fused(model: nn.Module) -> nn.Module:
 
 
 def _rounds(
-    networks: Mapping[str, nn.Module], images: torch.Tensor, seconds: float, most: int
+    networks: Mapping[str, nn.Module], images: torch.Tensor, seconds: float, fewest: int, most: int
 ) -> dict[str, list[float]]:
-    """Milliseconds of each pass, by network; a network that has had its seconds sits out."""
+    """Milliseconds of each pass, by network; a network that has had its seconds and fewest passes sits out."""
     times: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(most):
-        waiting = [name for name, found in times.items() if sum(found) < seconds * 1e3]
+        waiting = [name for name, found in times.items() if sum(found) < seconds * 1e3 or len(found) < fewest]
         if not waiting:
             break
         for name in waiting:

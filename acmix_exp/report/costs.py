@@ -42,7 +42,7 @@ def notes(profile: dict[str, Any]) -> list[str]:
         "GFLOPs (2 x multiply-adds) at 640 px, our blocks counted analytically; "
         "ultralytics' counter goes by layers, on a small image scaled up: it misses or misjudges what blocks compute.",
         f"Milliseconds at {', '.join(map(str, sizes))} px on {profile['device']}{threads}, float32, fused: median of "
-        "passes in which the networks take turns.",
+        "passes in which the networks take turns, p95 from 20 passes on.",
     ]
     if any(row["cost"].get("latency_ms_b32") is None for row in profile["rows"]):
         found.append("Batch 32 was not timed: it would not fit the time (profile.seconds) or the memory.")

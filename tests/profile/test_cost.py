@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 
 import pytest
 import torch
@@ -41,8 +42,19 @@ def test_the_under_count_of_ultralytics_shows() -> None:
 
 def test_both_batches_are_timed() -> None:
     figures = timings(Net(ShiftBlock(8)), 32, "cpu")
-    assert list(figures) == ["latency_ms_b1", "latency_ms_b1_p95", "latency_ms_b32", "latency_ms_b32_p95"]
+    names = ("latency_ms_b{}", "latency_ms_b{}_p95", "latency_passes_b{}")
+    assert list(figures) == [name.format(batch) for batch in (1, 32) for name in names]
     assert all(value is not None and value > 0 for value in figures.values())
+
+
+def test_a_slow_batch_has_a_median_of_five_passes_and_no_p95(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("acmix_exp.profile.latency")
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(module, "WARM_UP_SECONDS", 0.0)
+    figures = timings(Net(ShiftBlock(8)), 32, "cpu")
+    assert (figures["latency_passes_b1"], figures["latency_passes_b32"]) == (20, 5)
+    assert figures["latency_ms_b1_p95"] is not None
+    assert figures["latency_ms_b32_p95"] is None
 
 
 def test_a_batch_that_does_not_fit_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,7 @@ def test_a_quick_network_is_measured_in_about_three_seconds_at_most() -> None:
 def test_the_95th_percentile_does_mind_hiccups() -> None:
     found = latency(Sleeper(*[5.0] * 12, *[5.0, 5.0, 50.0] * 30), 32)
     assert found.median < 20.0
+    assert found.p95 is not None
     assert found.p95 > 45.0
     assert found.passes >= 15
 
@@ -87,12 +88,21 @@ def test_networks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_slow_network_is_run_twice_and_no_more() -> None:
+def test_a_slow_network_is_warmed_up_once_and_timed_five_times() -> None:
     passes: list[int] = []
-    sleeper = Sleeper(600.0)
+    sleeper = Sleeper(400.0, *[200.0] * 4, 100.0)
     sleeper.register_forward_hook(lambda *_: passes.append(1))
-    latency(sleeper, 32)
-    assert len(passes) == 2
+    found = latency(sleeper, 32, seconds=0.1)
+    assert len(passes) == 6
+    assert found.passes == 5
+    assert 200.0 <= found.median < 300.0
+
+
+@pytest.mark.parametrize("fewest", [19, 20])
+def test_no_95th_percentile_of_few_passes(fewest: int) -> None:
+    found = latency(Sleeper(5.0), 32, seconds=0.001, fewest=fewest)
+    assert found.passes == fewest
+    assert (found.p95 is None) == (fewest < 20)
 
 
 @pytest.mark.usefixtures("hurried")
