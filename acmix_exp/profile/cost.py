@@ -36,7 +36,7 @@ def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tupl
 
 
 def timings(model: nn.Module, imgsz: int, device: str | int) -> dict[str, float | None]:
-    """Milliseconds of a fused forward at batch 1 and 32, see ``named``; None where the batch does not fit the memory."""
+    """Milliseconds of a fused forward at batch 1 and 32, see ``named``; None where 32 do not fit the memory."""
     figures: dict[str, float | None] = {}
     for batch, fewest in BATCHES.items():
         try:
