@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,12 @@ from acmix_exp.report.records import Record
 
 
 def swept_value(record: Record, key: str) -> Any:
-    """The run's value of a swept key: as recorded, else from its config; None where it does not depend on it."""
+    """The run's value of a swept key: as recorded, else from its config; None where it does not depend on it.
+
+    Lists and objects as text without spaces and quotes, whichever way they were written on the command line.
+    """
     if key in record.swept:
-        return record.swept[key]
+        return _plain(record.swept[key])
     root = key.replace("/", ".")
     if root.split(".")[0] == "block" and (record.control or not record.inserts):
         return None
@@ -22,7 +26,22 @@ def swept_value(record: Record, key: str) -> Any:
     node: Any = record.config
     for part in root.split("."):
         node = node.get(part) if isinstance(node, dict) else None
-    return node.get("name") if isinstance(node, dict) else node  # of a group, its option's name
+    return node["name"] if isinstance(node, dict) and "name" in node else _plain(node)  # of a group, its option's name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"[\s'\"]", "", value) if value[:1] in ("[", "{") else value
+    return _text(value) if isinstance(value, (list, dict)) else value
+
+
+def _text(value: Any) -> str:
+    """As in an override: ``[a,1]``, ``{a:1}``, ``null`` and ``true``."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_text(part)}' for key, part in value.items())}}}"
+    return str(value) if isinstance(value, str) else json.dumps(value)
 
 
 def context(record: Record, keys: Sequence[str]) -> dict[str, Any]:

@@ -71,3 +71,15 @@ def test_a_config_without_a_model_is_named(folder, pair, model):
     rows, notes = report(folder)
     assert list(rows) == ["baseline"]
     assert f"{pair['mixed'].name} is left out: its config.yaml can't be read" in notes
+
+
+@pytest.mark.parametrize("recorded", ["[sppf]", ["sppf"], "[ 'sppf' ]"])
+def test_swept_lists_are_text(folder, add, recorded):
+    """``'model.placement.sites=[sppf]'`` was swept, and once one of its runs made without that axis."""
+    add("baseline", 0, 0.3)
+    add("mixed", 0, 0.4)
+    add("mixed", 1, 0.5, swept={"model.placement.sites": recorded})
+    rows = write_summary(folder)[0]["rows"]
+    assert [(row["model.placement.sites"], row["n"]) for row in rows] == [(None, 1), ("[sppf]", 2)]
+    add("mixed", 1, 0.5, swept={"model.placement.sites": "[backbone_p3,backbone_p4]"})
+    assert [row["n"] for row in write_summary(folder)[0]["rows"]] == [1, 1, 2]
