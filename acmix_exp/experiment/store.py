@@ -18,6 +18,7 @@ from typing import Any
 from acmix_exp.experiment.process import is_alive
 from acmix_exp.experiment.whole import whole_provenance, whole_result
 
+FILES = ("config.yaml", "status.json", "result.json", "provenance.json")
 STATUSES = ("pending", "running", "done", "failed", "interrupted")
 
 
@@ -102,6 +103,16 @@ class Run:
         status = self.status()
         return status is not None and status["status"] == "done" and self.result() is not None
 
+    def broken(self) -> str | None:
+        """Which file is not what its status needs, in words; None where all is well."""
+        status = self.status()
+        if status is None:
+            return "status.json is corrupt" if (self.path / "status.json").exists() else None
+        if status["status"] != "done" or self.result() is not None:
+            return None
+        there = (self.path / "result.json").exists()
+        return "result.json is cut or holds no finite mAP" if there else "result.json is missing"
+
     def set_status(self, **changes: Any) -> None:
         write_json(self.path / "status.json", {**(self.status() or {}), **changes})
 
@@ -133,7 +144,7 @@ class Run:
 
 
 def runs_in(folder: Path) -> list[Run]:
-    """Every run directory of an experiment's folder, by name."""
+    """Every run directory of an experiment's folder, by name: a folder that holds any of a run's own files."""
     if not folder.is_dir():
         return []
-    return [Run(path) for path in sorted(folder.iterdir()) if (path / "config.yaml").is_file()]
+    return [Run(path) for path in sorted(folder.iterdir()) if any((path / name).is_file() for name in FILES)]

@@ -20,9 +20,9 @@ FIRST_ARMS = ("baseline", "identity", "conv3x3", "conv", "attention", "mixed")
 
 
 def collect(folder: Path) -> tuple[list[Group], list[str]]:
-    """Read a folder of runs; also the names of the directories whose config can't be read."""
-    read = {run.name: _read(run) for run in runs_in(folder)}
-    records = [record for record in read.values() if record]
+    """Read a folder of runs; also a sentence for each run that has to be left out."""
+    read = [_read(run) for run in runs_in(folder)]
+    records = [record for record in read if isinstance(record, Record)]
     keys = list(dict.fromkeys(key for record in records for key in record.swept))
     contexts: dict[str, list[Record]] = {}
     for record in records:
@@ -31,22 +31,30 @@ def collect(folder: Path) -> tuple[list[Group], list[str]]:
     for members in contexts.values():
         plain = [record for record in members if not record.inserts]
         groups += [_group([*plain, *table], keys) for table in tables(members, keys) or [[]]]
-    return groups, [name for name, record in read.items() if record is None]
+    return groups, [sentence for sentence in read if isinstance(sentence, str)]
 
 
-def _read(run: Run) -> Record | None:
+def _read(run: Run) -> Record | str:
+    """The run, or why it is left out: without config and identity nothing says which runs it may be compared with."""
     try:
         config = yaml.load((run.path / "config.yaml").read_text(encoding="utf-8"), LOADER)
         seed, _, _ = int(config["seed"]), config["arm"]["insert"], config["model"]["pretrained"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return None
-    status = run.status() or {"status": "failed", "error": "status.json is corrupt"}
+        return f"{run.name} is left out: its config.yaml {_fault(run, 'config.yaml')}"
+    provenance = run.provenance()
+    if not provenance.get("identity"):
+        return f"{run.name} is left out: its provenance.json {_fault(run, 'provenance.json')}"
+    status = run.status() or {}
     result = run.result() if run.is_done() else None
     if result is None:
-        status = {**status, "status": run.state()}
+        status = {**status, "status": run.state(), "error": run.broken() or status.get("error")}
     arm = str((result or status).get("arm") or run.name.split(f"-s{seed}-")[0])
     swept = {**status.get("swept", {}), **(result or {}).get("swept", {})}
-    return Record(run, arm, seed, swept, config, status, result, run.provenance())
+    return Record(run, arm, seed, swept, config, status, result, provenance)
+
+
+def _fault(run: Run, name: str) -> str:
+    return "can't be read" if (run.path / name).exists() else "is missing"
 
 
 def _group(records: Sequence[Record], keys: Sequence[str]) -> Group:

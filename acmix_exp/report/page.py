@@ -104,8 +104,8 @@ def _run(run: Run) -> dict[str, Any]:
         words.append("resumed")
     if (status.get("attempt") or 0) > 1:
         words.append(f"attempt {status['attempt']}")
-    if state != "done" and status.get("error"):
-        words.append(str(status["error"]))
+    if state != "done" and (error := run.broken() or status.get("error")):
+        words.append(str(error))
     metrics, last = result.get("metrics") or {}, result.get("val_last") or {}
     best = result.get("val_best") or {}
     done = result if state == "done" else {}

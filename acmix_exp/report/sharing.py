@@ -93,7 +93,7 @@ def _block_at(record: Record, keys: Sequence[str]) -> str:
 def _same_sites(control: Record, other: Record, keys: Sequence[str]) -> bool:
     """Whether a control belongs beside an arm: its placement is the same, less what plays no part for it."""
     mine, theirs = (_inserted(record, keys)["placement"] for record in (control, other))
-    if control.identity["block"]["name"] == IDENTITY:
+    if control.kind[0] == IDENTITY:
         mine, theirs = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (mine, theirs))
     return bool(mine == theirs)
 

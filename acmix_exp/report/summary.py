@@ -43,11 +43,11 @@ def summarise(folder: Path, reference: str = REFERENCE) -> list[dict[str, Any]]:
     ``val_best_mean``, ``val_best_std`` (mAP50-95 on val of the last epoch and of the best, which is biased upward),
     and the rest of ``cost_columns``.
     """
-    groups, unreadable = collect(folder)
+    groups, left_out = collect(folder)
     profile = read_profile(folder)
     tables = [_table(group, reference, profile) for group in groups]
     for table in tables[:1]:
-        table["notes"] += [f"{name} is left out: its config.yaml can't be read" for name in unreadable]
+        table["notes"] += left_out
     return tables
 
 

@@ -114,9 +114,12 @@ def test_a_torn_last_row_of_history_is_left_out(tmp_path):
     assert [row["epoch"] for row in Run(tmp_path).history()] == ["1"]
 
 
-def test_only_folders_with_a_config_are_runs(tmp_path):
+def test_a_folder_with_any_file_of_a_run_is_one(tmp_path):
     (tmp_path / "figures").mkdir()
-    (tmp_path / "mixed-s0-00000000").mkdir()
-    (tmp_path / "mixed-s0-00000000" / "config.yaml").touch()
-    assert [run.name for run in runs_in(tmp_path)] == ["mixed-s0-00000000"]
+    (tmp_path / "figures" / "forest.png").touch()
+    names = ["config.yaml", "provenance.json", "result.json", "status.json"]
+    for name in names:
+        (tmp_path / f"mixed-{name}").mkdir()
+        (tmp_path / f"mixed-{name}" / name).touch()
+    assert [run.name for run in runs_in(tmp_path)] == [f"mixed-{name}" for name in names]
     assert runs_in(tmp_path / "absent") == []

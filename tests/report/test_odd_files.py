@@ -38,7 +38,14 @@ def test_a_headline_that_is_no_number_is_an_unfinished_run(folder, pair, odd):
     change(pair["mixed"] / "result.json", "NaN", metrics=odd)
     rows, notes = report(folder)
     assert (rows["mixed"]["n"], rows["mixed"]["delta_mean"]) == (0, None)
-    assert "mixed seed 0 is pending" in notes
+    assert "mixed seed 0 is pending: result.json is cut or holds no finite mAP" in notes
+
+
+def test_a_lost_result_is_named(folder, pair):
+    (pair["mixed"] / "result.json").unlink()
+    assert "mixed seed 0 is pending: result.json is missing" in report(folder)[1]
+    (pair["mixed"] / "status.json").unlink()
+    assert report(folder)[1].splitlines()[-1] == "mixed seed 0 is pending", "it has not begun"
 
 
 @pytest.mark.parametrize("odd", [{"map50_95": "TEXT"}, [0.4], "TEXT"])
@@ -71,6 +78,18 @@ def test_a_config_without_a_model_is_named(folder, pair, model):
     rows, notes = report(folder)
     assert list(rows) == ["baseline"]
     assert f"{pair['mixed'].name} is left out: its config.yaml can't be read" in notes
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "provenance.json"])
+@pytest.mark.parametrize("text", [None, "{"])
+def test_a_run_that_nothing_says_what_it_is_of_is_named(folder, pair, name, text):
+    (pair["mixed"] / name).unlink()
+    if text:
+        (pair["mixed"] / name).write_text(text)
+    rows, notes = report(folder)
+    assert list(rows) == ["baseline"]
+    why = "can't be read" if text else "is missing"
+    assert f"{pair['mixed'].name} is left out: its {name} {why}" in notes
 
 
 @pytest.mark.parametrize("recorded", ["[sppf]", ["sppf"], "[ 'sppf' ]"])
