@@ -172,6 +172,14 @@ def test_data_that_cannot_be_used_is_refused(command, data, change, says):
     assert not Path("runs").exists()
 
 
+def test_a_reference_that_no_arm_is_called_is_refused(command, data):
+    code, out, err = command("task=plan", "report.reference=basline", "dataset=yolo", f"dataset.path={data}")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("acmix_exp: report.reference=basline: no arm is called so; must be one of acmix-mixed, ")
+    assert "baseline" in line
+
+
 def test_pretrained_must_be_a_checkpoint(command, tmp_path):
     (tmp_path / "weights.pt").write_text("no checkpoint")
     code, _, err = command("model.pretrained=weights.pt")

@@ -49,6 +49,7 @@ class PlanCallback(Callback):
 
     def _plan(self, config: DictConfig, *, sweep: bool) -> None:
         from acmix_exp.experiment.export import export
+        from acmix_exp.experiment.reference import check_reference
         from acmix_exp.experiment.repeat import repeat
         from acmix_exp.experiment.tasks import before_training, evaluate
 
@@ -67,6 +68,7 @@ class PlanCallback(Callback):
         runs_at_once = plan.cells[0].config.hardware.runs_at_once
         if runs_at_once > 1 and _launcher(config) == "basic":
             raise ConfigError(f"hardware.runs_at_once={runs_at_once}: needs hardware=pool")
+        check_reference(plan)
         before_training(plan, runs_at_once)
         planning.prepare(plan)
         runs_at_once = min(runs_at_once, len(plan.runs))

@@ -1,0 +1,50 @@
+"""What ``task=report`` refuses, in one line and before it writes anything."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from acmix_exp.config import Config, ConfigError, ReportConfig
+from acmix_exp.report import task
+
+
+@pytest.fixture
+def config(folder):
+    return Config(name=folder.name, runs_dir=str(folder.parent))
+
+
+def test_a_reference_that_is_no_row(folder, add, config):
+    add("baseline", 0, 0.3)
+    add("mixed", 0, None)
+    with pytest.raises(ConfigError, match=r"^report.reference=basline: .* must be one of baseline, mixed$"):
+        task.report(replace(config, report=ReportConfig(reference="basline")))
+    assert not list(folder.glob("summary.*"))
+
+
+def test_no_run_that_can_be_read(folder, add, config):
+    for seed in (0, 1):
+        (add("baseline", seed, 0.3) / "config.yaml").write_text("seed: [")
+    with pytest.raises(ConfigError, match=r"^name=test: no run in .* can be read \(baseline-s0-.* and 1 more\)"):
+        task.report(config)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_may_only_be_read(add, config, monkeypatch, number):
+    add("baseline", 0, 0.3)
+
+    def build(folder, reference):
+        raise OSError(number, "no", str(folder / ".report.lock"))
+
+    monkeypatch.setattr(task, "build", build)
+    with pytest.raises(ConfigError, match=r"^runs_dir=.*: .*/test/.report.lock can't be written; copy the folder$"):
+        task.report(config)
+
+
+def test_a_full_disk_is_no_such_folder(add, config, monkeypatch):
+    add("baseline", 0, 0.3)
+    monkeypatch.setattr(task, "build", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full"):
+        task.report(config)
