@@ -116,7 +116,7 @@ def _write(source: Path, target: Path, value: dict[str, Any] | None) -> None:
 def main(source: Path, target: Path) -> list[str]:
     """Publish; returns what is to be told, a line each."""
     runs = runs_in(source)
-    done = [run for run in runs if run.is_done()]
+    done = [run for run in runs if run.is_done() and (run.path / "config.yaml").is_file()]
     if not done:
         raise SystemExit(f"{source} holds no finished run; expected an experiment's folder such as runs/demo")
     reference = load(done[0].path / "config.yaml").report.reference
