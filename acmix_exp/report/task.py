@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from acmix_exp.config import Config, ConfigError
 from acmix_exp.experiment.output import console
+from acmix_exp.experiment.reference import fault
 from acmix_exp.experiment.store import runs_in
 from acmix_exp.report.build import Report, build
+from acmix_exp.report.collect import collect
 from acmix_exp.report.publish import logger_of_runs, publish
+from acmix_exp.report.summary import REFERENCE
 from acmix_exp.report.terminal import terminal
 from acmix_exp.report.words import lead
 
 FILES = "report.html, figures/, table.tex, summary.md, .csv, .json and .tex"
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def report(config: Config, explicit: Collection[str] = ()) -> int:
     """Make the report of ``runs_dir/name`` and log it, where the runs were logged to; where ``explicit`` overrides name
-    the logger, as they say. Raises ConfigError where there are no runs or it can't be written."""
+    the logger, as they say. Raises ConfigError where there are no runs that can be read, none of them is of the
+    reference that was asked for, or it can't be written."""
     folder = Path(config.runs_dir) / config.name
     if not runs_in(folder):
         raise ConfigError(f"name={config.name}: no runs in {folder}; right is {_names(Path(config.runs_dir))}")
+    _check(config, folder)
     try:
         made = build(folder, config.report.reference)
-    except PermissionError as error:
-        raise ConfigError(f"runs_dir={config.runs_dir}: {error.filename} can't be written; copy the folder") from None
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        where = error.filename or folder
+        raise ConfigError(f"runs_dir={config.runs_dir}: {where} can't be written; copy the folder") from None
     out = console()
     out.print(terminal(made.tables, out.width))
     say(made, folder)
@@ -37,6 +47,16 @@ def report(config: Config, explicit: Collection[str] = ()) -> int:
     for line in publish(folder, made, replace(logger, **changes)):
         out.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0
+
+
+def _check(config: Config, folder: Path) -> None:
+    groups, left_out = collect(folder)
+    if not groups:
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        raise ConfigError(f"name={config.name}: no run in {folder} can be read ({left_out[0]}{more}); copy them whole")
+    arms = [row.arm for group in groups for row in group.rows]
+    if config.report.reference not in (REFERENCE, *arms):
+        raise ConfigError(fault(config.report.reference, arms))
 
 
 def say(made: Report, folder: Path) -> None:
