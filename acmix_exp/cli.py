@@ -68,6 +68,7 @@ def _run(arguments: list[str]) -> int:
     import hydra
 
     from acmix_exp.config import conf_dir, register_schema
+    from acmix_exp.experiment.block_sweep import reach_every_block
     from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
 
     register_schema()
@@ -80,6 +81,7 @@ def _run(arguments: list[str]) -> int:
             return DONE
         from acmix_exp.session import session
 
+        sys.argv[1:] = arguments = reach_every_block(arguments)
         with session() as current:
             compose()
         return current.code

@@ -62,6 +62,15 @@ BAD = [
     ("block=ema block.factor=7", ["block.factor=7", "divide", "backbone_p4 has 128"]),
     ("block=hat block.path=conv", ["block.path=conv", "an option of acmix"]),
     ("block=lsk block.form=raw", ["block.form=raw", "unit, residual, block"]),
+    ("block=lska block.mlp_ratio=2", ["block.mlp_ratio=2", "left out", "block.form=block"]),
+    ("-m block=lska block.mlp_ratio=4,2", ["block.mlp_ratio=2", "left out", "block.form=block"]),
+    ("-m block=lska,conv3x3,lsk block.form=block", ["block.form=block: conv3x3 has no such", "block=lska,lsk"]),
+    ("-m block=lska,hat block.form=block", ["block=hat block.form=block", "group, hybrid, overlapping, channel"]),
+    ("-m block=acmix,lska,ema block.kernel_att=5", ["block.kernel_att=5: lska, ema have no such", "block=acmix"]),
+    ("experiment=zoo block.form=unit", ["block.form=unit: acmix has no such option", "deformable_attention,dlka,ema"]),
+    ("experiment=zoo block=lska,ema block.factor=4", ["block.factor=4: lska has no such option", "block=ema"]),
+    ("experiment=zoo block=lska,ema block.fcator=4", ["block.fcator=4: unknown key", "block.factor"]),
+    ("experiment=ablation arm=conv,mixed modle.scale=n", ["modle.scale=n: unknown key", "model.scale"]),
     ("arm=mixed block=lska", ["arm=mixed block=lska", "acmix"]),
     ("block=custom", ["block.target=null", "my_module.MyBlock"]),
     ("block=acmix block.target=nowhere.Block", ["block.target=nowhere.Block", "block=custom"]),
@@ -210,6 +219,9 @@ def test_every_spelling_of_experiment_plans_all_arms_and_seeds(command, data, sp
         ("experiment=heads", 18, 12),
         ("experiment=conv_kernel", 18, 12),
         ("experiment=zoo", 120, 39),
+        ("-m block=lska,lsk block.form=block", 2, 2),
+        ("-m block=lska,dlka block.form=residual,block block.drop_path=0", 4, 4),
+        ("experiment=zoo block=lska,ema block.form=unit seed=0", 8, 5),
     ],
 )
 def test_axes_are_replaced_and_a_shared_baseline_counts_once(command, data, line, cells, runs):
@@ -246,6 +258,18 @@ def test_an_arm_means_what_it_says_in_a_sweep(command, data, monkeypatch):
             assert cell.config.block["path"] == cell.label
             assert cell.config.block["kernel_att"] == 5
             assert cell.config.model.placement.sites == ["sppf"]
+
+
+def test_an_option_reaches_every_block_of_a_sweep(command, data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(tasks, "show_plan", lambda plan, runs_at_once: seen.append(plan))
+    line = "-m block=lska,sea_attention block.form=block block.drop_path=0.1 task=plan dataset=yolo"
+    assert command(*line.split(), f"dataset.path={data}")[0] == 0
+    assert [cell.label for cell in seen[0].cells] == ["lska", "sea_attention"]
+    assert [(cell.config.block["form"], cell.config.block["drop_path"]) for cell in seen[0].cells] == [
+        ("block", 0.1)
+    ] * 2
+    assert [cell.swept for cell in seen[0].cells] == [{}, {}]
 
 
 def test_help_answers_at_once_without_hydra_or_torch():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from acmix_exp.config import Config, ConfigError, conf_dir, options
+from acmix_exp.experiment.preview import preview
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
 
@@ -29,10 +30,12 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return [f"{group}={option}: no such option; choose from {', '.join(options(group)) or 'none'}"]
-    ambiguous = re.search(r"Ambiguous value for argument '\+?(.*?)'", str(error))
+    ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '\+?(.*?)'", str(error))
     if ambiguous:
         if ambiguous[1].startswith("experiment="):
             return [f"{ambiguous[1]}: one experiment at a time"]
+        if hidden := _hidden(overrides):
+            return explain(hidden, overrides)
         return [f"{ambiguous[1]}: several values are a sweep, which needs -m; a list is written [a,b]"]
     if isinstance(error, ValueError) and "Config group override" in str(error):
         empty = ", ".join(item for item in overrides if item.endswith(("=null", "=")))
@@ -50,13 +53,29 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         return [f"{merging[1]}: {_right(merging[3]) if not merging[2] else 'can not be left out'}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
         if blocks := _blocks_with(written.removeprefix("block.")) if written.startswith("block.") else []:
-            return [
-                f"{written}{'=' + value if value else ''}: an option of {', '.join(blocks)}, not of the block chosen"
-            ]
+            block = chosen_block(overrides) or "the block chosen"
+            return [f"{written}{'=' + value if value else ''}: an option of {', '.join(blocks)}, not of {block}"]
         close = difflib.get_close_matches(written, known_keys(), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
         return [f"{written}{'=' + value if value else ''}: unknown key; {hint}"]
     return [_first_line(str(error))]
+
+
+def chosen_block(overrides: Sequence[str]) -> str | None:
+    """The one block that overrides choose, if they do."""
+    given = [override.partition("=")[2] for override in overrides if override.startswith("block=")]
+    return given[-1] if given and re.fullmatch(r"\w+", given[-1]) else None
+
+
+def _hidden(arguments: list[str]) -> BaseException | None:
+    """What keeps Hydra from reading an experiment, and so from knowing that it is a sweep."""
+    if not any("experiment=" in argument for argument in arguments):
+        return None
+    try:
+        preview(arguments)
+    except (*CONFIG_ERRORS, ValueError) as error:
+        return error
+    return None
 
 
 def _right(key: str) -> str:
@@ -92,16 +111,16 @@ def known_keys() -> list[str]:
                 walk(child, f"{prefix}{key}.")
 
     walk(OmegaConf.structured(Config), "")
-    for known in _block_files().values():
+    for known in block_files().values():
         keys += [f"block.{key}" for key in known]
     return sorted(set(keys) | {"model/placement", "experiment"})
 
 
 def _blocks_with(option: str) -> list[str]:
-    return [name for name, known in _block_files().items() if option in known]
+    return [name for name, known in block_files().items() if option in known]
 
 
-def _block_files() -> dict[str, list[str]]:
+def block_files() -> dict[str, list[str]]:
     """The options of every shipped block, by its file."""
     files = sorted((conf_dir() / "block").glob("*.yaml"))
     return {path.stem: list(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files}

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from acmix_exp.config import Config, ConfigError, arm_label, load, to_object
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
-from acmix_exp.experiment import arm, check, store
+from acmix_exp.experiment import arm, block_sweep, check, store
 from acmix_exp.experiment.hydra_errors import CONFIG_ERRORS, explain
 from acmix_exp.experiment.identity import hash8, identity
 from acmix_exp.experiment.redact import redact
@@ -70,13 +70,15 @@ def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
     fault of any cell, so that not even the good cells start.
     """
     all_overrides = jobs(master, loader) if loader else [list(master.hydra.overrides.task)]
-    composed, lines = [], []
+    if lines := block_sweep.lacking(all_overrides):
+        raise ConfigError(*lines)
+    composed = []
     compose = _Composer(master, loader)
     for overrides in all_overrides:
         try:
             composed.append(compose(overrides))
         except CONFIG_ERRORS as error:
-            lines += explain(error, overrides)
+            lines += block_sweep.named(explain(error, overrides), overrides, all_overrides)
     swept = _axes(all_overrides)
     lines += [f"{key}: can't be swept; give it one value" for key in swept if key.split(".")[0] in NOT_SWEPT]
     if not lines:
