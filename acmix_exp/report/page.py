@@ -76,7 +76,8 @@ def _table(place: int, table: dict[str, Any], shown: dict[str, Any], figures: Pa
 def _figure(entry: dict[str, Any], table: dict[str, Any], folder: Path) -> dict[str, Any]:
     kind = BY_NAME[entry["kind"]]
     alt = describe(kind.name, entry["label"], table)
-    figure = {"title": kind.title, "label": entry["label"], "caption": kind.caption, "alt": alt, "stem": entry["stem"]}
+    caption = " ".join(filter(None, (kind.caption, entry.get("cut"))))
+    figure = {"title": kind.title, "label": entry["label"], "caption": caption, "alt": alt, "stem": entry["stem"]}
     if kind.vector:
         text = (folder / f"{entry['stem']}.svg").read_text(encoding="utf-8")
         return {**figure, "svg": inline_svg(text, entry["stem"], alt)}

@@ -15,17 +15,30 @@ from acmix_exp.report.figures.pictures import SIDE, bare, same_seed, stored, win
 from acmix_exp.report.figures.style import new
 
 MOST_HEADS = 8
+MOST_ROWS = 4  # of the table, a figure each
 
 
 def windows(table: dict[str, Any]) -> list[tuple[str, Figure]]:
     """For each row with attention: the mean window of every query point, a line a site."""
-    return [(label, _windows(run)) for label, run in same_seed(table, "windows").items()]
+    return [(label, _windows(run)) for label, run in with_windows(table)[:MOST_ROWS]]
 
 
 def heads(table: dict[str, Any]) -> list[tuple[str, Figure]]:
     """For each row with attention: the heads apart, at the first query point."""
-    found = [(label, _heads(run)) for label, run in same_seed(table, "windows").items()]
-    return [(label, figure) for label, figure in found if figure]
+    return [(label, _heads(run)) for label, run in with_heads(table)[:MOST_ROWS]]
+
+
+def with_windows(table: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return list(same_seed(table, "windows").items())
+
+
+def with_heads(table: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(label, run) for label, run in with_windows(table) if sites_with_heads(run)]
+
+
+def sites_with_heads(run: dict[str, Any]) -> list[dict[str, Any]]:
+    sites = (windows_file(run) or {})["sites"]
+    return [site for site in sites if site["windows"] and site["windows"][0]["heads"] is not None]
 
 
 def _picture(run: dict[str, Any], data: dict[str, Any]) -> np.ndarray:
@@ -55,11 +68,8 @@ def _windows(run: dict[str, Any]) -> Figure:
     return figure
 
 
-def _heads(run: dict[str, Any]) -> Figure | None:
-    data = windows_file(run) or {}
-    sites = [site for site in data["sites"] if site["windows"] and site["windows"][0]["heads"] is not None]
-    if not sites:
-        return None
+def _heads(run: dict[str, Any]) -> Figure:
+    data, sites = windows_file(run) or {}, sites_with_heads(run)
     picture, point = _picture(run, data), data["points"][0]
     count = min(max(site["head"] for site in sites), MOST_HEADS)
     shape = picture.shape[0] / picture.shape[1]

@@ -16,12 +16,13 @@ from acmix_exp.experiment.process import die_with_parent
 from acmix_exp.report.figures.catalogue import KINDS, Kind, file_stem
 
 DOTS = 200  # an inch, of the PNG files
-MOST_OF_ATTENTION = 4  # rows whose windows are drawn
 
 
 def main(arguments: list[str]) -> int:
     source, out, share, shares = Path(arguments[0]), Path(arguments[1]), int(arguments[2]), int(arguments[3])
     die_with_parent(int(arguments[4]))
+    from acmix_exp.report.figures import cuts
+
     view = json.loads(source.read_text(encoding="utf-8"))
     drawn = []
     for number, table in enumerate(view["tables"]):
@@ -29,10 +30,11 @@ def main(arguments: list[str]) -> int:
             if kind.share % shares != share:
                 continue
             try:
+                cut = cuts.left_out(kind.name, table)
                 for label, figure in _figures(kind, table):
                     stem = file_stem(kind.name, label, number + 1 if len(view["tables"]) > 1 else 0)
                     _save(figure, out / stem)
-                    drawn.append({"table": number, "kind": kind.name, "label": label, "stem": stem})
+                    drawn.append({"table": number, "kind": kind.name, "label": label, "stem": stem, "cut": cut})
             except Exception as error:  # what one run stored badly costs one figure, not the report
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
                 drawn.append({"table": number, "kind": kind.name, "label": "", "stem": None, "error": reason})
@@ -57,7 +59,7 @@ def _figures(kind: Kind, table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from [] if figure is None else [("", figure)]
     else:
         several = {"windows": attention.windows, "heads": attention.heads}[kind.name]
-        yield from several(table)[:MOST_OF_ATTENTION]
+        yield from several(table)
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -92,9 +92,13 @@ def classes(table: dict[str, Any]) -> Figure | None:
     return figure
 
 
+def all_classes(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row["class_deltas"]))
+
+
 def shown_classes(rows: list[dict[str, Any]]) -> list[str]:
     """All classes in their order, or of many those that differ most."""
-    names = list(dict.fromkeys(name for row in rows for name in row["class_deltas"]))
+    names = all_classes(rows)
     most = min(MOST_CLASSES, max(MOST_INTERVALS // max(len(rows), 1), 5))
     if len(names) <= most:
         return names

@@ -15,7 +15,7 @@ from acmix_exp.experiment.store import read_json
 from acmix_exp.report.figures.style import OTHERS, legend, new
 
 CONFIDENCE = 0.25  # predictions below it are not drawn
-MOST_COLUMNS = 7
+MOST_ROWS = 6  # of the table, a column each beside the ground truth
 MOST_LABELS = 6  # boxes of an image that still leave room for their confidences
 MOST_CLASSES = 12  # in the legend
 SIDE = 1.75  # inches of one picture
@@ -25,10 +25,10 @@ def pictures(table: dict[str, Any]) -> Figure | None:
     chosen = same_seed(table, "images")
     if not chosen:
         return None
-    shown = list(chosen.items())[: MOST_COLUMNS - 1]
+    shown = list(drawn(chosen).items())
     kept = {label: stored(run) for label, run in shown}
     first = next(iter(kept.values()))
-    colours = _class_colours(kept.values())
+    colours = class_colours(kept.values())
     images = first["images"]
     columns, rows = 1 + len(shown), len(images)
     heights = [entry["height"] / entry["width"] for entry in images]
@@ -68,6 +68,10 @@ def same_seed(table: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     return max(by_seed.values(), key=len) if by_seed else {}
 
 
+def drawn(chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return dict(list(chosen.items())[:MOST_ROWS])
+
+
 def stored(run: dict[str, Any]) -> dict[str, Any]:
     return read_json(Path(run["images"]) / "images.json") or {"images": []}
 
@@ -76,7 +80,7 @@ def windows_file(run: dict[str, Any]) -> dict[str, Any] | None:
     return read_json(Path(run["images"]) / "windows.json")
 
 
-def _class_colours(kept: Any) -> dict[str, str]:
+def class_colours(kept: Any) -> dict[str, str]:
     boxes = [box for one in kept for entry in one["images"] for box in (*entry["truth"], *entry["predictions"])]
     names = sorted({box["class"] for box in boxes if box.get("confidence", 1) >= CONFIDENCE})
     palette = ("#d55e00", "#56b4e9", "#009e73", "#cc79a7", "#e69f00", "#0072b2")
