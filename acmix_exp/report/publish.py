@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +46,54 @@ def publish(folder: Path, made: Report, logger: LoggerConfig) -> list[str]:
 
 
 def sync_command(folder: Path) -> str:
-    return f"wandb sync {folder}/wandb/offline-run-* {folder}/*/wandb/offline-run-*"
+    """What uploads all that is offline in an experiment's folder, for a shell."""
+    patterns = [pattern for pattern in ("wandb/offline-run-*", "*/wandb/offline-run-*") if any(folder.glob(pattern))]
+    return " ".join(["wandb sync", *(f"{shlex.quote(str(folder))}/{pattern}" for pattern in patterns)])
+
+
+def asked_for(folder: Path, logger: LoggerConfig, explicit: Collection[str]) -> LoggerConfig:
+    """Where ``task=report`` logs to: where the runs were logged to, but what ``explicit`` overrides say is as in
+    ``logger``.
+
+    Online only where these ask for it: the folder may be someone else's, and then so is the project.
+    """
+    changes = {key: getattr(logger, key) for key in ("mode", "project", "entity") if f"logger.{key}" in explicit}
+    if "logger" in explicit:
+        changes["mode"] = logger.mode
+    asked = replace(logger_of_runs(folder), **changes)
+    if "mode" not in changes and choose_mode(asked.mode, os.environ).mode == "online":
+        return replace(asked, mode="offline")
+    return asked
 
 
 def logger_of_runs(folder: Path) -> LoggerConfig:
     """Where the runs of a folder were logged to, as the first that tells says."""
-    for run in runs_in(folder):
+    for config in _configs(folder):
         try:
-            found = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))["logger"]
+            found = config["logger"]
             return LoggerConfig(str(found["mode"]), str(found["project"]), found["entity"])
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        except (KeyError, TypeError):
             continue
     return LoggerConfig()
 
 
+def _name(folder: Path) -> str:
+    """The experiment's name, by which its runs are grouped: that of the runs where the folder was renamed."""
+    return next((config["name"] for config in _configs(folder) if isinstance(config.get("name"), str)), folder.name)
+
+
+def _configs(folder: Path) -> Iterator[dict[str, Any]]:
+    for run in runs_in(folder):
+        try:
+            config = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(config, dict):
+            yield config
+
+
 def _request(folder: Path, made: Report, logger: LoggerConfig) -> dict[str, Any]:
+    name = _name(folder)
     figures = {
         entry["stem"]: [str(folder / FIGURES / f"{entry['stem']}.png"), BY_NAME[entry["kind"]].title]
         for entry in made.shown["drawn"]
@@ -70,9 +105,9 @@ def _request(folder: Path, made: Report, logger: LoggerConfig) -> dict[str, Any]
         "init": {
             "project": logger.project,
             "entity": logger.entity,
-            "group": folder.name,
-            "name": f"{folder.name}-report",
-            "config": {"name": folder.name, "task": "report", "runs": len(runs_in(folder))},
+            "group": name,
+            "name": f"{name}-report",
+            "config": {"name": name, "task": "report", "runs": len(runs_in(folder))},
         },
         "tables": {"table": _table(made.tables), "deltas": _deltas(made), "deltas_by_seed": _by_seed(made)},
         "figures": figures,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from acmix_exp.config import Config, ConfigError
@@ -13,7 +12,7 @@ from acmix_exp.experiment.reference import fault
 from acmix_exp.experiment.store import runs_in
 from acmix_exp.report.build import Report, build
 from acmix_exp.report.collect import collect
-from acmix_exp.report.publish import logger_of_runs, publish
+from acmix_exp.report.publish import asked_for, publish
 from acmix_exp.report.summary import REFERENCE
 from acmix_exp.report.terminal import terminal
 from acmix_exp.report.words import lead
@@ -23,9 +22,11 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def report(config: Config, explicit: Collection[str] = ()) -> int:
-    """Make the report of ``runs_dir/name`` and log it, where the runs were logged to; where ``explicit`` overrides name
-    the logger, as they say. Raises ConfigError where there are no runs that can be read, none of them is of the
-    reference that was asked for, or it can't be written."""
+    """Make the report of ``runs_dir/name`` and log it, as publish.asked_for says of the ``explicit`` overrides.
+
+    Raises ConfigError where there are no runs that can be read, none of them is of the reference that was asked for,
+    or it can't be written.
+    """
     folder = Path(config.runs_dir) / config.name
     if not runs_in(folder):
         raise ConfigError(f"name={config.name}: no runs in {folder}; right is {_names(Path(config.runs_dir))}")
@@ -40,11 +41,7 @@ def report(config: Config, explicit: Collection[str] = ()) -> int:
     out = console()
     out.print(terminal(made.tables, out.width))
     say(made, folder)
-    logger = logger_of_runs(folder)
-    changes = {key: getattr(config.logger, key) for key in ("mode", "project", "entity") if f"logger.{key}" in explicit}
-    if "logger" in explicit:
-        changes["mode"] = config.logger.mode
-    for line in publish(folder, made, replace(logger, **changes)):
+    for line in publish(folder, made, asked_for(folder, config.logger, explicit)):
         out.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0
 

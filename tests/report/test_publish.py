@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from acmix_exp.config import LoggerConfig
 from acmix_exp.report.build import Report
 from acmix_exp.report.collect import collect
-from acmix_exp.report.publish import logger_of_runs, publish
+from acmix_exp.report.publish import asked_for, logger_of_runs, publish, sync_command
 from acmix_exp.report.summary import summarise
 from acmix_exp.report.view import view
 from tests.report import made
@@ -50,9 +51,7 @@ def test_read_back(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "ablation"
     report = reported(folder)
     (line,) = publish(folder, report, OFFLINE)
-    assert line == (
-        f"W&B is offline; to upload: wandb sync {folder}/wandb/offline-run-* {folder}/*/wandb/offline-run-*"
-    )
+    assert line == (f"W&B is offline; to upload: wandb sync {folder}/wandb/offline-run-*")
     (path,) = wandb_file.find(folder)
     file = wandb_file.read(path)
     assert (file.project, file.group, file.job_type, file.name) == ("blocks", "ablation", "report", "ablation-report")
@@ -106,3 +105,32 @@ def test_the_project_is_that_of_the_runs(tmp_path: Path) -> None:
     made.run(tmp_path / "runs", "baseline", 0, 1, pictures=False)
     assert logger_of_runs(tmp_path / "runs") == LoggerConfig("offline", "acmix_exp", None)
     assert logger_of_runs(tmp_path / "nothing") == LoggerConfig()
+
+
+def test_a_report_of_a_folder_goes_online_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader's key must not send the author's runs to the author's project."""
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    config = made.run(tmp_path / "runs", "baseline", 0, 1, pictures=False) / "config.yaml"
+    for mode in ("auto", "online"):
+        author = {"mode": mode, "project": "theirs", "entity": "author"}
+        config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "logger": author}))
+        mine = LoggerConfig("auto", "acmix_exp", None)
+        assert asked_for(tmp_path / "runs", mine, {"task", "name"}) == LoggerConfig("offline", "theirs", "author")
+        asked = asked_for(tmp_path / "runs", LoggerConfig("online", "mine", None), {"logger", "logger.project"})
+        assert asked == LoggerConfig("online", "mine", "author")
+        assert asked_for(tmp_path / "runs", LoggerConfig("disabled"), {"logger.mode"}).mode == "disabled"
+
+
+def test_in_the_group_of_the_runs_where_the_folder_was_renamed(tmp_path: Path) -> None:
+    report = reported(tmp_path / "ablation", seeds=1)
+    folder = (tmp_path / "ablation").rename(tmp_path / "a copy")
+    (line,) = publish(folder, report, OFFLINE)
+    assert line.endswith(f"wandb sync '{folder}'/wandb/offline-run-*")
+    (path,) = wandb_file.find(folder)
+    file = wandb_file.read(path)
+    assert (file.group, file.name) == ("ablation", "ablation-report")
+
+
+def test_the_command_that_uploads_names_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "my runs" / "mixed-s0-0" / "wandb" / "offline-run-1").mkdir(parents=True)
+    assert sync_command(tmp_path / "my runs") == f"wandb sync '{tmp_path}/my runs'/*/wandb/offline-run-*"
