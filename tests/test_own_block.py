@@ -56,6 +56,44 @@ class Local(MyBlock):
         super().__init__(channels)
         self.act = lambda x: x
 
+class Indexed(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.seq = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels))
+        self.scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        y = self.seq[0](x)
+        return x + self.scale * (y + self.seq[1](y))
+
+class Whole(Indexed):
+    def forward(self, x):
+        return x + self.scale * self.seq(x)
+
+class LeftAlone(Indexed):
+    def fuse(self):
+        pass
+
+class FusesWrongly(Whole):
+    def fuse(self):
+        self.seq = self.seq[0]
+
+class TakesTheNorm(Whole):
+    def __init__(self, channels, wrong=False):
+        super().__init__(channels)
+        self.norm, self.wrong = nn.Identity(), wrong
+
+    def forward(self, x):
+        return self.norm(super().forward(x))
+
+    def fuse(self, norm=None):
+        if norm is not None and not self.wrong:
+            self.norm = norm
+
+class Noisy(MyBlock):
+    def forward(self, x):
+        return super().forward(x) + torch.rand_like(x)
+
 def number(channels):
     return channels
 """
@@ -150,12 +188,34 @@ def test_it_is_built_by_its_target(folder):
         ("my_wrong.EvenOnly", {}, "EvenOnly(16) on a map of 5 x 7 raised RuntimeError: pixel_unshuffle expects"),
         ("my_wrong.Pair", {}, "Pair(16) on a map of 8 x 8 gives a tuple; must give one tensor"),
         ("my_wrong.Local", {}, "Local can't be copied or saved after a step: "),
+        (
+            "my_wrong.Indexed",
+            {},
+            "; call a Sequential of a convolution and its BatchNorm as a whole, or give the class a fuse() that does n",
+        ),
+        ("my_wrong.FusesWrongly", {}, "; mend its fuse()"),
+        (
+            "my_wrong.TakesTheNorm",
+            {"wrong": True},
+            "TakesTheNorm(16) gives another output once fused for inference, by",
+        ),
     ],
 )
 def test_what_a_trial_refuses(folder, target, options, line):
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         try_own_block([16], target, options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Whole", "LeftAlone", "TakesTheNorm", "Noisy"])
+def test_what_a_trial_lets_pass(folder, name):
+    try_own_block([16], f"my_wrong.{name}", {})
+
+
+@pytest.mark.parametrize("name", ["ema", "dlka", "lsk", "lska", "sea_attention"])
+def test_our_blocks_would_pass_the_trial(name):
+    form = "residual" if name == "ema" else "block"
+    try_own_block([16], f"acmix_exp.nn.{name}.{name}", {"form": form})
 
 
 def test_the_pages_commands_have_a_plan(folder):

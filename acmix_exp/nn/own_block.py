@@ -13,10 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from acmix_exp.nn.fusion import absorb, fuse, has_statistics
 from acmix_exp.ops.window_attention.validation import check_positive
 
 # Odd, and less than a window: where images are not square, maps have any size.
 SIZES = ((8, 8), (5, 7), (2, 2))
+# What fusing in float32 changes is a millionth; a norm that is lost or applied twice, a tenth and more.
+FUSED_TOLERANCE = 1e-3
+INDEXED = (
+    "call a Sequential of a convolution and its BatchNorm as a whole, or give the class a fuse() that does nothing"
+)
 
 
 def build_own_block(channels: int, target: str, **options: Any) -> nn.Module:
@@ -46,7 +52,7 @@ def try_own_block(channels: Sequence[int], target: str, options: Mapping[str, An
     """Build the block at each width and run it forward and backward, in training and in evaluation.
 
     Raises ValueError, in one line, where it does not keep the shape and dtype of its input, does not pass gradients to
-    it and to all its parameters, or can't be copied and saved.
+    it and to all its parameters, can't be copied and saved, or gives another output once fused for inference.
     """
     name = target.rpartition(".")[2]
     for width in channels:
@@ -64,6 +70,12 @@ def try_own_block(channels: Sequence[int], target: str, options: Mapping[str, An
         pickle.dumps(block)
     except Exception as error:
         raise ValueError(f"{name} can't be copied or saved after a step: {_reason(error)}") from error
+    try:
+        _compare_fused(block, width, f"{name}({width})")
+    except _Fault as fault:
+        raise ValueError(str(fault)) from None
+    except Exception as error:
+        raise ValueError(f"{name}({width}) raised {_reason(error)} once fused for inference") from error
 
 
 class _Fault(Exception):
@@ -89,6 +101,40 @@ def _run(block: nn.Module, x: torch.Tensor, where: str) -> None:
         out = block.eval()(x[:1])
     if out.shape != x[:1].shape:
         raise _Fault(f"{where} gives {tuple(out.shape)} in evaluation; must keep the shape, {tuple(x[:1].shape)}")
+
+
+@torch.no_grad()
+def _compare_fused(block: nn.Module, channels: int, made: str) -> None:
+    """Fault where :func:`fuse`, which ultralytics' predict, val and export come to, changes what the block gives."""
+    block = copy.deepcopy(block).eval()
+    norm = nn.BatchNorm2d(channels).eval()
+    for module in (block, norm):
+        _leave_start(module)
+    x = torch.randn(1, channels, *SIZES[1])
+    plain = norm(_seeded(block, x))
+    fused = fuse(copy.deepcopy(block))
+    together = absorb(fused, norm)
+    after = norm(_seeded(fused, x)) if together is None else _seeded(together, x)
+    differs = (after - plain).abs().max().item()
+    if plain.isfinite().all() and not differs <= FUSED_TOLERANCE * max(1.0, plain.abs().max().item()):
+        cure = "mend its fuse()" if callable(getattr(block, "fuse", None)) else INDEXED
+        raise _Fault(f"{made} gives another output once fused for inference, by {differs:.2g}; {cure}")
+
+
+def _leave_start(module: nn.Module) -> None:
+    """Give values to what starts without effect: statistics of norms, and parameters that are all alike."""
+    for norm in filter(has_statistics, module.modules()):
+        norm.running_mean.uniform_(-0.5, 0.5)  # type: ignore[union-attr]
+        norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    for parameter in module.parameters():
+        if parameter.is_floating_point() and parameter.numel() and (parameter == parameter.flatten()[0]).all():
+            parameter.uniform_(0.5, 1.5)
+
+
+def _seeded(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return module(x.clone())
 
 
 def _reason(error: BaseException) -> str:
