@@ -17,7 +17,6 @@ def notes(group: Group, rows: list[dict[str, Any]], reference: str, family: int)
     return [
         *_claims(rows, reference, family),
         *_controls(group, rows),
-        *_images(rows),
         *_missing_cells(group),
         *(note for row in group.rows for note in _runs(group, row)),
         *_pairing(group),
@@ -88,15 +87,6 @@ def _curves(group: Group, row: Row) -> str:
 
 def _history(record: Record) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in record.run.history()]
-
-
-def _images(rows: list[dict[str, Any]]) -> list[str]:
-    without = [row["arm"] for row in rows if row["n_paired"] and row["image_low"] is None]
-    if without and len(without) < sum(bool(row["n_paired"]) for row in rows):
-        return [
-            f"{', '.join(dict.fromkeys(without))}: runs without outcomes.npz, or of other images; no image interval"
-        ]
-    return []
 
 
 def _missing_cells(group: Group) -> list[str]:

@@ -47,5 +47,12 @@ def _members(values: dict[str, str], value: str) -> str:
     return ", ".join(names) if len(names) <= MOST_NAMES else count(len(names), "run")
 
 
+def listed(names: Iterable[str]) -> str:
+    """The first few by name, for who has to look at them, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,8 @@ from acmix_exp import outcomes
 from acmix_exp.report.resampling import REPLICATES, mean_average_precision, multiplicities
 
 FILE = "replicates.npz"  # a cache: removed, it is computed again
-_BROKEN = (OSError, ValueError, KeyError, zipfile.BadZipFile)
+# An empty file, a cut one, one whose bytes were damaged, and one that holds something else.
+_BROKEN = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-
 from acmix_exp.config import IDENTITY
 from acmix_exp.report import statistics
 from acmix_exp.report.collect import Group, Record, Row, collect
 from acmix_exp.report.cost_columns import cost_columns, read_profile
+from acmix_exp.report.image_noise import image_intervals
 from acmix_exp.report.notes import notes
-from acmix_exp.report.replicates import replicates
-from acmix_exp.report.resampling import interval
 
 REFERENCE = "baseline"
 COLUMNS = (
@@ -61,17 +58,18 @@ def _table(group: Group, reference: str, profile: dict[str, Any]) -> dict[str, A
         [_p(delta) if delta and member else None for delta, member in zip(deltas, members, strict=True)]
     )
     costs, cost_notes = cost_columns(group.rows, reference, profile)
+    images, image_notes = image_intervals(pairs)
     rows = []
-    for (row, other), delta, member, p_adjusted, cost in zip(pairs, deltas, members, adjusted, costs, strict=True):
+    columns = zip(pairs, deltas, members, adjusted, images, costs, strict=True)
+    for (row, other), delta, member, p_adjusted, image, cost in columns:
         words = {
             **_delta_columns(delta, p_adjusted if member else _own_p(delta), family if member else 1),
             **({"verdict": "reference"} if row.arm == reference else {}),
             "n_paired": delta.n if delta else 0,
             "in_family": member,
             "deltas": _deltas(row, other),
-            **_image_interval(row, other),
         }
-        row_columns = {**_means(row), **words, **cost}
+        row_columns = {**_means(row), **words, **image, **cost}
         rows.append({"arm": row.arm, **row.swept, **{key: row_columns.pop(key) for key in COLUMNS}, **row_columns})
     return {
         "settings": group.settings,
@@ -79,7 +77,7 @@ def _table(group: Group, reference: str, profile: dict[str, Any]) -> dict[str, A
         "reference": reference,
         "family": family,
         "rows": rows,
-        "notes": [*notes(group, rows, reference, family), *cost_notes],
+        "notes": [*notes(group, rows, reference, family), *image_notes, *cost_notes],
     }
 
 
@@ -136,27 +134,6 @@ def _delta_columns(delta: statistics.Delta | None, p_adjusted: float | None, fam
         "p_floor": statistics.floor(delta.n, family) if delta.n else None,
         "verdict": statistics.verdict(delta, p_adjusted, family),
     }
-
-
-def _image_interval(row: Row, other: Row | None) -> dict[str, float | None]:
-    """The 95 % interval of the mean delta over resampled images, the seeds as they are; None without outcomes."""
-    replicated = []
-    for seed in _common(row, other):
-        assert other is not None
-        mine, theirs = (_replicates(rows.runs[seed]) for rows in (row, other))
-        if mine is None or theirs is None or mine.images != theirs.images:
-            return {"image_low": None, "image_high": None}
-        replicated.append(mine.map50_95 - theirs.map50_95)
-    if not replicated:
-        return {"image_low": None, "image_high": None}
-    low, high = interval(np.mean(replicated, axis=0))
-    return {"image_low": low, "image_high": high}
-
-
-def _replicates(record: Record) -> Any:
-    assert record.result is not None
-    split = str(record.result["metrics"].get("split"))
-    return replicates(record.run.path, str(record.identity.get("data")), split)
 
 
 def _map(record: Record, key: str = "map50_95") -> float:

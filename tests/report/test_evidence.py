@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from acmix_exp.report.resampling import multiplicities
 from acmix_exp.report.write import write_summary
-from tests.report.test_resampling import random_outcomes, scored_by_ultralytics
 
 ARMS = ("baseline", "identity", "conv3x3", "conv", "attention", "mixed")
 
@@ -120,51 +116,6 @@ def test_last_and_best_epoch_are_both_in_the_table(folder, add):
     assert row["val_last_std"] == pytest.approx(0.1 / 2**0.5)
     assert [value["best_epoch"] for value in row["values"]] == [7, 7]
     assert "| 0.300 | 0.500 |" in (folder / "summary.md").read_text()
-
-
-def test_noise_of_images_beside_that_of_seeds(folder, add):
-    """The interval is that of the mean delta over the seeds, the same replicate in both arms."""
-    for seed in range(3):
-        for arm in ("baseline", "mixed"):
-            random_outcomes(seed + 10 * (arm == "mixed"), images=20).save(add(arm, seed, 0.3) / "outcomes.npz")
-    (table,) = write_summary(folder)
-    mixed, baseline = rows(table)["mixed"], rows(table)["baseline"]
-    assert (baseline["image_low"], baseline["image_high"]) == (None, None)
-    assert mixed["image_low"] is None  # the outcomes differ in their targets: not the same images
-    assert not any("outcomes.npz" in note for note in table["notes"])  # no row has an interval: nothing is odd
-    same = random_outcomes(0, images=20)
-    for path in folder.glob("mixed-*"):
-        same.save(path / "outcomes.npz")
-    for path in folder.glob("baseline-*"):
-        random_outcomes(0, images=20).save(path / "outcomes.npz")
-    (table,) = write_summary(folder)
-    assert (rows(table)["mixed"]["image_low"], rows(table)["mixed"]["image_high"]) == (0, 0)
-
-
-def test_the_image_interval_is_that_of_literal_repeats(folder, add):
-    base = random_outcomes(1, images=15, hits=1.0)
-    worse = replace(base, matches=np.where(np.arange(len(base.matches)) % 3, base.matches, 0).astype(np.uint16))
-    base.save(add("baseline", 0, 0.4) / "outcomes.npz")
-    worse.save(add("mixed", 0, 0.3) / "outcomes.npz")
-    (table,) = write_summary(folder)
-    counts = multiplicities("f", "val", 15)[:100]
-    literal = [(scored_by_ultralytics(worse, c) - scored_by_ultralytics(base, c)).mean() for c in counts]
-    row = rows(table)["mixed"]
-    assert row["image_low"] < np.mean(literal) < row["image_high"] < 0
-    inside = np.mean([row["image_low"] <= value <= row["image_high"] for value in literal])
-    assert 0.85 <= inside <= 1
-
-
-def test_runs_without_outcomes_are_named_where_others_have_them(folder, add):
-    outcomes = random_outcomes(0)
-    for arm in ("baseline", "mixed", "conv"):
-        path = add(arm, 0, 0.3)
-        if arm != "conv":
-            outcomes.save(path / "outcomes.npz")
-    (table,) = write_summary(folder)
-    assert rows(table)["mixed"]["image_low"] == 0
-    assert rows(table)["conv"]["image_low"] is None
-    assert any(note.startswith("conv: runs without outcomes.npz") for note in table["notes"])
 
 
 def test_the_parameters_of_conv3x3_are_set_beside_the_blocks(folder, add):
