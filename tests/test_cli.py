@@ -237,6 +237,15 @@ def test_the_last_of_two_values_counts_and_makes_no_axis(command, data):
     assert "train.epochs" not in out
 
 
+@pytest.mark.parametrize("line", ["arm=conv3x3", "block=conv3x3"])
+def test_conv3x3_that_is_the_baseline_keeps_its_name(command, data, line):
+    where = f"model/placement=bottleneck_p4p5 task=plan dataset=yolo dataset.path={data}"
+    code, out, _ = command(line, *where.split())
+    assert code == 0
+    assert "conv3x3 (the baseline itself)" in out
+    assert "baseline-s0-" in out
+
+
 def test_flags_may_stand_between_overrides(command, data):
     code, out, _ = command("seed=0,1", "-m", "task=plan", "dataset=yolo", f"dataset.path={data}")
     assert code == 0

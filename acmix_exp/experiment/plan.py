@@ -39,7 +39,7 @@ class Cell:
     data: str  # the data set's name
     swept: dict[str, Any]
     run: store.Run
-    asked: str = ""  # the arm's name where its run is another's: conv3x3 may be the baseline
+    asked: str = ""  # the row's name where its run is another's: conv3x3 may be the baseline
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
         dataset, inspection = data[_dataset_key(config)]
         parts = identity(effective, inspection.fingerprint)
         run = store.Run(folder / f"{label}-s{config.seed}-{hash8(parts)}")
-        asked = config.arm.name if effective.arm.name != config.arm.name else ""
+        asked = arm_label(config) if effective.arm.name != config.arm.name else ""
         swept_values = _swept_values(effective, swept, overrides)
         cells.append(Cell(effective, label, parts, dataset.name, swept_values, run, asked))
     return Plan(composed[0].name, folder, cells, [inspection for _, inspection in data.values()])
