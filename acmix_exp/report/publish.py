@@ -112,14 +112,26 @@ def _request(folder: Path, made: Report, logger: LoggerConfig) -> dict[str, Any]
         "tables": {"table": _table(made.tables), "deltas": _deltas(made), "deltas_by_seed": _by_seed(made)},
         "figures": figures,
         "page": str(folder / PAGE),
-        "summary": {
-            f"{key}/{row['label']}": row["summary"][key]
-            for table in made.shown["tables"]
-            for row in table["rows"]
-            for key in ("map50_95_mean", "delta_mean", "verdict")
-            if row["summary"][key] is not None
-        },
+        "summary": _summary(made),
     }
+
+
+def _summary(made: Report) -> dict[str, Any]:
+    """Scalars as ``delta_mean/mixed``; as ``table2/delta_mean/mixed`` where there are several tables."""
+    several = len(made.shown["tables"]) > 1
+    return {
+        f"{f'table{number}/' if several else ''}{key}/{row['label']}": row["summary"][key]
+        for number, row in _rows(made)
+        for key in ("map50_95_mean", "delta_mean", "verdict")
+        if row["summary"][key] is not None
+    }
+
+
+def _rows(made: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every row with the number of its table, from 1."""
+    for number, table in enumerate(made.shown["tables"], 1):
+        for row in table["rows"]:
+            yield number, row
 
 
 def _table(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -132,22 +144,18 @@ def _table(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _deltas(made: Report) -> dict[str, Any]:
     """One row a comparison: all that a forest plot needs."""
     data = [
-        [row["label"], len(row["deltas"]), *(row["summary"][key] for key in DELTAS)]
-        for table in made.shown["tables"]
-        for row in table["rows"]
+        [number, row["label"], len(row["deltas"]), *(row["summary"][key] for key in DELTAS)]
+        for number, row in _rows(made)
         if row["deltas"]
     ]
-    return {"columns": ["arm", "n", *DELTAS], "data": data}
+    return {"columns": ["table", "arm", "n", *DELTAS], "data": data}
 
 
 def _by_seed(made: Report) -> dict[str, Any]:
     data = [
-        [row["label"], int(seed), delta]
-        for table in made.shown["tables"]
-        for row in table["rows"]
-        for seed, delta in row["deltas"].items()
+        [number, row["label"], int(seed), delta] for number, row in _rows(made) for seed, delta in row["deltas"].items()
     ]
-    return {"columns": ["arm", "seed", "delta"], "data": data}
+    return {"columns": ["table", "arm", "seed", "delta"], "data": data}
 
 
 def _run(folder: Path, request: Path) -> list[str]:

@@ -64,17 +64,38 @@ def test_read_back(tmp_path: Path) -> None:
         assert found["map50_95_mean"] == pytest.approx(expected["map50_95_mean"])
         assert (found["arm"], found["n"], found["verdict"]) == (expected["arm"], 2, expected["verdict"])
     deltas = json.loads(content(path, row["deltas"]))
-    assert deltas["columns"] == ["arm", "n", "delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict"]
+    assert deltas["columns"] == ["table", "arm", "n", "delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict"]
     (mixed,) = deltas["data"]
     summary = report.tables[0]["rows"][1]
-    assert mixed[:2] == ["mixed", 2]
-    assert mixed[2:5] == pytest.approx([summary[key] for key in ("delta_mean", "delta_low", "delta_high")])
+    assert mixed[:3] == [1, "mixed", 2]
+    assert mixed[3:6] == pytest.approx([summary[key] for key in ("delta_mean", "delta_low", "delta_high")])
     by_seed = json.loads(content(path, row["deltas_by_seed"]))
-    assert [cells[:2] for cells in by_seed["data"]] == [["mixed", 0], ["mixed", 1]]
+    assert [cells[:3] for cells in by_seed["data"]] == [[1, "mixed", 0], [1, "mixed", 1]]
     assert (path.parent / "files" / row["figures/forest"]["path"]).read_bytes()[:4] == b"\x89PNG"
     assert content(path, row["report"]) == "<!DOCTYPE html><title>report</title>"
     assert file.summary["verdict/mixed"] == summary["verdict"]
     assert file.summary["delta_mean/mixed"] == pytest.approx(summary["delta_mean"])
+
+
+def test_two_tables_are_kept_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "ablation"
+    for epochs in (2, 3):
+        made.run(folder, "baseline", epochs, epochs, pictures=False)
+        (made.run(folder, "mixed", epochs, epochs, pictures=False) / "wandb").mkdir()
+    tables, (groups, _) = summarise(folder), collect(folder)
+    (folder / "report.html").write_text("<!DOCTYPE html><title>report</title>")
+    publish(folder, Report(tables, {**view(folder, tables, groups), "drawn": []}), OFFLINE)
+    (path,) = wandb_file.find(folder)
+    file = wandb_file.read(path)
+    (row,) = file.rows
+    expected = [table["rows"][1]["delta_mean"] for table in tables]
+    assert expected[0] != expected[1]
+    for number in (1, 2):
+        assert file.summary[f"table{number}/delta_mean/mixed"] == pytest.approx(expected[number - 1])
+    assert "delta_mean/mixed" not in file.summary
+    deltas = [json.loads(content(path, row[key]))["data"] for key in ("deltas", "deltas_by_seed")]
+    assert [[cells[0] for cells in data] for data in deltas] == [[1, 2], [1, 2]]
+    assert [cells[3] for cells in deltas[0]] == pytest.approx(expected)
 
 
 def test_a_second_report_goes_on_with_the_same_run(tmp_path: Path) -> None:
