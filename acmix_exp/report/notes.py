@@ -8,8 +8,9 @@ from typing import Any
 
 from acmix_exp.config import CONV3X3, IDENTITY
 from acmix_exp.report import statistics
-from acmix_exp.report.collect import Group, Record, Row
-from acmix_exp.report.origins import count, origins
+from acmix_exp.report.collect import Group, Row
+from acmix_exp.report.curves import compared
+from acmix_exp.report.origins import count, listed, origins
 
 
 def notes(group: Group, rows: list[dict[str, Any]], reference: str, family: int) -> list[str]:
@@ -46,15 +47,16 @@ def _claims(rows: list[dict[str, Any]], reference: str, family: int) -> list[str
 
 def _controls(group: Group, rows: list[dict[str, Any]]) -> list[str]:
     found = []
+    stock = next((row for row in group.rows if row.arm == "baseline"), None)
     for row in group.rows:
         if row.block == IDENTITY:
-            found.append(f"{row_name(row)} tests the harness and is no member of the family{_curves(group, row)}")
+            found.append(f"{row_name(row)} tests the harness and is no member of the family{compared(row, stock)}")
     sizes = {row["arm"]: row["parameters"] for row in rows if row["parameters"] is not None}
     plain = next((row.arm for row in group.rows if row.block == CONV3X3 and row.arm in sizes), None)
     blocks = {row.arm for row in group.rows if row.block not in (None, IDENTITY, CONV3X3)}
     if plain:
-        compared = [f"{sizes[plain] - sizes[arm]:+,d} against {arm}" for arm in sizes if arm in blocks]
-        found += [f"{plain} differs in parameters: {', '.join(compared)}"] if compared else []
+        gaps = [f"{sizes[plain] - sizes[arm]:+,d} against {arm}" for arm in sizes if arm in blocks]
+        found += [f"{plain} differs in parameters: {', '.join(gaps)}"] if gaps else []
     elif _asked_for(group, CONV3X3) or (blocks and _is_stock_with_conv3x3(group.settings)):
         found.append(
             "conv3x3 in place of a bottleneck's own 3x3, without pretrained weights, is the baseline itself: the "
@@ -71,22 +73,6 @@ def _asked_for(group: Group, arm: str) -> bool:
 def _is_stock_with_conv3x3(settings: dict[str, Any]) -> bool:
     from_scratch = "pretrained" in settings and not settings["pretrained"]
     return from_scratch and (settings.get("placement") or {}).get("mode") == "replace"
-
-
-def _curves(group: Group, row: Row) -> str:
-    """Whether losses and metrics of every epoch are the baseline's."""
-    plain = next((other for other in group.rows if other.arm == "baseline"), None)
-    seeds = sorted(row.runs.keys() & plain.runs.keys()) if plain else []
-    if plain is None or not seeds:
-        return ""
-    differing = [str(seed) for seed in seeds if _history(row.runs[seed]) != _history(plain.runs[seed])]
-    if not differing:
-        return f": its losses and metrics of every epoch equal the baseline's in {count(len(seeds), 'seed')}"
-    return f": its curves are NOT the baseline's for seed {', '.join(differing)}, which only a GPU's rounding excuses"
-
-
-def _history(record: Record) -> list[dict[str, str]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in record.run.history()]
 
 
 def _missing_cells(group: Group) -> list[str]:
@@ -130,11 +116,16 @@ def _runs(group: Group, row: Row) -> list[str]:
 
 
 def _pairing(group: Group) -> list[str]:
-    found = []
+    """Seeds are paired by what they drew, the first batches, of which every run keeps a hash."""
+    found, without = [], []
     for seed in sorted({seed for row in group.rows for seed in row.runs}):
-        proofs = {row.runs[seed].provenance.get("seed_proof") for row in group.rows if seed in row.runs}
-        if len(proofs) > 1:
+        records = [row.runs[seed] for row in group.rows if seed in row.runs]
+        proofs = {record.run.name: record.provenance.get("seed_proof") for record in records}
+        without += [name for name, proof in proofs.items() if proof is None and len(proofs) > 1]
+        if len(set(proofs.values()) - {None}) > 1:
             found.append(f"seed {seed}: not all rows saw the same first batches, so its deltas are not paired")
+    if without:
+        found.append(f"The first batches were not recorded, so the pairing rests on the seed alone: {listed(without)}")
     return found
 
 

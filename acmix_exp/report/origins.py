@@ -15,7 +15,7 @@ def origins(records: Sequence[Record]) -> list[str]:
     """Packages, commits and machines of which the runs have more than one, and uncommitted changes."""
     facts: dict[str, dict[str, str]] = {}
     for record in records:
-        for kind, value in _made_with(record.provenance):
+        for kind, value in made_with(record.provenance):
             facts.setdefault(kind, {})[record.run.name] = value
     found = []
     for kind, values in facts.items():
@@ -30,12 +30,14 @@ def origins(records: Sequence[Record]) -> list[str]:
     return found
 
 
-def _made_with(provenance: dict[str, Any]) -> Iterable[tuple[str, str]]:
+def made_with(provenance: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """Kind and value of what a run was made with; the changes that its checkout had are told by their hash."""
     for name, version in (provenance.get("versions") or {}).items():
         yield f"version of {name}", str(version)
-    commit = (provenance.get("git") or {}).get("commit")
-    if commit:
-        yield "commit", str(commit)[:8]
+    git = provenance.get("git") or {}
+    if git.get("commit"):
+        changes = f" with changes {str(git['diff_sha256'])[:8]}" if git.get("diff_sha256") else ""
+        yield "commit", f"{str(git['commit'])[:8]}{changes}"
     hardware = provenance.get("hardware") or {}
     if hardware:
         yield "kind of machine", str(hardware.get("gpu") or hardware.get("cpu"))

@@ -132,10 +132,9 @@ def provenance(runs: Iterable[Run]) -> list[tuple[str, list[tuple[str, int]]]]:
         git, hardware, dataset = (fact.get(key) or {} for key in ("git", "hardware", "dataset"))
         for name, version in (fact.get("versions") or {}).items():
             rows.setdefault(name, []).append(version)
-        commit = git.get("commit")
-        rows.setdefault("commit", []).append(
-            f"{commit}{' with changes' if git.get('dirty') else ''}" if commit else None
-        )
+        commit, changes = git.get("commit"), " with changes" if git.get("dirty") else ""
+        changes += f" {str(git['diff_sha256'])[:8]}" if changes and git.get("diff_sha256") else ""
+        rows.setdefault("commit", []).append(f"{commit}{changes}" if commit else None)
         rows.setdefault("machine", []).append(_machine(hardware))
         rows.setdefault("platform", []).append(hardware.get("platform"))
         rows.setdefault("precision", []).append(fact.get("precision"))

@@ -149,18 +149,6 @@ def test_who_asked_for_conv3x3_alone_is_told_too(folder, add):
     assert any(note.startswith("conv3x3 in place of") for note in table["notes"])
 
 
-def test_the_curves_of_identity_are_compared_epoch_by_epoch(folder, add):
-    paths = {(arm, seed): add(arm, seed, 0.3) for arm in ("baseline", "identity") for seed in (0, 1)}
-    for path in paths.values():
-        seconds = path.name
-        (path / "history.csv").write_text(f"epoch,map50_95,seconds\n1,0.25,{len(seconds)}\n")
-    (table,) = write_summary(folder)
-    assert any("every epoch equal the baseline's in 2 seeds" in note for note in table["notes"])
-    (paths[("identity", 1)] / "history.csv").write_text("epoch,map50_95,seconds\n1,0.250001,3\n")
-    (table,) = write_summary(folder)
-    assert any("its curves are NOT the baseline's for seed 1" in note for note in table["notes"])
-
-
 def test_missing_cells_are_named(folder, add):
     add("baseline", 0, 0.3, swept={"block.kernel_att": None})
     for arm, kernels in (("mixed", (3, 5, 7)), ("conv", (3, 7))):
@@ -192,3 +180,11 @@ def test_mixed_commits_machines_and_uncommitted_changes_are_named(folder, add):
     assert "more than one commit: aaaaaaaa (baseline-s0-00000000), bbbbbbbb (mixed-s0-00000001)" in text
     assert "more than one kind of machine: one (baseline-s0-00000000), two (mixed-s0-00000001)" in text
     assert "changes that are in no commit: mixed-s0-00000001" in text
+
+
+def test_other_changes_of_one_commit_are_another_state(folder, add):
+    for arm, digest in (("baseline", "1" * 64), ("mixed", "2" * 64)):
+        add(arm, 0, 0.3, git={"commit": "a" * 40, "dirty": True, "diff_sha256": digest})
+    (table,) = write_summary(folder)
+    (note,) = [note for note in table["notes"] if "more than one commit" in note]
+    assert "aaaaaaaa with changes 11111111 (baseline-s0-00000000), aaaaaaaa with changes 22222222 (mixed" in note

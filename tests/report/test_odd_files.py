@@ -45,7 +45,7 @@ def test_a_lost_result_is_named(folder, pair):
     (pair["mixed"] / "result.json").unlink()
     assert "mixed seed 0 is pending: result.json is missing" in report(folder)[1]
     (pair["mixed"] / "status.json").unlink()
-    assert report(folder)[1].splitlines()[-1] == "mixed seed 0 is pending", "it has not begun"
+    assert "mixed seed 0 is pending" in report(folder)[1].splitlines(), "it has not begun"
 
 
 @pytest.mark.parametrize("odd", [{"map50_95": "TEXT"}, [0.4], "TEXT"])

@@ -160,6 +160,15 @@ def test_other_batches_are_named(folder, add):
     assert any("not all rows saw the same first batches" in note for note in table["notes"])
 
 
+def test_batches_that_were_not_recorded_are_not_others(folder, add):
+    add("baseline", 0, 0.3, seed_proof="a")
+    add("mixed", 0, 0.4, seed_proof="a")
+    add("conv", 0, 0.4)
+    (table,) = write_summary(folder)
+    (note,) = [note for note in table["notes"] if "first batches" in note]
+    assert note == ("The first batches were not recorded, so the pairing rests on the seed alone: conv-s0-00000002")
+
+
 def test_nothing_is_dropped_in_silence(folder, add):
     add("baseline", 0, 0.3)
     add("baseline", 1, 0.3)
