@@ -11,6 +11,8 @@ from acmix_exp.experiment.store import Run
 
 # On a GPU sums have no fixed order, and training makes small differences grow. Chosen, not measured.
 GPU_TOLERANCE = 0.02
+OF_METRICS = 0.5  # what is left of it for a metric: an ablation is about differences of a few hundredths of mAP
+METRICS = ("map50", "map50_95", "precision", "recall")
 UNTIMED = ("seconds",)  # columns of history.csv that no two runs share
 
 
@@ -62,12 +64,17 @@ def _dirty(git: Mapping[str, Any]) -> str:
 
 
 def outcomes(first: Run, second: Run, tolerance: float) -> list[Finding]:
-    """Seed proof, history and metrics of two finished runs. Numbers may differ by ``tolerance * max(1, |first|)``."""
+    """Seed proof, history and metrics of two finished runs. A metric, which lies between 0 and 1, may differ by
+    ``of_metrics(tolerance)``, any other number by ``tolerance * max(1, |first|)``."""
     return [
         _proof(first, second),
         _numbers("history.csv", _history(first), _history(second), tolerance),
         _numbers("metrics", _metrics(first), _metrics(second), tolerance),
     ]
+
+
+def of_metrics(tolerance: float) -> float:
+    return OF_METRICS * tolerance
 
 
 def weights(report: Mapping[str, Mapping[str, Any]], tolerance: float) -> list[Finding]:
@@ -94,20 +101,21 @@ def _proof(first: Run, second: Run) -> Finding:
 
 
 def _numbers(what: str, before: Mapping[str, float], after: Mapping[str, float], tolerance: float) -> Finding:
-    wrong = [name for name in {**before, **after} if not _close(before.get(name), after.get(name), tolerance)]
+    wrong = [name for name in {**before, **after} if not _close(name, before.get(name), after.get(name), tolerance)]
     if not wrong:
-        return Finding(what, True, f"{len(before)} numbers" + (f", within {tolerance:g}" if tolerance else ", exactly"))
+        return Finding(what, True, f"{len(before)} numbers" + (", within the tolerance" if tolerance else ", exactly"))
     name = wrong[0]
     first = f"first {name}: {before.get(name, 'missing')}, now {after.get(name, 'missing')}"
     return Finding(what, False, f"{len(wrong)} of {len({**before, **after})} differ, {first}")
 
 
-def _close(before: float | None, after: float | None, tolerance: float) -> bool:
+def _close(name: str, before: float | None, after: float | None, tolerance: float) -> bool:
     if before is None or after is None:
         return False
     if before == after or (math.isnan(before) and math.isnan(after)):
         return True
-    return abs(before - after) <= tolerance * max(1.0, abs(before))
+    metric = name.split(" of epoch ")[0].rsplit(".", 1)[-1] in METRICS
+    return abs(before - after) <= (of_metrics(tolerance) if metric else tolerance * max(1.0, abs(before)))
 
 
 def _history(run: Run) -> dict[str, float]:

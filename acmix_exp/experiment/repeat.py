@@ -115,7 +115,13 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     same = all(finding.same is not False for finding in findings)
     write_json(
         second.path / "repeat.json",
-        {"of": first.name, "same": same, "tolerance": tolerance, "findings": [asdict(each) for each in findings]},
+        {
+            "of": first.name,
+            "same": same,
+            "tolerance": tolerance,
+            "tolerance_of_metrics": comparison.of_metrics(tolerance),
+            "findings": [asdict(each) for each in findings],
+        },
     )
     table = Table(title=escape(f"{first.name} and its repeat"), title_justify="left")
     for column in ("", "verdict", ""):
@@ -127,7 +133,8 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     out.print(table)
     word = "the same" if same else "different"
     if tolerance:
-        word += f": numbers may differ by {tolerance:g} x max(1, value), for sums on a GPU have no fixed order"
+        word += f": metrics may differ by {comparison.of_metrics(tolerance):g}, other numbers by {tolerance:g} x "
+        word += "max(1, value), for sums on a GPU have no fixed order"
     elif same:
         word += ", bit for bit"
     out.print(word, soft_wrap=True, highlight=False)
