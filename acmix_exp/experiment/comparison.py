@@ -16,6 +16,11 @@ METRICS = ("map50", "map50_95", "precision", "recall")
 UNTIMED = ("seconds",)  # columns of history.csv that no two runs share
 
 
+def tolerance(provenance: Mapping[str, Any]) -> float:
+    """Of a run's repeat: none where the run was trained on a CPU; one of a GPU has it wherever it is repeated."""
+    return GPU_TOLERANCE if provenance["identity"]["hardware"]["device"] == "cuda" else 0.0
+
+
 @dataclass(frozen=True)
 class Finding:
     """One row of the verdict; ``same`` is None where nothing could be compared."""

@@ -108,7 +108,7 @@ def _say_what_differs(first: Run, second: Run, config: Config, parts: dict[str, 
 
 
 def _verdict(first: Run, second: Run, config: Config) -> int:
-    tolerance = comparison.GPU_TOLERANCE if device.gpus(config.hardware) else 0.0
+    tolerance = comparison.tolerance(first.provenance())
     findings = comparison.outcomes(first, second, tolerance)
     findings += comparison.weights(_weights(first, second, config), tolerance)
     findings += [Finding("made with", None, line) for line in changes(first.provenance(), _made_with(second))]

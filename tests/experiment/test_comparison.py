@@ -51,6 +51,11 @@ def test_a_tolerance_ends(pair, changes, what):
     assert verdicts(pair(**changes), 0.02)[what] is False
 
 
+@pytest.mark.parametrize(("device", "right"), [("cpu", 0.0), ("cuda", comparison.GPU_TOLERANCE)])
+def test_the_tolerance_is_of_what_the_first_run_was_trained_on(device, right):
+    assert comparison.tolerance({"identity": {"hardware": {"device": device, "precision": "fp32"}}}) == right
+
+
 def test_other_batches_and_missing_epochs_are_differences(pair):
     first, second = pair(proof="b" * 64)
     (second.path / "history.csv").write_text("epoch,train/box_loss,map50_95,seconds\n1,3.5,0.1,8\n")
