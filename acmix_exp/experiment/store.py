@@ -42,9 +42,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's object; None where it is missing or is no JSON object."""
+    """The file's object, NaN and infinities in it as None; None where it is missing or is no JSON object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

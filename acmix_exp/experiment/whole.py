@@ -12,8 +12,8 @@ IDENTITY_OBJECTS = ("block", "placement", "model", "train", "hardware")
 
 
 def whole_result(value: dict[str, Any] | None) -> dict[str, Any] | None:
-    """result.json as read, NaN and infinities as None and parts of another type left out; None without a headline."""
-    value = _finite(value or {})
+    """result.json as read, parts of another type left out and numbers that are none None; None without a headline."""
+    value = value or {}
     metrics, cost = value.get("metrics"), value.get("cost")
     if not isinstance(metrics, dict) or not isinstance(cost, dict):
         return None
@@ -40,17 +40,9 @@ def whole_provenance(value: dict[str, Any] | None) -> dict[str, Any]:
     return found
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _numbers(part: dict[str, Any]) -> dict[str, Any]:
-    return {key: value if isinstance(value, (int, float)) else None for key, value in part.items()}
+    return {key: value if isinstance(value, bool) or _is_number(value) else None for key, value in part.items()}

@@ -37,7 +37,7 @@ def test_done_needs_the_result_too(tmp_path):
     assert run.state() == "done"
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "null", "true", '"0.5"'])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", "true", '"0.5"'])
 @pytest.mark.parametrize("key", ["map50_95", "map50"])
 def test_a_headline_that_is_no_finite_number_is_none(tmp_path, key, value):
     metrics = {"map50_95": "0.5", "map50": "0.7", key: value}
@@ -49,7 +49,7 @@ def test_a_headline_that_is_no_finite_number_is_none(tmp_path, key, value):
 def test_what_else_is_odd_in_a_result_is_left_out(tmp_path):
     text = (
         '{"metrics": {"map50_95": 0.5, "map50": 0.7, "recall": NaN, "per_class": {"a": {"map50_95": NaN}, "b": 3}},'
-        ' "cost": {"gflops": Infinity, "parameters": "many", "latency_alone": true}, "val_best": [1], "swept": 3,'
+        ' "cost": {"gflops": 1e999, "parameters": "many", "latency_alone": true}, "val_best": [1], "swept": 3,'
         ' "val_last": {"map50_95": NaN, "epoch": 2}}'
     )
     (tmp_path / "result.json").write_text(text)

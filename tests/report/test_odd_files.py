@@ -72,6 +72,13 @@ def test_a_running_status_without_an_owner(folder, pair):
     assert "mixed seed 0 is interrupted" in report(folder)[1]
 
 
+def test_no_number_in_any_other_file(folder, pair):
+    for name in ("status.json", "provenance.json"):
+        change(pair["mixed"] / name, "NaN", swept={"train.lr0": "TEXT"}, hardware={"cores": "TEXT"})
+    (folder / "profile.json").write_text('{"rows": [{"arm": "mixed", "cost": {"gflops": NaN}}], "threads": NaN}')
+    assert report(folder)[0]["mixed"]["train.lr0"] is None
+
+
 @pytest.mark.parametrize("model", [None, {}, 3])
 def test_a_config_without_a_model_is_named(folder, pair, model):
     change(pair["mixed"] / "config.yaml", "", model=model)
