@@ -52,7 +52,7 @@ def _table(group: Group, reference: str, profile: dict[str, Any]) -> dict[str, A
     """A harness control is compared as a family of its own: a fault it shows is no finding about a block."""
     pairs = [(row, reference_row(group, row, reference)) for row in group.rows]
     deltas = [_delta(row, other) for row, other in pairs]
-    members = [delta is not None and row.block != IDENTITY for (row, _), delta in zip(pairs, deltas, strict=True)]
+    members = [other is not None and not _tests_harness(row, other) for row, other in pairs]
     family = sum(members)
     adjusted = statistics.holm(
         [_p(delta) if delta and member else None for delta, member in zip(deltas, members, strict=True)]
@@ -93,6 +93,11 @@ def reference_row(group: Group, row: Row, reference: str = REFERENCE) -> Row | N
         and all(None in (value, row.swept[key]) or value == row.swept[key] for key, value in other.swept.items())
     ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _tests_harness(row: Row, other: Row) -> bool:
+    """Whether the arm identity is compared, or the stock network with it as the reference."""
+    return row.block == IDENTITY or (other.block == IDENTITY and row.block is None)
 
 
 def _common(row: Row, other: Row | None) -> list[int]:

@@ -87,7 +87,7 @@ def lead(rows: list[dict[str, Any]]) -> str:
         if row["deltas"] and row["summary"]["in_family"]:
             verdicts.setdefault(verdict, []).append(row["label"])
         elif row["deltas"]:
-            controls.append(f"{row['label']}, a control of the harness: {verdict}.")
+            controls.append(f"{row['label']}, a test of the harness: {verdict}.")
     name = next((row["arm"] for row in rows if row["summary"]["verdict"] == "reference"), "the reference")
     parts = [
         f"{start} {name}: {', '.join(verdicts[key])}."

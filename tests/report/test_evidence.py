@@ -77,6 +77,16 @@ def test_another_reference(folder):
     assert any("report.reference=nobody names no row" in note for note in table["notes"])
 
 
+@pytest.mark.usefixtures("full")
+def test_the_harness_is_outside_the_family_also_where_identity_is_the_reference(folder):
+    (table,) = write_summary(folder, "identity")
+    found = rows(table)
+    assert table["family"] == 4
+    assert [arm for arm in ARMS if found[arm]["in_family"]] == ["conv3x3", "conv", "attention", "mixed"]
+    assert (found["baseline"]["p_adjusted"], found["baseline"]["p_floor"]) == (1, pytest.approx(2 / 256))
+    assert found["mixed"]["p_adjusted"] == pytest.approx(4 * 2 / 256)
+
+
 def test_a_reference_with_rows_of_its_own_is_compared_value_by_value(folder, add):
     add("baseline", 0, 0.3, swept={"block.kernel_att": None})
     for kernel in (3, 5):
