@@ -14,7 +14,16 @@ import acmix_exp
 from acmix_exp.experiment.store import Run, runs_in
 from acmix_exp.report.figures.catalogue import BY_NAME, KINDS, describe
 from acmix_exp.report.inline import inline_svg
-from acmix_exp.report.words import COST_COLUMNS, TABLE_COLUMNS, conclusion, cost_cells, lead, number, table_cells
+from acmix_exp.report.words import (
+    COST_COLUMNS,
+    TABLE_COLUMNS,
+    conclusion,
+    cost_cells,
+    latencies_by,
+    lead,
+    number,
+    table_cells,
+)
 
 TEMPLATE = "page.html.j2"
 JPEG_QUALITY = 84
@@ -41,7 +50,6 @@ def page(folder: Path, shown: dict[str, Any], figures: Path, digest: str) -> str
         runs=[_run(run) for run in runs],
         counts=Counter(run.state() for run in runs),
         provenance=facts,
-        profiled=any(row["summary"]["latency_from"] == "profile" for row in rows),
         shared_machine=any(
             run["cost"].get("latency_alone") is False and row["summary"]["latency_from"] != "profile"
             for row in rows
@@ -67,6 +75,7 @@ def _table(place: int, table: dict[str, Any], shown: dict[str, Any], figures: Pa
         "columns": [*table["swept_keys"], *TABLE_COLUMNS],
         "rows": [(row["label"], row["arm"], table_cells(row["summary"], table["swept_keys"])) for row in rows],
         "cost_columns": COST_COLUMNS,
+        "latencies_by": latencies_by(rows),
         "cost_rows": [(row["label"], cost_cells(row)) for row in rows],
         "notes": notes,
         "figures": [_figure(entry, table, figures) for kind in KINDS for entry in drawn if entry["kind"] == kind.name],

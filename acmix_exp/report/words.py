@@ -39,8 +39,7 @@ COSTS = (
     ("train min", "train_seconds", ".1f"),
 )
 TABLE_COLUMNS = [heading for heading, _, _ in TABLE]
-COST_COLUMNS = [*(heading for heading, _, _ in COSTS), "ms by"]
-LATENCY_FROM = {"profile": "task=profile", "run": "its runs", "shared": "its runs, not alone", None: DASH}
+COST_COLUMNS = [heading for heading, _, _ in COSTS]
 
 
 def number(value: Any, form: str) -> str:
@@ -60,7 +59,7 @@ def table_cells(summary: dict[str, Any], swept: list[str]) -> list[dict[str, Any
 
 def cost_cells(row: dict[str, Any]) -> list[str]:
     """Means over a row's runs; of times one figure for each kind of machine, in the order of the runs. Latencies of
-    ``task=profile`` where the summary has them from there; last, where they come from."""
+    ``task=profile`` where the summary has them from there."""
     summary = row["summary"]
     texts = []
     for _, key, form in COSTS:
@@ -75,7 +74,15 @@ def cost_cells(row: dict[str, Any]) -> list[str]:
                 machines.setdefault(run["machine"] if measured else "", []).append(value)
         scale = 60 if key == "train_seconds" else 1
         texts.append(" / ".join(number(fmean(values) / scale, form) for values in machines.values()) or DASH)
-    return [*texts, LATENCY_FROM[summary["latency_from"]]]
+    return texts
+
+
+def latencies_by(rows: list[dict[str, Any]]) -> str:
+    """Who measured the latencies of a table, in a sentence; empty where it has none."""
+    found = {row["summary"]["latency_from"] for row in rows}
+    if "profile" in found:
+        return "Latencies are those of task=profile, in which the networks took turns."
+    return "Latencies are the runs' own, measured at their end." if found - {None} else ""
 
 
 def lead(rows: list[dict[str, Any]]) -> str:
