@@ -9,6 +9,7 @@ are not finished are copied as far as they came and named; what FOLDER held of a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -21,11 +22,11 @@ from typing import Any
 
 import yaml
 
-from acmix_exp.config import load
 from acmix_exp.experiment.checkout import DIFF
 from acmix_exp.experiment.store import Run, read_json, runs_in
 from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.report.build import build
+from acmix_exp.report.summary import REFERENCE
 
 REPORT = ("summary.json", "summary.csv", "summary.md", "summary.tex", "table.tex", "report.html")
 PROFILE = "profile.json"
@@ -119,7 +120,6 @@ def main(source: Path, target: Path) -> list[str]:
     done = [run for run in runs if run.is_done() and (run.path / "config.yaml").is_file()]
     if not done:
         raise SystemExit(f"{source} holds no finished run; expected an experiment's folder such as runs/demo")
-    reference = load(done[0].path / "config.yaml").report.reference
     shown = min(_seed(run) for run in done)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".publish-") as scratch:
@@ -129,7 +129,7 @@ def main(source: Path, target: Path) -> list[str]:
             if _seed(run) == shown and (run.path / "images").is_dir():
                 shutil.copytree(run.path / "images", folder / run.name / "images")
         _write(source / PROFILE, folder, read_json(source / PROFILE))
-        build(folder, reference)
+        build(folder, _reference(done))
         for name in REPORT:
             os.replace(folder / name, target / name)
         _replace(folder / "figures", target / "figures")
@@ -142,6 +142,14 @@ def main(source: Path, target: Path) -> list[str]:
         lines.append(f"not finished, copied as far as they came: {left}")
     cut = [run.name for run in runs if _is_cut(run)]
     return lines + ([f"paths were cut from {DIFF} of {', '.join(cut)}: diff_sha256 is of the whole"] if cut else [])
+
+
+def _reference(runs: list[Run]) -> str:
+    """As the first run that tells says; read as it is, for a run of an older version has another schema."""
+    for run in runs:
+        with contextlib.suppress(OSError, yaml.YAMLError, KeyError, TypeError):
+            return str(yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))["report"]["reference"])
+    return REFERENCE
 
 
 def _seed(run: Run) -> int:

@@ -132,6 +132,19 @@ def test_what_is_not_finished_is_copied_and_named(publish: ModuleType, tmp_path:
     assert "baseline seed 1 is failed: no space left on .../x" in (target / "summary.md").read_text()
 
 
+@pytest.mark.parametrize(("keys", "reference"), [({"report": {"reference": "mixed"}}, "mixed"), ({}, "baseline")])
+def test_the_reference_is_read_from_configs_of_any_version(
+    publish: ModuleType, tmp_path: Path, keys: dict[str, object], reference: str
+) -> None:
+    source, target = tmp_path / "runs" / "demo", tmp_path / "results"
+    for path in made.make(source, ("baseline", "mixed"), seeds=1, epochs=2, pictures=False):
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        config["model"]["a_key_of_an_older_version"] = 1
+        (path / "config.yaml").write_text(yaml.safe_dump({**config, **keys}))
+    publish.main(source, target)
+    assert (target / "report.html").read_text() == f"against {reference}"
+
+
 def test_published_again_nothing_old_stays(publish: ModuleType, tmp_path: Path) -> None:
     source, target = tmp_path / "runs" / "demo", tmp_path / "results"
     made.make(source, ("baseline",), seeds=1, epochs=2, pictures=False)
