@@ -37,6 +37,13 @@ def test_variables_that_matter_are_noted_and_secrets_are_not():
         ('api_key = "something long"', 'api_key = "***"'),
         ("+WANDB_API_KEY=abc123 make", "+WANDB_API_KEY=*** make"),
         ("'secret': 'something long'", "'secret': '***'"),
+        ("+api_key: abc123def456", "+api_key: ***"),
+        ("-  x-api-key: abcdefgh  # of mine\n y: 1", "-  x-api-key: ***  # of mine\n y: 1"),
+        ("run logger.api_key=abc123de seed=1", "run logger.api_key=*** seed=1"),
+        ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPx", "aws_secret_access_key = ***"),
+        ("token: hf_abcdefghijklmnop123", "token: ***"),
+        ("db_password: 12345678", "db_password: ***"),
+        ("Authorization: Bearer abcdefghijklmnop", "Authorization: Bearer ***"),
     ],
 )
 def test_secrets_are_masked(text, right):
@@ -44,7 +51,13 @@ def test_secrets_are_masked(text, right):
 
 
 @pytest.mark.parametrize(
-    "text", ["token = tokens[0]", "block.head=2 seed=1", "git@example.org:a/b.git", "key=sort_key", "https://a.org/@b"]
+    "text",
+    [
+        *("token = tokens[0]", "block.head=2 seed=1", "git@example.org:a/b.git", "key=sort_key", "https://a.org/@b"),
+        *("block.tokens=0.12345678", "token_mixer: nn.Conv2d", "class_token = tokens_2d,", "secret: SecretString"),
+        *("num_tokens = height // 2", "api_key: str = None", "password = getpass.getpass()", "tokens: Tensor"),
+        *("api_key = first_of_2(keys)", "api_key=api_key)"),
+    ],
 )
 def test_what_is_no_secret_stays(text):
     assert redact(text, {}) == text
