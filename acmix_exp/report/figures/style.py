@@ -14,6 +14,7 @@ from acmix_exp.report.figures.colours import INK, RULE
 
 WIDTH = 5.0  # inches: a phone can still show its letters
 LETTERS = 14  # of a legend, an inch
+LEGEND_LINE = 0.19  # inches, of a legend
 MUTED = "#6e7781"  # readable on both grounds
 
 # Okabe and Ito's palette, less its yellow; the usual arms keep their colour in every report.
@@ -77,12 +78,13 @@ def looks(rows: list[dict[str, Any]]) -> dict[str, Look]:
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     used = [ARMS[arm] for arm in arms if arm in ARMS]
     free = [colour for colour in OTHERS if colour not in used] or list(OTHERS)
-    colours, extra = {}, 0
+    colours, rounds, extra = {}, {}, 0
     for arm in arms:
         if arm in ARMS:
-            colours[arm] = ARMS[arm]
+            colours[arm], rounds[arm] = ARMS[arm], 0
         else:
-            colours[arm] = free[extra % len(free)]
+            rounds[arm], place = divmod(extra, len(free))  # where the colours begin again, another line
+            colours[arm] = free[place]
             extra += 1
     if len(arms) <= 2 and len(variants) > 2:  # a sweep of one arm: colours are worth more to the values
         plain = (*OTHERS, MUTED)
@@ -96,7 +98,7 @@ def looks(rows: list[dict[str, Any]]) -> dict[str, Look]:
         found[row["label"]] = Look(
             by_label.get(row["label"], colours[row["arm"]]),
             MARKERS[number % len(MARKERS)],
-            LINES[0] if by_label else LINES[line % len(LINES)],
+            LINES[0] if by_label else LINES[(line + rounds[row["arm"]]) % len(LINES)],
         )
     return found
 
@@ -105,5 +107,6 @@ def legend(figure: Figure, handles: list[Any], columns: int = 4) -> None:
     """Below the axes, where it never covers a line; in as many columns as the labels leave room for."""
     longest = max((len(str(handle.get_label())) for handle in handles), default=0)
     columns = max(min(columns, int(LETTERS * figure.get_figwidth() / (longest + 6))), 1)
-    lines = -(-len(handles) // columns)
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(-(-len(handles) // max(lines, 1)), 1))
+    lines = max(-(-len(handles) // columns), 1)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * max(lines - 2, 0))  # the axes keep their height
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(-(-len(handles) // lines), 1))
