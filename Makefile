@@ -28,7 +28,8 @@ plan: $(STAMP) ## What the ablation would run, what is done and what is left; st
 	$(RUN) acmix_exp +experiment=ablation task=plan $(ARGS)
 
 sync: $(STAMP) ## Upload to W&B what runs under runs/ wrote offline (NAME=experiment: of that one)
-	@found=$$(find runs/$(NAME) -type d -path '*/wandb/offline-run-*' -prune | sort); \
+	@if [ ! -d "runs/$(NAME)" ]; then echo "NAME=$(NAME): no such folder under runs/" >&2; exit 2; fi; \
+	found=$$(find runs/$(NAME) -type d -path '*/wandb/offline-run-*' -prune | sort); \
 	if [ -z "$$found" ]; then echo "nothing to upload under runs/$(NAME)"; else .venv/bin/wandb sync $$found; fi
 
 test: $(STAMP) ## The tests, less the slow ones

@@ -70,6 +70,7 @@ BAD = [
     ("experiment=zoo block.form=unit", ["block.form=unit: acmix has no such option", "deformable_attention,dlka,ema"]),
     ("experiment=zoo block=lska,ema block.factor=4", ["block.factor=4: lska has no such option", "block=ema"]),
     ("experiment=zoo block=lska,ema block.fcator=4", ["block.fcator=4: unknown key", "block.factor"]),
+    ("experiment=ablation model.placement=sppf", ["model.placement=sppf: ", "model/placement=OPTION"]),
     ("experiment=ablation arm=conv,mixed modle.scale=n", ["modle.scale=n: unknown key", "model.scale"]),
     ("arm=mixed block=lska", ["arm=mixed block=lska", "acmix"]),
     ("block=custom", ["block.target=null", "my_module.MyBlock"]),

@@ -84,6 +84,9 @@ def _right(key: str) -> str:
         ListConfig: "must be a list, [a,b]",
         DictConfig: "must hold keys of its own, KEY.NAME=VALUE",
     }
+    group = key.replace(".", "/")
+    if group != key and options(group):
+        return f"a group is chosen with a slash, {group}=OPTION, and its keys are set as {key}.NAME=VALUE"
     node = OmegaConf.select(OmegaConf.structured(Config), key)
     return kinds.get(type(node), "does not fit this key; see --cfg job")
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 GRACE_SECONDS = 3.0
 
@@ -43,6 +44,15 @@ def kill_group(pid: int) -> None:
             os.killpg(pid, 0)
             time.sleep(0.05)
         os.killpg(pid, signal.SIGKILL)
+
+
+def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The exit code of a child that leads its own group: Ctrl-C reaches the parent alone, which ends the child."""
+    child = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        return child.wait()
+    finally:
+        end(child)
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

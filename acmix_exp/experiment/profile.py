@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import asdict
 from typing import Any
 
 from acmix_exp.data import resolve
-from acmix_exp.experiment import device
+from acmix_exp.experiment import device, process
+from acmix_exp.experiment.output import console
 from acmix_exp.experiment.plan import Cell, Plan
 from acmix_exp.experiment.slots import gpu_slot
 from acmix_exp.experiment.store import write_json
@@ -32,8 +32,9 @@ def profile(plan: Plan) -> int:
         with gpu_slot(device.gpus(config.hardware), 1) as gpu:
             command = [sys.executable, "-m", "acmix_exp.experiment.profile_child", str(request)]
             command += [str(plan.folder / "profile.json"), "cpu" if gpu is None else "cuda", str(os.getpid())]
-            code = subprocess.run(command, env=child_environment(plan.folder, config, gpu), check=False).returncode
+            code = process.run(command, child_environment(plan.folder, config, gpu))
     finally:
+        console(stderr=True).show_cursor()  # a child that was ended while it showed its progress left none
         request.unlink(missing_ok=True)
         shutil.rmtree(plan.folder / ".ultralytics", ignore_errors=True)
     if code < 0:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from acmix_exp.config import Config, ConfigError
 from acmix_exp.data import inspect, resolve
-from acmix_exp.experiment import checkout, comparison, device, provenance
+from acmix_exp.experiment import checkout, comparison, device, process, provenance
 from acmix_exp.experiment.comparison import Finding, changes
 from acmix_exp.experiment.finished import finished, names_dataset
 from acmix_exp.experiment.identity import identity
@@ -157,7 +157,8 @@ def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:
     try:
         if pairs:
             environment = child_environment(second.path, config, None)
-            subprocess.run([*command, *pairs], env=environment, check=True)
+            if code := process.run([*command, *pairs], environment):
+                raise subprocess.CalledProcessError(code, command)
         return read_json(report) or {}
     finally:
         report.unlink(missing_ok=True)

@@ -38,15 +38,22 @@ def test_the_cost_table_of_all_arms_without_training(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     command = subprocess.Popen(
-        [*COMMAND, "profile.seconds=600"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*COMMAND, "profile.seconds=600"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     folder = tmp_path / "runs" / "demo"
     deadline = time.monotonic() + 120
     while not list(folder.glob(".profile-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.5)
-    command.send_signal(signal.SIGINT)
-    assert command.wait(30) == 130
+    time.sleep(2)
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    said = command.communicate(timeout=30)[1]
+    assert command.returncode == 130
+    assert "Traceback" not in said
     assert list(folder.iterdir()) == []
     assert not _children(command.pid)
 
