@@ -134,8 +134,8 @@ def test_dry_run(tmp_path: Path) -> None:
     logs = {path.name: path.read_text()[-2000:] for path in out.glob("*.log")}
     assert done.returncode == 0, (done.stdout, done.stderr, logs)
     ended = json.loads((out / "provenance.json").read_text())["stages"]
-    assert ended.keys() == {"parity", "window_attention", "module", "train_step", "training", "tune"}
-    for name in ("window_attention", "module", "train_step"):
+    assert ended.keys() == {"parity", *gpu.THEMES, "training", "tune"}
+    for name in gpu.THEMES:
         assert len(list(out.glob(f"{name}_cpu_*"))) == 2
     assert (out / "training" / "gpu" / "summary.md").exists()
     assert not list(out.rglob("*.pt"))
