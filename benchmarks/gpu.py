@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     ended = run_all(planned(out, data, options.dry_run), out, options.minutes, console.print)
     _keep_training(out)
-    _forget(out, {out: "OUT", REPO: ".", Path.home(): "~", **({Path(data).parent: "DATA"} if data else {})})
     (out / "provenance.json").write_text(json.dumps({**facts, "stages": ended}, indent=1) + "\n", encoding="utf-8")
+    _forget(out, {out: "OUT", REPO: ".", Path.home(): "~", **({Path(data).parent: "DATA"} if data else {})})
     table = page.Grid("Figures to reach on a GPU", list(TABLE), figures(_results(out)), 3)
     title = f"# {'Dry run' if options.dry_run else 'GPU'} · {name} · {facts['date'][:10]}"
     (out / "README.md").write_text("\n".join([title, "", *_stages(ended), "", *page.markdown_table(table), ""]))
