@@ -3,7 +3,11 @@
 import os
 import sys
 
+from acmix_exp import moved
+
 __version__ = "0.1.0"
+
+moved.install()
 
 _OWN = "ACMIX_EXP_OWN_PROCESS"  # told to the processes that our command line starts
 

@@ -11,19 +11,12 @@ from typing import Any, Dict, List, Optional
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from acmix_exp import own_block
+from acmix_exp import custom_block
+from acmix_exp.errors import ConfigError
 
 PATHS = ("conv", "attention", "mixed")
 SCALES = ("n", "s", "m", "l", "x")
 IDENTITY, CONV3X3 = "identity", "conv3x3"  # the blocks of the controls
-
-
-class ConfigError(Exception):
-    """A config that cannot run. Each line names a key, its value and what would be right."""
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = list(lines)
 
 
 @dataclass
@@ -170,6 +163,6 @@ def arm_label(config: Config) -> str:
         return config.arm.name
     if not config.arm.insert:
         return "baseline"
-    if own_block.is_own(config.block):
-        return own_block.label(config.block)
+    if custom_block.is_own(config.block):
+        return custom_block.label(config.block)
     return "-".join(str(config.block[key]) for key in ("name", "path") if config.block.get(key))

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+
+from acmix_exp.files import write_arrays
 
 FILE = "outcomes.npz"
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the IoU, as in mAP50-95
@@ -47,19 +47,6 @@ class Outcomes:
         """Read the file. Raises OSError, ValueError, KeyError or zipfile.BadZipFile where it is not whole."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A compressed .npz, written as a whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def pack(true_positive: np.ndarray) -> np.ndarray:

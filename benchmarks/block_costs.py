@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from acmix_exp.block_options import RULES
+from acmix_exp.block_rules import RULES
 from acmix_exp.nn import block_names, build_block
 from benchmarks.shapes import MAPS
 

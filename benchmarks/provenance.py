@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from acmix_exp.experiment.checkout import commit
-from acmix_exp.experiment.provenance import hardware, versions
+from acmix_exp.run.provenance import commit, hardware, versions
 
 PEERS = ("triton", "natten", "onnx", "onnxruntime")
 GPU = ("driver_version", "clocks.max.sm", "power.limit")

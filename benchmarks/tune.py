@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from acmix_exp.ops.window_attention.triton import config, op
+from acmix_exp.ops.window_attention.triton import kernel_config, op
 from benchmarks import measure, page, provenance
 from benchmarks.shapes import MAPS, Case
 
@@ -43,18 +43,18 @@ def dry_cases() -> list[Case]:
 
 
 @contextmanager
-def using(part: str, chosen: config.Config) -> Iterator[None]:
+def using(part: str, chosen: kernel_config.Config) -> Iterator[None]:
     """One kernel with that configuration, the others as they are."""
-    rule = config.choose
+    rule = kernel_config.choose
 
-    def choose(walk: str, each: str, block_d: int) -> config.Config:
+    def choose(walk: str, each: str, block_d: int) -> kernel_config.Config:
         return chosen if each == part else rule(walk, each, block_d)
 
-    config.choose = choose
+    kernel_config.choose = choose
     try:
         yield
     finally:
-        config.choose = rule
+        kernel_config.choose = rule
 
 
 def tune(case: Case, rounds: int, ends: float, most: int | None = None) -> list[dict[str, Any]]:
@@ -65,14 +65,14 @@ def tune(case: Case, rounds: int, ends: float, most: int | None = None) -> list[
     steps = _steps(case)
     d = case.channels // case.heads
     exact = case.dtype == "float32"
-    walk = config.choose_walk(d, case.kernel, exact)
-    block_d = config.padded_width(d, walk)
+    walk = kernel_config.choose_walk(d, case.kernel, exact)
+    block_d = kernel_config.padded_width(d, walk)
     rows = []
-    for part in config.PARTS:
+    for part in kernel_config.PARTS:
         step = steps["forward" if part == "forward" else "backward"]
         expected = step()
-        in_place = config.choose(walk, part, block_d)
-        listed = [in_place, *(each for each in config.candidates(walk, block_d) if each != in_place)]
+        in_place = kernel_config.choose(walk, part, block_d)
+        listed = [in_place, *(each for each in kernel_config.candidates(walk, block_d) if each != in_place)]
         times: dict[str, float] = {}
         refused: dict[str, str] = {}
         for candidate in listed[:most]:

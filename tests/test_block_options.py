@@ -9,9 +9,8 @@ import pytest
 import torch
 import yaml
 
-from acmix_exp.block_options import RULES, channel_faults, option_faults
+from acmix_exp.block_rules import RULES, USED_WITH, channel_faults, option_faults
 from acmix_exp.config import conf_dir, options
-from acmix_exp.idle_options import USED_WITH
 from acmix_exp.nn import block_names, build_block
 from acmix_exp.nn.registry import _factories
 

@@ -14,8 +14,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from acmix_exp import cli
-from acmix_exp.experiment import tasks
-from acmix_exp.experiment.hydra_plan import PlanCallback
+from acmix_exp.sweep.hydra_callback import PlanCallback
+from acmix_exp.tasks import evaluate
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -255,7 +255,7 @@ def test_flags_may_stand_between_overrides(command, data):
 
 def test_an_arm_means_what_it_says_in_a_sweep(command, data, monkeypatch):
     seen = []
-    monkeypatch.setattr(tasks, "show_plan", lambda plan, runs_at_once: seen.append(plan))
+    monkeypatch.setattr(evaluate, "show_plan", lambda plan, runs_at_once: seen.append(plan))
     line = "+experiment=ablation model/placement=sppf block.kernel_att=5 task=plan dataset=yolo"
     code, _, _ = command(*line.split(), f"dataset.path={data}")
     assert code == 0
@@ -272,7 +272,7 @@ def test_an_arm_means_what_it_says_in_a_sweep(command, data, monkeypatch):
 
 def test_an_option_reaches_every_block_of_a_sweep(command, data, monkeypatch):
     seen = []
-    monkeypatch.setattr(tasks, "show_plan", lambda plan, runs_at_once: seen.append(plan))
+    monkeypatch.setattr(evaluate, "show_plan", lambda plan, runs_at_once: seen.append(plan))
     line = "-m block=lska,sea_attention block.form=block block.drop_path=0.1 task=plan dataset=yolo"
     assert command(*line.split(), f"dataset.path={data}")[0] == 0
     assert [cell.label for cell in seen[0].cells] == ["lska", "sea_attention"]

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from acmix_exp.experiment.store import Run, runs_in
+from acmix_exp.run.directory import Run, runs_in
 from tests.tracking.wandb_file import read
 
 COMMON = ("dataset=yolo", "train.imgsz=64", "train.batch=4", "hardware=cpu", "hardware.workers=0", "report.auto=false")

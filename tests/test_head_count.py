@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acmix_exp.head_count import count_groups, count_heads
+from acmix_exp.block_rules import count_groups, count_heads
 
 
 def test_heads_are_about_32_channels_wide() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from acmix_exp import own_block
+from acmix_exp import custom_block
 from acmix_exp.nn import build_block
-from acmix_exp.nn.own_block import try_own_block
+from acmix_exp.nn.custom import try_own_block
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "own_block.md").read_text(encoding="utf-8")
 CODE, YAML = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "yaml"))
@@ -128,8 +128,8 @@ def run(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_label(block, label):
-    assert own_block.is_own(block)
-    assert own_block.label(block) == label
+    assert custom_block.is_own(block)
+    assert custom_block.label(block) == label
 
 
 @pytest.mark.parametrize(
@@ -146,15 +146,15 @@ def test_label(block, label):
     ],
 )
 def test_what_can_be_told_without_running_it(folder, block, line):
-    (said,) = own_block.faults(block, taken=["mixed"])
+    (said,) = custom_block.faults(block, taken=["mixed"])
     assert line in said
 
 
 def test_the_module_is_found_and_not_imported(folder):
-    assert own_block.source("my_module.MyBlock") == folder / "my_module.py"
-    assert own_block.faults({"name": "custom", "target": "my_module.MyBlock"}, taken=[]) == []
+    assert custom_block.source("my_module.MyBlock") == folder / "my_module.py"
+    assert custom_block.faults({"name": "custom", "target": "my_module.MyBlock"}, taken=[]) == []
     assert "my_module" not in sys.modules
-    package = own_block.source("acmix_exp.nn.acmix.ACmix")
+    package = custom_block.source("acmix_exp.nn.acmix.ACmix")
     assert package is not None
     assert package.name == "acmix.py"
 

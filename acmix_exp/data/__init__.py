@@ -1,10 +1,9 @@
 """Data sets: found, generated or converted, checked and counted. No torch in this room."""
 
 from acmix_exp.data.dataset import Dataset, Sample
-from acmix_exp.data.inspection import Inspection, inspect
-from acmix_exp.data.resolve import resolve
+from acmix_exp.data.find import resolve
+from acmix_exp.data.inspection import Inspection, inspect, report_table
 from acmix_exp.data.scan import read_split
-from acmix_exp.data.table import report_table
 from acmix_exp.data.ultralytics_home import DATASETS_VARIABLE, datasets_dir
 
 __all__ = [

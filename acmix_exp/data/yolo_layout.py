@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from acmix_exp.config import ConfigError
 from acmix_exp.data.dataset import SPLITS, Dataset
 from acmix_exp.data.images import SUFFIXES
 from acmix_exp.data.ultralytics_home import datasets_dir
+from acmix_exp.errors import ConfigError
 
 _WANTED = "right is a data.yaml with the keys train, val and names"
 

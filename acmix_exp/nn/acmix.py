@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from acmix_exp.nn.acmix_weights import FusedWeights, compose
 from acmix_exp.nn.complexity import Stage, acmix_stages
+from acmix_exp.ops.checks import check_odd, check_positive
 from acmix_exp.ops.shift_convolution import grouped_convolution
 from acmix_exp.ops.window_attention.packed import packed_window_attention
-from acmix_exp.ops.window_attention.validation import check_backend, check_odd, check_positive
+from acmix_exp.ops.window_attention.validation import check_backend
 
 PATHS = ("mixed", "attention", "conv")
 

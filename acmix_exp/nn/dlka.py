@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acmix_exp.nn.layer_norm import ChannelLayerNorm
+from acmix_exp.nn.layers import ChannelLayerNorm
 from acmix_exp.nn.van import VanBlock
+from acmix_exp.ops.checks import check_odd, check_positive
 from acmix_exp.ops.deformable_convolution import deformable_depthwise
-from acmix_exp.ops.window_attention.validation import check_odd, check_positive
 
 FORMS = ("unit", "residual", "block")
 OFFSETS = ("dense", "light")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from acmix_exp.nn.residual import Residual
-from acmix_exp.ops.window_attention.validation import check_positive
+from acmix_exp.nn.layers import Residual
+from acmix_exp.ops.checks import check_positive
 
 FORMS = ("unit", "residual")
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acmix_exp.nn.van import VanBlock, fan_out_init
-from acmix_exp.ops.window_attention.validation import check_positive
+from acmix_exp.ops.checks import check_positive
 
 FORMS = ("unit", "residual", "block")
 # kernel_size: (plain strip, dilated strip, dilation). The pair spans about kernel_size pixels.

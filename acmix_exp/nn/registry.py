@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from acmix_exp.nn.own_block import build_own_block
-from acmix_exp.ops.window_attention.validation import check_positive
+from acmix_exp.nn.custom import build_own_block
+from acmix_exp.ops.checks import check_positive
 
 Factory = Callable[..., nn.Module]
 _factories: dict[str, Factory] = {}

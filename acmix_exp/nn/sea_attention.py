@@ -7,10 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from acmix_exp.nn.axial_position import AxialPosition, linear_resampling
-from acmix_exp.nn.conv_bn import ConvBN
-from acmix_exp.nn.residual import Residual
-from acmix_exp.ops.window_attention.validation import check_positive
+from acmix_exp.nn.layers import AxialPosition, ConvBN, Residual, linear_resampling
+from acmix_exp.ops.checks import check_positive
 
 ACTIVATIONS = {"ReLU6": nn.ReLU6, "ReLU": nn.ReLU, "GELU": nn.GELU, "SiLU": nn.SiLU, "Hardswish": nn.Hardswish}
 FORMS = ("unit", "residual", "block")

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from acmix_exp.nn.conv_bn import BatchNorm
 from acmix_exp.nn.fusion import fuse, fuse_bn_conv, has_statistics
-from acmix_exp.ops.window_attention.validation import check_positive
+from acmix_exp.nn.layers import BatchNorm
+from acmix_exp.ops.checks import check_positive
 
 
 class DepthwiseConv(nn.Module):

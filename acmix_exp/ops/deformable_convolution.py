@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from acmix_exp.ops.recording import is_recorded
+from acmix_exp.ops.checks import is_recorded
 
 
 def deformable_depthwise(x: Tensor, offset: Tensor, weight: Tensor, padding: int, dilation: int = 1) -> Tensor:

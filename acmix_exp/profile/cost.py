@@ -9,7 +9,7 @@ from torch import nn
 
 from acmix_exp.profile.count import Site, count
 from acmix_exp.profile.latency import FEWEST, FEWEST_FOR_P95, Latency, latency
-from acmix_exp.yolo.flops import ultralytics_gflops
+from acmix_exp.yolo.model import ultralytics_gflops
 
 STAGE_2 = ("attention", "convolution")
 BATCHES = {1: FEWEST_FOR_P95, 32: FEWEST}  # each with its fewest passes

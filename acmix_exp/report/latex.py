@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from acmix_exp.report.best import best_row
+from acmix_exp.report.statistics import best_row
 
 ESCAPES = {
     "\\": r"\textbackslash{}",

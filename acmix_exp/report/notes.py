@@ -2,15 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
 from acmix_exp.config import CONV3X3, IDENTITY
 from acmix_exp.report import statistics
-from acmix_exp.report.collect import Group, Row
-from acmix_exp.report.curves import compared
-from acmix_exp.report.origins import count, listed, origins
+from acmix_exp.report.records import Group, Record, Row
+
+MOST_NAMES = 3
+
+
+def origins(records: Sequence[Record]) -> list[str]:
+    """Packages, commits and machines of which the runs have more than one, and uncommitted changes."""
+    facts: dict[str, dict[str, str]] = {}
+    for record in records:
+        for kind, value in made_with(record.provenance):
+            facts.setdefault(kind, {})[record.run.name] = value
+    found = []
+    for kind, values in facts.items():
+        values = {record.run.name: values.get(record.run.name, "not recorded") for record in records}
+        counts = Counter(values.values())
+        if len(counts) > 1:
+            parts = [f"{value} ({_members(values, value)})" for value, _ in counts.most_common()]
+            found.append(f"The runs were made with more than one {kind}: {', '.join(parts)}")
+    dirty = {r.run.name: "dirty" for r in records if (r.provenance.get("git") or {}).get("dirty")}
+    if dirty:
+        found.append(f"Made from a checkout with changes that are in no commit: {_members(dirty, 'dirty')}")
+    return found
+
+
+def made_with(provenance: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """Kind and value of what a run was made with; the changes that its checkout had are told by their hash."""
+    for name, version in (provenance.get("versions") or {}).items():
+        yield f"version of {name}", str(version)
+    git = provenance.get("git") or {}
+    if git.get("commit"):
+        changes = f" with changes {str(git['diff_sha256'])[:8]}" if git.get("diff_sha256") else ""
+        yield "commit", f"{str(git['commit'])[:8]}{changes}"
+    hardware = provenance.get("hardware") or {}
+    if hardware:
+        yield "kind of machine", str(hardware.get("gpu") or hardware.get("cpu"))
+
+
+def _members(values: dict[str, str], value: str) -> str:
+    """The runs with a value: by name where they are few."""
+    names = [name for name, own in values.items() if own == value]
+    return ", ".join(names) if len(names) <= MOST_NAMES else count(len(names), "run")
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few by name, for who has to look at them, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def compared(row: Row, plain: Row | None) -> str:
+    """What to say of the seeds that both rows have; empty where there is none."""
+    equal, without, differing = 0, [], []
+    for seed in sorted(row.runs.keys() & plain.runs.keys()) if plain else []:
+        assert plain is not None
+        pair = row.runs[seed], plain.runs[seed]
+        mine, theirs = map(_history, pair)
+        if min(len(mine), len(theirs)) < max(map(_epochs, pair)):
+            without.append(str(seed))
+        elif mine == theirs:
+            equal += 1
+        else:
+            differing.append(f"{seed} ({', '.join(_excuses(*pair)) or 'nothing on record excuses it'})")
+    parts = [f"its losses and metrics of every epoch equal the baseline's in {count(equal, 'seed')}"] if equal else []
+    parts += [f"its curves are NOT the baseline's for seed {', '.join(differing)}"] if differing else []
+    parts += [f"no history to compare for seed {', '.join(without)}"] if without else []
+    return f": {'; '.join(parts)}" if parts else ""
+
+
+def _history(record: Record) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in record.run.history()]
+
+
+def _epochs(record: Record) -> int:
+    """How many rows its history must have: no run here ends early."""
+    epochs = (record.identity.get("train") or {}).get("epochs")
+    return epochs if isinstance(epochs, int) and epochs > 0 else 1
+
+
+def _excuses(mine: Record, theirs: Record) -> list[str]:
+    found = [f"{record.arm} was resumed" for record in (mine, theirs) if record.status.get("resumed")]
+    own, other = (dict(made_with(record.provenance)) for record in (mine, theirs))
+    found += [f"another {kind}" for kind in own if kind in other and own[kind] != other[kind]]
+    if "cuda" in (_device(mine), _device(theirs)):
+        found.append("a GPU's rounding")
+    return found
+
+
+def _device(record: Record) -> Any:
+    return (record.identity.get("hardware") or {}).get("device")
 
 
 def notes(group: Group, rows: list[dict[str, Any]], reference: str, family: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from acmix_exp.experiment.store import Run
+from acmix_exp.run.directory import Run
 
 
 @dataclass(frozen=True)

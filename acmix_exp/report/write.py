@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.experiment.store import write_json, write_text
+from acmix_exp.files import write_json, write_text
 from acmix_exp.report.latex import latex
-from acmix_exp.report.summary import COLUMNS, REFERENCE, summarise
+from acmix_exp.report.table import COLUMNS, REFERENCE, summarise
 
 HEADINGS = (
     "n",

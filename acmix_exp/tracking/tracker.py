@@ -4,18 +4,63 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import secrets
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import Config, arm_label
-from acmix_exp.tracking.limits import within
-from acmix_exp.tracking.mode import choose_mode
-from acmix_exp.tracking.network import available
-from acmix_exp.tracking.run_id import run_id
-from acmix_exp.tracking.settings import TABLE_SECONDS, environment, settings
+from acmix_exp.tracking.settings import TABLE_SECONDS, available, choose_mode, environment, settings
 from acmix_exp.tracking.summary import per_class, summarize, table
+
+
+def within(seconds: float, action: Callable[[], object]) -> None:
+    """Run ``action``; raise what it raises, or TimeoutError after ``seconds``.
+
+    For calls of wandb that ask the server and wait, such as storing a table online (20 s on a dead
+    connection). What has run out of time is left behind in a daemon thread.
+    """
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="wandb-call", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"the server did not answer within {seconds:g} s")
+    if failure:
+        raise failure[0]
+
+
+ID = re.compile(r"[a-z0-9]{12}")
+
+
+def run_id(run_dir: Path, *, resumed: bool) -> str:
+    """The id stored under ``run_dir``/wandb where a run is resumed and has one; else a new one, stored there.
+
+    Random, not derived from the directory's name: the same baseline of two experiments is two W&B runs, a run
+    that starts anew must not append to the rows of a failed attempt, and W&B never gives out a deleted id again.
+    """
+    path = run_dir / "wandb" / "run_id"
+    if resumed and path.is_file():
+        stored = path.read_text(encoding="ascii", errors="replace").strip()
+        if ID.fullmatch(stored):
+            return stored
+    fresh = secrets.token_hex(6)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"run_id.{os.getpid()}.part")
+    part.write_text(fresh + "\n", encoding="ascii")
+    os.replace(part, path)
+    return fresh
+
 
 logger = logging.getLogger(__name__)
 

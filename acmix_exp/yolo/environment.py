@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from acmix_exp.data.folders import cache_dir
+from acmix_exp.files import cache_dir
 
 
 def variables(config_dir: Path) -> dict[str, str]:

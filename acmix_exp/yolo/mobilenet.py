@@ -14,7 +14,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.nn.mobilenet_v3 import ENDS, ImageNetNormalize, MobileNetV3Stage, load_features, mobilenet_v3_stages
-from acmix_exp.yolo.backbones import Backbone
+from acmix_exp.yolo.sites import Backbone
 from acmix_exp.yolo.wrap import count_parameters
 
 STAGES = {"backbone_p3": 4, "backbone_p4": 6, "backbone_p5": 8}  # the layers of YOLOv8 at strides 8, 16, 32

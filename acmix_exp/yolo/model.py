@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +12,24 @@ from typing import Any
 import torch
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
-from ultralytics.utils.torch_utils import initialize_weights
+from ultralytics.utils.torch_utils import get_flops, initialize_weights
 
 from acmix_exp.config import IDENTITY, Config, PlacementConfig
 from acmix_exp.nn import build_block
 from acmix_exp.nn.fusion import fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
 from acmix_exp.yolo import mobilenet
-from acmix_exp.yolo.backbones import Backbone
-from acmix_exp.yolo.sites import Site, resolve_sites, zero_init
+from acmix_exp.yolo.sites import Backbone, Site, resolve_sites, zero_init
 from acmix_exp.yolo.wrap import After, BlockConv, count_parameters, insert_after, insert_behind
+
+
+def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
+    """GFLOPs of one image as ultralytics prints them; None where its counter gives none.
+
+    It sees layers, not operations: attention by products of tensors is missing from it.
+    """
+    return float(get_flops(copy.deepcopy(model), imgsz)) or None
+
 
 KEY = "acmix_exp"  # of model.yaml; holds what was inserted
 # Ends the module name of a touched row in model.yaml. Ultralytics' parser looks the name up and so raises

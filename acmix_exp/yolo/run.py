@@ -12,7 +12,7 @@ from acmix_exp.config import Config
 from acmix_exp.data import Dataset
 from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.yolo import environment
-from acmix_exp.yolo.progress import Progress
+from acmix_exp.yolo.resume import Progress
 
 if TYPE_CHECKING:
     from torch import nn

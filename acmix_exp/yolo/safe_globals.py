@@ -12,6 +12,7 @@ from torchvision.models import mobilenetv3
 from torchvision.ops import StochasticDepth, misc
 
 import acmix_exp.nn
+from acmix_exp import moved
 from acmix_exp.yolo import model, wrap
 
 
@@ -24,7 +25,13 @@ def register(target: str | None = None) -> None:
     blocks = [import_module(name) for name in (*names, *([target.rpartition(".")[0]] if target else []))]
     modules = (model, wrap, *blocks, mobilenetv3, misc)
     found = [found for module in modules for found in _own_modules(module)]
-    torch.serialization.add_safe_globals([*found, StochasticDepth])
+    by_old_path = [
+        (kept, f"{old}.{kept.__name__}")
+        for old, new in moved.MODULES.items()
+        for kept in found
+        if kept.__module__ == new
+    ]
+    torch.serialization.add_safe_globals([*found, *by_old_path, StochasticDepth])
 
 
 def _own_modules(module: ModuleType) -> list[type[nn.Module]]:

@@ -19,18 +19,16 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
-from acmix_exp.yolo import dataset as datasets
+from acmix_exp.errors import NonFiniteLoss
+from acmix_exp.yolo import sample_dataset as datasets
 from acmix_exp.yolo.arguments import train_arguments
-from acmix_exp.yolo.backbones import starts_from_features
-from acmix_exp.yolo.errors import NonFiniteLoss
-from acmix_exp.yolo.memory import peak_mb
+from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
-from acmix_exp.yolo.progress import Progress
-from acmix_exp.yolo.rows import epoch_line, epoch_row
-from acmix_exp.yolo.seed_proof import SeedProof
+from acmix_exp.yolo.pretrained import find_pretrained
+from acmix_exp.yolo.resume import Progress
+from acmix_exp.yolo.sites import starts_from_features
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
-from acmix_exp.yolo.weights import find_pretrained
 
 
 class BlockTrainer(DetectionTrainer):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acmix_exp.nn.axial_position import AxialPosition
+from acmix_exp.nn.layers import AxialPosition
 from acmix_exp.nn.sea_attention import SeaAttention
 
 

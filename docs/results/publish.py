@@ -22,11 +22,12 @@ from typing import Any
 
 import yaml
 
-from acmix_exp.experiment.checkout import DIFF
-from acmix_exp.experiment.store import Run, read_json, runs_in
+from acmix_exp.files import read_json
 from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.report.build import build
-from acmix_exp.report.summary import REFERENCE
+from acmix_exp.report.table import REFERENCE
+from acmix_exp.run.directory import Run, runs_in
+from acmix_exp.run.provenance import DIFF
 
 REPORT = ("summary.json", "summary.csv", "summary.md", "summary.tex", "table.tex", "report.html")
 PROFILE = "profile.json"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from acmix_exp.data import Inspection, cache, inspect, read_split, report_table, resolve
+from acmix_exp.data import Inspection, inspect, read_split, report_table, resolve, scan
 from tests.data.tiny_sets import YoloSet, write_image
 
 
@@ -125,7 +125,7 @@ def test_cache_keeps_one_file_a_split(yolo_set: YoloSet, cache_home: Path) -> No
         dataset = resolve(yolo_set.config)
         assert read_split(dataset, "train")[0].boxes[0, 0] == float(text[0])
     assert len(list((cache_home / "scans").iterdir())) == 1
-    assert cache.scan_place(dataset, "train").exists()
+    assert scan.scan_place(dataset, "train").exists()
 
 
 def shown(found: Inspection, width: int = 80) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from acmix_exp.config import ConfigError, DatasetConfig
-from acmix_exp.data import download, inspect, resolve
-from acmix_exp.data.named import DEFINITIONS
+from acmix_exp.config import DatasetConfig
+from acmix_exp.data import find, inspect, resolve
+from acmix_exp.data.find import DEFINITIONS
 from acmix_exp.data.ultralytics_home import DATASETS_VARIABLE, datasets_dir, definition
+from acmix_exp.errors import ConfigError
 from tests.data.tiny_sets import YoloSet, tree_state
 
 
@@ -74,7 +75,7 @@ def test_downloaded_whole(yolo_set: YoloSet, settings: Path, tmp_path: Path, mon
         asked.append(url)
         return io.BytesIO(data)
 
-    monkeypatch.setattr(download.urllib.request, "urlopen", answer)
+    monkeypatch.setattr(find.urllib.request, "urlopen", answer)
     dataset = resolve(DatasetConfig(name="coco8"))
     assert dataset.source == tmp_path / "sets" / "coco8"
     assert len(dataset.splits["train"]) == 3
@@ -93,7 +94,7 @@ def test_failed_download_says_where_to_put_the_files(
             raise answer
         return io.BytesIO(answer)
 
-    monkeypatch.setattr(download.urllib.request, "urlopen", reply)
+    monkeypatch.setattr(find.urllib.request, "urlopen", reply)
     check_failure("coco8", tmp_path / "sets" / "coco8", "images/train, images/val, labels/train, labels/val")
     assert not (tmp_path / "sets").exists()
 
@@ -109,8 +110,8 @@ def check_failure(name: str, folder: Path, files: str) -> None:
 
 def test_offline_is_not_even_tried(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOLO_OFFLINE", "true")
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
-    monkeypatch.setattr(download.subprocess, "run", lambda *_, **__: pytest.fail("started a child"))
+    monkeypatch.setattr(find.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    monkeypatch.setattr(find.subprocess, "run", lambda *_, **__: pytest.fail("started a child"))
     check_failure("coco128", tmp_path / "sets" / "coco128", "images/train2017, labels/train2017")
     check_failure("visdrone", tmp_path / "sets" / "VisDrone", "images/train, images/val, labels/train, labels/val")
 
@@ -125,7 +126,7 @@ def test_script_runs_apart_from_the_users_settings(
         "place = pathlib.Path(json.loads(file.read_text())['datasets_dir'])\n"
         f"shutil.copytree({str(yolo_set.root)!r}, place / 'VisDrone')\n"
     )
-    monkeypatch.setattr(download, "_SCRIPT", child)
+    monkeypatch.setattr(find, "_SCRIPT", child)
     before = tree_state(settings.parent)
     dataset = resolve(DatasetConfig(name="visdrone"))
     assert dataset.source == tmp_path / "sets" / "VisDrone"
@@ -135,7 +136,7 @@ def test_script_runs_apart_from_the_users_settings(
 
 
 def test_script_that_fails(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_SCRIPT", "raise SystemExit('the host is away')")
+    monkeypatch.setattr(find, "_SCRIPT", "raise SystemExit('the host is away')")
     with pytest.raises(ConfigError, match=r"the download failed \(the host is away\); right is train2017\.txt"):
         resolve(DatasetConfig(name="coco"))
     assert not (tmp_path / "sets").exists()

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acmix_exp.config import ConfigError, DatasetConfig
+from acmix_exp.config import DatasetConfig
 from acmix_exp.data import inspect, read_split, resolve, shapes
-from acmix_exp.data.png import encode_png
-from acmix_exp.data.scene import SIZE, draw_scene
-from acmix_exp.data.shapes import COUNTS, VERSION, make_shapes
+from acmix_exp.data.shapes import COUNTS, SIZE, VERSION, draw_scene, encode_png, make_shapes
+from acmix_exp.errors import ConfigError
 
 # sha256 over the embedded set of a version, on every machine. Where it changes, VERSION must change with it.
 CONTENT = {1: "edb667bcfae5f1b04d463b2727127152681ee4d7e75170f5e89f46a6a1af3993"}

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acmix_exp.config import ConfigError, DatasetConfig
+from acmix_exp.config import DatasetConfig
 from acmix_exp.data import Dataset, inspect, read_split, resolve
+from acmix_exp.errors import ConfigError
 from tests.data.tiny_sets import VocSet, tree_state
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from acmix_exp.config import ConfigError, DatasetConfig
+from acmix_exp.config import DatasetConfig
 from acmix_exp.data import inspect, read_split, resolve
 from acmix_exp.data.yolo_layout import label_path
+from acmix_exp.errors import ConfigError
 from tests.data.tiny_sets import YoloSet, tree_state, write_image
 
 

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from acmix_exp.block_options import channel_faults
+from acmix_exp.block_rules import channel_faults
 from acmix_exp.nn import build_block
-from acmix_exp.nn.deformable_attention import DeformableAttention
-from acmix_exp.nn.deformable_attention.positions import displacements, moved_points
+from acmix_exp.nn.deformable_attention import DeformableAttention, displacements, moved_points
 from benchmarks.straightforward import straightforward
 from tests import golden_adapter
 from tests.ops.check import assert_close

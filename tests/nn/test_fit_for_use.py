@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from acmix_exp.block_options import channel_faults
+from acmix_exp.block_rules import channel_faults
 from acmix_exp.config import SCALES, PlacementConfig
 from acmix_exp.nn import Identity, block_names, build_block
 from acmix_exp.yolo.sites import NAMES, resolve_sites

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from acmix_exp.block_options import RULES, channel_faults, option_faults
+from acmix_exp.block_rules import RULES, channel_faults, option_faults
 from acmix_exp.nn import build_block
-from acmix_exp.nn.biased_attention import biased_attention
 from acmix_exp.nn.hat import CAB, HAB, OCAB
-from acmix_exp.nn.hat.windows import overlapping_index, shift_mask, window_index
+from acmix_exp.nn.hat_attention import overlapping_index, shift_mask, window_index
+from acmix_exp.nn.layers import biased_attention
 from tests import golden_adapter
 from tests.ops.check import assert_close, with_gradients
 

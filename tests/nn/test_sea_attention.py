@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from acmix_exp.nn.axial_position import linear_resampling
+from acmix_exp.nn.layers import linear_resampling
 from acmix_exp.nn.sea_attention import axis_attention
 
 

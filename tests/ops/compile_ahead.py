@@ -18,12 +18,12 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 
-from acmix_exp.ops.window_attention.triton import backward, config, forward, op
+from acmix_exp.ops.window_attention.triton import backward, forward, kernel_config, op
 
 KERNELS = {
     f"{walk}_{part}_kernel": forward if part == "forward" else backward
-    for walk in config.WALKS
-    for part in config.PARTS
+    for walk in kernel_config.WALKS
+    for part in kernel_config.PARTS
 }
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -34,9 +34,9 @@ FORMS = [
 def attend(backend: str, walk: str | None, monkeypatch: pytest.MonkeyPatch) -> partial[Tensor]:
     monkeypatch.setattr(tile, "choose_tile", lambda *_: (8, 8))
     if walk is not None:
-        from acmix_exp.ops.window_attention.triton import config
+        from acmix_exp.ops.window_attention.triton import kernel_config
 
-        monkeypatch.setattr(config, "choose_walk", lambda *_: walk)
+        monkeypatch.setattr(kernel_config, "choose_walk", lambda *_: walk)
     return partial(reflected_window_attention, kernel_size=KERNEL, heads=1, backend=backend)
 
 

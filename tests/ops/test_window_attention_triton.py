@@ -17,7 +17,7 @@ from torch import Tensor
 pytest.importorskip("triton")
 
 from acmix_exp.ops.window_attention import api, reflected_window_attention
-from acmix_exp.ops.window_attention.triton import config, op
+from acmix_exp.ops.window_attention.triton import kernel_config, op
 from tests.ops.check import NAMES, TOLERANCE, random_inputs, with_gradients
 
 REPO = Path(__file__).resolve().parents[2]
@@ -84,10 +84,10 @@ def shape_of(case: tuple[int, ...]) -> str:
     return "B{}-h{}-d{}-{}x{}-k{}-s{}-D{}".format(*case)
 
 
-@pytest.fixture(params=config.WALKS)
+@pytest.fixture(params=kernel_config.WALKS)
 def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whatever the rule would choose."""
-    monkeypatch.setattr(config, "choose_walk", lambda *_: request.param)
+    monkeypatch.setattr(kernel_config, "choose_walk", lambda *_: request.param)
     return str(request.param)
 
 
@@ -102,7 +102,7 @@ def test_16_bit(dtype: torch.dtype, walk: str) -> None:
 
 
 def test_which_walk() -> None:
-    choose = config.choose_walk
+    choose = kernel_config.choose_walk
     assert choose(64, 7, False) == choose(17, 5, False) == "tile"
     assert choose(64, 3, False) == choose(64, 1, False) == choose(16, 9, False) == choose(64, 7, True) == "tap"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from acmix_exp.report.best import best_row
+from acmix_exp.report.statistics import best_row
 
 NOISE = (0.003, -0.002, 0.001, -0.003, 0.002, -0.001, 0.004, -0.004)
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from acmix_exp.report.build import build, is_current
-from acmix_exp.report.words import TABLE
+from acmix_exp.report.sentences import TABLE
 from acmix_exp.report.write import write_summary
 from tests.report import made
 from tests.report.browser import Browser, executable

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from acmix_exp.report.collect import collect
-from acmix_exp.report.figures.latency import latency
-from acmix_exp.report.summary import summarise
-from acmix_exp.report.view import view
-from acmix_exp.report.words import COST_COLUMNS, cost_cells, latencies_by
+from acmix_exp.report.figure_data import view
+from acmix_exp.report.figures.cost_plots import latency
+from acmix_exp.report.read_runs import collect
+from acmix_exp.report.sentences import COST_COLUMNS, cost_cells, latencies_by
+from acmix_exp.report.table import summarise
 from tests.report import made
 
 Write = Callable[..., Path]

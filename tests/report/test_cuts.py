@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from acmix_exp.report.figures.cuts import left_out
-from acmix_exp.report.page import page
+from acmix_exp.report.html import page
 from tests.report import made
 
 

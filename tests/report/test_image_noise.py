@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acmix_exp.report.resampling import multiplicities
 from acmix_exp.report.write import write_summary
+from acmix_exp.run.replicates import multiplicities
 from tests.report.test_resampling import random_outcomes, scored_by_ultralytics
 
 

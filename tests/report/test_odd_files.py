@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from acmix_exp.report.collect import collect
-from acmix_exp.report.view import view
+from acmix_exp.report.figure_data import view
+from acmix_exp.report.read_runs import collect
 from acmix_exp.report.write import write_summary
 
 

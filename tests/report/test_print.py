@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from acmix_exp.report.collect import collect
-from acmix_exp.report.page import page
-from acmix_exp.report.view import view
+from acmix_exp.report.figure_data import view
+from acmix_exp.report.html import page
+from acmix_exp.report.read_runs import collect
 from acmix_exp.report.write import digest, write_summary
 from tests.report import made
 from tests.report.browser import Browser, executable

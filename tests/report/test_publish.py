@@ -14,10 +14,10 @@ from PIL import Image
 
 from acmix_exp.config import LoggerConfig
 from acmix_exp.report.build import Report
-from acmix_exp.report.collect import collect
-from acmix_exp.report.publish import asked_for, logger_of_runs, publish, sync_command
-from acmix_exp.report.summary import summarise
-from acmix_exp.report.view import view
+from acmix_exp.report.figure_data import view
+from acmix_exp.report.read_runs import collect
+from acmix_exp.report.table import summarise
+from acmix_exp.report.wandb_report import asked_for, logger_of_runs, publish, sync_command
 from tests.report import made
 from tests.tracking import wandb_file
 

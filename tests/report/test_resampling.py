@@ -9,8 +9,8 @@ import pytest
 from ultralytics.utils.metrics import ap_per_class
 
 from acmix_exp.outcomes import THRESHOLDS, Outcomes, pack, relative_names, unpack
-from acmix_exp.report import replicates as kept
-from acmix_exp.report.resampling import REPLICATES, interval, mean_average_precision, multiplicities
+from acmix_exp.run import replicates as kept
+from acmix_exp.run.replicates import REPLICATES, interval, mean_average_precision, multiplicities
 
 
 def random_outcomes(seed: int, images: int = 12, classes: int = 3, most: int = 25, hits: float = 0.5) -> Outcomes:
@@ -70,7 +70,7 @@ def test_unresampled_it_is_ultralytics_figure(sizes, seed):
 
 @pytest.mark.parametrize("sizes", CASES)
 def test_a_multiplicity_is_the_image_repeated(sizes, monkeypatch):
-    monkeypatch.setattr("acmix_exp.report.resampling.CHUNK_BYTES", 2000)  # several chunks of rows and of columns
+    monkeypatch.setattr("acmix_exp.run.replicates.CHUNK_BYTES", 2000)  # several chunks of rows and of columns
     outcomes = random_outcomes(7, **sizes)
     weights = multiplicities("f", "val", len(outcomes.images), 25)
     weights[0] = 3

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from acmix_exp.config import Config, ConfigError, ReportConfig
-from acmix_exp.report import task
+from acmix_exp.config import Config, ReportConfig
+from acmix_exp.errors import ConfigError
+from acmix_exp.tasks import report
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def test_a_reference_that_is_no_row(folder, add, config):
     add("baseline", 0, 0.3)
     add("mixed", 0, None)
     with pytest.raises(ConfigError, match=r"^report.reference=basline: .* must be one of baseline, mixed$"):
-        task.report(replace(config, report=ReportConfig(reference="basline")))
+        report.report(replace(config, report=ReportConfig(reference="basline")))
     assert not list(folder.glob("summary.*"))
 
 
@@ -28,7 +29,7 @@ def test_no_run_that_can_be_read(folder, add, config):
     for seed in (0, 1):
         (add("baseline", seed, 0.3) / "config.yaml").write_text("seed: [")
     with pytest.raises(ConfigError, match=r"^name=test: no run in .* can be read \(baseline-s0-.* and 1 more\)"):
-        task.report(config)
+        report.report(config)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
@@ -38,13 +39,13 @@ def test_a_folder_that_may_only_be_read(add, config, monkeypatch, number):
     def build(folder, reference):
         raise OSError(number, "no", str(folder / ".report.lock"))
 
-    monkeypatch.setattr(task, "build", build)
+    monkeypatch.setattr(report, "build", build)
     with pytest.raises(ConfigError, match=r"^runs_dir=.*: .*/test/.report.lock can't be written; copy the folder$"):
-        task.report(config)
+        report.report(config)
 
 
 def test_a_full_disk_is_no_such_folder(add, config, monkeypatch):
     add("baseline", 0, 0.3)
-    monkeypatch.setattr(task, "build", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    monkeypatch.setattr(report, "build", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     with pytest.raises(OSError, match="full"):
-        task.report(config)
+        report.report(config)

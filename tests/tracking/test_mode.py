@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from acmix_exp.tracking.mode import DEFAULT_URL, base_url, choose_mode, has_credentials
+from acmix_exp.tracking.settings import DEFAULT_URL, base_url, choose_mode, has_credentials
 
 KEY = {"WANDB_API_KEY": "k" * 40}
 

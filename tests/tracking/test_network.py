@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from acmix_exp.tracking.limits import within
-from acmix_exp.tracking.network import reachable
+from acmix_exp.tracking.settings import reachable
+from acmix_exp.tracking.tracker import within
 
 
 def test_reachable_server() -> None:

@@ -12,7 +12,7 @@ import pytest
 from acmix_exp.config import Config
 from acmix_exp.tracking import Tracker, settings
 from acmix_exp.tracking import tracker as tracker_module
-from acmix_exp.tracking.network import PROBE_SECONDS
+from acmix_exp.tracking.settings import PROBE_SECONDS
 from tests.tracking import wandb_file
 from tests.tracking.conftest import FAKE_KEY
 from tests.tracking.fake_server import FakeServer

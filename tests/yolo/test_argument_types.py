@@ -8,8 +8,7 @@ import pytest
 from ultralytics import cfg
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from acmix_exp.yolo.argument_types import RULES, defaults, faults, in_fraction, types
-from acmix_exp.yolo.owned_args import OWNED_ARGS, refused
+from acmix_exp.yolo.arguments import OWNED_ARGS, RULES, defaults, faults, in_fraction, refused, types
 
 VALUES: list[Any] = [
     *(None, True, False, -1, 0, 1, 2, 300, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, float("nan"), float("inf")),
@@ -87,7 +86,7 @@ def test_in_fraction() -> None:
 def test_without_importing_ultralytics() -> None:
     code = """
 import sys
-from acmix_exp.yolo.argument_types import faults
+from acmix_exp.yolo.arguments import faults
 assert faults({"lrf": 5})
 assert not {"torch", "ultralytics"} & set(sys.modules)
 """

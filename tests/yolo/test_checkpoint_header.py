@@ -4,9 +4,9 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from acmix_exp.config import ConfigError
-from acmix_exp.yolo.checkpoint_header import check_checkpoint, is_checkpoint
+from acmix_exp.errors import ConfigError
 from acmix_exp.yolo.model import build_model
+from acmix_exp.yolo.pretrained import check_checkpoint, is_checkpoint
 from tests.yolo.tiny import make_config
 
 

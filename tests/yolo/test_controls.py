@@ -11,7 +11,7 @@ import torch
 from ultralytics.nn.modules import Conv
 
 from acmix_exp.config import ArmConfig, Config, PlacementConfig
-from acmix_exp.experiment import arm
+from acmix_exp.sweep import arm
 from acmix_exp.yolo.model import build_model
 from tests.yolo.tiny import bare, make_config
 

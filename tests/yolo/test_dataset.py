@@ -9,7 +9,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader, build_yolo_dataset
 
 from acmix_exp.data import Dataset, read_split
-from acmix_exp.yolo import dataset as datasets
+from acmix_exp.yolo import sample_dataset as datasets
 from tests.yolo.tiny import NAMES, make_dataset
 
 DATA = {"names": NAMES, "nc": 2, "channels": 3}

@@ -15,7 +15,7 @@ from acmix_exp.yolo.run import prepare
 from tests.yolo.tiny import NAMES, bare, make_config
 
 prepare()
-from acmix_exp.yolo import export  # noqa: E402
+from acmix_exp.yolo import exporter  # noqa: E402
 from acmix_exp.yolo.model import build_model  # noqa: E402
 
 SIZES = [(64, 64), (96, 128)]
@@ -64,11 +64,11 @@ def test_equals_torch_at_sizes_it_was_not_traced_at(tmp_path: Path, dataset: Dat
     arguments = {"dynamic": True, **({"simplify": False} if format == "onnx" else {})}
     made = tmp_path / "made"
     made.mkdir()
-    file = export.export_checkpoint(weights, format, 64, made, arguments=arguments, device="cpu")
+    file = exporter.export_checkpoint(weights, format, 64, made, arguments=arguments, device="cpu")
     assert file == made / f"0.{format}"
     assert list(made.iterdir()) == [file]
     images = dataset.splits["val"][:3]
-    found = export.compare(file, format, weights, images, SIZES, threads=1, device="cpu")
+    found = exporter.compare(file, format, weights, images, SIZES, threads=1, device="cpu")
     assert [(each.height, each.width, each.images) for each in found] == [(64, 64, 3), (96, 128, 3)]
     assert all(0 <= each.largest < 1e-4 for each in found), found
     assert all(each.boxes <= each.boxes_px / 8 for each in found)
@@ -76,9 +76,9 @@ def test_equals_torch_at_sizes_it_was_not_traced_at(tmp_path: Path, dataset: Dat
 
 def test_other_weights_are_far_from_it(tmp_path: Path, dataset: Dataset):
     first, second = (checkpoint(tmp_path, make("after"), seed) for seed in (0, 1))
-    file = export.export_checkpoint(first, "torchscript", 64, tmp_path, arguments={"dynamic": True}, device="cpu")
+    file = exporter.export_checkpoint(first, "torchscript", 64, tmp_path, arguments={"dynamic": True}, device="cpu")
     images = dataset.splits["val"][:1]
-    (found,) = export.compare(file, "torchscript", second, images, SIZES[1:], threads=1, device="cpu")
+    (found,) = exporter.compare(file, "torchscript", second, images, SIZES[1:], threads=1, device="cpu")
     assert found.largest > 1e-2
 
 
@@ -92,7 +92,7 @@ def test_boxes_count_in_cells_of_their_own_grid():
     output[0, 3, 47] = 8e-3  # the last anchor of stride 8
     output[1, 0, 48] = -8e-3  # the first of stride 16
     output[1, 5, 62] = 5e-4
-    found = export.difference(right, output, 32, 96, Strides())
+    found = exporter.difference(right, output, 32, 96, Strides())
     assert (found.boxes_px, found.boxes, found.scores) == pytest.approx((8e-3, 1e-3, 5e-4))
     assert found.largest == pytest.approx(1e-3)
 
@@ -102,9 +102,9 @@ def test_what_is_not_a_number_is_no_agreement():
     for row in (0, 5):
         output = right.clone()
         output[0, row, 9] = float("nan")
-        assert np.isnan(export.difference(right, output, 32, 96, Strides()).largest)
+        assert np.isnan(exporter.difference(right, output, 32, 96, Strides()).largest)
 
 
 def test_another_number_of_anchors_is_named():
     with pytest.raises(ValueError, match=r"\(1, 6, 60\) at 32x96, not \(1, 6, 63\)"):
-        export.difference(torch.zeros(1, 6, 63), torch.zeros(1, 6, 60), 32, 96, Strides())
+        exporter.difference(torch.zeros(1, 6, 63), torch.zeros(1, 6, 60), 32, 96, Strides())

@@ -16,18 +16,18 @@ import torch
 import torchvision
 from ultralytics.nn.tasks import DetectionModel
 
-from acmix_exp.config import Config, ConfigError, PlacementConfig
+from acmix_exp.config import Config, PlacementConfig
+from acmix_exp.errors import ConfigError
 from acmix_exp.nn.mobilenet_v3 import ENDS, P5, ImageNetNormalize, load_features, mobilenet_v3_stages
-from acmix_exp.yolo import backbones, weights
-from acmix_exp.yolo.backbones import Backbone
-from acmix_exp.yolo.checkpoint_header import LAST_LAYER, LEGACY, check_checkpoint, check_features
+from acmix_exp.yolo import pretrained, sites
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
-from acmix_exp.yolo.sites import resolve_sites
+from acmix_exp.yolo.pretrained import LAST_LAYER, LEGACY, check_checkpoint, check_features
+from acmix_exp.yolo.sites import Backbone, resolve_sites
 from acmix_exp.yolo.transfer import load_pretrained
 from tests.yolo.tiny import bare, make_config
 
-NAMES = [name for name, network in backbones.NETWORKS.items() if network]
+NAMES = [name for name, network in sites.NETWORKS.items() if network]
 LARGE, SMALL = "mobilenet_v3_large", "mobilenet_v3_small"
 SITES = ["backbone_p3", "backbone_p4", "backbone_p5", "sppf", "neck_p4_down", "neck_p3", "neck_p4", "neck_p5"]
 
@@ -55,7 +55,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 def test_tables_without_torch_are_true() -> None:
-    for network, channels in backbones.CHANNELS.items():
+    for network, channels in sites.CHANNELS.items():
         for p5 in P5:
             stages = mobilenet_v3_stages(network, p5)
             x, found = torch.zeros(1, 3, 64, 64), []
@@ -66,9 +66,9 @@ def test_tables_without_torch_are_true() -> None:
             assert found == [(c, s, s) for c, s in zip(wide, (8, 4, 2), strict=True)]
         assert LAST_LAYER[network] == ENDS[network][2] + 1 == len(getattr(torchvision.models, network)().features) - 1
         enum = torchvision.models.get_model_weights(network)
-        assert weights.FEATURES[network] == {w.name: w.url.removeprefix(weights.TORCHVISION) for w in enum}
-        assert enum.DEFAULT.name == list(weights.FEATURES[network])[-1]
-    assert backbones.P5 == P5
+        assert pretrained.FEATURES[network] == {w.name: w.url.removeprefix(pretrained.TORCHVISION) for w in enum}
+        assert enum.DEFAULT.name == list(pretrained.FEATURES[network])[-1]
+    assert sites.P5 == P5
 
 
 @pytest.mark.parametrize(
@@ -204,30 +204,30 @@ def test_sites_that_it_has_not(sites: list[str], mode: str) -> None:
 
 
 def test_a_name_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights._find_features.cache_clear()
+    pretrained._find_features.cache_clear()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights.urllib.request, "urlopen", lambda *_, **__: (tmp_path / "other").open("rb"))
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", lambda *_, **__: (tmp_path / "other").open("rb"))
     named = replace(config(NAMES[0]).model, pretrained="DEFAULT")
     with pytest.raises(ConfigError, match=r"^model\.pretrained=DEFAULT: not on this machine, .*path of a copy$"):
-        weights.find_pretrained(named)
+        pretrained.find_pretrained(named)
     (tmp_path / "other").write_bytes(b"not what was asked for")
     with pytest.raises(ConfigError, match="not the file that its name promises"):
-        weights.find_pretrained(named)
+        pretrained.find_pretrained(named)
     assert not list((tmp_path / "cache").rglob("*.pth"))
     file = tmp_path / "hub" / "checkpoints" / "mobilenet_v3_large-5c1a4163.pth"
     file.parent.mkdir(parents=True)
     file.touch()
     for name in ("DEFAULT", "IMAGENET1K_V2", "MobileNet_V3_Large_Weights.IMAGENET1K_V2"):
-        assert weights.find_pretrained(replace(named, pretrained=name)) == file.resolve()
+        assert pretrained.find_pretrained(replace(named, pretrained=name)) == file.resolve()
     with pytest.raises(ConfigError, match=r"IMAGENET: no such file; .* IMAGENET1K_V1 or DEFAULT$"):
-        weights.find_pretrained(replace(config(NAMES[1]).model, pretrained="IMAGENET"))
+        pretrained.find_pretrained(replace(config(NAMES[1]).model, pretrained="IMAGENET"))
 
 
 @pytest.fixture(scope="module")
 def trained(run_once: Callable[..., Any], features: Callable[..., Path]) -> tuple[Any, Path]:
-    weights = str(features(SMALL))
-    outcome, _, run_dir = run_once(config(NAMES[1], "neck_p5", model__pretrained=weights, train__epochs=1))
+    pretrained = str(features(SMALL))
+    outcome, _, run_dir = run_once(config(NAMES[1], "neck_p5", model__pretrained=pretrained, train__epochs=1))
     return outcome, run_dir / "weights" / "best.pt"
 
 

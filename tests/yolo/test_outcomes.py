@@ -12,7 +12,7 @@ from ultralytics.models.yolo.detect import DetectionValidator
 
 from acmix_exp.data import Dataset
 from acmix_exp.outcomes import Outcomes
-from acmix_exp.report.resampling import mean_average_precision
+from acmix_exp.run.replicates import mean_average_precision
 from acmix_exp.yolo.evaluation import evaluate_checkpoint
 from tests.yolo.tiny import make_config
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from acmix_exp.data import Dataset
-from acmix_exp.yolo.errors import CheckpointError
-from acmix_exp.yolo.progress import Progress
+from acmix_exp.errors import CheckpointError
+from acmix_exp.yolo.resume import Progress
 from acmix_exp.yolo.run import Outcome, train
 from tests.yolo.tiny import make_config
 

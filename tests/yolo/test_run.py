@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from acmix_exp.config import ConfigError, PlacementConfig
+from acmix_exp.config import PlacementConfig
 from acmix_exp.data import Dataset
+from acmix_exp.errors import ConfigError
 from acmix_exp.yolo.model import BlockDetectionModel
 from acmix_exp.yolo.run import Outcome, evaluate, train
 from tests.yolo.tiny import bare, make_config

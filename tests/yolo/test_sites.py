@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from acmix_exp.config import SCALES, ConfigError, PlacementConfig
+from acmix_exp.config import SCALES, PlacementConfig
+from acmix_exp.errors import ConfigError
 from acmix_exp.yolo.sites import LAYERS, NAMES, Site, depth, resolve_sites, width, zero_init
 
 
@@ -74,7 +75,7 @@ def test_zero_init() -> None:
 
 
 def test_no_torch() -> None:
-    names = "sites owned_args argument_types checkpoint_header environment errors progress arguments run weights"
+    names = "sites environment arguments resume run pretrained"
     code = f"""
 import sys
 from importlib import import_module

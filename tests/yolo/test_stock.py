@@ -144,7 +144,7 @@ train(config, dataset, run_dir, device="cpu", resume=True, on_epoch=print)
     ("program", "words", "own"),
     [
         ("-m", ["python", "-m", "acmix_exp", "epochs=1"], True),
-        ("-m", ["python", "-macmix_exp.experiment.train", "run"], True),
+        ("-m", ["python", "-macmix_exp.run.training", "run"], True),
         ("/usr/bin/acmix-exp", ["python", "/usr/bin/acmix-exp"], True),
         ("-m", ["python", "-m", "other"], False),
         ("-c", ["python", "-c", "import acmix_exp"], False),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from acmix_exp.data import Dataset
-from acmix_exp.yolo.errors import NonFiniteLoss
+from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.yolo.model import BlockDetectionModel
 from acmix_exp.yolo.run import train
 from acmix_exp.yolo.trainer import BlockTrainer

@@ -106,6 +106,6 @@ def test_train_arguments() -> None:
     """Owned arguments exist under the names that we refuse them by."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    from acmix_exp.yolo.owned_args import OWNED_ARGS
+    from acmix_exp.yolo.arguments import OWNED_ARGS
 
     assert set(OWNED_ARGS) - set(DEFAULT_CFG_DICT) == {"save_dir"}

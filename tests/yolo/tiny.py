@@ -10,15 +10,7 @@ import cv2
 import numpy as np
 from torch import nn
 
-from acmix_exp.config import (
-    ArmConfig,
-    Config,
-    DatasetConfig,
-    HardwareConfig,
-    ModelConfig,
-    PlacementConfig,
-    TrainConfig,
-)
+from acmix_exp.config import ArmConfig, Config, DatasetConfig, HardwareConfig, ModelConfig, PlacementConfig, TrainConfig
 from acmix_exp.data import Dataset
 
 NAMES = {0: "square", 1: "disc"}

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from acmix_exp.ops.recording import is_recorded
+from acmix_exp.ops.checks import is_recorded
 from acmix_exp.ops.window_attention import dispatch, reference
 from acmix_exp.ops.window_attention.geometry import positioned
 from acmix_exp.ops.window_attention.triton import op as triton

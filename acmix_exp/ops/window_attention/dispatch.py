@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acmix_exp.ops.recording import is_recorded
+from acmix_exp.ops.checks import is_recorded
 from acmix_exp.ops.window_attention import shift, tile
 from acmix_exp.ops.window_attention.geometry import output_size
 from acmix_exp.ops.window_attention.layout import Layout

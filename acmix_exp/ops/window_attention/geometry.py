@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acmix_exp.ops.recording import is_recorded
+from acmix_exp.ops.checks import is_recorded
 
 
 def output_size(size: int, stride: int) -> int:

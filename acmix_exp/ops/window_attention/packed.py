@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from acmix_exp.ops.recording import is_recorded
+from acmix_exp.ops.checks import is_recorded
 from acmix_exp.ops.window_attention import shift, tile
 from acmix_exp.ops.window_attention.api import choose_backend, reflected_window_attention
 from acmix_exp.ops.window_attention.geometry import coordinate, positioned

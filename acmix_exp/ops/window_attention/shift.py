@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from acmix_exp.ops.recording import is_recorded
+from acmix_exp.ops.checks import is_recorded
 from acmix_exp.ops.window_attention import gathered, unrolled
 from acmix_exp.ops.window_attention.layout import Layout
 from acmix_exp.ops.window_attention.validation import check_first_derivative

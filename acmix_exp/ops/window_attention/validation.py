@@ -8,6 +8,8 @@ import os
 import torch
 from torch import Tensor
 
+from acmix_exp.ops.checks import check_odd, check_positive
+
 BACKENDS = ("auto", "reference", "shift", "tile", "triton")
 BACKEND_VARIABLE = "ACMIX_EXP_BACKEND"
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -52,17 +54,6 @@ def check_triton(query: Tensor, head_width: int) -> None:
     lacking = triton_lacks(query, head_width)
     if lacking:
         raise ValueError(f"backend 'triton' has no {lacking}: use backend='auto'")
-
-
-def check_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-
-
-def check_odd(name: str, value: object) -> None:
-    check_positive(name, value)
-    if isinstance(value, int) and value % 2 == 0:
-        raise ValueError(f"{name} must be odd, got {value}")
 
 
 def check_first_derivative() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from acmix_exp.report.figures import attention, forest, pictures
+from acmix_exp.report.figures import attention_maps, detections, forest
 
 
 def left_out(kind: str, table: dict[str, Any]) -> str:
@@ -14,27 +14,31 @@ def left_out(kind: str, table: dict[str, Any]) -> str:
 
 
 def _predictions(table: dict[str, Any]) -> list[str]:
-    chosen = pictures.same_seed(table, "images")
+    chosen = detections.same_seed(table, "images")
     seed = next((run["seed"] for run in chosen.values()), None)
     without = [row["label"] for row in table["rows"] if row["runs"] and row["label"] not in chosen]
-    found = _rows(list(chosen), pictures.MOST_ROWS, "rows")
+    found = _rows(list(chosen), detections.MOST_ROWS, "rows")
     if chosen and without:
         found.append(f"No images of seed {seed} were kept for {', '.join(without)}.")
-    count = len(pictures.class_colours(map(pictures.stored, pictures.drawn(chosen).values())))
-    if count > pictures.MOST_CLASSES:
-        found.append(f"Of {count} classes the legend names the first {pictures.MOST_CLASSES}.")
+    count = len(detections.class_colours(map(detections.stored, detections.drawn(chosen).values())))
+    if count > detections.MOST_CLASSES:
+        found.append(f"Of {count} classes the legend names the first {detections.MOST_CLASSES}.")
     return found
 
 
 def _windows(table: dict[str, Any]) -> list[str]:
-    return _rows([label for label, _ in attention.with_windows(table)], attention.MOST_ROWS, "rows with attention")
+    return _rows(
+        [label for label, _ in attention_maps.with_windows(table)], attention_maps.MOST_ROWS, "rows with attention"
+    )
 
 
 def _heads(table: dict[str, Any]) -> list[str]:
-    chosen = attention.with_heads(table)
-    found = _rows([label for label, _ in chosen], attention.MOST_ROWS, "rows with attention")
-    most = max((site["head"] for _, run in chosen for site in attention.sites_with_heads(run)), default=0)
-    return found + ([f"Of {most} heads the first {attention.MOST_HEADS}."] if most > attention.MOST_HEADS else [])
+    chosen = attention_maps.with_heads(table)
+    found = _rows([label for label, _ in chosen], attention_maps.MOST_ROWS, "rows with attention")
+    most = max((site["head"] for _, run in chosen for site in attention_maps.sites_with_heads(run)), default=0)
+    return found + (
+        [f"Of {most} heads the first {attention_maps.MOST_HEADS}."] if most > attention_maps.MOST_HEADS else []
+    )
 
 
 def _class_deltas(table: dict[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """Draws one share of a report's figures: ``python -m acmix_exp.report.figures.draw VIEW OUT SHARE SHARES PARENT_PID``.
 
-VIEW is a JSON file of ``acmix_exp.report.view``; figures go to the folder OUT as PNG and SVG, and OUT/SHARE.json lists
-them.
+VIEW is a JSON file of ``acmix_exp.report.figure_data``; figures go to the folder OUT as PNG and
+SVG, and OUT/SHARE.json lists them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.experiment.process import die_with_parent
 from acmix_exp.report.figures.catalogue import KINDS, Kind, file_stem
+from acmix_exp.run.child import die_with_parent
 
 DOTS = 200  # an inch, of the PNG files
 
@@ -43,22 +43,22 @@ def main(arguments: list[str]) -> int:
 
 
 def _figures(kind: Kind, table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    from acmix_exp.report.figures import attention, curves, forest, latency, pictures
+    from acmix_exp.report.figures import attention_maps, cost_plots, detections, forest, training_curves
 
     one = {
         "forest": forest.forest,
         "class_deltas": forest.classes,
-        "learning_curves": curves.curves,
-        "rates": curves.rates,
-        "rate_ratio": curves.ratio,
-        "latency": latency.latency,
-        "predictions": pictures.pictures,
+        "learning_curves": training_curves.curves,
+        "rates": training_curves.rates,
+        "rate_ratio": training_curves.ratio,
+        "latency": cost_plots.latency,
+        "predictions": detections.pictures,
     }
     if kind.name in one:
         figure = one[kind.name](table)
         yield from [] if figure is None else [("", figure)]
     else:
-        several = {"windows": attention.windows, "heads": attention.heads}[kind.name]
+        several = {"windows": attention_maps.windows, "heads": attention_maps.heads}[kind.name]
         yield from several(table)
 
 

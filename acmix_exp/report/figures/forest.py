@@ -7,8 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from acmix_exp.report.figures.colours import INK
-from acmix_exp.report.figures.style import MUTED, WIDTH, legend, looks, new
+from acmix_exp.report.figures.style import INK, MUTED, WIDTH, legend, looks, new
 
 MOST_CLASSES = 30
 MOST_INTERVALS = 100

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
-
-mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from acmix_exp.report.figures.colours import INK, RULE
+INK, RULE = "#1b1f24", "#d0d7de"
+
+
+mpl.use("Agg")
+
 
 WIDTH = 5.0  # inches: a phone can still show its letters
 LETTERS = 14  # of a legend, an inch

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from acmix_exp.ops.window_attention.geometry import output_size
-from acmix_exp.ops.window_attention.triton import config
+from acmix_exp.ops.window_attention.triton import kernel_config
 
 # Arguments on whose value no code depends: a network trained at several sizes compiles each kernel once.
 SIZES = ("heads", "height", "width", "rows", "columns", "tiles", "tiles_x")
@@ -26,9 +26,9 @@ class Plan:
         # float32 products as torch's own: exact unless asked otherwise by torch.set_float32_matmul_precision.
         precision = "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
         exact = precision == "ieee" and query.dtype == torch.float32
-        self.walk = config.choose_walk(self.d, kernel, exact)
-        block_d = config.padded_width(self.d, self.walk)
-        chosen = config.choose(self.walk, part, block_d)
+        self.walk = kernel_config.choose_walk(self.d, kernel, exact)
+        block_d = kernel_config.padded_width(self.d, self.walk)
+        chosen = kernel_config.choose(self.walk, part, block_d)
         self.tile = chosen.tile_y, chosen.tile_x
         self.constants: dict[str, Any] = {
             "D": self.d,

@@ -5,14 +5,7 @@ import triton
 import triton.language as tl
 
 from acmix_exp.ops.window_attention.triton.launch import SIZES
-from acmix_exp.ops.window_attention.triton.primitives import (
-    LOG2_E,
-    is_tap,
-    load_weight,
-    places,
-    product,
-    queries_of,
-)
+from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, is_tap, load_weight, places, product, queries_of
 
 
 @triton.jit(do_not_specialize=(*SIZES, "images_y", "images_x", "first_y", "first_x"))

@@ -1,0 +1,132 @@
+"""Maps made larger for blocks that cannot take every size; the caller crops the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from acmix_exp.nn.fusion import fuse_conv_bn
+from acmix_exp.ops.checks import is_recorded
+
+
+class Residual(nn.Module):
+    """``x + attn(x)``, for a unit that scales its input down where training starts. (B, C, H, W) to the same."""
+
+    def __init__(self, attn: nn.Module) -> None:
+        super().__init__()
+        self.attn = attn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.attn(x)
+
+    def flops(self, height: int, width: int) -> int:
+        """Operations (2 x multiply-adds) of ``attn``, for one image of height x width."""
+        return self.attn.flops(height, width)  # type: ignore[operator]
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """``nn.LayerNorm(C)`` at each position of (B, C, H, W); its result lies in memory as channels_last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """torch's, but where a channel has a single value, which has no variance, training normalises by the running
+    statistics.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
+class ConvBN(nn.Module):
+    """``bn(c(x))``: (B, in_channels, H, W) -> (B, out_channels, H, W), "same" zero padding, no bias.
+
+    ``c`` and ``bn`` are the names that SeaFormer's weights have. ``gamma`` is what the norm's weight starts at.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 1, groups: int = 1, gamma: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False)
+        self.bn: BatchNorm | nn.Identity = BatchNorm(out_channels)
+        nn.init.constant_(self.bn.weight, gamma)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.c(x))
+
+    def fuse(self) -> None:
+        """For inference, in place: the norm into the convolution's weights."""
+        if isinstance(self.bn, BatchNorm):
+            self.c, self.bn = fuse_conv_bn(self.c, self.bn), nn.Identity()
+
+
+class AxialPosition(nn.Module):
+    """``x + embedding``: (B, C, n) -> (B, C, n), the ``length`` learned positions resampled to n.
+
+    ``resampling`` is that of :func:`linear_resampling`, which embeddings of one axis share.
+    """
+
+    def __init__(self, channels: int, length: int = 16) -> None:
+        super().__init__()
+        self.pos_embed = nn.Parameter(torch.randn(1, channels, length))
+
+    def forward(self, x: Tensor, resampling: Tensor) -> Tensor:
+        return x + (self.pos_embed.to(resampling.dtype) @ resampling).to(x.dtype)
+
+
+def linear_resampling(length: int, n: int, like: Tensor) -> Tensor:
+    """The matrix (length, n) of linear interpolation with align_corners=False, in float32 at least, where ``like`` is.
+
+    A product with it is ``F.interpolate``, but its backward is deterministic on a GPU too.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    source = ((torch.arange(n, dtype=dtype, device=like.device) + 0.5) * length / n - 0.5).clamp(0, length - 1)
+    knots = torch.arange(length, dtype=dtype, device=like.device)
+    return (1 - (source - knots[:, None]).abs()).clamp(min=0)
+
+
+def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """``softmax(query key^T / sqrt(d) + bias) value``: (B, h, L, d), twice (B, h, S, d), and (B, h, L, S) or None.
+
+    bias: of the dtype of the query; its first two sizes may be 1. -> (B, h, L, d).
+
+    By scaled_dot_product_attention. On a CPU that has no fused kernel for a bias with a gradient, and its unfused form
+    also looks for rows that are masked throughout, which a finite bias cannot have: there the products are taken here.
+    """
+    needs_gradient = bias is not None and torch.is_grad_enabled() and bias.requires_grad
+    if bias is None or not needs_gradient or query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, bias)
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + bias
+    return logits.softmax(-1).to(value.dtype) @ value
+
+
+def extend(x: Tensor, height: int, width: int) -> Tensor:
+    """(B, C, H, W) -> (B, C, height, width), neither smaller: the last column and the last row are repeated.
+
+    Its gradient is deterministic on every device, unlike that of replication padding. In a recorded graph sizes may
+    be left open.
+    """
+    if is_recorded():
+        rows = torch.arange(height, device=x.device).clamp(max=x.shape[2] - 1)
+        columns = torch.arange(width, device=x.device).clamp(max=x.shape[3] - 1)
+        return x.index_select(2, rows).index_select(3, columns)
+    below, right = height - x.shape[2], width - x.shape[3]
+    if right:
+        x = torch.cat([x, x[..., -1:].expand(-1, -1, -1, right)], 3)
+    if below:
+        x = torch.cat([x, x[:, :, -1:].expand(-1, -1, below, -1)], 2)
+    return x
+
+
+def at_least(size: int | Tensor, least: int) -> Any:
+    """The larger one, without a branch on an open size of a recorded graph. The tracer gives tensors as sizes."""
+    return size.clamp(min=least) if isinstance(size, Tensor) else torch.sym_max(size, least)

@@ -1,0 +1,95 @@
+"""GPU slots: which of the runs at once may use which GPU. Held by flock, so a killed holder gives its slot back."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from acmix_exp.config import HardwareConfig
+from acmix_exp.errors import ConfigError
+
+
+@lru_cache(maxsize=1)
+def cuda_devices() -> int:
+    """How many GPUs the CUDA driver offers this process (it honours CUDA_VISIBLE_DEVICES); 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def gpus(hardware: HardwareConfig) -> list[int]:
+    """Indices of the GPUs that the config asks for; empty means CPU.
+
+    Raises ConfigError where ``hardware.device`` is no device, or not one of this machine.
+    """
+    device, present = hardware.device, cuda_devices()
+    if device == "cpu":
+        return []
+    if device == "auto":
+        return list(range(present)) if hardware.runs_at_once > 1 else list(range(min(present, 1)))
+    if device == "cuda":
+        wanted = list(range(present)) if hardware.runs_at_once > 1 else [0]
+    elif isinstance(device, int) and not isinstance(device, bool):
+        wanted = [device]
+    elif isinstance(device, list) and device and all(type(i) is int for i in device):
+        wanted = device
+    else:
+        raise ConfigError(
+            f"hardware.device={device}: must be auto, cpu, cuda, a GPU index, or a list of them such as [0,1]"
+        )
+    if not present:
+        raise ConfigError(f"hardware.device={device}: no CUDA GPU on this machine; use hardware=cpu or hardware=auto")
+    if any(not 0 <= i < present for i in wanted):
+        raise ConfigError(f"hardware.device={device}: this machine has GPU indices 0 to {present - 1}")
+    if len(wanted) > 1 and hardware.runs_at_once == 1:
+        raise ConfigError(
+            f"hardware.device={device}: one run uses one GPU; use hardware=pool hardware.runs_at_once={len(wanted)} "
+            "to keep them all busy"
+        )
+    return wanted
+
+
+def precision(hardware: HardwareConfig) -> str:
+    """fp32, fp16 or bf16, with ``auto`` settled: fp16 on a GPU, fp32 on a CPU."""
+    if hardware.precision != "auto":
+        return hardware.precision
+    return "fp16" if gpus(hardware) else "fp32"
+
+
+@contextlib.contextmanager
+def gpu_slot(gpus: Sequence[int], runs_at_once: int) -> Iterator[int | None]:
+    """Wait for, hold and yield one GPU index; None at once where there are no GPUs.
+
+    A GPU has ceil(runs_at_once / number of GPUs) slots. They are shared by all of a user's sweeps on the machine.
+    """
+    if not gpus:
+        yield None
+        return
+    folder = Path(tempfile.gettempdir()) / f"acmix_exp-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    slots_per_gpu = -(-runs_at_once // len(gpus))
+    while True:
+        for slot in range(slots_per_gpu):
+            for gpu in gpus:
+                file = open(folder / f"gpu{gpu}.{slot}", "a", encoding="utf-8")  # noqa: SIM115
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    file.close()
+                    continue
+                with file:
+                    yield gpu
+                return
+        time.sleep(0.5)

@@ -1,0 +1,170 @@
+"""Secrets taken out of what is written down: values of variables that are named like one, and what looks like one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import acmix_exp
+from acmix_exp.files import write_text
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "ultralytics",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "opencv-python",
+    "wandb",
+    "scipy",
+)
+PREFIXES = (
+    *("ACMIX_EXP_", "CUBLAS_", "CUDA_", "CUDNN_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),
+    *("OPENBLAS_", "PYTORCH_", "TORCH", "TRITON_", "ULTRALYTICS_", "YOLO_"),
+)
+NAMES = ("PYTHONHASHSEED", "WANDB_MODE")
+PLACES = ("ACMIX_EXP_DATASETS_DIR", "ACMIX_EXP_JOBS", "ACMIX_EXP_TEST_SESSION", "TORCH_HOME", "YOLO_CONFIG_DIR")
+
+
+def versions() -> dict[str, str]:
+    found = {"acmix_exp": acmix_exp.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that can change a result; none that is a secret, or that only says where things are."""
+    return {
+        name: redact(value, variables)
+        for name, value in sorted(variables.items())
+        if (name.startswith(PREFIXES) or name in NAMES) and name not in PLACES and not is_secret(name)
+    }
+
+
+def hardware(gpu: int | str) -> dict[str, Any]:
+    """The machine, in words. ``gpu`` is the run's device: ``cpu`` or a CUDA index."""
+    facts: dict[str, Any] = {
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "device": str(gpu),
+    }
+    if gpu != "cpu":
+        import torch
+
+        properties = torch.cuda.get_device_properties(gpu)
+        facts["gpu"] = properties.name
+        facts["gpu_memory_gib"] = round(properties.total_memory / 2**30, 1)
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+PACKAGE = Path(acmix_exp.__file__).resolve().parent
+DIFF = "provenance.diff"
+LIMIT = 1 << 20  # characters of a diff that are kept
+_PLAIN = ("diff", "--no-color", "--no-ext-diff", "--no-textconv")
+
+
+def commit(package: Path = PACKAGE) -> dict[str, Any] | None:
+    """The commit, and whether the package has changes: ``diff_sha256`` is of these. None outside a checkout."""
+    return _state(package)[0]
+
+
+def record(folder: Path, package: Path = PACKAGE) -> dict[str, Any] | None:
+    """As :func:`commit`, the changes written to ``folder``/provenance.diff: without secrets, cut at LIMIT characters.
+
+    New files that git does not ignore are in it. Where there are no changes there is no such file.
+    """
+    found, diff = _state(package)
+    if not diff:
+        (folder / DIFF).unlink(missing_ok=True)
+        return found
+    write_text(folder / DIFF, diff[:LIMIT])
+    return {**(found or {}), "diff": DIFF, "diff_complete": len(diff) <= LIMIT}
+
+
+def _state(package: Path) -> tuple[dict[str, Any] | None, str]:
+    def git(folder: str, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+        command = ["git", "-C", folder, "-c", "core.quotepath=off", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30, check=False)
+        if result.returncode not in codes:
+            raise subprocess.SubprocessError(result.stderr)
+        return result.stdout
+
+    own = str(package)
+    try:
+        git(own, "ls-files", "--error-unmatch", "__init__.py")
+        top = git(own, "rev-parse", "--show-toplevel").rstrip("\n")
+        head = git(top, "rev-parse", "HEAD").strip()
+        diff = git(top, *_PLAIN, "HEAD", "--", own)
+        for name in filter(None, git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", own).split("\0")):
+            diff += git(top, *_PLAIN, "--no-index", "--", "/dev/null", name, codes=(0, 1))
+    except (OSError, subprocess.SubprocessError):
+        return None, ""
+    if not diff:
+        return {"commit": head, "dirty": False}, ""
+    diff = redact(diff)
+    return {"commit": head, "dirty": True, "diff_sha256": hashlib.sha256(diff.encode()).hexdigest()}, diff
+
+
+MASK = "***"
+_NAMED = re.compile(r"KEY|TOKEN|SECRET|PASS(?:WORD|WD|PHRASE)|CREDENTIAL|AUTH", re.IGNORECASE)
+_LEAST = 6  # characters: a shorter value would be found everywhere
+_PART = r"[\w.-]{0,99}"  # bounded, for a diff may hold lines of any length
+_NAME = rf"(?<![\w.-]){_PART}(?:%s){_PART}[\"']?\s*"
+_SECRET = r"(?:api|access|private)[_-]?key|secret|passw(?:or)?d|passphrase|credential"
+_ANY = _NAME % f"{_SECRET}|token"
+_BARE = r"[^\s\"'()\[\]{},;#<>*]"  # a character of a value without quotes, which is not an expression
+_PATTERNS = [
+    (re.compile(r"\b(\w+://)[^/\s@'\"]+@"), rf"\1{MASK}@"),  # user and password of an address
+    (re.compile(rf"(?i)({_ANY}[:=]\s*)([\"'])[^\"'\n]{{{_LEAST},}}\2"), rf"\1\2{MASK}\2"),
+    (re.compile(r"\b([A-Z_]*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)[A-Z_]*=)[^\s\"']+"), rf"\1{MASK}"),
+    (re.compile(r"(?i)\b(bearer )[\w.~+/=-]{16,}"), rf"\1{MASK}"),
+    # A word alone behind a colon, to the end of the line; names of types begin in upper case.
+    (re.compile(rf"(?m)((?i:{_NAME % _SECRET}):[ \t]+)[a-z]{_BARE}{{7,}}(?=[ \t]*(?:#.*)?$)"), rf"\1{MASK}"),
+]
+# Neither called nor indexed; possessive, or the start of such a name would do.
+_UNQUOTED = re.compile(rf"(?i)({_ANY}[:=][ \t]*)({_BARE}{{8,}}+)(?![(\[])")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable's name says that its value is a secret."""
+    return _NAMED.search(name) is not None
+
+
+def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The text with every value of a secretly named variable, password in an address and value of a secret masked."""
+    secrets = {value for name, value in environment.items() if is_secret(name) and len(value) >= _LEAST}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    for pattern, masked in _PATTERNS:
+        text = pattern.sub(masked, text)
+    return _UNQUOTED.sub(_without_value, text)
+
+
+def _without_value(found: re.Match[str]) -> str:
+    """A value with a digit in it and without quotes; of a token, which is what attention has too, no number or name."""
+    name, value = found.groups()
+    code = "token" in name.lower() and re.fullmatch(r"-?[\d._e+-]+|[A-Za-z_][\w.]{,19}", value)
+    return found[0] if code or not re.search(r"\d", value) else f"{name}{MASK}"

@@ -1,0 +1,78 @@
+"""What an arm does to a config. The arm is data and is applied last, so that it always means what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from acmix_exp.config import CONV3X3, IDENTITY, PATHS, ArmConfig, Config, PlacementConfig
+from acmix_exp.yolo.sites import starts_from_features
+
+
+def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
+    """Lines for what the arm says and the block or placement deny.
+
+    ``explicit`` holds the keys that the user set for this cell: only their word counts against an arm, not a default.
+    """
+    arm, block = config.arm, config.block
+    if arm.path is not None and arm.path not in PATHS:
+        return [f"arm.path={arm.path}: must be one of {', '.join(PATHS)}, or null for the path as configured"]
+    if not arm.insert:
+        return []
+    lines = []
+    if not config.model.placement.sites and arm.name != "configured":
+        lines.append(
+            f"arm={arm.name} model/placement={config.model.placement.name}: the arm inserts a block and the placement"
+            " has no site for it; use arm=baseline, or another placement"
+        )
+    if arm.control:
+        return lines
+    if arm.block is not None and block.get("name") != arm.block:
+        lines.append(
+            f"arm={arm.name} block={block.get('name')}: this arm is about {arm.block}; use block={arm.block}, "
+            "or arm=configured"
+        )
+    elif arm.path not in (None, block.get("path")) and ("block.path" in explicit or block.get("path") != "mixed"):
+        lines.append(
+            f"arm={arm.name} block.path={block.get('path')}: this arm sets block.path={arm.path}; "
+            "leave block.path out, or use arm=configured"
+        )
+    return lines
+
+
+def apply(config: Config) -> Config:
+    """The effective config: a bare one for the baseline, else the arm's block and path.
+
+    A plain 3x3 in place of a stock 3x3 that has no pretrained weights to lose is the stock network, so that is the
+    baseline too. Identity is joined without norm, activation and residual, whatever the placement says.
+    """
+    if not config.arm.insert or not config.model.placement.sites:
+        return _bare(config, replace(config.arm, insert=False))
+    block = {"name": config.arm.block} if config.arm.control else dict(config.block)
+    if config.arm.path is not None:
+        block["path"] = config.arm.path
+    placement = config.model.placement
+    if (
+        block["name"] == CONV3X3
+        and placement.mode == "replace"
+        and (config.model.pretrained is None or starts_from_features(config.model))
+    ):
+        return _bare(config, ArmConfig(name="baseline", insert=False))
+    if block["name"] == IDENTITY:
+        placement = replace(placement, norm=False, act=False, residual=False, zero_init=False)
+    return replace(config, block=block, model=replace(config.model, placement=placement))
+
+
+def depends(effective: Config, key: str) -> bool:
+    """Whether a run depends on a swept key: no baseline on block or placement, no control on the configured block."""
+    group, *rest = key.replace("/", ".").split(".")
+    if group == "block":
+        return effective.arm.insert and not effective.arm.control
+    if group == "model" and rest[:1] == ["placement"]:
+        joined = rest[-1] in ("norm", "act", "residual", "zero_init")
+        return effective.arm.insert and not (joined and effective.block.get("name") == IDENTITY)
+    return True
+
+
+def _bare(config: Config, arm: ArmConfig) -> Config:
+    return replace(config, arm=arm, block={}, model=replace(config.model, placement=PlacementConfig(name="none")))

@@ -1,0 +1,193 @@
+"""Whether a composed config can run: every fault as one line with key, value and what would be right. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tempfile
+import typing
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from acmix_exp import custom_block
+from acmix_exp.block_rules import RULES, channel_faults, option_faults, suggestion
+from acmix_exp.config import SCALES, Config, options
+from acmix_exp.errors import ConfigError
+from acmix_exp.run import devices
+from acmix_exp.sweep import arm
+from acmix_exp.sweep import custom_block_trial as trial
+from acmix_exp.yolo import arguments, sites
+from acmix_exp.yolo.arguments import refused
+from acmix_exp.yolo.pretrained import check_checkpoint, check_features, find_pretrained
+from acmix_exp.yolo.sites import MODES, Backbone, resolve_sites
+
+TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
+
+
+def unknown_keys(cfg: DictConfig, schema: Any = Config, prefix: str = "") -> list[str]:
+    """Lines for keys that are not in the schema: ``+key=value`` slips past Hydra's own check."""
+    hints = typing.get_type_hints(schema)
+    lines = []
+    for key in map(str, cfg):
+        name = f"{prefix}{key}"
+        if key not in hints:
+            lines.append(f"{name}={cfg[key]}: unknown key{suggestion(key, hints, prefix)}")
+        elif dataclasses.is_dataclass(hints[key]) and isinstance(cfg._get_node(key), DictConfig):
+            lines += unknown_keys(cfg[key], hints[key], f"{name}.")
+    return lines
+
+
+def faults(config: Config, explicit: Collection[str]) -> list[str]:
+    """Everything wrong with one cell that can be told without reading the data set."""
+    lines = [
+        *_values(config),
+        *(model_lines := sites.faults(config.model)),
+        *_block(config),
+        *refused(config.train.extra),
+        *arguments.faults(config.train.extra),
+        *_hardware(config),
+    ]
+    if not lines:
+        lines = arm.contradictions(config, explicit)
+    if not lines:
+        lines = _sites(arm.apply(config))
+    return lines if model_lines else lines + _pretrained(config)
+
+
+def _values(config: Config) -> list[str]:
+    train, model = config.train, config.model
+    tests = [
+        (
+            "name",
+            config.name,
+            bool(re.fullmatch(r"\w[\w.-]*", config.name)),
+            "letters, digits, '.', '_' and '-' only",
+        ),
+        ("task", config.task, config.task in TASKS, f"one of {', '.join(TASKS)}"),
+        ("seed", config.seed, 0 <= config.seed < 2**31, "a whole number from 0"),
+        ("split", config.split, config.split in (None, "train", "val", "test"), "train, val or test"),
+        ("model.scale", model.scale, model.scale in SCALES, f"one of {', '.join(SCALES)}"),
+        (
+            "model.placement.mode",
+            model.placement.mode,
+            model.placement.mode in MODES,
+            " or ".join(MODES),
+        ),
+        ("train.epochs", train.epochs, train.epochs >= 1, "a whole number from 1"),
+        ("train.batch", train.batch, train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),
+        (
+            "train.imgsz",
+            train.imgsz,
+            train.imgsz >= 32 and train.imgsz % 32 == 0,
+            "a multiple of 32, from 32",
+        ),
+        (
+            "train.optimizer",
+            train.optimizer,
+            train.optimizer in OPTIMIZERS,
+            f"one of {', '.join(OPTIMIZERS)}",
+        ),
+        ("train.lr0", train.lr0, 0 < train.lr0 <= 1, "a number above 0, up to 1"),
+        (
+            "train.keep",
+            train.keep,
+            train.keep in ("best", "last", "both", "none"),
+            "best, last, both or none",
+        ),
+        ("profile.seconds", config.profile.seconds, 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
+        (
+            "dataset.path",
+            config.dataset.path,
+            config.dataset.path is None or config.dataset.name in ("yolo", "voc_xml"),
+            f"left out with dataset={config.dataset.name}, or go with dataset=yolo or dataset=voc_xml",
+        ),
+        (
+            "logger.mode",
+            config.logger.mode,
+            config.logger.mode in ("auto", "online", "offline", "disabled"),
+            "auto, online, offline or disabled",
+        ),
+        (
+            "logger.project",
+            config.logger.project,
+            re.fullmatch(r"[^/\\#?%:]{1,128}", config.logger.project) is not None,
+            "1 to 128 characters, none of / \\ # ? % :",
+        ),
+        ("tags", config.tags, all(1 <= len(tag) <= 64 for tag in config.tags), "of 1 to 64 characters each"),
+    ]
+    return [f"{key}={value}: must be {right}" for key, value, fine, right in tests if not fine]
+
+
+def _block(config: Config) -> list[str]:
+    name = str(config.block.get("name"))
+    if custom_block.is_own(config.block):
+        return custom_block.faults(config.block, taken=[*options("arm"), *RULES])
+    if name not in RULES:
+        return [f"block.name={name}: must be one of {', '.join(options('block'))}"]
+    return option_faults(name, _block_options(config))
+
+
+def _block_options(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in config.block.items() if key != "name"}
+
+
+def _sites(effective: Config) -> list[str]:
+    """Lines for sites that do not exist, and for sites whose channels the block cannot take."""
+    if not effective.arm.insert:
+        return []
+    scale = effective.model.scale
+    try:
+        sites = resolve_sites(effective.model.placement, scale, Backbone.of(effective.model))
+    except ConfigError as error:
+        return error.lines
+    channels = {site.name: site.channels for site in sites}
+    if custom_block.is_own(effective.block):
+        return trial.faults(effective.block, list(channels.values()))
+    return channel_faults(str(effective.block["name"]), _block_options(effective), channels, scale)
+
+
+def _hardware(config: Config) -> list[str]:
+    hardware = config.hardware
+    tests = [
+        ("workers", hardware.workers >= 0, "a whole number from 0"),
+        ("threads", hardware.threads >= 1, "a whole number from 1"),
+        ("runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
+        ("precision", hardware.precision in ("auto", "fp32", "fp16", "bf16"), "auto, fp32, fp16 or bf16"),
+    ]
+    lines = [f"hardware.{key}={getattr(hardware, key)}: must be {right}" for key, fine, right in tests if not fine]
+    try:
+        gpus = devices.gpus(hardware)
+        if not gpus and config.arm.insert and config.block.get("backend") == "triton":
+            lines.append("block.backend=triton: needs a CUDA GPU; use auto")
+        if not gpus and hardware.precision in ("fp16", "bf16"):
+            lines.append(f"hardware.precision={hardware.precision}: needs a GPU; a CPU trains in fp32")
+    except ConfigError as error:
+        lines += error.lines
+    return lines
+
+
+def _pretrained(config: Config) -> list[str]:
+    model = config.model
+    try:
+        network = sites.NETWORKS[model.name]
+        if sites.starts_from_features(model):
+            check_features(find_pretrained(model), str(network))
+        elif model.pretrained is not None:
+            check_checkpoint(find_pretrained(model), scale=model.scale, backbone=network)
+    except ConfigError as error:
+        return error.lines
+    return []
+
+
+def writable(runs_dir: Path) -> list[str]:
+    """A line where run directories could not be made. Tried in the nearest folder that exists; nothing is left."""
+    there = next(folder for folder in (runs_dir, *runs_dir.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return []
+    except OSError as error:
+        return [f"runs_dir={runs_dir}: can't be written ({error.strerror}); name a folder that can"]

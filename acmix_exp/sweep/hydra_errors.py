@@ -1,0 +1,147 @@
+"""What Hydra and OmegaConf say in nine lines, said in one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from acmix_exp.config import Config, conf_dir, options, register_schema
+from acmix_exp.errors import ConfigError
+
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
+
+
+def preview(arguments: list[str]) -> DictConfig:
+    """The config common to all cells, without what is swept, and with Hydra's own part. Raises as Hydra does."""
+    register_schema()
+    asked = get_args_parser().parse_args(arguments)
+    folders = create_config_search_path(str(conf_dir()))
+    if asked.config_dir is not None:
+        own = f"file://{Path(asked.config_dir).absolute()}"
+        folders.prepend(provider="command-line", path=own, anchor=SearchPathQuery(provider="schema"))
+    return ConfigLoaderImpl(folders).load_configuration(
+        "config", asked.overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+
+
+def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
+    """One line a fault: the key, its value and what would be right, as far as the error tells."""
+    if isinstance(error, ConfigError):
+        return error.lines
+    overrides = list(overrides)
+    if isinstance(error, OverrideParseException):
+        return [
+            f"{error.override}: not KEY=VALUE as Hydra reads it ({_first_line(error.message)}); "
+            "quote values that hold spaces, commas, brackets or '='"
+        ]
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return [f"{group}={option}: no such option; choose from {', '.join(options(group)) or 'none'}"]
+    ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '\+?(.*?)'", str(error))
+    if ambiguous:
+        if ambiguous[1].startswith("experiment="):
+            return [f"{ambiguous[1]}: one experiment at a time"]
+        if hidden := _hidden(overrides):
+            return explain(hidden, overrides)
+        return [f"{ambiguous[1]}: several values are a sweep, which needs -m; a list is written [a,b]"]
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        empty = ", ".join(item for item in overrides if item.endswith(("=null", "=")))
+        return [f"{empty}: a group needs one of its options; see --help"]
+    if missing := re.search(r"`(\w+)Config` has missing mandatory value: (\w+)", str(error)):
+        return [f"{missing[1].lower()}.{missing[2]}: missing; choose an option of the group {missing[1].lower()}"]
+    text = " ".join(str(cause) for cause in (error, error.__cause__) if cause)
+    key = _full_key(text)
+    given = next((item for item in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", item)), None)
+    written, _, value = (given or key).lstrip("+~").partition("=")
+    wrong_type = re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text)
+    if wrong_type:
+        return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
+    if merging := re.match(r"Error merging override ((~?)([^=]*).*)", str(error)):
+        return [f"{merging[1]}: {_right(merging[3]) if not merging[2] else 'can not be left out'}"]
+    if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
+        if blocks := _blocks_with(written.removeprefix("block.")) if written.startswith("block.") else []:
+            block = chosen_block(overrides) or "the block chosen"
+            return [f"{written}{'=' + value if value else ''}: an option of {', '.join(blocks)}, not of {block}"]
+        close = difflib.get_close_matches(written, known_keys(), n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
+        return [f"{written}{'=' + value if value else ''}: unknown key; {hint}"]
+    return [_first_line(str(error))]
+
+
+def chosen_block(overrides: Sequence[str]) -> str | None:
+    """The one block that overrides choose, if they do."""
+    given = [override.partition("=")[2] for override in overrides if override.startswith("block=")]
+    return given[-1] if given and re.fullmatch(r"\w+", given[-1]) else None
+
+
+def _hidden(arguments: list[str]) -> BaseException | None:
+    """What keeps Hydra from reading an experiment, and so from knowing that it is a sweep."""
+    if not any("experiment=" in argument for argument in arguments):
+        return None
+    try:
+        preview(arguments)
+    except (*CONFIG_ERRORS, ValueError) as error:
+        return error
+    return None
+
+
+def _right(key: str) -> str:
+    """What kind of value a key of the schema takes."""
+    kinds: dict[type, str] = {
+        ListConfig: "must be a list, [a,b]",
+        DictConfig: "must hold keys of its own, KEY.NAME=VALUE",
+    }
+    group = key.replace(".", "/")
+    if group != key and options(group):
+        return f"a group is chosen with a slash, {group}=OPTION, and its keys are set as {key}.NAME=VALUE"
+    node = OmegaConf.select(OmegaConf.structured(Config), key)
+    return kinds.get(type(node), "does not fit this key; see --cfg job")
+
+
+def _full_key(text: str) -> str:
+    for pattern in (r"full_key: ([\w./]+)", r"Could not override '([^']+)'", r"Key '([^']+)'"):
+        if found := re.search(pattern, text):
+            return found[1].split("@")[0]
+    return _first_line(text)
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), text)
+
+
+def known_keys() -> list[str]:
+    """Every key of the schema and of the shipped blocks, and every config group, in the dotted form users type."""
+    keys: list[str] = []
+
+    def walk(node: DictConfig, prefix: str) -> None:
+        for key in map(str, node):
+            keys.append(f"{prefix}{key}")
+            child = node._get_node(key)
+            if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+                walk(child, f"{prefix}{key}.")
+
+    walk(OmegaConf.structured(Config), "")
+    for known in block_files().values():
+        keys += [f"block.{key}" for key in known]
+    return sorted(set(keys) | {"model/placement", "experiment"})
+
+
+def _blocks_with(option: str) -> list[str]:
+    return [name for name, known in block_files().items() if option in known]
+
+
+def block_files() -> dict[str, list[str]]:
+    """The options of every shipped block, by its file."""
+    files = sorted((conf_dir() / "block").glob("*.yaml"))
+    return {path.stem: list(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files}

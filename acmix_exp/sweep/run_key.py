@@ -1,0 +1,77 @@
+"""What makes two runs the same run: the effective config less what does not change the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from acmix_exp import custom_block
+from acmix_exp.config import Config, ModelConfig
+from acmix_exp.run import devices
+from acmix_exp.yolo.pretrained import find_pretrained
+from acmix_exp.yolo.sites import Backbone, resolve_sites, zero_init
+
+
+def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
+    """The parts of an effective config (arm applied) that the result depends on.
+
+    The data set and the pretrained weights count by content, not by path, so that a copied folder is the same run.
+    Of the hardware, precision and kind of device count; where, and how many at once, do not. The number of loader
+    workers does: augmentation is drawn by worker, so another number gives other batches.
+    """
+    model, train = effective.model, effective.train
+    return {
+        "seed": effective.seed,
+        "block": _block(effective.block),
+        "placement": _placement(model) if effective.arm.insert else None,
+        "model": {
+            "name": model.name,
+            "scale": model.scale,
+            "pretrained": model.pretrained and _digest(find_pretrained(model)),
+            **_backbone(model),
+        },
+        "data": fingerprint,
+        "train": {key: value for key, value in asdict(train).items() if key != "keep"},
+        "hardware": {
+            "precision": devices.precision(effective.hardware),
+            "device": "cuda" if devices.gpus(effective.hardware) else "cpu",
+            **({} if effective.hardware.workers == 1 else {"workers": effective.hardware.workers}),
+        },
+    }
+
+
+def _block(block: dict[str, Any]) -> dict[str, Any] | None:
+    """A block from outside the package counts by the content of its file, too."""
+    source = custom_block.source(block["target"]) if custom_block.is_own(block) else None
+    return {**block, "source": _digest(source)[:16]} if source else block or None
+
+
+def _backbone(model: ModelConfig) -> dict[str, Any]:
+    backbone = Backbone.of(model)
+    return {} if backbone is None else {"backbone_p5": backbone.p5}
+
+
+def _placement(model: ModelConfig) -> dict[str, Any]:
+    """Sites by name and ``zero_init`` settled; what plays no part in the mode left out."""
+    placement = model.placement
+    sites = resolve_sites(placement, model.scale, Backbone.of(model))
+    what = {"mode": placement.mode, "sites": [site.name for site in sites]}
+    if placement.mode == "replace":
+        return what
+    joined = {"norm": placement.norm, "act": placement.act, "residual": placement.residual}
+    return {**what, **joined, "zero_init": zero_init(placement, pretrained=model.pretrained is not None)}
+
+
+def hash8(parts: dict[str, Any]) -> str:
+    """The first eight hexadecimal digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

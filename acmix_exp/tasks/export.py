@@ -1,0 +1,256 @@
+"""The child process of ``task=export``: FOLDER PARENT_PID. It reads FOLDER/request.json and writes FOLDER/report.json.
+
+A line on stdout is a step begun; whatever the packages say goes to stderr.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.markup import escape
+from rich.table import Table
+
+from acmix_exp.config import Config
+from acmix_exp.console import console
+from acmix_exp.data import Dataset, resolve
+from acmix_exp.errors import ConfigError
+from acmix_exp.files import read_json, write_json
+from acmix_exp.run import devices, provenance
+from acmix_exp.run.child import child_environment, die_with_parent, end, is_alive
+from acmix_exp.run.devices import gpu_slot
+from acmix_exp.run.directory import Run
+from acmix_exp.sweep.planning import checked
+from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
+from acmix_exp.yolo.export_formats import Format, export_formats
+
+TOLERANCE = 1e-3
+IMAGES = 4
+# Not simplified: over a window's many slices onnxslim takes minutes, the file grows, and nothing runs faster.
+ARGUMENTS = {"dynamic": True, "simplify": False}
+EXTRA = {"onnx": ("onnx", "onnxruntime")}  # what the extra `export` brings
+
+
+def export(master: DictConfig) -> int:
+    """Write RUN/export/WEIGHTS.FORMAT and, beside it, how far it is from torch; the exit code.
+
+    Nothing is kept of what failed or was stopped. Raises ConfigError before anything is written.
+    """
+    overrides = list(master.hydra.overrides.task)
+    asked = checked(master, overrides)
+    kind = _format(asked.format)
+    run, config = finished(asked)
+    weights = kept_weights(run, asked, config)
+    if names_dataset(overrides):
+        config.dataset = asked.dataset
+    config.hardware = asked.hardware
+    dataset = resolve(config.dataset)
+    gpus = [] if kind.cpu else devices.gpus(config.hardware)
+    if not (kind.cpu or gpus):
+        raise ConfigError(f"format={kind.name}: {kind.title} is exported on a GPU; none is used here")
+    folder = run.path / "export"
+    new = not folder.exists()
+    making = folder / f".making-{platform.node()}-{os.getpid()}"
+    try:
+        making.mkdir(parents=True)
+        _sweep(folder)
+        write_json(making / "request.json", _request(kind, weights, config, dataset, bool(gpus)))
+        with gpu_slot(gpus, 1) as gpu:
+            report = _child(making, child_environment(run.path, config, gpu))
+        return _conclude(run, kind, weights, making, report)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(run.path / ".ultralytics", ignore_errors=True)
+        if new and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _format(name: str) -> Format:
+    """Raises ConfigError for a format that there is not, that has no float32, or whose packages are missing."""
+    known = export_formats()
+    exact = [format.name for format in known.values() if format.full_precision]
+    if name not in known:
+        close = difflib.get_close_matches(name, exact, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"must be one of {', '.join(exact)}"
+        raise ConfigError(f"format={name}: unknown format; {hint}")
+    if name not in exact:
+        raise ConfigError(
+            f"format={name}: has no float32, so it can't equal torch; must be one of {', '.join(exact)} "
+            f"(or quantise the checkpoint yourself: yolo export model=RUN/weights/best.pt format={name})"
+        )
+    missing = [package for package in EXTRA.get(name, ()) if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ConfigError(f"format={name}: needs {', '.join(missing)}; pip install 'acmix_exp[export]'")
+    return known[name]
+
+
+def _request(kind: Format, weights: Path, config: Config, dataset: Dataset, on_gpu: bool) -> dict[str, Any]:
+    """What the child is asked: to check at the traced size and, where sizes are open, at one that differs in both."""
+    imgsz = config.train.imgsz
+    sizes = [(imgsz, imgsz)]
+    if "dynamic" in kind.arguments:
+        sizes.append((max(32, imgsz * 3 // 4 // 32 * 32), imgsz + 32))
+    split = "test" if "test" in dataset.splits else "val"
+    images = dataset.splits[split]
+    chosen = [images[i * len(images) // min(IMAGES, len(images))] for i in range(min(IMAGES, len(images)))]
+    return {
+        "weights": str(weights.resolve()),
+        "target": config.block.get("target"),
+        "format": kind.name,
+        "imgsz": imgsz,
+        "arguments": {key: value for key, value in ARGUMENTS.items() if key in kind.arguments},
+        "sizes": sizes,
+        "dataset": dataset.name,
+        "split": split,
+        "images": [str(image) for image in chosen],
+        "threads": config.hardware.threads,
+        "device": 0 if on_gpu else "cpu",
+    }
+
+
+def _child(making: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Export and check in a process of its own, its steps shown; its report, ``error`` in it where it has none."""
+    out = console(stderr=True)
+    command = [sys.executable, "-m", "acmix_exp.tasks.export", str(making.resolve()), str(os.getpid())]
+    with open(making / "log", "wb") as log:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        assert child.stdout is not None
+        with out.status("importing torch") as status:
+            for line in child.stdout:
+                text = line.decode().rstrip()
+                status.update(escape(text))
+                if not out.is_terminal:
+                    out.print(text, markup=False, highlight=False, soft_wrap=True)
+        code = child.wait()
+    finally:
+        end(child)
+    return read_json(making / "report.json") or {"error": f"its process ended with {code} (out of memory?)"}
+
+
+def _conclude(run: Run, kind: Format, weights: Path, making: Path, report: dict[str, Any]) -> int:
+    """Put what was made in its place, where it is right, and say so."""
+    if "missing" in report:
+        raise ConfigError(f"format={kind.name}: needs the package {report['missing']}; pip install it")
+    folder = run.path / "export"
+    largest = max((size["largest"] for size in report.get("sizes", [])), default=None)
+    wrong = report.get("error")
+    if largest is not None and not largest <= TOLERANCE:
+        wrong = f"differs from torch by {largest:.1e}, more than {TOLERANCE:.0e}; it was not kept"
+    if wrong:
+        log = folder / f"{kind.name}.log"
+        os.replace(making / "log", log)
+        print(f"acmix_exp: format={kind.name}: {wrong}; see {log}", file=sys.stderr)
+        return 1
+    request = read_json(making / "request.json") or {}
+    kept = {key: request[key] for key in ("format", "imgsz", "arguments", "dataset", "split")}
+    names = [Path(image).name for image in request["images"]]
+    about = {**kept, "weights": weights.name, "images": names, "tolerance": TOLERANCE, "largest_difference": largest}
+    place, facts = folder / report["file"], folder / f"{report['file']}.json"
+    write_json(making / "facts.json", {**about, **report})
+    facts.unlink(missing_ok=True)
+    if place.is_dir():
+        os.replace(place, making / "old")
+    os.replace(making / "made" / report["file"], place)
+    os.replace(making / "facts.json", facts)
+    (folder / f"{kind.name}.log").unlink(missing_ok=True)
+    _show(place, report, largest)
+    return 0
+
+
+def _show(place: Path, report: dict[str, Any], largest: float | None) -> None:
+    out = console()
+    if report["sizes"]:
+        table = Table(title=f"{escape(str(place))} against torch", title_justify="left")
+        for name in ("height x width", "images", "boxes, pixels", "boxes, cells", "scores"):
+            table.add_column(name, justify="right")
+        for size in report["sizes"]:
+            figures = (f"{size[key]:.1e}" for key in ("boxes_px", "boxes", "scores"))
+            table.add_row(f"{size['height']}x{size['width']}", str(size["images"]), *figures)
+        out.print(table)
+        unit = "in grid cells of 8, 16 or 32 pixels, or in scores"
+        line = f"largest difference {largest:.1e}, {unit}; it may be {TOLERANCE:.0e}"
+    else:
+        line = f"not run, so not compared with torch: {report['not_run']}"
+    out.print(line, soft_wrap=True, markup=False, highlight=False)
+    out.print(f"written to {place}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what exports left on this machine whose process was killed."""
+    prefix = f".making-{platform.node()}-"
+    for old in folder.glob(f"{prefix}*"):
+        number = old.name.removeprefix(prefix)
+        if number.isdecimal() and not is_alive(int(number)):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0])
+    die_with_parent(int(arguments[1]))
+    steps = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def say(text: str) -> None:
+        print(text, file=steps)
+
+    try:
+        report = _export(folder, read_json(folder / "request.json") or {}, say)
+    except ImportError as error:
+        traceback.print_exc()
+        report = {"missing": (error.name or str(error)).split(".")[0]}
+    except Exception as error:
+        traceback.print_exc()
+        report = {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+    write_json(folder / "report.json", report)
+    return 0
+
+
+def _export(folder: Path, request: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    from acmix_exp.yolo.run import prepare
+
+    prepare(request["target"])
+    from acmix_exp.yolo import exporter
+
+    weights, format, imgsz = Path(request["weights"]), request["format"], request["imgsz"]
+    where = request["device"]
+    made = folder / "made"
+    made.mkdir()
+    say(f"exporting {weights.name} to {format}, traced at {imgsz}x{imgsz}")
+    exported = exporter.export_checkpoint(weights, format, imgsz, made, arguments=request["arguments"], device=where)
+    report = {"file": str(exported.relative_to(made)), "measure": exporter.MEASURE, "versions": provenance.versions()}
+    sizes = [(height, width) for height, width in request["sizes"]]
+    names = " and ".join(f"{height}x{width}" for height, width in sizes)
+    images = [Path(image) for image in request["images"]]
+    say(f"running it at {names} on {len(images)} images")
+    try:
+        found = exporter.compare(exported, format, weights, images, sizes, threads=request["threads"], device=where)
+    except ImportError as error:
+        return {**report, "sizes": [], "not_run": f"the package {error.name or error} is not installed"}
+    for each in found:
+        if not math.isfinite(each.largest):
+            raise ArithmeticError(f"gives values at {each.height}x{each.width} that are not finite, unlike torch")
+    return {**report, "sizes": [{**asdict(each), "largest": each.largest} for each in found]}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

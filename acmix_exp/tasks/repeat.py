@@ -1,0 +1,186 @@
+"""Whether two checkpoints hold the same network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.markup import escape
+from rich.table import Table
+
+from acmix_exp.config import Config
+from acmix_exp.console import console
+from acmix_exp.data import inspect, resolve
+from acmix_exp.errors import ConfigError
+from acmix_exp.files import read_json, write_json
+from acmix_exp.run import child, devices, provenance
+from acmix_exp.run.child import child_environment, die_with_parent
+from acmix_exp.run.directory import Run
+from acmix_exp.run.supervise import DONE, Command, supervise
+from acmix_exp.sweep.live_view import View
+from acmix_exp.sweep.planning import Cell, Plan, checked, prepare
+from acmix_exp.sweep.run_key import identity
+from acmix_exp.tasks import comparison
+from acmix_exp.tasks.comparison import Finding, changes
+from acmix_exp.tasks.finished_run import finished, names_dataset
+
+
+def repeat(master: DictConfig) -> int:
+    """Train the run again in RUN/repeat/, apart from every table; 0 where all is the same, 1 where it is not.
+
+    A repeat that was stopped is not gone on with, for a resumed run is not bit-exact: the same command starts anew.
+    Raises ConfigError, before anything is written, where the data set is not the run's.
+    """
+    overrides = list(master.hydra.overrides.task)
+    asked = checked(master, overrides)
+    first, config = finished(asked)
+    if names_dataset(overrides):
+        config.dataset = asked.dataset
+    known = first.provenance()
+    inspection = inspect(resolve(config.dataset))
+    then = (known.get("dataset") or {}).get("fingerprint")
+    if inspection.fingerprint != then:
+        raise ConfigError(
+            f"run={asked.run}: the data set {config.dataset.name} is not the one it was trained on (fingerprint "
+            f"{inspection.fingerprint[:16]}, was {str(then)[:16]}); dataset.path=... names where that is"
+        )
+    config = _same_hardware(config, asked, known)
+    parts = identity(config, inspection.fingerprint)
+    label = str((first.status() or {}).get("arm"))
+    second = Run(_free(first.path / "repeat", first.name))
+    cell = Cell(config, label, parts, inspection.name, {}, second)
+    plan = Plan(f"repeat of {first.name}", second.path.parent, [cell], [inspection])
+    prepare(plan)
+    write_json(second.path / "provenance.json", {**second.provenance(), "repeat_of": first.name})
+    _say_what_differs(first, second, config, parts)
+    view = View(plan, 1).start()
+    try:
+        outcome = supervise(second, Command(os.getpid(), time.time()))
+    except (KeyboardInterrupt, SystemExit):
+        print("acmix_exp: stopped; a repeat starts anew, for a resumed run is not bit-exact", file=sys.stderr)
+        raise
+    finally:
+        view.stop()
+    if outcome != DONE:
+        error = (second.status() or {}).get("error")
+        print(f"acmix_exp: the repeat failed: {error}; see {second.log}", file=sys.stderr)
+        return 1
+    return _verdict(first, second, config)
+
+
+def _same_hardware(config: Config, asked: Config, known: dict[str, Any]) -> Config:
+    """The run's config on the kind of device and in the precision that it had; what it logs stays at home."""
+    was = known["identity"]["hardware"]
+    hardware = replace(config.hardware, device="cpu", precision="auto", runs_at_once=1)
+    if was["device"] == "cuda":
+        hardware.device = asked.hardware.device
+        if devices.gpus(hardware):
+            hardware.precision = was["precision"]
+    train = replace(config.train, keep="both")
+    return replace(config, hardware=hardware, train=train, logger=replace(config.logger, mode="disabled"))
+
+
+def _free(folder: Path, name: str) -> Path:
+    """RUN/repeat/<name>-repeat<n>, of the lowest n that is free."""
+    number = 1
+    while (folder / f"{name}-repeat{number}").exists():
+        number += 1
+    return folder / f"{name}-repeat{number}"
+
+
+def _say_what_differs(first: Run, second: Run, config: Config, parts: dict[str, Any]) -> None:
+    gpus = devices.gpus(config.hardware)
+    variables = provenance.environment(child_environment(second.path, config, gpus[0] if gpus else None))
+    now = {"versions": provenance.versions(), "git": provenance.commit(), "environment": variables}
+    here = provenance.hardware("cpu")
+    now["hardware"] = {key: here[key] for key in ("platform", "cpu", "cores")}
+    known = first.provenance()
+    lines = changes(known, now)
+    was = known["identity"]
+    lines += [f"{key}: {was.get(key)}, now {parts[key]}" for key in parts if parts[key] != was.get(key)]
+    if (first.status() or {}).get("resumed"):
+        lines.append("the run was interrupted and resumed, which is not bit-exact: its repeat will differ")
+    for line in lines or ["nothing differs in versions, commit, hardware, environment and data"]:
+        print(f"acmix_exp: {line}", file=sys.stderr)
+
+
+def _verdict(first: Run, second: Run, config: Config) -> int:
+    tolerance = comparison.tolerance(first.provenance())
+    findings = comparison.outcomes(first, second, tolerance)
+    findings += comparison.weights(_weights(first, second, config), tolerance)
+    findings += [Finding("made with", None, line) for line in changes(first.provenance(), _made_with(second))]
+    same = all(finding.same is not False for finding in findings)
+    write_json(
+        second.path / "repeat.json",
+        {
+            "of": first.name,
+            "same": same,
+            "tolerance": tolerance,
+            "tolerance_of_metrics": comparison.of_metrics(tolerance),
+            "findings": [asdict(each) for each in findings],
+        },
+    )
+    table = Table(title=escape(f"{first.name} and its repeat"), title_justify="left")
+    for column in ("", "verdict", ""):
+        table.add_column(column)
+    for finding in findings:
+        word = {True: "same", False: "different", None: "–"}[finding.same]
+        table.add_row(*map(escape, (finding.what, word, finding.text)))
+    out = console()
+    out.print(table)
+    word = "the same" if same else "different"
+    if tolerance:
+        word += f": metrics may differ by {comparison.of_metrics(tolerance):g}, other numbers by {tolerance:g} x "
+        word += "max(1, value), for sums on a GPU have no fixed order"
+    elif same:
+        word += ", bit for bit"
+    out.print(word, soft_wrap=True, highlight=False)
+    out.print(f"written to {second.path}/repeat.json", soft_wrap=True, highlight=False, markup=False)
+    return int(not same)
+
+
+def _made_with(run: Run) -> dict[str, Any]:
+    """What only the training process knows of the hardware."""
+    hardware = run.provenance().get("hardware") or {}
+    return {"hardware": {key: hardware[key] for key in ("cpu_capability", "gpu", "cuda") if key in hardware}}
+
+
+def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:
+    """The figures of every checkpoint that both runs kept."""
+    names = [name for name in ("best.pt", "last.pt") if (first.path / "weights" / name).is_file()]
+    report = second.path / ".weights.json"
+    pairs = [str(run.path.resolve() / "weights" / name) for name in names for run in (first, second)]
+    command = [sys.executable, "-m", "acmix_exp.tasks.repeat", str(report.resolve()), str(os.getpid())]
+    try:
+        if pairs:
+            environment = child_environment(second.path, config, None)
+            if code := child.run([*command, *pairs], environment):
+                raise subprocess.CalledProcessError(code, command)
+        return read_json(report) or {}
+    finally:
+        report.unlink(missing_ok=True)
+        shutil.rmtree(second.path / ".ultralytics", ignore_errors=True)
+
+
+def main(arguments: list[str]) -> int:
+    die_with_parent(int(arguments[1]))
+    from acmix_exp.yolo.run import prepare
+
+    prepare()
+    from acmix_exp.yolo.transfer import compare_weights
+
+    paths = [Path(argument) for argument in arguments[2:]]
+    pairs = zip(paths[::2], paths[1::2], strict=True)
+    write_json(Path(arguments[0]), {first.name: compare_weights(first, second) for first, second in pairs})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""The most memory that this process has held."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+NAMES = {
+    "precision": "metrics/precision(B)",
+    "recall": "metrics/recall(B)",
+    "map50": "metrics/mAP50(B)",
+    "map50_95": "metrics/mAP50-95(B)",
+    "lr": "lr/pg0",
+}
+LOSSES = ("box_loss", "cls_loss", "dfl_loss")
+
+
+def epoch_row(
+    epoch: int, metrics: Mapping[str, float], seconds: float, blocks: Mapping[str, nn.Module]
+) -> dict[str, float]:
+    """``epoch`` from 1, losses, metrics of the averaged (EMA) network, its blocks' rates, seconds it took."""
+    row: dict[str, float] = {"epoch": epoch}
+    row |= {f"{split}/{loss}": float(metrics[f"{split}/{loss}"]) for split in ("train", "val") for loss in LOSSES}
+    row |= {name: float(metrics[key]) for name, key in NAMES.items()}
+    row["seconds"] = seconds
+    for site, block in blocks.items():
+        for rate in ("rate1", "rate2"):
+            value = getattr(block, rate, None)
+            if value is not None:
+                row[f"rates/{site}/{rate}"] = float(value.detach())
+    return row
+
+
+def epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    """A row in one line; ``epochs`` is how many the run trains."""
+    losses = {
+        split: ", ".join(f"{loss.removesuffix('_loss')} {row[f'{split}/{loss}']:.3f}" for loss in LOSSES)
+        for split in ("train", "val")
+    }
+    return (
+        f"epoch {row['epoch']}/{epochs}: train loss {losses['train']}; val loss {losses['val']}; "
+        f"mAP50 {row['map50']:.3f}, mAP50-95 {row['map50_95']:.3f}; {row['seconds']:.1f} s"
+    )
+
+
+BATCHES = 3
+
+
+class SeedProof:
+    """SHA-256 over images (uint8), classes, boxes and image indices of the first batches."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._left = BATCHES
+
+    def add(self, batch: dict[str, Any]) -> None:
+        """Take a batch as it leaves the loader; those after the first :data:`BATCHES` are ignored."""
+        if not self._left:
+            return
+        self._left -= 1
+        for key in ("img", "cls", "bboxes", "batch_idx"):
+            array = batch[key].detach().cpu().contiguous().numpy()
+            self._hash.update(f"{key}{array.shape}{array.dtype}".encode())
+            self._hash.update(array.tobytes())
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def peak_mb(device: torch.device) -> float:
+    """MiB: allocated by torch on a GPU, resident on a CPU (loader processes not counted)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)

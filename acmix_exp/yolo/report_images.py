@@ -1,0 +1,281 @@
+"""What a finished run keeps for the report: a few images with truth and predictions, and where its attention looked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.patches import imread
+
+from acmix_exp.config import Config
+from acmix_exp.data import Dataset, Sample, read_split
+from acmix_exp.nn import ACmix
+from acmix_exp.nn.attention_weights import attention_windows
+
+OBJECTS = 3
+MOST_NUMBERS = 12_000  # of all sites and points: about 100 kB of JSON
+GRID = 12  # where a point of background is looked for
+
+
+class Recorder:
+    """Keeps, while it is entered, what every attending ACmix of ``model`` takes in."""
+
+    def __init__(self, model: nn.Module) -> None:
+        blocks: dict[str, nn.Module] = getattr(model, "blocks", dict)()
+        self.blocks = {
+            name: block for name, block in blocks.items() if isinstance(block, ACmix) and block.has_attention
+        }
+        self.inputs: dict[str, Tensor] = {}
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> Recorder:
+        for name, block in self.blocks.items():
+            self._hooks.append(block.register_forward_pre_hook(self._keeper(name)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _keeper(self, name: str) -> Any:
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self.inputs[name] = inputs[0].detach()
+
+        return keep
+
+    def windows(self, boxed: Letterbox, size: tuple[int, int], points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One entry a site, in network order.
+
+        ``map`` [rows, columns] of the feature map, ``origin`` [x, y] of its corner and ``cell`` [width, height], both
+        in fractions of the image, and ``windows``, one for each of ``points`` or the first few of them: ``site``
+        [row, column], ``rows`` and ``columns`` under the taps, ``mean`` over the heads [k][k] and ``heads``
+        [head][k][k], null where it would be too much.
+        """
+        numbers = sum(block.head * block.kernel_att**2 for block in self.blocks.values())
+        points = points[: max(1, MOST_NUMBERS // max(numbers, 1))]
+        every_head = numbers * len(points) <= MOST_NUMBERS
+        entries = []
+        for name, block in self.blocks.items():
+            x = self.inputs[name]
+            rows, columns = x.shape[-2:]
+            high, wide = boxed.pixels.shape[-2] / rows, boxed.pixels.shape[-1] / columns
+            places = [(p["y"] * size[0] * boxed.scale, p["x"] * size[1] * boxed.scale) for p in points]
+            sites = [
+                (
+                    min(int((y + boxed.top) / high), rows - 1) // block.stride,
+                    min(int((x + boxed.left) / wide), columns - 1) // block.stride,
+                )
+                for y, x in places
+            ]
+            found = attention_windows(block, x, sites)
+            entries.append(
+                {
+                    "site": name,
+                    "head": block.head,
+                    "kernel_att": block.kernel_att,
+                    "map": [rows, columns],
+                    "origin": [-boxed.left / boxed.scale / size[1], -boxed.top / boxed.scale / size[0]],
+                    "cell": [wide / boxed.scale / size[1], high / boxed.scale / size[0]],
+                    "windows": [
+                        {
+                            "site": list(site),
+                            "rows": found.rows[i].tolist(),
+                            "columns": found.columns[i].tolist(),
+                            "mean": _rounded(found.weights[i].mean(0)),
+                            "heads": _rounded(found.weights[i]) if every_head else None,
+                        }
+                        for i, site in enumerate(sites)
+                    ],
+                }
+            )
+        return entries
+
+
+def query_points(boxes: np.ndarray, names: dict[int, str]) -> list[dict[str, Any]]:
+    """Where to look from: the centres of the largest objects, of different classes first, and a point of background.
+
+    ``boxes``: [n, 5], class and centre, width, height in fractions. ``of`` is the class, null for background.
+    """
+    order = sorted(range(len(boxes)), key=lambda i: (-float(boxes[i, 3] * boxes[i, 4]), i))
+    first_of_class = [i for n, i in enumerate(order) if boxes[i, 0] not in boxes[order[:n], 0]]
+    picked = [*first_of_class, *(i for i in order if i not in first_of_class)][:OBJECTS]
+    points = [{"x": _place(boxes[i, 1]), "y": _place(boxes[i, 2]), "of": names[int(boxes[i, 0])]} for i in picked]
+    grid = (np.arange(GRID) + 0.5) / GRID
+    x, y = (axis.ravel() for axis in np.meshgrid(grid, grid))
+    # how far each grid point is outside every box, and then from the border
+    beyond = np.maximum(
+        np.abs(x[:, None] - boxes[:, 1]) - boxes[:, 3] / 2, np.abs(y[:, None] - boxes[:, 2]) - boxes[:, 4] / 2
+    ).min(1, initial=1.0)
+    free = np.minimum(beyond, np.minimum.reduce([x, y, 1 - x, 1 - y]))
+    best = int(free.argmax())
+    if beyond[best] > 0:
+        points.append({"x": _place(x[best]), "y": _place(y[best]), "of": None})
+    return points
+
+
+def _place(value: float) -> float:
+    return round(min(max(float(value), 0.0), 1.0), 4)
+
+
+def _rounded(weights: Tensor) -> Any:
+    return np.round(weights.double().cpu().numpy(), 5).tolist()
+
+
+FOLDER = "images"
+COUNT = 4
+LONGEST = 416  # pixels a side of what is stored
+MOST_BYTES = 45_000  # of one stored image
+LOWEST_CONFIDENCE = 0.1
+MOST_BOXES = 50  # predictions of an image, by confidence
+GREY = 114  # of the letterbox, as in ultralytics
+
+
+class Letterbox(NamedTuple):
+    """``pixels``: (1, 3, H, W), RGB in 0..1, H and W multiples of the stride. ``scale``: its pixels per pixel of the
+    image; ``left`` and ``top``: the border."""
+
+    pixels: Tensor
+    scale: float
+    left: int
+    top: int
+
+
+def store_pictures(
+    run_dir: Path, dataset: Dataset, metrics: dict[str, Any], config: Config, *, device: str | int
+) -> None:
+    """Write ``RUN/images``: the same few images of the headline's split in every run of a data set, ``images.json``
+    with truth and predictions of the headline's checkpoint, and ``windows.json`` where an ACmix attends.
+
+    Boxes are x1, y1, x2, y2 in fractions of the image. Never raises: what goes wrong is one line on stdout, and the
+    folder is there whole or not at all.
+    """
+    scratch = None
+    try:
+        scratch = Path(tempfile.mkdtemp(dir=run_dir, prefix=f".{FOLDER}."))
+        _write(scratch, run_dir / "weights" / metrics["checkpoint"], dataset, metrics["split"], config, device)
+        os.chmod(scratch, 0o755)
+        shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
+        os.replace(scratch, run_dir / FOLDER)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"images for the report were not stored: {reason}", flush=True)
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def chosen(samples: Sequence[Sample], count: int = COUNT) -> list[Sample]:
+    """``count`` samples spread evenly over the sorted names, of those with a box; it depends on the data alone."""
+    labelled = [sample for sample in samples if len(sample.boxes)]
+    places = [(2 * i + 1) * len(labelled) // (2 * count) for i in range(count)]
+    return [labelled[place] for place in dict.fromkeys(places)] if labelled else []
+
+
+def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int) -> None:
+    where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
+    model, _ = load_checkpoint(checkpoint)
+    model = model.to(where).eval()
+    stride = max(int(model.stride.max()), 32)
+    entries = []
+    for number, sample in enumerate(chosen(read_split(dataset, split))):
+        image = imread(str(sample.image), cv2.IMREAD_COLOR)
+        if image is None:
+            raise OSError(f"{sample.image.name} can't be read")
+        boxed = letterbox(image, config.train.imgsz, stride, where)
+        with torch.no_grad(), Recorder(model if number == 0 else nn.Identity()) as recorder:
+            found = model(boxed.pixels)
+        if number == 0:
+            points = query_points(sample.boxes, dataset.names)
+            sites = recorder.windows(boxed, image.shape[:2], points)
+            if sites:
+                _write_json(folder / "windows.json", {"image": 0, "points": points, "sites": sites})
+        name = f"{number}.jpg"
+        (folder / name).write_bytes(encoded(image))
+        entries.append(
+            {
+                "file": name,
+                "name": sample.image.name,
+                "width": image.shape[1],
+                "height": image.shape[0],
+                "truth": [_truth(box, dataset.names) for box in sample.boxes.tolist()],
+                "predictions": _predictions(found, boxed, image.shape[:2], dataset.names),
+            }
+        )
+    facts = {"split": split, "checkpoint": checkpoint.name, "lowest_confidence": LOWEST_CONFIDENCE}
+    _write_json(folder / "images.json", {**facts, "images": entries})
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def letterbox(image: np.ndarray, imgsz: int, stride: int, device: torch.device) -> Letterbox:
+    """A BGR image, its longer side ``imgsz``, bordered to multiples of the stride with half a stride to spare, as in
+    ultralytics' rectangular validation."""
+    height, width = image.shape[:2]
+    scale = imgsz / max(height, width)
+    inner = [max(round(side * scale), 1) for side in (height, width)]
+    outer = [int(np.ceil(side * scale / stride + 0.5)) * stride for side in (height, width)]
+    top, left = ((outside - inside) // 2 for outside, inside in zip(outer, inner, strict=True))
+    canvas = np.full((*outer, 3), GREY, np.uint8)
+    resized = image if scale == 1 else cv2.resize(image, (inner[1], inner[0]), interpolation=cv2.INTER_LINEAR)
+    canvas[top : top + inner[0], left : left + inner[1]] = resized
+    pixels = torch.from_numpy(canvas[..., ::-1].transpose(2, 0, 1)[None].copy()).to(device).float() / 255
+    return Letterbox(pixels, scale, left, top)
+
+
+def encoded(image: np.ndarray) -> bytes:
+    """The image as a small JPEG."""
+    height, width = image.shape[:2]
+    scale = min(1.0, LONGEST / max(height, width))
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    data = b""
+    for quality in (85, 70, 50, 30):
+        data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        if len(data) <= MOST_BYTES:
+            break
+    return data
+
+
+def _truth(box: Sequence[float], names: dict[int, str]) -> dict[str, Any]:
+    index, x, y, width, height = box
+    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return {"class": names[int(index)], "box": [_fraction(value) for value in corners]}
+
+
+def _predictions(found: Any, boxed: Letterbox, size: tuple[int, int], names: dict[int, str]) -> list[dict[str, Any]]:
+    # a slow moment of the machine must not cut the list, hence max_time_img
+    rows = non_max_suppression(found, LOWEST_CONFIDENCE, 0.7, multi_label=False, max_det=MOST_BOXES, max_time_img=60.0)[
+        0
+    ]
+    height, width = size
+    boxes = []
+    for x1, y1, x2, y2, confidence, index in rows.cpu().tolist():
+        corners = (
+            (x1 - boxed.left) / boxed.scale / width,
+            (y1 - boxed.top) / boxed.scale / height,
+            (x2 - boxed.left) / boxed.scale / width,
+            (y2 - boxed.top) / boxed.scale / height,
+        )
+        box = [_fraction(value) for value in corners]
+        boxes.append({"class": names[int(index)], "confidence": round(confidence, 4), "box": box})
+    return boxes
+
+
+def _fraction(value: float) -> float:
+    return round(min(max(value, 0.0), 1.0), 4)

@@ -1,0 +1,210 @@
+"""Whatever becomes of the child process, the run ends with one true status."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+
+import pytest
+
+from acmix_exp.run import child as processes
+from acmix_exp.run import supervise
+from acmix_exp.run.supervise import BUSY, DONE, FAILED, Command
+
+
+@pytest.fixture
+def child(monkeypatch):
+    """Put a few lines of Python in the place of the training; they find ``run`` (a Path) and ``resume``."""
+
+    def put(code: str) -> None:
+        head = "import os, sys, signal, time, pathlib; run = pathlib.Path(sys.argv[1]); resume = sys.argv[2] == '1'\n"
+        monkeypatch.setattr(
+            supervise,
+            "child_command",
+            lambda run, resume: [
+                sys.executable,
+                "-c",
+                head + textwrap.dedent(code),
+                str(run.path),
+                str(int(resume)),
+            ],
+        )
+
+    return put
+
+
+RESULT = """(run / 'result.json').write_text('{"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}}')"""
+
+
+def command() -> Command:
+    return Command(os.getpid(), time.time())
+
+
+def checkpoint(run):
+    run.last.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(run.last, "w") as archive:
+        archive.writestr("last/data.pkl", b"")
+        archive.writestr("last/version", b"3")
+
+
+def test_a_child_that_ends_well_is_done_and_stays_so(make_run, child):
+    run = make_run()
+    child(RESULT)
+    assert supervise.supervise(run, command()) == DONE
+    assert run.status()["status"] == "done"
+    assert run.status()["attempt"] == 1
+    child("raise SystemExit('a done run must not be started again')")
+    assert supervise.supervise(run, command()) == DONE
+    assert run.status()["attempt"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL (out of memory?)"),
+        ("(run / '.error').write_text('ValueError: boom'); sys.exit(1)", "ValueError: boom"),
+        ("sys.exit(3)", "exited with 3"),
+        ("pass", "no result.json"),
+    ],
+)
+def test_a_child_that_fails_is_one_failed_row_and_starts_anew(make_run, child, code, error):
+    run = make_run()
+    child(code)
+    assert supervise.supervise(run, command()) == FAILED
+    assert error in run.status()["error"]
+    assert run.status()["pid"] is None
+    checkpoint(run)
+    child(f"assert not resume; {RESULT}")
+    assert supervise.supervise(run, command()) == DONE
+    assert run.status()["attempt"] == 2
+    assert run.status()["error"] is None
+
+
+def test_a_run_that_several_cells_share_fails_once_in_a_command(make_run, child):
+    run, one = make_run(), command()
+    child("sys.exit(3)")
+    assert supervise.supervise(run, one) == FAILED
+    child(RESULT)
+    assert supervise.supervise(run, one) == FAILED
+    assert run.status()["attempt"] == 1
+    assert supervise.supervise(run, command()) == DONE
+
+
+@pytest.mark.parametrize("status", ["interrupted", "running"])
+def test_an_interrupted_run_goes_on_and_says_so(make_run, child, status):
+    run = make_run(status=status, attempt=1)
+    checkpoint(run)
+    child(f"assert resume; {RESULT}")
+    assert supervise.supervise(run, command()) == DONE
+    assert run.status()["resumed"] is True
+    assert run.status()["attempt"] == 2
+
+
+def test_a_truncated_checkpoint_is_reported_and_the_run_starts_anew(make_run, child, capsys):
+    run = make_run(status="interrupted", attempt=1)
+    checkpoint(run)
+    run.last.write_bytes(run.last.read_bytes()[:20])
+    child(f"assert not resume; {RESULT}")
+    assert supervise.supervise(run, command()) == DONE
+    assert "last.pt is corrupt" in capsys.readouterr().err
+    assert run.status()["resumed"] is False
+
+
+def test_a_checkpoint_the_child_refuses_is_reported_and_the_run_starts_anew(make_run, child, capsys):
+    run = make_run(status="interrupted", attempt=1)
+    checkpoint(run)
+    child(f"sys.exit(75) if resume else None; {RESULT}")
+    assert supervise.supervise(run, command()) == DONE
+    assert "can't be resumed" in capsys.readouterr().err
+
+
+def test_a_done_run_without_its_result_starts_anew(make_run, child, capsys):
+    run = make_run(status="done", attempt=1)
+    child(RESULT)
+    assert supervise.supervise(run, command()) == DONE
+    assert "result.json" in capsys.readouterr().err
+
+
+def test_a_held_run_is_busy(make_run):
+    run = make_run()
+    with run.lock():
+        assert supervise.supervise(run, command()) == BUSY
+
+
+def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
+    run = make_run()
+    child(
+        """
+        import subprocess
+        grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        (run / "pids").write_text(f"{os.getpid()} {grandchild.pid}")
+        time.sleep(60)
+        """
+    )
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            supervise.supervise(run, command())
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert run.status()["status"] == "interrupted"
+    time.sleep(0.2)
+    assert not any(running(int(pid)) for pid in (run.path / "pids").read_text().split())
+
+
+def test_the_run_ends_when_its_owner_is_gone(make_run, child):
+    run = make_run()
+    child("time.sleep(60)")
+    owner = subprocess.Popen(["true"])
+    owner.wait()
+    with pytest.raises(KeyboardInterrupt):
+        supervise.supervise(run, Command(owner.pid, 0.0))
+    assert run.status()["status"] == "interrupted"
+
+
+def test_a_child_dies_with_the_process_that_spawned_it(tmp_path):
+    grandchild = (
+        "import os, sys, time; from acmix_exp.run.child import die_with_parent\n"
+        "die_with_parent(int(sys.argv[1])); print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    code = f"import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', {grandchild!r}, str(os.getpid())])"
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    assert processes.is_alive(pid)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running(pid)
+
+
+def test_the_childs_environment_is_its_own(make_run, monkeypatch):
+    from acmix_exp.config import load
+
+    run = make_run()
+    before = dict(os.environ)
+    environment = processes.child_environment(run.path, load(run.path / "config.yaml"), None)
+    assert dict(os.environ) == before
+    assert environment["YOLO_CONFIG_DIR"].startswith(str(run.path))
+    assert environment["YOLO_AUTOINSTALL"] == "false"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert processes.child_environment(run.path, load(run.path / "config.yaml"), 1)["CUDA_VISIBLE_DEVICES"] == "5"
+
+
+def running(pid: int) -> bool:
+    """Alive and no zombie: in a container nobody may reap an orphan."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,113 @@
+"""An arm means what it says, whatever is given beside it."""
+
+import pytest
+
+from acmix_exp.config import arm_label
+from acmix_exp.sweep import arm
+
+
+@pytest.mark.parametrize("name", ["conv", "attention", "mixed"])
+def test_options_reach_every_inserting_arm_alike(make_config, name):
+    effective = arm.apply(make_config(f"arm={name}", "model/placement=sppf", "block.kernel_att=5"))
+    assert effective.block["path"] == name
+    assert effective.block["kernel_att"] == 5
+    assert effective.model.placement.sites == ["sppf"]
+    assert arm_label(effective) == name
+
+
+def test_options_leave_the_baseline_bare(make_config):
+    plain = arm.apply(make_config("arm=baseline"))
+    dressed = arm.apply(make_config("arm=baseline", "model/placement=sppf", "block.kernel_att=5"))
+    assert dressed == plain
+    assert dressed.block == {}
+    assert dressed.model.placement.sites == []
+
+
+def test_a_placement_without_sites_is_the_baseline(make_config):
+    effective = arm.apply(make_config("model/placement=none"))
+    assert not effective.arm.insert
+    assert arm_label(effective) == "baseline"
+
+
+def test_configured_is_labelled_by_block_and_path(make_config):
+    assert arm_label(arm.apply(make_config())) == "acmix-mixed"
+    assert arm_label(arm.apply(make_config("block.path=conv"))) == "acmix-conv"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "explicit", "names"),
+    [
+        (
+            ["arm=mixed", "block.path=conv"],
+            {"block.path"},
+            ["arm=mixed", "block.path=conv", "block.path=mixed"],
+        ),
+        (["arm=conv", "block.path=mixed"], {"block.path"}, ["arm=conv", "block.path=mixed"]),
+        (["arm=mixed", "model/placement=none"], set(), ["arm=mixed", "model/placement=none"]),
+        (["arm=conv", "block.name=lska"], set(), ["arm=conv", "block=lska"]),
+        (["arm=conv", "arm.path=both"], set(), ["arm.path=both", "conv, attention, mixed"]),
+    ],
+)
+def test_a_contradiction_is_one_line(make_config, overrides, explicit, names):
+    (line,) = arm.contradictions(make_config(*overrides), explicit)
+    assert all(name in line for name in names)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "explicit"),
+    [
+        (["arm=conv"], set()),
+        (["arm=conv", "block.path=conv"], {"block.path"}),
+        (["arm=baseline", "block.path=conv"], {"block.path"}),
+        (["arm=baseline", "model/placement=none"], set()),
+    ],
+)
+def test_what_fits_is_no_contradiction(make_config, overrides, explicit):
+    assert arm.contradictions(make_config(*overrides), explicit) == []
+
+
+@pytest.mark.parametrize("name", ["identity", "conv3x3"])
+@pytest.mark.parametrize("block", [[], ["block.path=conv", "block.kernel_att=5"]], ids=["plain", "options"])
+def test_a_control_brings_its_own_block(make_config, name, block):
+    config = make_config(f"arm={name}", *block)
+    assert arm.contradictions(config, {"block.path"}) == []
+    effective = arm.apply(config)
+    assert effective.block == {"name": name}
+    assert effective == arm.apply(make_config(f"arm={name}"))
+    assert effective.model.placement.sites == ["backbone_p4", "backbone_p5"]
+    assert arm_label(effective) == name
+
+
+def test_identity_is_joined_by_nothing_and_conv3x3_as_configured(make_config):
+    placement = arm.apply(make_config("arm=identity", "model.placement.zero_init=true")).model.placement
+    assert {placement.norm, placement.act, placement.residual, placement.zero_init} == {False}
+    placement = arm.apply(make_config("arm=conv3x3", "model.placement.act=false")).model.placement
+    assert (placement.norm, placement.act, placement.residual) == (True, False, True)
+
+
+def test_conv3x3_in_a_bottleneck_from_scratch_is_the_baseline(make_config):
+    replaced = make_config("arm=conv3x3", "model/placement=bottleneck_p4p5")
+    assert arm.apply(replaced) == arm.apply(make_config("arm=baseline"))
+    assert arm_label(arm.apply(replaced)) == "baseline"
+    replaced.model.pretrained = "yolov8n.pt"
+    assert arm.apply(replaced).block == {"name": "conv3x3"}
+    assert arm.apply(make_config("arm=identity", "model/placement=bottleneck_p4p5")).arm.insert
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "does"),
+    [
+        ("baseline", "block.kernel_att", False),
+        ("baseline", "model/placement", False),
+        ("baseline", "train.lr0", True),
+        ("identity", "block.kernel_att", False),
+        ("identity", "block", False),
+        ("identity", "model/placement", True),
+        ("identity", "model.placement.norm", False),
+        ("conv3x3", "model.placement.norm", True),
+        ("conv3x3", "block.head", False),
+        ("mixed", "block.head", True),
+    ],
+)
+def test_what_a_run_depends_on(make_config, name, key, does):
+    assert arm.depends(arm.apply(make_config(f"arm={name}")), key) is does

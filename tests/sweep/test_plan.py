@@ -1,0 +1,119 @@
+"""Run directories are made ready once, and what is already there is kept or reported."""
+
+import json
+import os
+import platform
+from dataclasses import replace
+
+import pytest
+
+from acmix_exp.config import load
+from acmix_exp.files import write_json
+from acmix_exp.run.directory import Run
+from acmix_exp.sweep import arm
+from acmix_exp.sweep.planning import Cell, Plan, prepare
+from acmix_exp.sweep.progress import duration, seconds_left, survey
+
+
+@pytest.fixture
+def plan(tmp_path, make_config):
+    """One cell, not prepared yet."""
+    config = arm.apply(
+        make_config("arm=mixed", "hardware=cpu", "train.epochs=4", "dataset=yolo", "dataset.path=d.yaml")
+    )
+    run = Run(tmp_path / "runs" / "test" / "mixed-s0-00000000")
+    cell = Cell(config, "mixed", {"data": "f"}, "d", {"block.kernel_att": 7}, run)
+    return Plan("test", run.path.parent, [cell], [])
+
+
+def test_a_new_run_is_pending_with_its_config_and_where_it_comes_from(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    assert run.status() == {
+        "status": "pending",
+        "attempt": 0,
+        "resumed": False,
+        "pid": None,
+        "error": None,
+        "arm": "mixed",
+        "seed": 0,
+        "swept": {"block.kernel_att": 7},
+    }
+    config = load(run.path / "config.yaml")
+    assert config.block == plan.cells[0].config.block
+    assert config.dataset.path.startswith("/")
+    assert run.provenance()["dataset"] == {"name": "d", "fingerprint": "f"}
+
+
+def test_a_corrupt_status_is_reported_and_the_run_starts_anew(plan, capsys):
+    prepare(plan)
+    (run,) = plan.runs
+    (run.path / "status.json").write_text("{")
+    (run.path / "history.csv").write_text("epoch\n1\n")
+    prepare(plan)
+    assert "status.json is corrupt" in capsys.readouterr().err
+    assert run.status()["status"] == "pending"
+    assert run.history() == []
+
+
+def test_a_finished_run_is_left_alone_but_told_a_new_axis(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    run.set_status(status="done")
+    result = {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}}
+    write_json(run.path / "result.json", {**result, "swept": {}})
+    before = (run.path / "config.yaml").stat().st_mtime_ns
+    prepare(plan)
+    assert (run.path / "config.yaml").stat().st_mtime_ns == before
+    assert json.loads((run.path / "result.json").read_text()) == {**result, "swept": {"block.kernel_att": 7}}
+
+
+def test_a_run_that_another_arm_asked_for_remembers_it(plan):
+    other = replace(plan.cells[0], asked="conv3x3")
+    prepare(replace(plan, cells=[*plan.cells, other]))
+    (run,) = plan.runs
+    assert run.status()["arm"] == "mixed"
+    assert run.status()["serves"] == ["conv3x3"]
+    prepare(plan)
+    assert run.status()["serves"] == ["conv3x3"]
+    run.set_status(status="done")
+    write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}, "swept": {}})
+    prepare(replace(plan, cells=[replace(other, asked="plain")]))
+    assert run.status()["serves"] == ["conv3x3", "plain"]
+
+
+def test_a_finished_run_with_a_broken_config_is_given_it_again(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    run.set_status(status="done")
+    write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}, "swept": {}})
+    (run.path / "config.yaml").write_text("seed: [")
+    prepare(plan)
+    assert load(run.path / "config.yaml").block == plan.cells[0].config.block
+    assert run.is_done()
+
+
+def test_an_interrupted_run_keeps_its_attempts(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    run.set_status(status="interrupted", attempt=2)
+    prepare(plan)
+    assert (run.status()["status"], run.status()["attempt"]) == ("interrupted", 2)
+
+
+def test_progress_counts_epochs_and_seconds(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    (row,) = survey(plan)
+    assert (row.status, row.epoch, row.left) == ("pending", 0, None)
+    assert seconds_left([row], 1) is None
+    run.set_status(status="running", owner=os.getpid(), host=platform.node())
+    (run.path / "history.csv").write_text("epoch,map50,map50_95,seconds\n1,0.5,0.25,30\n")
+    (row,) = survey(plan)
+    assert (row.status, row.epoch, row.map50_95, row.left) == ("running", 1, 0.25, 90.0)
+    assert seconds_left([row, row, row], 2) == 180.0
+
+
+def test_durations_read_well():
+    assert [duration(seconds) for seconds in (None, 40, 720, 3900)] == ["?", "40 s", "12 min", "65 min"]
+    assert duration(6000) == "1 h 40 min"

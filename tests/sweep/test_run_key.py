@@ -1,0 +1,71 @@
+"""What is the same run and what is not."""
+
+import pytest
+
+from acmix_exp.sweep import arm
+from acmix_exp.sweep.run_key import hash8, identity
+
+
+@pytest.fixture
+def digest(make_config):
+    return lambda *overrides, data="f": hash8(identity(arm.apply(make_config("hardware=cpu", *overrides)), data))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=other",
+        "tags=[a]",
+        "logger=disabled",
+        "runs_dir=elsewhere",
+        "hardware.threads=2",
+        "hardware.runs_at_once=4",
+        "train.keep=none",
+        "hardware.precision=auto",
+        "report.reference=conv",
+    ],
+)
+def test_what_does_not_change_the_result_does_not_count(digest, override):
+    assert digest(override) == digest()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "block.kernel_att=5",
+        "model.scale=s",
+        "model/placement=sppf",
+        "train.epochs=3",
+        "hardware.workers=3",
+        "+train.extra.mosaic=0",
+    ],
+)
+def test_what_changes_the_result_counts(digest, override):
+    assert digest(override) != digest()
+
+
+def test_data_counts_by_content(digest):
+    assert digest(data="a") != digest(data="b")
+    assert digest("dataset=yolo", "dataset.path=one/data.yaml") == digest("dataset=yolo", "dataset.path=two/data.yaml")
+
+
+@pytest.mark.parametrize("override", ["block.kernel_att=5", "model/placement=sppf", "block.head=2"])
+def test_a_baseline_depends_on_neither_block_nor_placement(digest, override):
+    assert digest("arm=baseline", override) == digest("arm=baseline")
+
+
+def test_a_site_is_the_same_by_name_and_by_index(digest):
+    by_name = digest("model.placement.sites=[backbone_p4,backbone_p5]")
+    assert digest("model.placement.sites=[8,6]") == by_name
+    assert digest("model.placement.sites=[6]") != by_name
+
+
+def test_pretrained_weights_count_by_content_and_settle_zero_init(make_config, tmp_path):
+    parts = []
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).write_bytes(b"same")
+        config = arm.apply(make_config("hardware=cpu", f"model.pretrained={tmp_path / name}"))
+        parts.append(identity(config, "f"))
+    assert parts[0] == parts[1]
+    assert parts[0]["placement"]["zero_init"] is True
