@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acmix_exp.nn.fusion import fuse_conv_bn
-from acmix_exp.ops.checks import is_recorded
+from acmix_exp.ops.checks import is_tracing_or_exporting
 
 
 class Residual(nn.Module):
@@ -115,7 +115,7 @@ def extend(x: Tensor, height: int, width: int) -> Tensor:
     Its gradient is deterministic on every device, unlike that of replication padding. In a recorded graph sizes may
     be left open.
     """
-    if is_recorded():
+    if is_tracing_or_exporting():
         rows = torch.arange(height, device=x.device).clamp(max=x.shape[2] - 1)
         columns = torch.arange(width, device=x.device).clamp(max=x.shape[3] - 1)
         return x.index_select(2, rows).index_select(3, columns)

@@ -1,4 +1,4 @@
-"""Whether a forward pass is being recorded as a graph, by the TorchScript tracer or by torch.export."""
+"""Checks that the operators and the blocks share: integer arguments, and whether a graph is being recorded."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 
 def check_positive(name: str, value: object) -> None:
+    """Raise ValueError unless ``value`` is an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
 def check_odd(name: str, value: object) -> None:
+    """Raise ValueError unless ``value`` is an odd positive integer."""
     check_positive(name, value)
     if isinstance(value, int) and value % 2 == 0:
         raise ValueError(f"{name} must be odd, got {value}")
 
 
-def is_recorded() -> bool:
-    """Then sizes may be left open, and a branch on one would be frozen or refused."""
+def is_tracing_or_exporting() -> bool:
+    """Whether the TorchScript tracer or torch.export is recording this forward pass.
+
+    Sizes may then be symbolic: a Python branch on a size would be frozen into the graph, or refused.
+    """
     return is_tracing() or (hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting())

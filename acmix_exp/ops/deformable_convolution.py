@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from acmix_exp.ops.checks import is_recorded
+from acmix_exp.ops.checks import is_tracing_or_exporting
 
 
 def deformable_depthwise(x: Tensor, offset: Tensor, weight: Tensor, padding: int, dilation: int = 1) -> Tensor:
@@ -27,7 +27,7 @@ def deformable_depthwise(x: Tensor, offset: Tensor, weight: Tensor, padding: int
     with torch.autocast(x.device.type, enabled=False):
         dtype = x.dtype if x.dtype == torch.float64 else torch.float32
         operands = (x.to(dtype), offset.to(dtype), weight.to(dtype))
-        if is_recorded():
+        if is_tracing_or_exporting():
             out = deformable_depthwise_sampled(*operands, padding, dilation, rows=weight.shape[-1])
         elif x.is_cuda:
             out = deformable_depthwise_reference(*operands, padding, dilation)

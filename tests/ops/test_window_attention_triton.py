@@ -257,7 +257,7 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     query.shape, query.strides = Query.shape, (1, 1, 2**27, 40, 1)
     assert api.choose_backend(query, 7) == "tile"
     query.strides = Query.strides
-    monkeypatch.setattr(api, "is_recorded", lambda: True)
+    monkeypatch.setattr(api, "is_tracing_or_exporting", lambda: True)
     assert api.choose_backend(query, 7) == "shift"
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from acmix_exp.ops.checks import is_recorded
+from acmix_exp.ops.checks import is_tracing_or_exporting
 from acmix_exp.ops.window_attention import dispatch, reference
 from acmix_exp.ops.window_attention.geometry import positioned
 from acmix_exp.ops.window_attention.triton import op as triton
@@ -104,7 +104,7 @@ def reflected_window_attention(
         scale = query.shape[2] ** -0.5
     if backend == "auto":
         backend = choose_backend(query, kernel_size)
-    elif backend == "tile" and is_recorded():
+    elif backend == "tile" and is_tracing_or_exporting():
         backend = "shift"
     elif backend == "triton":
         check_triton(query, query.shape[2])
@@ -137,7 +137,7 @@ def choose_backend(query: Tensor, kernel_size: int) -> str:
 
     A traced or exported graph takes "shift", which has a form for that: a tile plan is made for one size.
     """
-    if is_recorded():
+    if is_tracing_or_exporting():
         return "shift"
     if query.is_cuda and _takes_triton(query, kernel_size):
         return "triton"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acmix_exp.ops.checks import is_recorded
+from acmix_exp.ops.checks import is_tracing_or_exporting
 from acmix_exp.ops.window_attention import shift, tile
 from acmix_exp.ops.window_attention.geometry import output_size
 from acmix_exp.ops.window_attention.layout import Layout
@@ -84,7 +84,7 @@ TILE = _register("tile", tile, _nothing)
 
 def attend(backend: str, query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns), by "shift" or "tile"."""
-    if torch.compiler.is_compiling() and not is_recorded():
+    if torch.compiler.is_compiling() and not is_tracing_or_exporting():
         out: Tensor = (SHIFT if backend == "shift" else TILE)(query, key, value, kernel, stride, dilation)[0]
         return out
     return (shift if backend == "shift" else tile).attend(query, key, value, kernel, stride, dilation)

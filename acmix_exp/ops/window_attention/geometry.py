@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acmix_exp.ops.checks import is_recorded
+from acmix_exp.ops.checks import is_tracing_or_exporting
 
 
 def output_size(size: int, stride: int) -> int:
@@ -27,7 +27,7 @@ def at_least_one(size: int | Tensor) -> Any:
 def reflect(position: Tensor, size: int) -> Tensor:
     """Fold integer positions, however far outside, back into ``0 .. size - 1``; same shape and dtype."""
     period = at_least_one(2 * size - 2)
-    if is_recorded() and not isinstance(period, Tensor):
+    if is_tracing_or_exporting() and not isinstance(period, Tensor):
         # ONNX has no division of a tensor by a size that is left open.
         period = torch.full((1,), period, device=position.device)
     folded = position % period

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from acmix_exp.ops.checks import is_recorded
+from acmix_exp.ops.checks import is_tracing_or_exporting
 from acmix_exp.ops.window_attention import shift, tile
 from acmix_exp.ops.window_attention.api import choose_backend, reflected_window_attention
 from acmix_exp.ops.window_attention.geometry import coordinate, positioned
@@ -40,7 +40,7 @@ def packed_window_attention(
     options: dict[str, Any] = {"kernel_size": kernel_size, "heads": heads, "stride": stride, "dilation": dilation}
     query, key, value = stack.unbind(1)
     chosen = resolve_backend(backend)
-    recorded = is_recorded() or torch.compiler.is_compiling()
+    recorded = is_tracing_or_exporting() or torch.compiler.is_compiling()
     plain = stack.device.type == "cpu" and stack.dtype in (torch.float32, torch.float64) and not recorded
     if plain and torch.is_grad_enabled() and (position_weight is None or position_weight.dtype == stack.dtype):
         if chosen == "auto":

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from acmix_exp.ops.checks import is_recorded
+from acmix_exp.ops.checks import is_tracing_or_exporting
 from acmix_exp.ops.window_attention import gathered, unrolled
 from acmix_exp.ops.window_attention.layout import Layout
 from acmix_exp.ops.window_attention.validation import check_first_derivative
@@ -24,7 +24,7 @@ ELEMENTS_AT_ONCE_CUDA = 1 << 30
 
 def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
-    if is_recorded() or torch.compiler.is_compiling():
+    if is_tracing_or_exporting() or torch.compiler.is_compiling():
         # For ONNX and TorchScript the form that their runtimes are fast at, else the one with the fewest guards.
         form = gathered if is_tracing() or torch.onnx.is_in_onnx_export() else unrolled
         return form.attend(query, key, value, kernel, stride, dilation)
