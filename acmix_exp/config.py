@@ -163,6 +163,6 @@ def arm_label(config: Config) -> str:
         return config.arm.name
     if not config.arm.insert:
         return "baseline"
-    if custom_block.is_own(config.block):
+    if custom_block.is_custom(config.block):
         return custom_block.label(config.block)
     return "-".join(str(config.block[key]) for key in ("name", "path") if config.block.get(key))

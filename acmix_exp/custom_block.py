@@ -16,7 +16,7 @@ from typing import Any
 NAME = "custom"  # of conf/block/custom.yaml; any other name is the label its user gave
 
 
-def is_own(block: Mapping[str, Any]) -> bool:
+def is_custom(block: Mapping[str, Any]) -> bool:
     return block.get("name") == NAME or block.get("target") is not None
 
 
@@ -54,7 +54,7 @@ def faults(block: Mapping[str, Any], taken: Sequence[str]) -> list[str]:
 
 def missing(block: Mapping[str, Any]) -> list[str]:
     """A line where the module of a block of one's own is not found from here, to train it or to read a checkpoint."""
-    if not is_own(block) or source(block["target"]) is not None:
+    if not is_custom(block) or source(block["target"]) is not None:
         return []
     target = block["target"]
     return [

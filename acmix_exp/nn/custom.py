@@ -25,7 +25,7 @@ INDEXED = (
 )
 
 
-def build_own_block(channels: int, target: str, **options: Any) -> nn.Module:
+def build_custom_block(channels: int, target: str, **options: Any) -> nn.Module:
     """The block of the class ``MODULE.CLASS``, which takes the channels first and ``options`` by name.
 
     Raises ValueError, in one line, where it is not found, raises, or is no module of torch.
@@ -48,7 +48,7 @@ def build_own_block(channels: int, target: str, **options: Any) -> nn.Module:
     return block
 
 
-def try_own_block(channels: Sequence[int], target: str, options: Mapping[str, Any]) -> None:
+def try_custom_block(channels: Sequence[int], target: str, options: Mapping[str, Any]) -> None:
     """Build the block at each width and run it forward and backward, in training and in evaluation.
 
     Raises ValueError, in one line, where it does not keep the shape and dtype of its input, does not pass gradients to
@@ -57,7 +57,7 @@ def try_own_block(channels: Sequence[int], target: str, options: Mapping[str, An
     name = target.rpartition(".")[2]
     for width in channels:
         for height, length in SIZES:
-            block = build_own_block(width, target, **options)
+            block = build_custom_block(width, target, **options)
             where = f"{name}({width}) on a map of {height} x {length}"
             try:
                 _run(block, torch.randn(2, width, height, length, requires_grad=True), where)

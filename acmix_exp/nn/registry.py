@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from acmix_exp.nn.custom import build_own_block
+from acmix_exp.nn.custom import build_custom_block
 from acmix_exp.ops.checks import check_positive
 
 Factory = Callable[..., nn.Module]
@@ -35,7 +35,7 @@ def build_block(name: str, channels: int, **options: Any) -> nn.Module:
     Raises ValueError, in one line, for an unknown name, an option the block does not have, or what the block refuses.
     """
     if options.get("target") is not None:
-        return build_own_block(channels, **options)
+        return build_custom_block(channels, **options)
     if name not in _factories:
         raise ValueError(f"block must be one of {', '.join(block_names())}, got {name!r}")
     factory = _factories[name]

@@ -124,7 +124,7 @@ def _values(config: Config) -> list[str]:
 
 def _block(config: Config) -> list[str]:
     name = str(config.block.get("name"))
-    if custom_block.is_own(config.block):
+    if custom_block.is_custom(config.block):
         return custom_block.faults(config.block, taken=[*options("arm"), *RULES])
     if name not in RULES:
         return [f"block.name={name}: must be one of {', '.join(options('block'))}"]
@@ -145,7 +145,7 @@ def _sites(effective: Config) -> list[str]:
     except ConfigError as error:
         return error.lines
     channels = {site.name: site.channels for site in sites}
-    if custom_block.is_own(effective.block):
+    if custom_block.is_custom(effective.block):
         return trial.faults(effective.block, list(channels.values()))
     return channel_faults(str(effective.block["name"]), _block_options(effective), channels, scale)
 

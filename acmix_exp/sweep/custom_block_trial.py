@@ -48,11 +48,11 @@ def _tried(asked: str) -> tuple[str, ...]:
 
 
 def main(arguments: list[str]) -> int:
-    from acmix_exp.nn.custom import try_own_block
+    from acmix_exp.nn.custom import try_custom_block
 
     asked = json.loads(arguments[0])
     try:
-        try_own_block(asked["channels"], asked["target"], asked["options"])
+        try_custom_block(asked["channels"], asked["target"], asked["options"])
     except ValueError as error:
         print(error)
         return 2

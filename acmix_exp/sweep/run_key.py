@@ -46,7 +46,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
 
 def _block(block: dict[str, Any]) -> dict[str, Any] | None:
     """A block from outside the package counts by the content of its file, too."""
-    source = custom_block.source(block["target"]) if custom_block.is_own(block) else None
+    source = custom_block.source(block["target"]) if custom_block.is_custom(block) else None
     return {**block, "source": _digest(source)[:16]} if source else block or None
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from acmix_exp import custom_block
 from acmix_exp.nn import build_block
-from acmix_exp.nn.custom import try_own_block
+from acmix_exp.nn.custom import try_custom_block
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "own_block.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "custom_block.md").read_text(encoding="utf-8")
 CODE, YAML = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "yaml"))
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 TINY = "dataset=shapes train=quick train.epochs=2 train.imgsz=64 hardware=cpu hardware.workers=0 logger=disabled"
@@ -128,7 +128,7 @@ def run(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_label(block, label):
-    assert custom_block.is_own(block)
+    assert custom_block.is_custom(block)
     assert custom_block.label(block) == label
 
 
@@ -163,7 +163,7 @@ def test_it_is_built_by_its_target(folder):
     block = build_block("custom", 16, target="my_module.MyBlock", reduction=8)
     assert type(block).__name__ == "MyBlock"
     assert block.down.out_channels == 2
-    try_own_block([16, 80], "my_module.MyBlock", {"reduction": 8})
+    try_custom_block([16, 80], "my_module.MyBlock", {"reduction": 8})
 
 
 @pytest.mark.parametrize(
@@ -203,19 +203,19 @@ def test_it_is_built_by_its_target(folder):
 )
 def test_what_a_trial_refuses(folder, target, options, line):
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
-        try_own_block([16], target, options)
+        try_custom_block([16], target, options)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Whole", "LeftAlone", "TakesTheNorm", "Noisy"])
 def test_what_a_trial_lets_pass(folder, name):
-    try_own_block([16], f"my_wrong.{name}", {})
+    try_custom_block([16], f"my_wrong.{name}", {})
 
 
 @pytest.mark.parametrize("name", ["ema", "dlka", "lsk", "lska", "sea_attention"])
 def test_our_blocks_would_pass_the_trial(name):
     form = "residual" if name == "ema" else "block"
-    try_own_block([16], f"acmix_exp.nn.{name}.{name}", {"form": form})
+    try_custom_block([16], f"acmix_exp.nn.{name}.{name}", {"form": form})
 
 
 def test_the_pages_commands_have_a_plan(folder):
