@@ -1,5 +1,5 @@
-# Every target runs in .venv. It is made on first use, and brought up to date when pyproject.toml or
-# constraints.txt change; PYTHON=/path/to/python3.12 says which Python it is made from.
+# Every target runs in .venv. It is created on first use and updated when pyproject.toml or constraints.txt change.
+# PYTHON=/path/to/python3.12 selects the Python that it is created from.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -16,34 +16,34 @@ help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo '  ARGS="..." is added to the command of demo, ablation, plan, test, test-all, bench and gpu.'
 
-install: $(STAMP) ## Make .venv with everything pinned in constraints.txt (6 GB; the others do it by themselves)
+install: $(STAMP) ## Create .venv with the versions of constraints.txt (6 GB; every other target does it first)
 
-demo: $(STAMP) ## Four arms on the embedded data set: the whole path in minutes
+demo: $(STAMP) ## Train four arms on the embedded data set: minutes
 	$(RUN) acmix_exp +experiment=demo $(ARGS)
 
-ablation: $(STAMP) ## Every arm and seed of the ablation
+ablation: $(STAMP) ## Train every arm and seed of the ablation
 	$(RUN) acmix_exp +experiment=ablation $(ARGS)
 
-plan: $(STAMP) ## What the ablation would run, what is done and what is left; starts nothing
+plan: $(STAMP) ## Show what the ablation would run and what is done; starts nothing
 	$(RUN) acmix_exp +experiment=ablation task=plan $(ARGS)
 
-sync: $(STAMP) ## Upload to W&B what runs under runs/ wrote offline (NAME=experiment: of that one)
+sync: $(STAMP) ## Upload the offline W&B runs under runs/ (NAME=experiment: of that one)
 	@if [ ! -d "runs/$(NAME)" ]; then echo "NAME=$(NAME): no such folder under runs/" >&2; exit 2; fi; \
 	found=$$(find runs/$(NAME) -type d -path '*/wandb/offline-run-*' -prune | sort); \
 	if [ -z "$$found" ]; then echo "nothing to upload under runs/$(NAME)"; else .venv/bin/wandb sync $$found; fi
 
-test: $(STAMP) ## The tests, less the slow ones
+test: $(STAMP) ## Run the tests, except the slow ones
 	$(RUN) pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-all: $(STAMP) ## All tests
+test-all: $(STAMP) ## Run all tests
 	$(RUN) pytest -n $(JOBS) --dist loadfile -m "slow or not slow" -o faulthandler_timeout=3600 $(ARGS)
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## Check with ruff and mypy
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
-bench: $(STAMP) ## Time ACmix, its operator and the other blocks against their plain forms on this CPU: minutes
+bench: $(STAMP) ## Time ACmix, its operator and the other blocks on this CPU: minutes
 	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.window_attention --set cpu $(ARGS)
 	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.module --set cpu $(ARGS)
 	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.blocks --set cpu $(ARGS)
@@ -51,7 +51,7 @@ bench: $(STAMP) ## Time ACmix, its operator and the other blocks against their p
 gpu: $(STAMP) ## On a GPU: tests, benchmarks and a short training in 9 minutes, into one folder (DATA=my/data.yaml)
 	$(RUN) benchmarks.gpu $(if $(DATA),--data $(DATA)) $(ARGS)
 
-format: $(STAMP) ## Let ruff format and mend what it can
+format: $(STAMP) ## Format and auto-fix with ruff
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
@@ -59,15 +59,14 @@ clean: ## Remove .venv, caches and build outputs; runs/ stays
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find acmix_exp tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Gone with the Python it was made from, or copied from another machine.
+# A .venv whose Python was removed, or that was copied from another machine, is recreated.
 ifneq ($(shell test -x .venv/bin/python || echo missing),)
 .PHONY: $(STAMP)
 endif
 
-# The stamp is dated before the install, so that a change made meanwhile is not missed, and stands only
-# after a whole one: a .venv without it is what an interrupted install left, and is made anew.
-# ultralytics wants opencv-python, which needs libGL; where there is none, as in most containers, the headless
-# build of the same version is laid over it.
+# The stamp has the time before the install, so that a change during it is not missed, and exists only after a complete
+# one: a .venv without it was interrupted and is recreated. ultralytics requires opencv-python, which needs libGL;
+# without libGL, as in most containers, the headless build of the same version replaces it.
 $(STAMP): pyproject.toml constraints.txt
 	@set -e; \
 	if [ ! -f $@ ] || [ ! -x .venv/bin/python ]; then \
@@ -77,11 +76,11 @@ $(STAMP): pyproject.toml constraints.txt
 	    then found=$$python; break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then \
-	    echo "acmix_exp needs Python 3.11 or 3.12 with its venv module (tried: $(CANDIDATES)); install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+	    echo "acmix_exp needs Python 3.11 or 3.12 with its venv module (tried: $(CANDIDATES)); install one, or select it: make PYTHON=/path/to/python3.12" >&2; \
 	    exit 1; \
 	  fi; \
 	  rm -f $@; \
-	  echo "Making .venv with $$found"; \
+	  echo "Creating .venv with $$found"; \
 	  "$$found" -m venv --clear .venv; \
 	fi; \
 	rm -f $@; \

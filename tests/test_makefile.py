@@ -1,4 +1,4 @@
-"""The make targets: what help says, and when .venv is made, kept, brought up to date or made anew."""
+"""The make targets: what `make help` prints, and when .venv is created, kept, updated or recreated."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 
-# Stands for Python, venv and pip: writes down what it was asked for. A file `fail-pip` breaks the install,
-# `no-libgl` the import of cv2.
+# Replaces Python, venv and pip, and logs their commands. A file `fail-pip` makes the install fail, `no-libgl` the
+# import of cv2.
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in
   *"-m venv --clear .venv"*) echo venv >> log; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
@@ -45,7 +45,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def log(checkout: Path) -> list[str]:
-    """What was done since the last look."""
+    """The commands since the last call."""
     path = checkout / "log"
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
@@ -55,9 +55,9 @@ def log(checkout: Path) -> list[str]:
 def test_help_lists_every_target_and_is_the_default() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", (REPO / "Makefile").read_text(), re.MULTILINE)
     assert phony is not None
-    shown = make(REPO, "help").stdout
-    assert re.findall(r"^  ([a-z-]+) {2,}\S", shown, re.MULTILINE) == phony[1].split()
-    assert make(REPO).stdout == shown
+    text = make(REPO, "help").stdout
+    assert re.findall(r"^  ([a-z-]+) {2,}\S", text, re.MULTILINE) == phony[1].split()
+    assert make(REPO).stdout == text
 
 
 def test_continuous_integration_runs_lint_and_test() -> None:
@@ -67,7 +67,7 @@ def test_continuous_integration_runs_lint_and_test() -> None:
     assert os.access(REPO / ".ci" / "run", os.X_OK)
 
 
-def test_the_environment_is_made_once(checkout: Path) -> None:
+def test_the_environment_is_created_once(checkout: Path) -> None:
     assert make(checkout, "install", "PYTHON=./fake-python").returncode == 0
     assert log(checkout) == ["venv", "pip"]
     assert make(checkout, "demo", "PYTHON=./fake-python", "ARGS=seed=1").returncode == 0
@@ -84,7 +84,7 @@ def test_a_change_of_the_dependencies_is_installed(checkout: Path, changed: str)
     assert log(checkout) == ["pip"]
 
 
-def test_after_an_interrupted_install_the_environment_is_made_anew(checkout: Path) -> None:
+def test_after_an_interrupted_install_the_environment_is_recreated(checkout: Path) -> None:
     (checkout / "fail-pip").touch()
     assert make(checkout, "test", "PYTHON=./fake-python").returncode != 0
     assert log(checkout) == ["venv", "pip"]
@@ -93,7 +93,7 @@ def test_after_an_interrupted_install_the_environment_is_made_anew(checkout: Pat
     assert log(checkout) == ["venv", "pip", "-m pytest -n 2 --dist loadfile"]
 
 
-def test_an_environment_without_its_python_is_made_anew(checkout: Path) -> None:
+def test_an_environment_without_its_python_is_recreated(checkout: Path) -> None:
     make(checkout, "install", "PYTHON=./fake-python")
     log(checkout)
     (checkout / ".venv" / "bin" / "python").unlink()
@@ -101,19 +101,18 @@ def test_an_environment_without_its_python_is_made_anew(checkout: Path) -> None:
     assert log(checkout) == ["venv", "pip"]
 
 
-def test_without_libgl_the_headless_opencv_is_laid_over(checkout: Path) -> None:
+def test_without_libgl_the_headless_opencv_is_installed(checkout: Path) -> None:
     (checkout / "no-libgl").touch()
     assert make(checkout, "install", "PYTHON=./fake-python").returncode == 0
     assert log(checkout) == ["venv", "pip", "headless"]
 
 
 @pytest.mark.parametrize("python", ["no-such-python", "false"])
-def test_a_python_that_does_not_fit_is_said_in_one_line(checkout: Path, python: str) -> None:
+def test_an_unsupported_python_is_reported_in_one_line(checkout: Path, python: str) -> None:
     answer = make(checkout, "install", f"PYTHON={python}")
     assert answer.returncode == 2
-    said = [line for line in answer.stderr.splitlines() if not line.startswith("make")]
-    assert len(said) == 1
-    assert "Python 3.11 or 3.12" in said[0]
-    assert python in said[0]
-    assert "make PYTHON=" in said[0]
+    (message,) = [line for line in answer.stderr.splitlines() if not line.startswith("make")]
+    assert "Python 3.11 or 3.12" in message
+    assert python in message
+    assert "make PYTHON=" in message
     assert not (checkout / ".venv").exists()

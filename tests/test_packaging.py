@@ -1,4 +1,4 @@
-"""What a stranger gets: the wheel and the sdist, the pins, the licence."""
+"""The wheel and the sdist, the pinned dependencies, the license."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_package_and_conf_and_nothing_else(wheel: Path) -> N
     assert {name for name in contents(wheel) if ".dist-info/" not in name} == expected
 
 
-def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+def test_the_metadata_of_the_wheel(wheel: Path) -> None:
     info = f"acmix_exp-{acmix_exp.__version__}.dist-info"
     with zipfile.ZipFile(wheel) as archive:
         described = archive.read(f"{info}/METADATA").decode()
@@ -106,10 +106,10 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     assert contents(build("wheel", tmp_path / "wheel", source)) == contents(wheel)
 
 
-OWN = {"acmix_exp", "triton"}  # torch brings triton along where there is one
+NOT_DECLARED = {"acmix_exp", "triton"}  # triton comes with torch on the platforms that have it
 
 
-def test_what_the_package_imports_it_declares() -> None:
+def test_every_import_is_a_declared_dependency() -> None:
     declared = {canonicalize_name(requirement.name) for requirement in DECLARED}
     providers = metadata.packages_distributions()
     for path in (REPO / "acmix_exp").rglob("*.py"):
@@ -117,7 +117,7 @@ def test_what_the_package_imports_it_declares() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 names = [node.module]
-            for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names - OWN:
+            for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names - NOT_DECLARED:
                 assert declared & set(map(canonicalize_name, providers[name])), f"{path}: {name}"
 
 
@@ -135,7 +135,7 @@ def test_every_dependency_has_a_pin_in_its_range(requirement: Requirement, pins:
     assert requirement.specifier.contains(pin, prereleases=True)
 
 
-def test_what_dependencies_need_has_pins_too(pins: dict[str, str]) -> None:
+def test_every_indirect_dependency_has_a_pin(pins: dict[str, str]) -> None:
     seen: set[tuple[str, str]] = set()
     todo = list(REQUIREMENTS)
     while todo:
@@ -150,19 +150,13 @@ def test_what_dependencies_need_has_pins_too(pins: dict[str, str]) -> None:
     assert {canonicalize_name(name) for name, _ in seen} - set(pins) == set()
 
 
-def test_development_has_what_exporting_needs() -> None:
+def test_the_dev_extra_includes_the_export_extra() -> None:
     assert "acmix_exp[export]" in EXTRAS["dev"]
 
 
-def test_the_licence_is_the_agpl() -> None:
+def test_the_license_is_the_agpl() -> None:
     text = (REPO / "LICENSE").read_text()
     assert text.split("\n")[0].strip() == "GNU AFFERO GENERAL PUBLIC LICENSE"
     assert "Version 3, 19 November 2007" in text
     assert "13. Remote Network Interaction" in text
     assert "END OF TERMS AND CONDITIONS" in text
-
-
-def test_the_citation_is_of_this_version() -> None:
-    citation = yaml.safe_load((REPO / "CITATION.cff").read_text())
-    assert citation["version"] == acmix_exp.__version__
-    assert citation["license"] == PROJECT["license"]
