@@ -143,8 +143,12 @@ def register_schema() -> None:
 
 def load(path: Path) -> Config:
     """Read a resolved ``config.yaml`` back. Raises omegaconf's errors where it does not fit the schema."""
-    merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
-    return to_object(merged)  # type: ignore[arg-type]
+    return from_plain(OmegaConf.load(path))
+
+
+def from_plain(values: Any) -> Config:
+    """The config that plain containers such as ``asdict(config)`` describe. Raises as :func:`load`."""
+    return to_object(OmegaConf.merge(OmegaConf.structured(Config), values))  # type: ignore[arg-type]
 
 
 def to_object(cfg: DictConfig) -> Config:

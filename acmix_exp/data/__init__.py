@@ -4,10 +4,9 @@ from acmix_exp.data.dataset import Dataset, Sample
 from acmix_exp.data.find import resolve
 from acmix_exp.data.inspection import Inspection, inspect, report_table
 from acmix_exp.data.scan import read_split
-from acmix_exp.data.ultralytics_home import DATASETS_VARIABLE, datasets_dir
+from acmix_exp.data.ultralytics_home import datasets_dir
 
 __all__ = [
-    "DATASETS_VARIABLE",
     "Dataset",
     "Inspection",
     "Sample",

@@ -8,16 +8,11 @@ import os
 import sys
 from pathlib import Path
 
-DATASETS_VARIABLE = "ACMIX_EXP_DATASETS_DIR"
+from acmix_exp.child import USER_SETTINGS_VARIABLE
 
 
 def datasets_dir() -> Path:
-    """The datasets folder of the user's ultralytics settings; its own default ``./datasets`` without them.
-
-    A child that is given ultralytics settings of its own is told the user's folder by ``DATASETS_VARIABLE``.
-    """
-    if told := os.environ.get(DATASETS_VARIABLE):
-        return Path(told)
+    """The datasets folder of the user's ultralytics settings; its own default ``./datasets`` without them."""
     return settings_folder("datasets_dir") or Path("datasets").absolute()
 
 
@@ -47,7 +42,8 @@ def definition(file: str) -> Path | None:
 
 
 def _settings_files() -> list[Path]:
-    own = os.environ.get("YOLO_CONFIG_DIR")
+    # A child of ours has private settings and is told where the user's are.
+    own = os.environ.get(USER_SETTINGS_VARIABLE, os.environ.get("YOLO_CONFIG_DIR"))
     if own:
         return [
             Path(own).expanduser() / "Ultralytics" / "settings.json",

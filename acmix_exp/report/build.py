@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acmix_exp.child import end_group
 from acmix_exp.files import cache_dir, read_json, write_text
 from acmix_exp.report.figure_data import view
 from acmix_exp.report.html import page
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.table import REFERENCE
 from acmix_exp.report.write import digest, write_summary
-from acmix_exp.run.child import end
 from acmix_exp.run.directory import runs_in
 
 PAGE = "report.html"
@@ -83,7 +83,7 @@ def draw(shown: dict[str, Any], out: Path) -> list[dict[str, Any]]:
             child.wait()
     finally:
         for child in children:
-            end(child)
+            end_group(child.pid, child)
     drawn: list[dict[str, Any]] = []
     for share in range(shares):
         try:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-import subprocess
-import sys
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +11,11 @@ from typing import Any
 
 import yaml
 
+from acmix_exp.child import run_child
 from acmix_exp.config import LoggerConfig
 from acmix_exp.report.build import FIGURES, PAGE, Report
 from acmix_exp.report.figures.catalogue import BY_NAME
 from acmix_exp.report.table import COLUMNS
-from acmix_exp.run.child import end
 from acmix_exp.run.directory import runs_in
 from acmix_exp.tracking.settings import choose_mode, environment
 
@@ -35,10 +31,9 @@ def publish(folder: Path, made: Report, logger: LoggerConfig) -> list[str]:
     tracked = [run for run in runs_in(folder) if (run.path / "wandb").is_dir()]
     if not tracked or choose_mode(logger.mode, os.environ).mode == "disabled":
         return []
-    with tempfile.TemporaryDirectory(prefix="acmix_exp-") as scratch:
-        request = Path(scratch) / "request.json"
-        request.write_text(json.dumps(_request(folder, made, logger)), encoding="utf-8")
-        lines = _run(folder, request)
+    request = _request(folder, made, logger)
+    answer = run_child("wandb_report", folder, request, seconds=SECONDS, variables=environment(folder))
+    lines = answer.value if answer.error is None else [f"W&B failed, the report is complete: {answer.error}"]
     if any(folder.glob("wandb/offline-run-*")):
         lines.append(f"W&B is offline; to upload: {sync_command(folder)}")
     return lines
@@ -155,26 +150,3 @@ def _by_seed(made: Report) -> dict[str, Any]:
         [number, row["label"], int(seed), delta] for number, row in _rows(made) for seed, delta in row["deltas"].items()
     ]
     return {"columns": ["table", "arm", "seed", "delta"], "data": data}
-
-
-def _run(folder: Path, request: Path) -> list[str]:
-    package_parent = str(Path(__file__).resolve().parents[2])
-    search = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "acmix_exp.tracking.experiment_run", str(request)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **environment(folder), "PYTHONPATH": search},
-        start_new_session=True,
-    )
-    try:
-        out, err = child.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return [f"W&B did not end within {SECONDS} s; the report stands"]
-    finally:
-        end(child)
-    if child.returncode:
-        last = err.decode(errors="replace").strip().splitlines()
-        return [f"W&B failed, the report stands: {last[-1] if last else child.returncode}"]
-    return out.decode(errors="replace").strip().splitlines()

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acmix_exp.child import is_alive
 from acmix_exp.files import read_json, write_json, write_text
-from acmix_exp.run.child import is_alive
 
 FILES = ("config.yaml", "status.json", "result.json", "provenance.json")
 STATUSES = ("pending", "running", "done", "failed", "interrupted")

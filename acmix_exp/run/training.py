@@ -1,30 +1,23 @@
-"""The child process of one run: ``python -m acmix_exp.run.training RUN_DIR SUPERVISOR_PID RESUME``.
-
-It sees the one GPU that it was given, as index 0, or none.
-"""
+"""What the child process of a run does: train, evaluate, measure, and write the run's files."""
 
 from __future__ import annotations
 
-import sys
 import time
-import traceback
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from acmix_exp import files
+from acmix_exp.child import Job
 from acmix_exp.config import Config, load
-from acmix_exp.errors import CheckpointError
+from acmix_exp.errors import one_line
 from acmix_exp.run import directory, provenance
-from acmix_exp.run.child import die_with_parent
 from acmix_exp.run.directory import History
-from acmix_exp.run.supervise import STALE_CHECKPOINT
 
 
-def train(run: directory.Run, config: Config, *, resume: bool) -> None:
+def train(run: directory.Run, config: Config, device: int | str, *, resume: bool) -> None:
     """Train, evaluate, count and log one run; writes history.csv, result.json and provenance.json.
 
-    Whatever goes wrong is raised, after W&B has been told.
+    device: ``"cpu"`` or a CUDA index. Whatever goes wrong is raised, after W&B has been told.
     """
     from acmix_exp.tracking import Tracker
 
@@ -33,10 +26,13 @@ def train(run: directory.Run, config: Config, *, resume: bool) -> None:
     _note(run, {**made_with, "environment": provenance.environment()})
     tracker = Tracker.start(config, run.path, resumed=resume, resolved=asdict(config))
     try:
-        result, facts = _measured(run, config, tracker, resume=resume)
+        result, facts = _measured(run, config, device, tracker, resume=resume)
     except BaseException as error:
-        tracker.fail(_one_line(error, config))
-        raise
+        explained = _explained(error, config)
+        tracker.fail(one_line(explained))
+        if explained is error:
+            raise
+        raise explained from error
     _note(run, {**facts, "seconds_in_all": round(time.time() - started, 1)})
     files.write_json(run.path / "result.json", result)
     tracker.finish({**result, "audit": facts["transfer"]})
@@ -58,7 +54,7 @@ def keep_weights(run: directory.Run, keep: str) -> None:
 
 
 def _measured(
-    run: directory.Run, config: Config, tracker: Any, *, resume: bool
+    run: directory.Run, config: Config, device: int | str, tracker: Any, *, resume: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     import torch
 
@@ -68,8 +64,6 @@ def _measured(
     from acmix_exp.yolo import run as yolo
     from acmix_exp.yolo.report_images import store_pictures
 
-    hardware = run.provenance()["identity"]["hardware"]
-    where: int | str = 0 if hardware["device"] == "cuda" else "cpu"
     history = History(run, resumed=resume)
 
     def on_epoch(row: dict[str, float]) -> None:
@@ -77,9 +71,9 @@ def _measured(
         tracker.epoch(row)
 
     dataset = resolve(config.dataset)
-    outcome = yolo.train(config, dataset, run.path, device=where, resume=resume, on_epoch=on_epoch)
+    outcome = yolo.train(config, dataset, run.path, device=device, resume=resume, on_epoch=on_epoch)
     replicates(run.path, run.provenance()["identity"]["data"], outcome.metrics["split"])
-    store_pictures(run.path, dataset, outcome.metrics, config, device=where)
+    store_pictures(run.path, dataset, outcome.metrics, config, device=device)
     status = run.status() or {}
     result = {
         "arm": status.get("arm"),
@@ -90,7 +84,7 @@ def _measured(
         "val_last": outcome.val_last,
         "cost": {
             **complexity(outcome.model)[0],
-            **timings(outcome.model, config.train.imgsz, where),
+            **timings(outcome.model, config.train.imgsz, device),
             "latency_alone": config.hardware.runs_at_once == 1,
             "peak_memory_mb": outcome.peak_memory_mb,
             "train_seconds": outcome.train_seconds,
@@ -101,36 +95,24 @@ def _measured(
         "resumed": resume,
     }
     facts = {
-        "hardware": {**provenance.hardware(where), "cpu_capability": torch.backends.cpu.get_cpu_capability()},
+        "hardware": {**provenance.hardware(device), "cpu_capability": torch.backends.cpu.get_cpu_capability()},
         "dataset": {"name": dataset.name, "names": {str(key): name for key, name in dataset.names.items()}},
         "transfer": outcome.audit,
         "seed_proof": outcome.seed_proof,
-        "precision": hardware["precision"],
+        "precision": run.provenance()["identity"]["hardware"]["precision"],
     }
     return result, facts
 
 
-def _one_line(error: BaseException, config: Config) -> str:
-    text = " ".join(str(error).split()) or "no further word"
-    if type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory at train.batch={config.train.batch} train.imgsz={config.train.imgsz}: {text}"
-    return f"{type(error).__name__}: {text}"
+def _explained(error: BaseException, config: Config) -> BaseException:
+    """The error, with the settings to change if the GPU's memory was too small."""
+    if type(error).__name__ != "OutOfMemoryError":
+        return error
+    train = config.train
+    return MemoryError(f"out of memory at train.batch={train.batch} train.imgsz={train.imgsz}: {error}")
 
 
-def main(arguments: list[str]) -> int:
-    run = directory.Run(Path(arguments[0]))
-    die_with_parent(int(arguments[1]))
-    config = load(run.path / "config.yaml")
-    try:
-        train(run, config, resume=arguments[2] == "1")
-    except Exception as error:
-        traceback.print_exc()
-        if isinstance(error, CheckpointError):
-            return STALE_CHECKPOINT
-        files.write_text(run.path / ".error", _one_line(error, config))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def work(job: Job) -> None:
+    """The child's side of a run; ``resume`` is the request."""
+    run = directory.Run(job.folder)
+    train(run, load(run.path / "config.yaml"), job.device, resume=job.request["resume"])

@@ -1,4 +1,4 @@
-"""Trying a block from outside the package, in a child process: ``python -m acmix_exp.sweep.custom_block_trial JSON``.
+"""Trying a block from outside the package in a child process.
 
 So torch is not imported by the command line, nor is code of the user's.
 """
@@ -6,14 +6,13 @@ So torch is not imported by the command line, nor is code of the user's.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from acmix_exp import custom_block
+from acmix_exp.child import Job, require, run_child
 
 SECONDS = 300
 
@@ -26,38 +25,19 @@ def faults(block: Mapping[str, Any], channels: Sequence[int]) -> list[str]:
 
 @lru_cache
 def _tried(asked: str) -> tuple[str, ...]:
-    target = json.loads(asked)["target"]
-    command = [sys.executable, "-m", "acmix_exp.sweep.custom_block_trial", asked]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "1"}
-    try:
-        child = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return (f"block.target={target}: not built and run within {SECONDS} seconds",)
-    if child.returncode == 0:
-        return ()
-    last = (child.stdout if child.returncode == 2 else child.stderr).strip().splitlines() or ["no further word"]
-    return (f"block.target={target}: {last[-1]}",)
+    request = json.loads(asked)
+    answer = run_child("custom_block", Path(), request, seconds=SECONDS)
+    killed = answer.code < 0 and not answer.kind
+    lines = require(answer, "the trial of the block") if killed or answer.error is None else [answer.error]
+    return tuple(f"block.target={request['target']}: {line}" for line in lines)
 
 
-def main(arguments: list[str]) -> int:
+def work(job: Job) -> list[str]:
+    """The child's side: why the block cannot be used, a line or none."""
     from acmix_exp.nn.custom import try_custom_block
 
-    asked = json.loads(arguments[0])
     try:
-        try_custom_block(asked["channels"], asked["target"], asked["options"])
+        try_custom_block(job.request["channels"], job.request["target"], job.request["options"])
     except ValueError as error:
-        print(error)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        return [str(error)]
+    return []

@@ -1,7 +1,4 @@
-"""The child process of ``task=export``: FOLDER PARENT_PID. It reads FOLDER/request.json and writes FOLDER/report.json.
-
-A line on stdout is a step begun; whatever the packages say goes to stderr.
-"""
+"""``task=export``: a finished run's network in another format, made and compared with torch in a child process."""
 
 from __future__ import annotations
 
@@ -11,10 +8,8 @@ import math
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,13 +18,13 @@ from omegaconf import DictConfig
 from rich.markup import escape
 from rich.table import Table
 
+from acmix_exp.child import Job, is_alive, run_child
 from acmix_exp.config import Config
-from acmix_exp.console import console
+from acmix_exp.console import console, showing_steps
 from acmix_exp.data import Dataset, resolve
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import read_json, write_json
+from acmix_exp.files import write_json
 from acmix_exp.run import devices, provenance
-from acmix_exp.run.child import child_environment, die_with_parent, end, is_alive
 from acmix_exp.run.devices import gpu_slot
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.planning import checked
@@ -65,14 +60,17 @@ def export(master: DictConfig) -> int:
     making = folder / f".making-{platform.node()}-{os.getpid()}"
     try:
         making.mkdir(parents=True)
-        _sweep(folder)
-        write_json(making / "request.json", _request(kind, weights, config, dataset, bool(gpus)))
-        with gpu_slot(gpus, 1) as gpu:
-            report = _child(making, child_environment(run.path, config, gpu))
-        return _conclude(run, kind, weights, making, report)
+        _remove_abandoned(folder)
+        request = _request(kind, weights, config, dataset, making)
+        threads, log = config.hardware.threads, making / "log"
+        with gpu_slot(gpus, 1) as gpu, showing_steps() as show:
+            answer = run_child("export", run.path, request, threads=threads, gpu=gpu, log=log, on_step=show)
+        report = answer.value
+        if answer.error is not None:
+            report = {"error": answer.error if answer.kind else f"the export {answer.error}"}
+        return _conclude(run, kind, weights, making, request, report)
     finally:
         shutil.rmtree(making, ignore_errors=True)
-        shutil.rmtree(run.path / ".ultralytics", ignore_errors=True)
         if new and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -96,7 +94,7 @@ def _format(name: str) -> Format:
     return known[name]
 
 
-def _request(kind: Format, weights: Path, config: Config, dataset: Dataset, on_gpu: bool) -> dict[str, Any]:
+def _request(kind: Format, weights: Path, config: Config, dataset: Dataset, making: Path) -> dict[str, Any]:
     """What the child is asked: to check at the traced size and, where sizes are open, at one that differs in both."""
     imgsz = config.train.imgsz
     sizes = [(imgsz, imgsz)]
@@ -116,39 +114,14 @@ def _request(kind: Format, weights: Path, config: Config, dataset: Dataset, on_g
         "split": split,
         "images": [str(image) for image in chosen],
         "threads": config.hardware.threads,
-        "device": 0 if on_gpu else "cpu",
+        "folder": str((making / "made").absolute()),
     }
 
 
-def _child(making: Path, environment: dict[str, str]) -> dict[str, Any]:
-    """Export and check in a process of its own, its steps shown; its report, ``error`` in it where it has none."""
-    out = console(stderr=True)
-    command = [sys.executable, "-m", "acmix_exp.tasks.export", str(making.resolve()), str(os.getpid())]
-    with open(making / "log", "wb") as log:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
-    try:
-        assert child.stdout is not None
-        with out.status("importing torch") as status:
-            for line in child.stdout:
-                text = line.decode().rstrip()
-                status.update(escape(text))
-                if not out.is_terminal:
-                    out.print(text, markup=False, highlight=False, soft_wrap=True)
-        code = child.wait()
-    finally:
-        end(child)
-    return read_json(making / "report.json") or {"error": f"its process ended with {code} (out of memory?)"}
-
-
-def _conclude(run: Run, kind: Format, weights: Path, making: Path, report: dict[str, Any]) -> int:
-    """Put what was made in its place, where it is right, and say so."""
+def _conclude(
+    run: Run, kind: Format, weights: Path, making: Path, request: dict[str, Any], report: dict[str, Any]
+) -> int:
+    """Keep the exported file if it agrees with torch, and say so; else keep the log. The exit code."""
     if "missing" in report:
         raise ConfigError(f"format={kind.name}: needs the package {report['missing']}; pip install it")
     folder = run.path / "export"
@@ -161,7 +134,6 @@ def _conclude(run: Run, kind: Format, weights: Path, making: Path, report: dict[
         os.replace(making / "log", log)
         print(f"acmix_exp: format={kind.name}: {wrong}; see {log}", file=sys.stderr)
         return 1
-    request = read_json(making / "request.json") or {}
     kept = {key: request[key] for key in ("format", "imgsz", "arguments", "dataset", "split")}
     names = [Path(image).name for image in request["images"]]
     about = {**kept, "weights": weights.name, "images": names, "tolerance": TOLERANCE, "largest_difference": largest}
@@ -195,8 +167,8 @@ def _show(place: Path, report: dict[str, Any], largest: float | None) -> None:
     out.print(f"written to {place}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what exports left on this machine whose process was killed."""
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what exports of this machine left whose process was killed."""
     prefix = f".making-{platform.node()}-"
     for old in folder.glob(f"{prefix}*"):
         number = old.name.removeprefix(prefix)
@@ -204,53 +176,37 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def main(arguments: list[str]) -> int:
-    folder = Path(arguments[0])
-    die_with_parent(int(arguments[1]))
-    steps = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-
-    def say(text: str) -> None:
-        print(text, file=steps)
-
+def work(job: Job) -> dict[str, Any]:
+    """The child's side: what was exported and how far it is from torch; ``missing`` names a package it lacks."""
     try:
-        report = _export(folder, read_json(folder / "request.json") or {}, say)
+        return _export(job)
     except ImportError as error:
         traceback.print_exc()
-        report = {"missing": (error.name or str(error)).split(".")[0]}
-    except Exception as error:
-        traceback.print_exc()
-        report = {"error": " ".join(str(error).split())[:300] or type(error).__name__}
-    write_json(folder / "report.json", report)
-    return 0
+        return {"missing": (error.name or str(error)).split(".")[0]}
 
 
-def _export(folder: Path, request: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+def _export(job: Job) -> dict[str, Any]:
     from acmix_exp.yolo.run import prepare
 
+    request, device = job.request, job.device
     prepare(request["target"])
     from acmix_exp.yolo import exporter
 
     weights, format, imgsz = Path(request["weights"]), request["format"], request["imgsz"]
-    where = request["device"]
-    made = folder / "made"
-    made.mkdir()
-    say(f"exporting {weights.name} to {format}, traced at {imgsz}x{imgsz}")
-    exported = exporter.export_checkpoint(weights, format, imgsz, made, arguments=request["arguments"], device=where)
-    report = {"file": str(exported.relative_to(made)), "measure": exporter.MEASURE, "versions": provenance.versions()}
+    folder = Path(request["folder"])
+    folder.mkdir()
+    job.step(f"exporting {weights.name} to {format}, traced at {imgsz}x{imgsz}")
+    exported = exporter.export_checkpoint(weights, format, imgsz, folder, arguments=request["arguments"], device=device)
+    report = {"file": str(exported.relative_to(folder)), "measure": exporter.MEASURE, "versions": provenance.versions()}
     sizes = [(height, width) for height, width in request["sizes"]]
     names = " and ".join(f"{height}x{width}" for height, width in sizes)
     images = [Path(image) for image in request["images"]]
-    say(f"running it at {names} on {len(images)} images")
+    job.step(f"running it at {names} on {len(images)} images")
     try:
-        found = exporter.compare(exported, format, weights, images, sizes, threads=request["threads"], device=where)
+        compared = exporter.compare(exported, format, weights, images, sizes, threads=request["threads"], device=device)
     except ImportError as error:
         return {**report, "sizes": [], "not_run": f"the package {error.name or error} is not installed"}
-    for each in found:
+    for each in compared:
         if not math.isfinite(each.largest):
             raise ArithmeticError(f"gives values at {each.height}x{each.width} that are not finite, unlike torch")
-    return {**report, "sizes": [{**asdict(each), "largest": each.largest} for each in found]}
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return {**report, "sizes": [{**asdict(each), "largest": each.largest} for each in compared]}

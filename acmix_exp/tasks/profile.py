@@ -1,57 +1,46 @@
-"""The cost table: what the networks of an experiment take, before anything is trained. No torch."""
+"""``task=profile``: the costs of an experiment's networks before anything is trained, measured in a child process."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from acmix_exp.config import Config, to_object
-from acmix_exp.console import console
+from acmix_exp.child import Job, require, run_child
+from acmix_exp.config import from_plain
+from acmix_exp.console import console, showing_steps
 from acmix_exp.data import resolve
-from acmix_exp.files import read_json, write_json
-from acmix_exp.run import child, devices, provenance
-from acmix_exp.run.child import child_environment, die_with_parent
+from acmix_exp.files import write_json
+from acmix_exp.run import devices, provenance
 from acmix_exp.run.devices import gpu_slot
 from acmix_exp.sweep.planning import Cell, Plan
 
 
 def profile(plan: Plan) -> int:
-    """Count and time every distinct network of the plan in one child process; its exit code.
+    """Count and time every distinct network of the plan in one child process; the exit code.
 
     The figures go to ``runs/<name>/profile.json``, from where the summary takes its latencies: there the networks
-    were timed side by side with nothing else of ours running.
+    were timed side by side with no other run of ours. Raises ChildError if the child fails.
     """
     config = plan.cells[0].config
+    request, threads = {"seconds": config.profile.seconds, "cells": _networks_of(plan)}, config.hardware.threads
+    with gpu_slot(devices.gpus(config.hardware), 1) as gpu, showing_steps() as show:
+        answer = run_child("profile", plan.folder, request, threads=threads, gpu=gpu, on_step=show)
+    figures = require(answer, "the profile")
     plan.folder.mkdir(parents=True, exist_ok=True)
-    request = plan.folder / f".profile-{os.getpid()}.json"
-    try:
-        write_json(request, {"seconds": config.profile.seconds, "cells": _networks_of(plan)})
-        with gpu_slot(devices.gpus(config.hardware), 1) as gpu:
-            command = [sys.executable, "-m", "acmix_exp.tasks.profile", str(request)]
-            command += [str(plan.folder / "profile.json"), "cpu" if gpu is None else "cuda", str(os.getpid())]
-            code = child.run(command, child_environment(plan.folder, config, gpu))
-    finally:
-        console(stderr=True).show_cursor()  # a child that was ended while it showed its progress left none
-        request.unlink(missing_ok=True)
-        shutil.rmtree(plan.folder / ".ultralytics", ignore_errors=True)
-    if code < 0:
-        print(f"acmix_exp: the profile was killed by {signal.Signals(-code).name}", file=sys.stderr)
-    return int(code != 0)
+    path = plan.folder / "profile.json"
+    write_json(path, figures)
+    out = console()
+    out.print(cost_tables(figures))
+    out.print(f"written to {path}", soft_wrap=True, markup=False, highlight=False)
+    return 0
 
 
 def _networks_of(plan: Plan) -> list[dict[str, Any]]:
@@ -73,27 +62,12 @@ def _networks_of(plan: Plan) -> list[dict[str, Any]]:
 UNFUSED = " unfused"
 
 
-def main(arguments: list[str]) -> int:
+def work(job: Job) -> dict[str, Any]:
+    """The child's side: the content of profile.json for the networks of ``cells``."""
     began = time.monotonic()
-    die_with_parent(int(arguments[3]))
-    request = read_json(Path(arguments[0])) or {}
-    where: int | str = 0 if arguments[2] == "cuda" else "cpu"
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console(stderr=True)
-    ) as progress:
-        line = progress.add_task("importing torch")
-
-        def say(text: str) -> None:
-            progress.update(line, description=text)
-
-        profile = measured(request["cells"], request["seconds"], where, say)
-    profile |= {"versions": provenance.versions(), "hardware": provenance.hardware(where), "git": provenance.commit()}
-    profile["seconds"] = round(time.monotonic() - began, 1)
-    write_json(Path(arguments[1]), profile)
-    out = console()
-    out.print(cost_tables(profile))
-    out.print(f"written to {arguments[1]}", soft_wrap=True, markup=False, highlight=False)
-    return 0
+    figures = measured(job.request["cells"], job.request["seconds"], job.device, job.step)
+    figures |= {"versions": provenance.versions(), "hardware": provenance.hardware(job.device)}
+    return {**figures, "git": provenance.commit(), "seconds": round(time.monotonic() - began, 1)}
 
 
 def measured(
@@ -109,7 +83,7 @@ def measured(
 
     rows, networks, sizes = [], {}, []
     for number, cell in enumerate(cells):
-        config = to_object(OmegaConf.merge(OmegaConf.structured(Config), cell["config"]))  # type: ignore[arg-type]
+        config = from_plain(cell["config"])
         say(f"counting {cell['arm']} ({number + 1} of {len(cells)})")
         model = build_model(config, cell["classes"]).eval()
         figures, sites = complexity(model)
@@ -120,13 +94,14 @@ def measured(
         networks[number] = (fused(model), model)
         sizes.append(config.train.imgsz)
     threads = config.hardware.threads
+    untimed: list[str] = []
     for imgsz in sorted(set(sizes)):
         chosen = {number: networks[number] for number, size in enumerate(sizes) if size == imgsz}
         share = seconds * len(chosen) / len(cells)
-        for number, figures in _timed(chosen, imgsz, share, device, threads, say).items():
+        for number, figures in _timed(chosen, imgsz, share, device, threads, say, untimed).items():
             rows[number]["cost"] |= figures
             rows[number]["imgsz"] = imgsz
-    return {"rows": rows, "device": "cuda" if device != "cpu" else "cpu", "threads": threads}
+    return {"rows": rows, "device": "cuda" if device != "cpu" else "cpu", "threads": threads, "untimed": untimed}
 
 
 def _described(site: Any, name: str) -> dict[str, Any]:
@@ -141,7 +116,9 @@ def _timed(
     device: int | str,
     threads: int,
     say: Callable[[str], None],
+    untimed: list[str],
 ) -> dict[int, dict[str, Any]]:
+    """Figures by network; why batch 32 was not timed is added to ``untimed``."""
     import torch
 
     from acmix_exp.profile import BATCHES, latencies, named
@@ -165,10 +142,9 @@ def _timed(
         try:
             many = latencies(quick, imgsz, 32, device, seconds=each / 4, fewest=BATCHES[32])
         except (MemoryError, RuntimeError) as error:
-            print(f"batch 32 was not timed: {str(error).splitlines()[0]}", file=sys.stderr)
+            untimed.append(str(error).splitlines()[0])
     else:
-        why = f"it takes about {expected:.0f} s at {imgsz} px, for which profile.seconds leaves {seconds:.0f}"
-        print(f"batch 32 was not timed: {why}", file=sys.stderr)
+        untimed.append(f"it takes about {expected:.0f} s at {imgsz} px, for which profile.seconds leaves {seconds:.0f}")
     for number in networks:
         figures[number] |= named(32, many.get(str(number)))
     return figures
@@ -209,7 +185,8 @@ def notes(profile: dict[str, Any]) -> list[str]:
         "passes in which the networks take turns, p95 from 20 passes on.",
     ]
     if any(row["cost"].get("latency_ms_b32") is None for row in profile["rows"]):
-        found.append("Batch 32 was not timed: it would not fit the time (profile.seconds) or the memory.")
+        reasons = "; ".join(profile.get("untimed") or ["it would not fit the time (profile.seconds) or the memory"])
+        found.append(f"Batch 32 was not timed: {reasons}.")
     return found
 
 
@@ -273,7 +250,3 @@ def _stage_cells(row: dict[str, Any], site: dict[str, Any]) -> list[str]:
 def _shown(cost: dict[str, Any], key: str, form: str) -> str:
     value = cost.get(key)
     return MISSING if value is None else form.format(value)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

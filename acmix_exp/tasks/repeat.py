@@ -1,10 +1,8 @@
-"""Whether two checkpoints hold the same network."""
+"""``task=repeat``: train a finished run again from its directory and compare the two."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
@@ -15,13 +13,13 @@ from omegaconf import DictConfig
 from rich.markup import escape
 from rich.table import Table
 
+from acmix_exp.child import Job, own_variables, require, run_child
 from acmix_exp.config import Config
 from acmix_exp.console import console
 from acmix_exp.data import inspect, resolve
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import read_json, write_json
-from acmix_exp.run import child, devices, provenance
-from acmix_exp.run.child import child_environment, die_with_parent
+from acmix_exp.files import write_json
+from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
 from acmix_exp.run.supervise import DONE, Command, supervise
 from acmix_exp.sweep.live_view import View
@@ -97,7 +95,8 @@ def _free(folder: Path, name: str) -> Path:
 
 def _say_what_differs(first: Run, second: Run, config: Config, parts: dict[str, Any]) -> None:
     gpus = devices.gpus(config.hardware)
-    variables = provenance.environment(child_environment(second.path, config, gpus[0] if gpus else None))
+    changed = own_variables(config.hardware.threads, gpus[0] if gpus else None)
+    variables = provenance.environment({**os.environ, **changed})
     now = {"versions": provenance.versions(), "git": provenance.commit(), "environment": variables}
     here = provenance.hardware("cpu")
     now["hardware"] = {key: here[key] for key in ("platform", "cpu", "cores")}
@@ -153,34 +152,22 @@ def _made_with(run: Run) -> dict[str, Any]:
 
 
 def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:
-    """The figures of every checkpoint that both runs kept."""
+    """How every checkpoint that both runs kept differs, compared in a child process."""
     names = [name for name in ("best.pt", "last.pt") if (first.path / "weights" / name).is_file()]
-    report = second.path / ".weights.json"
-    pairs = [str(run.path.resolve() / "weights" / name) for name in names for run in (first, second)]
-    command = [sys.executable, "-m", "acmix_exp.tasks.repeat", str(report.resolve()), str(os.getpid())]
-    try:
-        if pairs:
-            environment = child_environment(second.path, config, None)
-            if code := child.run([*command, *pairs], environment):
-                raise subprocess.CalledProcessError(code, command)
-        return read_json(report) or {}
-    finally:
-        report.unlink(missing_ok=True)
-        shutil.rmtree(second.path / ".ultralytics", ignore_errors=True)
+    if not names:
+        return {}
+    folders = [str((run.path / "weights").resolve()) for run in (first, second)]
+    request, threads = {"names": names, "folders": folders}, config.hardware.threads
+    figures: dict[str, Any] = require(run_child("repeat", second.path, request, threads=threads), "the comparison")
+    return figures
 
 
-def main(arguments: list[str]) -> int:
-    die_with_parent(int(arguments[1]))
+def work(job: Job) -> dict[str, Any]:
+    """The child's side: how the checkpoints ``names`` of two ``folders`` differ."""
     from acmix_exp.yolo.run import prepare
 
     prepare()
     from acmix_exp.yolo.transfer import compare_weights
 
-    paths = [Path(argument) for argument in arguments[2:]]
-    pairs = zip(paths[::2], paths[1::2], strict=True)
-    write_json(Path(arguments[0]), {first.name: compare_weights(first, second) for first, second in pairs})
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    first, second = map(Path, job.request["folders"])
+    return {name: compare_weights(first / name, second / name) for name in job.request["names"]}

@@ -16,9 +16,9 @@ from types import FrameType
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from acmix_exp import child
 from acmix_exp.config import load
 from acmix_exp.console import console
-from acmix_exp.run import child
 from acmix_exp.run.directory import Run
 from acmix_exp.run.supervise import Command, supervise
 from acmix_exp.sweep.hydra_callback import JOBS_VARIABLE, PlanCallback
@@ -89,7 +89,7 @@ def _close(plan: Plan, code: int) -> None:
         status = run.status() or {}
         if status.get("status") == "running" and status.get("owner") == os.getpid():
             if status.get("pid"):
-                child.kill_group(status["pid"])
+                child.end_group(status["pid"])
             with run.lock() as mine:
                 if mine and (run.status() or {}).get("status") == "running":
                     run.set_status(status="interrupted", pid=None)

@@ -1,16 +1,15 @@
-"""The W&B run of a whole experiment, beside those of its jobs: ``python -m acmix_exp.tracking.experiment_run REQUEST``.
+"""The W&B run of a whole experiment, beside those of its jobs.
 
-A process of its own, because wandb reads its folders from the environment. REQUEST is a JSON file, see ``Request``.
+It is logged in a child process, because wandb reads its folders from the environment.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
+from acmix_exp.child import Job
 from acmix_exp.tracking.tracker import Tracker
 
 JOB_TYPE = "report"
@@ -80,13 +79,6 @@ def _values(request: Request) -> dict[str, Any]:
     return values
 
 
-def main(arguments: list[str]) -> int:
-    request: Request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    tracker = log(request)
-    for warning in tracker.warnings:
-        print(warning)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def work(job: Job) -> list[str]:
+    """The child's side: log the report; the warnings."""
+    return log(cast(Request, job.request)).warnings

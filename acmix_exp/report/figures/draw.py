@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from acmix_exp.child import die_with_parent
 from acmix_exp.report.figures.catalogue import KINDS, Kind, file_stem
-from acmix_exp.run.child import die_with_parent
 
 DOTS = 200  # an inch, of the PNG files
 

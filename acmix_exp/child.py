@@ -1,0 +1,265 @@
+"""Child processes: how they are started, answered and ended. Their own side is ``acmix_exp/worker.py``.
+
+Every child is ``python -m acmix_exp.worker TASK FOLDER``. It leads its own process group, so Ctrl-C reaches the parent
+alone, which then ends the group; the kernel kills it if the parent disappears. The parent writes one JSON request to
+its stdin; steps and the answer come back as JSON lines through a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from acmix_exp.errors import ChildError, ConfigError
+
+GRACE_SECONDS = 3.0
+POLL_SECONDS = 0.2
+# The user's YOLO_CONFIG_DIR, told to a child whose own YOLO_CONFIG_DIR is private.
+USER_SETTINGS_VARIABLE = "ACMIX_EXP_USER_YOLO_CONFIG_DIR"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a task's function gets in the child.
+
+    folder: the run or experiment folder. request: what the parent sent. device: ``"cpu"`` or the CUDA index 0, the one
+    GPU that the child sees. step: shows the parent, in a few words, what begins now.
+    """
+
+    folder: Path
+    request: dict[str, Any]
+    device: int | str
+    step: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a child ended.
+
+    code: exit code; negative: the signal that killed it. value: what the task's function returned. error: why there is
+    no value, in one line, else None. kind: class name of the exception, TimeoutError after ``seconds``. output: what the child printed, if that did
+    not go to a log file.
+    """
+
+    code: int
+    value: Any = None
+    error: str | None = None
+    kind: str = ""
+    output: str = ""
+
+
+def run_child(task: str, folder: Path, request: Mapping[str, Any] | None = None, **options: Any) -> Answer:
+    """Start a child, wait for its end and return its answer; the arguments are those of :class:`Child`."""
+    with Child(task, folder, request, **options) as child:
+        return child.answer()
+
+
+class Child:
+    """A child process at work on ``folder``, which need not exist. Leaving the context ends it and its group.
+
+    request: plain data for the task. threads: of torch, OpenMP and MKL. gpu: index of the one GPU it may use, None
+    for none. log: file for its output (``append`` keeps what is in it), else the output is in the answer. on_step:
+    called, from another thread, with each step's text. seconds: time limit. variables: more environment variables.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        folder: Path,
+        request: Mapping[str, Any] | None = None,
+        *,
+        threads: int = 1,
+        gpu: int | None = None,
+        log: Path | None = None,
+        append: bool = False,
+        on_step: Callable[[str], None] | None = None,
+        seconds: float | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._command = command(task, folder)
+        self._message = {"request": dict(request or {}), "device": "cpu" if gpu is None else 0, "parent": os.getpid()}
+        self._environment = child_environment(threads, gpu, variables or {})
+        self._log, self._append = log, append
+        self._on_step, self._seconds = on_step, seconds
+        self._answer: dict[str, Any] = {}
+        self._ended = False
+        self._cleanup = contextlib.ExitStack()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __enter__(self) -> Child:
+        with self._cleanup:
+            environment = self._cleanup.enter_context(self._environment)
+            log = open(self._log, "ab" if self._append else "wb") if self._log else tempfile.TemporaryFile()
+            self._output: IO[bytes] = self._cleanup.enter_context(log)
+            read_end, write_end = os.pipe()
+            self._reader = threading.Thread(target=self._read, args=(read_end,), daemon=True)
+            self._reader.start()
+            try:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=self._output,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    pass_fds=(write_end,),
+                    start_new_session=True,
+                )
+            finally:
+                os.close(write_end)
+            self._cleanup.callback(self.end)
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+                stdin.write(json.dumps({**self._message, "answers": write_end}).encode())
+            self._deadline = time.monotonic() + self._seconds if self._seconds else None
+            self._cleanup = self._cleanup.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def ended(self, seconds: float = POLL_SECONDS) -> bool:
+        """Whether it has ended; waits for that, up to ``seconds``."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.returncode is not None
+
+    def answer(self) -> Answer:
+        """Wait for the end and say how it went."""
+        while not self.ended():
+            if self._deadline and time.monotonic() > self._deadline:
+                self.end()
+                late = f"did not finish within {self._seconds:g} seconds"
+                return Answer(self._process.returncode, error=late, kind=TimeoutError.__name__)
+        self.end()  # its own children, which hold the pipe open
+        self._reader.join(GRACE_SECONDS)
+        code, output = self._process.returncode, self._printed()
+        error = self._answer.get("error")
+        if error is None and (code or "value" not in self._answer):
+            lines = output.strip().splitlines() if code >= 0 else []
+            error = lines[-1] if lines else describe_exit(code)
+        return Answer(code, self._answer.get("value"), error, self._answer.get("kind", ""), output)
+
+    def end(self) -> None:
+        """Terminate the process, and kill what is left of its group after a grace period."""
+        if not self._ended:
+            end_group(self._process.pid, self._process)
+            self._ended = True
+
+    def _read(self, pipe: int) -> None:
+        with open(pipe, "rb") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):  # a line that a kill cut
+                    message = json.loads(line)
+                    if "step" not in message:
+                        self._answer = message
+                    elif self._on_step:
+                        self._on_step(message["step"])
+
+    def _printed(self) -> str:
+        if self._log:
+            return ""
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")
+
+
+def command(task: str, folder: Path) -> list[str]:
+    """A child's command line. It holds the folder's full path, so that ``ps`` tells what it works on."""
+    return [sys.executable, "-m", "acmix_exp.worker", task, os.path.abspath(folder)]
+
+
+def own_variables(threads: int, gpu: int | None) -> dict[str, str]:
+    """What a child's environment differs in from the user's, but for its private settings folder."""
+    package_parent = str(Path(__file__).resolve().parents[1])
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_VERBOSE": "false",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+        "MPLBACKEND": "Agg",
+        "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")])),
+        **({} if gpu is None else {"CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8")}),
+        "CUDA_VISIBLE_DEVICES": ("-1" if gpu is None else visible.split(",")[gpu].strip() if visible else str(gpu)),
+    }
+
+
+@contextlib.contextmanager
+def child_environment(threads: int, gpu: int | None, variables: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The user's environment with our changes; ultralytics gets a settings folder that is removed afterwards."""
+    settings = os.environ.get(USER_SETTINGS_VARIABLE, os.environ.get("YOLO_CONFIG_DIR", ""))
+    with tempfile.TemporaryDirectory(prefix="acmix_exp-settings-", ignore_cleanup_errors=True) as private:
+        private_settings = {"YOLO_CONFIG_DIR": private, USER_SETTINGS_VARIABLE: settings}
+        yield {**os.environ, **own_variables(threads, gpu), **private_settings, **variables}
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, to follow its name."""
+    if code >= 0:
+        return f"exited with {code}"
+    name = signal.Signals(-code).name
+    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def require(answer: Answer, what: str) -> Any:
+    """The answer's value. Raises the child's ConfigError, or ChildError, which names ``what``, after its output."""
+    if answer.error is None:
+        return answer.value
+    if answer.kind == ConfigError.__name__:
+        raise ConfigError(answer.error)
+    sys.stderr.write(answer.output)
+    raise ChildError(f"{what} failed: {answer.error}")
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the one that spawned it is gone; exit at once if it is gone already.
+
+    Linux only (prctl PR_SET_PDEATHSIG); elsewhere a no-op. The signal follows the spawning thread.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def end_group(pid: int, leader: subprocess.Popen[bytes] | None = None) -> None:
+    """End a process group led by ``pid``: SIGTERM, then SIGKILL for what is left after a grace period.
+
+    ``leader``: the process itself if it is a child of ours, which is waited for; the rest is killed with its end.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline and (leader is None or leader.poll() is None):
+            os.killpg(pid, 0)
+            time.sleep(0.05)
+        os.killpg(pid, signal.SIGKILL)
+    if leader is not None:
+        leader.wait()

@@ -1,0 +1,65 @@
+"""The entry of every child process: ``python -m acmix_exp.worker TASK FOLDER``. See ``acmix_exp/child.py``.
+
+TASK names a function that gets a Job and returns plain data; FOLDER is the run or experiment folder it works on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.child import Job, die_with_parent
+from acmix_exp.errors import ConfigError, one_line
+
+TASKS = {
+    "train": "acmix_exp.run.training:work",
+    "evaluate": "acmix_exp.tasks.evaluate:work",
+    "export": "acmix_exp.tasks.export:work",
+    "profile": "acmix_exp.tasks.profile:work",
+    "repeat": "acmix_exp.tasks.repeat:work",
+    "custom_block": "acmix_exp.sweep.custom_block_trial:work",
+    "download": "acmix_exp.yolo.sample_dataset:download",
+    "figures": "acmix_exp.report.figures.draw:work",
+    "wandb_report": "acmix_exp.tracking.experiment_run:work",
+}
+
+
+def serve(work: Callable[[Job], Any], folder: Path) -> int:
+    """Read the request, do the work and send the answer to the parent; the exit code."""
+    message = json.load(sys.stdin)
+    die_with_parent(message["parent"])
+    os.set_inheritable(message["answers"], False)
+    with open(message["answers"], "w", encoding="utf-8", buffering=1) as pipe:
+
+        def send(**values: Any) -> None:
+            pipe.write(json.dumps(values) + "\n")
+
+        try:
+            value = work(Job(folder, message["request"], message["device"], lambda text: send(step=text)))
+            send(value=value)
+        except Exception as error:
+            traceback.print_exc()
+            faults = "; ".join(error.lines) if isinstance(error, ConfigError) else one_line(error)
+            send(error=faults, kind=type(error).__name__)
+            return 1
+    return 0
+
+
+def _task(name: str) -> Callable[[Job], Any]:
+    """The task's function, imported when it is called, so that an error of the import is answered too."""
+
+    def work(job: Job) -> Any:
+        module, _, function = TASKS[name].partition(":")
+        return getattr(import_module(module), function)(job)
+
+    return work
+
+
+if __name__ == "__main__":
+    sys.exit(serve(_task(sys.argv[1]), Path(sys.argv[2])))
