@@ -49,8 +49,8 @@ class Answer:
     """How a child ended.
 
     code: exit code; negative: the signal that killed it. value: what the task's function returned. error: why there is
-    no value, in one line, else None. kind: class name of the exception, TimeoutError after ``seconds``. output: what the child printed, if that did
-    not go to a log file.
+    no value, in one line, else None. kind: class name of the exception, TimeoutError after ``seconds``. output: what
+    the child printed, if that did not go to a log file.
     """
 
     code: int

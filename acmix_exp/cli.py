@@ -84,12 +84,15 @@ def main() -> int:
         return DONE
     sys.argv[1:] = normalised(arguments)
     signal.signal(signal.SIGTERM, _terminate)
-    from acmix_exp.errors import ConfigError
+    from acmix_exp.errors import ChildError, ConfigError
 
     try:
         return _run(sys.argv[1:])
     except ConfigError as error:
         return _wrong(error.lines)
+    except ChildError as error:
+        _wrong([str(error)])
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
 

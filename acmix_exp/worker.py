@@ -25,7 +25,6 @@ TASKS = {
     "repeat": "acmix_exp.tasks.repeat:work",
     "custom_block": "acmix_exp.sweep.custom_block_trial:work",
     "download": "acmix_exp.yolo.sample_dataset:download",
-    "figures": "acmix_exp.report.figures.draw:work",
     "wandb_report": "acmix_exp.tracking.experiment_run:work",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from acmix_exp.child import run_child
 from acmix_exp.config import DatasetConfig
 from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.shapes import make_shapes
@@ -24,11 +24,6 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, cache_dir
 
 _TIMEOUT = 20.0  # seconds without a byte
-_SCRIPT = """
-import sys
-from ultralytics.data.utils import check_det_dataset
-check_det_dataset(sys.argv[1])
-"""
 
 
 class DownloadError(RuntimeError):
@@ -60,28 +55,22 @@ def download_zip(url: str, folder: Path) -> None:
 def download_by_script(definition: Path, folder: Path) -> None:
     """Let ultralytics run the download of a data.yaml, and make ``folder`` of what it brings.
 
-    It runs as a child with settings of its own, whose datasets folder lies beside ``folder``: the user's
+    It runs in a child process with settings of its own, whose datasets folder lies beside ``folder``: the user's
     settings stay untouched and nobody sees a half downloaded set. Raises DownloadError, OSError.
     """
     _refuse_offline()
-    with appearing(folder) as made, tempfile.TemporaryDirectory() as scratch:
+    with appearing(folder) as made, tempfile.TemporaryDirectory(prefix="acmix_exp-") as scratch:
         datasets = made / "datasets"
-        datasets.mkdir()
         settings = Path(scratch, "Ultralytics", "settings.json")
-        settings.parent.mkdir()
+        for parent in (datasets, settings.parent):
+            parent.mkdir()
         settings.write_text(json.dumps({"datasets_dir": str(datasets), "sync": False}))
-        environment = {**os.environ, "YOLO_CONFIG_DIR": scratch, "YOLO_AUTOINSTALL": "false"}
-        done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT, str(definition)],
-            env=environment,
-            cwd=scratch,
-            stdout=sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if done.returncode:
-            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            raise DownloadError(lines[-1] if lines else f"ultralytics ended with exit code {done.returncode}")
+        variables = {"YOLO_CONFIG_DIR": scratch, "YOLO_OFFLINE": "", "YOLO_VERBOSE": "true"}
+        progress = Path("/dev/stderr") if sys.stderr.isatty() else None
+        request = {"definition": str(definition), "scratch": scratch}
+        done = run_child("download", folder, request, variables=variables, log=progress)
+        if done.error is not None:
+            raise DownloadError(done.error)
         for item in sorted((datasets / folder.name).iterdir()):
             shutil.move(item, made / item.name)
         shutil.rmtree(datasets)

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from acmix_exp.errors import ConfigError
+from acmix_exp.errors import ChildError, ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.sweep import planning
 from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, explain
@@ -42,6 +42,9 @@ class PlanCallback(Callback):
             for line in explain(error, config.hydra.overrides.task):
                 print(f"acmix_exp: {line}", file=sys.stderr)
             raise SystemExit(2) from None
+        except ChildError as error:
+            print(f"acmix_exp: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
         except Exception:
             # Hydra would turn it into a warning and start the jobs
             traceback.print_exc()

@@ -1,15 +1,17 @@
-"""A split as ultralytics trains on it, with labels from the data room instead of label files."""
+"""A split as ultralytics trains on it, with labels in memory instead of label files."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.utils import get_split_fraction
+from ultralytics.data.utils import check_det_dataset, get_split_fraction
 from ultralytics.utils import IterableSimpleNamespace
 
+from acmix_exp.child import Job
 from acmix_exp.data import Sample
 
 
@@ -70,3 +72,9 @@ def build(
         data=data,
         fraction=get_split_fraction(args.fraction, split),
     )
+
+
+def download(job: Job) -> None:
+    """A child's work: let ultralytics run the download script of the data.yaml ``definition``, in ``scratch``."""
+    os.chdir(job.request["scratch"])
+    check_det_dataset(job.request["definition"])

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from acmix_exp import child
+from acmix_exp.child import USER_SETTINGS_VARIABLE, child_environment
 from acmix_exp.config import DatasetConfig
 from acmix_exp.data import find, inspect, resolve
 from acmix_exp.data.find import DEFINITIONS
-from acmix_exp.data.ultralytics_home import DATASETS_VARIABLE, datasets_dir, definition
+from acmix_exp.data.ultralytics_home import datasets_dir, definition
 from acmix_exp.errors import ConfigError
 from tests.data.tiny_sets import YoloSet, tree_state
 
@@ -111,7 +113,7 @@ def check_failure(name: str, folder: Path, files: str) -> None:
 def test_offline_is_not_even_tried(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOLO_OFFLINE", "true")
     monkeypatch.setattr(find.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
-    monkeypatch.setattr(find.subprocess, "run", lambda *_, **__: pytest.fail("started a child"))
+    monkeypatch.setattr(find, "run_child", lambda *_, **__: pytest.fail("started a child"))
     check_failure("coco128", tmp_path / "sets" / "coco128", "images/train2017, labels/train2017")
     check_failure("visdrone", tmp_path / "sets" / "VisDrone", "images/train, images/val, labels/train, labels/val")
 
@@ -120,13 +122,13 @@ def test_script_runs_apart_from_the_users_settings(
     yolo_set: YoloSet, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The child is replaced by one that does what ultralytics' script does: fill its datasets folder."""
-    child = (
+    code = (
         "import json, os, pathlib, shutil, sys\n"
         "file = pathlib.Path(os.environ['YOLO_CONFIG_DIR'], 'Ultralytics', 'settings.json')\n"
         "place = pathlib.Path(json.loads(file.read_text())['datasets_dir'])\n"
         f"shutil.copytree({str(yolo_set.root)!r}, place / 'VisDrone')\n"
     )
-    monkeypatch.setattr(find, "_SCRIPT", child)
+    _child_runs(monkeypatch, code)
     before = tree_state(settings.parent)
     dataset = resolve(DatasetConfig(name="visdrone"))
     assert dataset.source == tmp_path / "sets" / "VisDrone"
@@ -135,9 +137,17 @@ def test_script_runs_apart_from_the_users_settings(
     assert tree_state(settings.parent) == before
 
 
+def _child_runs(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    body = "".join(f"    {line}\n" for line in code.splitlines())
+    code = f"from acmix_exp.worker import serve\ndef work(job):\n{body}raise SystemExit(serve(work, None))"
+    monkeypatch.setattr(child, "command", lambda task, folder: [sys.executable, "-c", code])
+
+
 def test_script_that_fails(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "_SCRIPT", "raise SystemExit('the host is away')")
-    with pytest.raises(ConfigError, match=r"the download failed \(the host is away\); right is train2017\.txt"):
+    _child_runs(monkeypatch, "raise OSError('the host is away')\n")
+    with pytest.raises(
+        ConfigError, match=r"the download failed \(OSError: the host is away\); right is train2017\.txt"
+    ):
         resolve(DatasetConfig(name="coco"))
     assert not (tmp_path / "sets").exists()
 
@@ -153,9 +163,14 @@ def test_datasets_folder_without_settings(tmp_path: Path, monkeypatch: pytest.Mo
     assert datasets_dir() == tmp_path / "datasets"
 
 
-def test_datasets_folder_told_to_a_child(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DATASETS_VARIABLE, "/data/told")
-    assert datasets_dir() == Path("/data/told")
+def test_a_child_with_private_settings_reads_the_users(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with child_environment(1, None, {}) as variables:
+        for name in ("YOLO_CONFIG_DIR", USER_SETTINGS_VARIABLE):
+            monkeypatch.setenv(name, variables[name])
+        assert variables["YOLO_CONFIG_DIR"] != str(tmp_path / "home")
+        assert datasets_dir() == tmp_path / "sets"
 
 
 def test_datasets_folder_of_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

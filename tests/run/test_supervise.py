@@ -5,14 +5,27 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import zipfile
 
 import pytest
 
-from acmix_exp.run import child as processes
+from acmix_exp import child as processes
 from acmix_exp.run import supervise
 from acmix_exp.run.supervise import BUSY, DONE, FAILED, Command
+
+HEAD = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from acmix_exp.errors import CheckpointError
+from acmix_exp.worker import serve
+def work(job):
+    run, resume = job.folder, job.request["resume"]
+"""
+TAIL = """
+sys.exit(serve(work, Path(sys.argv[2])))
+"""
 
 
 @pytest.fixture
@@ -20,18 +33,8 @@ def child(monkeypatch):
     """Put a few lines of Python in the place of the training; they find ``run`` (a Path) and ``resume``."""
 
     def put(code: str) -> None:
-        head = "import os, sys, signal, time, pathlib; run = pathlib.Path(sys.argv[1]); resume = sys.argv[2] == '1'\n"
-        monkeypatch.setattr(
-            supervise,
-            "child_command",
-            lambda run, resume: [
-                sys.executable,
-                "-c",
-                head + textwrap.dedent(code),
-                str(run.path),
-                str(int(resume)),
-            ],
-        )
+        code = HEAD + textwrap.indent(textwrap.dedent(code).strip(), "    ") + TAIL
+        monkeypatch.setattr(processes, "command", lambda task, folder: [sys.executable, "-c", code, task, str(folder)])
 
     return put
 
@@ -65,8 +68,8 @@ def test_a_child_that_ends_well_is_done_and_stays_so(make_run, child):
     ("code", "error"),
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL (out of memory?)"),
-        ("(run / '.error').write_text('ValueError: boom'); sys.exit(1)", "ValueError: boom"),
-        ("sys.exit(3)", "exited with 3"),
+        ("raise ValueError('boom')", "ValueError: boom"),
+        ("os._exit(3)", "exited with 3; see "),
         ("pass", "no result.json"),
     ],
 )
@@ -85,7 +88,7 @@ def test_a_child_that_fails_is_one_failed_row_and_starts_anew(make_run, child, c
 
 def test_a_run_that_several_cells_share_fails_once_in_a_command(make_run, child):
     run, one = make_run(), command()
-    child("sys.exit(3)")
+    child("os._exit(3)")
     assert supervise.supervise(run, one) == FAILED
     child(RESULT)
     assert supervise.supervise(run, one) == FAILED
@@ -116,7 +119,11 @@ def test_a_truncated_checkpoint_is_reported_and_the_run_starts_anew(make_run, ch
 def test_a_checkpoint_the_child_refuses_is_reported_and_the_run_starts_anew(make_run, child, capsys):
     run = make_run(status="interrupted", attempt=1)
     checkpoint(run)
-    child(f"sys.exit(75) if resume else None; {RESULT}")
+    child(f"""
+        if resume:
+            raise CheckpointError("no optimizer in it")
+        {RESULT}
+        """)
     assert supervise.supervise(run, command()) == DONE
     assert "can't be resumed" in capsys.readouterr().err
 
@@ -138,7 +145,6 @@ def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
     run = make_run()
     child(
         """
-        import subprocess
         grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         (run / "pids").write_text(f"{os.getpid()} {grandchild.pid}")
         time.sleep(60)
@@ -170,9 +176,18 @@ def test_the_run_ends_when_its_owner_is_gone(make_run, child):
     assert run.status()["status"] == "interrupted"
 
 
+def test_a_stopped_command_ends_the_runs_of_its_other_threads(make_run, child):
+    run, one = make_run(), command()
+    child("time.sleep(60)")
+    threading.Timer(1.5, one.stop.set).start()
+    with pytest.raises(KeyboardInterrupt):
+        supervise.supervise(run, one)
+    assert run.status()["status"] == "interrupted"
+
+
 def test_a_child_dies_with_the_process_that_spawned_it(tmp_path):
     grandchild = (
-        "import os, sys, time; from acmix_exp.run.child import die_with_parent\n"
+        "import os, sys, time; from acmix_exp.child import die_with_parent\n"
         "die_with_parent(int(sys.argv[1])); print(os.getpid(), flush=True); time.sleep(60)"
     )
     code = f"import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', {grandchild!r}, str(os.getpid())])"
@@ -185,20 +200,6 @@ def test_a_child_dies_with_the_process_that_spawned_it(tmp_path):
     while running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not running(pid)
-
-
-def test_the_childs_environment_is_its_own(make_run, monkeypatch):
-    from acmix_exp.config import load
-
-    run = make_run()
-    before = dict(os.environ)
-    environment = processes.child_environment(run.path, load(run.path / "config.yaml"), None)
-    assert dict(os.environ) == before
-    assert environment["YOLO_CONFIG_DIR"].startswith(str(run.path))
-    assert environment["YOLO_AUTOINSTALL"] == "false"
-    assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert processes.child_environment(run.path, load(run.path / "config.yaml"), 1)["CUDA_VISIBLE_DEVICES"] == "5"
 
 
 def running(pid: int) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import write_json
 from acmix_exp.tasks import export
 from acmix_exp.yolo.export_formats import export_formats
 
@@ -27,8 +26,7 @@ def conclude(make_run):
         (making / "made" / "last.onnx").write_text(content)
         (making / "log").write_text("what the packages said")
         asked = {"format": format, "imgsz": 64, "arguments": {}, "dataset": "d", "split": "val", "images": ["a/b.png"]}
-        write_json(making / "request.json", asked)
-        return export._conclude(run, export_formats()[format], Path("last.pt"), making, report), folder
+        return export._conclude(run, export_formats()[format], Path("last.pt"), making, asked, report), folder
 
     return call
 
