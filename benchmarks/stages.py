@@ -92,7 +92,7 @@ def _parity(dry: bool) -> tuple[tuple[str, ...], ...]:
     # Not the project's settings: the machine's pytest may be another, and lack the plugins that they name.
     options = ("-c", os.devnull, "--rootdir", REPO, "--import-mode=importlib", "-p", "no:cacheprovider", "-q")
     if dry:
-        return (python("pytest", *options, f"{PARITY[0]}::test_which_walk", f"{PARITY[0]}::test_no_position"),)
+        return (python("pytest", *options, f"{PARITY[0]}::test_which_variant", f"{PARITY[0]}::test_no_position"),)
     parts = max(1, min(12, (os.cpu_count() or 1) - 2))
     return tuple(
         python("pytest", *options, "-p", "benchmarks.part_of_tests", f"--part={part}/{parts}", *PARITY)

@@ -47,8 +47,8 @@ def using(part: str, chosen: kernel_config.Config) -> Iterator[None]:
     """One kernel with that configuration, the others as they are."""
     rule = kernel_config.choose
 
-    def choose(walk: str, each: str, block_d: int) -> kernel_config.Config:
-        return chosen if each == part else rule(walk, each, block_d)
+    def choose(variant: str, each: str, block_d: int) -> kernel_config.Config:
+        return chosen if each == part else rule(variant, each, block_d)
 
     kernel_config.choose = choose
     try:
@@ -65,14 +65,14 @@ def tune(case: Case, rounds: int, ends: float, most: int | None = None) -> list[
     steps = _steps(case)
     d = case.channels // case.heads
     exact = case.dtype == "float32"
-    walk = kernel_config.choose_walk(d, case.kernel, exact)
-    block_d = kernel_config.padded_width(d, walk)
+    variant = kernel_config.choose_variant(d, case.kernel, exact)
+    block_d = kernel_config.padded_width(d, variant)
     rows = []
     for part in kernel_config.PARTS:
         step = steps["forward" if part == "forward" else "backward"]
         expected = step()
-        in_place = kernel_config.choose(walk, part, block_d)
-        listed = [in_place, *(each for each in kernel_config.candidates(walk, block_d) if each != in_place)]
+        in_place = kernel_config.choose(variant, part, block_d)
+        listed = [in_place, *(each for each in kernel_config.candidates(variant, block_d) if each != in_place)]
         times: dict[str, float] = {}
         refused: dict[str, str] = {}
         for candidate in listed[:most]:
@@ -84,7 +84,14 @@ def tune(case: Case, rounds: int, ends: float, most: int | None = None) -> list[
                     times[str(tuple(candidate))] = 1e3 * _median(step, case.device, rounds)
                 except Exception as error:  # Too large for the device, most of all: then it is no candidate.
                     refused[str(tuple(candidate))] = (str(error) or repr(error)).splitlines()[0]
-        row = {"case": case.label, "walk": walk, "part": part, "block_d": block_d, "us": times, "refused": refused}
+        row = {
+            "case": case.label,
+            "variant": variant,
+            "part": part,
+            "block_d": block_d,
+            "us": times,
+            "refused": refused,
+        }
         rows.append({**row, "in_place": str(tuple(in_place))})
     return rows
 
@@ -134,7 +141,7 @@ def table(rows: list[dict[str, Any]]) -> page.Grid:
             continue
         now, best = row["us"][row["in_place"]], min(row["us"], key=row["us"].__getitem__)
         numbers = [page.figure(row["us"][best]), row["in_place"], page.figure(now), page.figure(now / row["us"][best])]
-        lines.append([row["case"], f"{row['walk']} {row['part']} {row['block_d']}", best, *numbers])
+        lines.append([row["case"], f"{row['variant']} {row['part']} {row['block_d']}", best, *numbers])
     return page.Grid("Candidates (tile_y, tile_x, warps, stages, keys)", COLUMNS, lines, 3)
 
 

@@ -1,4 +1,4 @@
-"""Depthwise deformable convolution: each tap of the kernel reads the map at its place plus an offset of its own.
+"""Depthwise deformable convolution: each tap of the kernel reads the map at its position plus a predicted offset.
 
 Source: Dai et al., Deformable Convolutional Networks, ICCV 2017, section 2.1; depthwise as in Azad et al., Beyond
 Self-Attention: Deformable Large Kernel Attention, WACV 2024, section 3.1.
@@ -18,11 +18,12 @@ def deformable_depthwise(x: Tensor, offset: Tensor, weight: Tensor, padding: int
     """(B, C, H, W) -> (B, C, H, W), stride 1, in the dtype of x.
 
     offset: (B, 2 k^2, H, W) in pixels, dy of tap t = i k + j in channel 2t, dx in 2t + 1. weight: (C, 1, k, k).
-    padding = dilation (k - 1) / 2 keeps the size. Values between pixels are bilinear, those outside the map zero.
-    float16 and bfloat16 are computed in float32: a position near pixel 80 has a step of 1/16 pixel in half.
+    padding = dilation (k - 1) / 2 keeps the size. Values between pixels are interpolated bilinearly; outside the map
+    they are zero. float16 and bfloat16 are computed in float32, because positions near pixel 80 have a resolution of
+    only 1/16 pixel in float16.
 
-    On CUDA torchvision's operator. Elsewhere, and in a traced or exported graph, by sampling, which is several times
-    faster on a CPU (forward and backward) and needs no operator outside torch.
+    CUDA uses torchvision's operator. Other devices and recorded graphs use ``deformable_depthwise_sampled``,
+    which is several times faster on a CPU (forward and backward) and needs no operator outside torch.
     """
     with torch.autocast(x.device.type, enabled=False):
         dtype = x.dtype if x.dtype == torch.float64 else torch.float32
@@ -39,18 +40,18 @@ def deformable_depthwise(x: Tensor, offset: Tensor, weight: Tensor, padding: int
 def deformable_depthwise_sampled(
     x: Tensor, offset: Tensor, weight: Tensor, padding: int, dilation: int = 1, rows: int = 1
 ) -> Tensor:
-    """The same by bilinear sampling, ``rows`` rows of the kernel at a time: rows * k maps of x's size exist at once."""
+    """``deformable_depthwise`` by bilinear sampling, ``rows`` kernel rows at a time: rows * k maps in memory."""
     batch, channels, height, width = x.shape
     k = weight.shape[-1]
     taps = (torch.arange(k, device=x.device) * dilation - padding).to(x.dtype)
-    # centres of the taps in a row of the kernel, (k, 1, W), and in a column of it, (k, 1, H, 1)
+    # Tap centres along a kernel row, (k, 1, W), and along a kernel column, (k, 1, H, 1).
     columns = taps[:, None, None] + torch.arange(width, device=x.device).to(x.dtype)
     lines = taps[:, None, None, None] + torch.arange(height, device=x.device).to(x.dtype)[:, None]
     offsets = offset.view(batch, k, k, 2, height, width)
     out = None
     for i in range(0, k, rows):
         part = slice(i, i + rows)
-        # grid_sample's coordinates with align_corners off: (2 i + 1) / n - 1 is pixel i, for n = 1 too
+        # With align_corners=False grid_sample puts pixel i at (2 i + 1) / n - 1, also for n = 1.
         across = (2 * (offsets[:, part, :, 1] + columns) + 1) / width - 1
         down = (2 * (offsets[:, part, :, 0] + lines[part]) + 1) / height - 1
         kernel = weight[:, :, part].flatten(2)
@@ -65,5 +66,5 @@ def deformable_depthwise_sampled(
 def deformable_depthwise_reference(
     x: Tensor, offset: Tensor, weight: Tensor, padding: int, dilation: int = 1
 ) -> Tensor:
-    """torchvision's operator, the specification of the other forms."""
+    """torchvision's operator: the specification of ``deformable_depthwise_sampled``."""
     return deform_conv2d(x, offset, weight, padding=padding, dilation=dilation)

@@ -1,4 +1,4 @@
-"""The costs of a network as a run's result and the cost table have them."""
+"""Costs of a network under the keys of result.json and profile.json."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from acmix_exp.profile.latency import FEWEST, FEWEST_FOR_P95, Latency, latency
 from acmix_exp.yolo.model import ultralytics_gflops
 
 STAGE_2 = ("attention", "convolution")
-BATCHES = {1: FEWEST_FOR_P95, 32: FEWEST}  # each with its fewest passes
+BATCHES = {1: FEWEST_FOR_P95, 32: FEWEST}  # batch size: smallest number of timed passes
 
 
 def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tuple[Site, ...]]:
-    """What does not depend on the machine, and our blocks by site.
+    """Machine-independent costs by key, and our blocks by site.
 
-    parameters, parameters_block; gflops and gflops_block at ``imgsz``, counted analytically; gflops_stage1 and
-    gflops_stage2, of ACmix blocks, None without one; gflops_ultralytics: what ultralytics' own counter makes of the
-    same network (None where it fails).
+    parameters and parameters_block; gflops and gflops_block for one image of ``imgsz`` pixels, counted analytically;
+    gflops_stage1 and gflops_stage2 of ACmix blocks, None without one; gflops_ultralytics: the count of ultralytics for
+    the same network, None if its counter fails.
     """
     counted = count(model, imgsz)
-    figures = {
+    costs = {
         "parameters": counted.parameters,
         "parameters_block": sum(site.parameters for site in counted.sites),
         "gflops": counted.gflops,
@@ -32,32 +32,34 @@ def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tupl
         "gflops_stage2": counted.gflops_of(*STAGE_2),
         "gflops_ultralytics": ultralytics_gflops(model, imgsz),
     }
-    return figures, counted.sites
+    return costs, counted.sites
 
 
 def timings(model: nn.Module, imgsz: int, device: str | int) -> dict[str, float | None]:
-    """Milliseconds of a fused forward at batch 1 and 32, see ``named``; None where 32 do not fit the memory."""
-    figures: dict[str, float | None] = {}
+    """Milliseconds of a fused forward pass at batch 1 and 32, see ``named``; None if 32 do not fit in memory."""
+    costs: dict[str, float | None] = {}
     for batch, fewest in BATCHES.items():
         try:
-            found: Latency | None = latency(model, imgsz, batch, device, fewest=fewest)
+            measured: Latency | None = latency(model, imgsz, batch, device, fewest=fewest)
         except (MemoryError, RuntimeError) as error:
             if batch == 1:
                 raise
             print(f"latency at batch {batch} was not measured: {str(error).splitlines()[0]}", flush=True)
-            found = None
-        figures |= named(batch, found)
+            measured = None
+        costs |= named(batch, measured)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return figures
+    return costs
 
 
-def named(batch: int, found: Latency | None) -> dict[str, float | None]:
-    """A latency under the names it has in files: the median ``latency_ms_b<batch>``, ``latency_ms_b<batch>_p95`` (None
-    below 20 passes) and ``latency_passes_b<batch>``."""
+def named(batch: int, measured: Latency | None) -> dict[str, float | None]:
+    """A latency under its keys in files.
+
+    ``latency_ms_b<batch>`` (median), ``latency_ms_b<batch>_p95`` (None below 20 passes), ``latency_passes_b<batch>``.
+    """
     key = f"latency_ms_b{batch}"
     return {
-        key: found and found.median,
-        f"{key}_p95": found and found.p95,
-        f"latency_passes_b{batch}": found and found.passes,
+        key: measured and measured.median,
+        f"{key}_p95": measured and measured.p95,
+        f"latency_passes_b{batch}": measured and measured.passes,
     }

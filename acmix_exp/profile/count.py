@@ -1,4 +1,4 @@
-"""Parameters and GFLOPs of a network, with nothing left out inside our blocks."""
+"""Parameters and GFLOPs of a network, with every operation inside our blocks counted."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Site(NamedTuple):
-    """One of our blocks where it is called: its module's name, its input map in pixels, its FLOPs and parameters.
+    """A call of one of our blocks: module name, class, input map in pixels, FLOPs and parameters.
 
-    stages: FLOPs, bytes and parameters of each stage, where the block tells them (see ``ACmix.stages``).
+    stages: FLOPs, bytes and parameters per stage, for blocks that have a method ``stages`` (see ``ACmix.stages``).
     """
 
     name: str
@@ -29,8 +29,7 @@ class Site(NamedTuple):
 
 
 class Count(NamedTuple):
-    """parameters: all of them; gflops: 2e-9 x multiply-adds of one image; gflops_block: our blocks' part, by site in
-    ``sites``."""
+    """Costs of a network: all parameters, gflops (2e-9 x multiply-adds of one image), our blocks' part, the sites."""
 
     parameters: int
     gflops: float
@@ -38,34 +37,34 @@ class Count(NamedTuple):
     sites: tuple[Site, ...] = ()
 
     def gflops_of(self, *stages: str) -> float | None:
-        """GFLOPs of the named stages over all sites; None where no block tells its stages."""
-        found = [stage for site in self.sites for name, stage in site.stages.items() if name in stages]
-        return sum(stage.flops for stage in found) / 1e9 if any(site.stages for site in self.sites) else None
+        """GFLOPs of the named stages over all sites; None if no block reports stages."""
+        selected = [stage for site in self.sites for name, stage in site.stages.items() if name in stages]
+        return sum(stage.flops for stage in selected) / 1e9 if any(site.stages for site in self.sites) else None
 
 
 def count(model: nn.Module, imgsz: int = 640) -> Count:
-    """Count a model that takes (1, 3, ``imgsz``, ``imgsz``) float32, in eval mode. The model stays as it is.
+    """Count a model that takes (1, 3, ``imgsz``, ``imgsz``) float32, in eval mode. The model is not changed.
 
-    torch counts convolutions and matrix products (``FlopCounterMode``); activations, norms and pooling are
-    not counted. A module that offers ``flops(height, width)``, 2 x multiply-adds for one image at that input
-    map, is counted by what it says and not by what torch saw inside it: a window attention by shifted
-    products holds no matrix product to see. A module inside such a module is part of it.
+    torch counts convolutions and matrix products (``FlopCounterMode``); activations, norms and pooling are not
+    counted. A module with a method ``flops(height, width)``, 2 x multiply-adds of one image at that input map, is
+    counted by this method and not by torch, because window attention by shifted products contains no matrix product.
+    Modules inside such a module are part of it.
 
-    The network runs on meta tensors, our blocks for their output's shape on the CPU. Where the network
-    cannot, all of it runs on the CPU, with a warning. Raises what the forward raises there.
+    The network runs on meta tensors; our blocks run on the CPU, for the shape of their output. If the network cannot
+    run on meta tensors, all of it runs on the CPU, with a warning. Raises what the forward pass raises on the CPU.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    for copied in (_hollow, _hollow_with_attributes, _real):
-        network = copied(model)
+    for make_copy in (_meta_copy, _meta_copy_with_attributes, _cpu_copy):
+        network = make_copy(model)
         blocks = {name: module for name, module in network.named_modules() if isinstance(module, _StandIn)}
-        device = "cpu" if copied is _real else "meta"
+        device = "cpu" if make_copy is _cpu_copy else "meta"
         try:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 network(torch.zeros(1, 3, imgsz, imgsz, device=device))
         except Exception as error:
-            if copied is _real:
+            if make_copy is _cpu_copy:
                 raise
-            if copied is _hollow_with_attributes:
+            if make_copy is _meta_copy_with_attributes:
                 reason = " ".join(str(error).split())[:200]
                 warnings.warn(f"FLOPs counted by a pass on the CPU, meta tensors failed: {reason}", stacklevel=2)
             continue
@@ -76,12 +75,12 @@ def count(model: nn.Module, imgsz: int = 640) -> Count:
 
 
 class _StandIn(nn.Module):
-    """Takes a block's place: notes the maps it is called on; its output has the right shape, uncounted."""
+    """Replaces a block: records the size of its input maps; its output has the correct shape and is not counted."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         real = copy.deepcopy(block).cpu().float().eval()
-        self.real: tuple[Any, ...] = (real,)  # no child of ours: the network may move to meta without it
+        self.real: tuple[Any, ...] = (real,)  # in a tuple, so that it is no submodule and stays off the meta device
         self.maps: list[tuple[int, int]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -107,7 +106,7 @@ class _StandIn(nn.Module):
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The outermost modules that count themselves."""
+    """The outermost modules that have a method ``flops``."""
     if callable(getattr(module, "flops", None)):
         yield module
         return
@@ -115,28 +114,28 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
         yield from _blocks(child)
 
 
-def _hollow(model: nn.Module) -> nn.Module:
-    """An eval copy with float32 parameters and buffers on meta; tensors that are mere attributes stay real.
+def _meta_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode with float32 parameters and buffers on meta; tensors that are plain attributes stay real.
 
-    A detection head's strides are such an attribute, and building its anchors reads them by ``item()``.
+    The strides of a detection head are such an attribute, and building its anchors reads them by ``item()``.
     """
-    memo: dict[int, Any] = {id(tensor): _empty(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    memo: dict[int, Any] = {id(tensor): _to_meta(tensor) for tensor in (*model.parameters(), *model.buffers())}
     memo.update({id(block): _StandIn(block) for block in _blocks(model)})
     return copy.deepcopy(model, memo).eval()
 
 
-def _hollow_with_attributes(model: nn.Module) -> nn.Module:
-    """All on meta that moves with the model: for a head that kept its anchors from an earlier forward."""
-    return _hollow(model).to("meta")
+def _meta_copy_with_attributes(model: nn.Module) -> nn.Module:
+    """``_meta_copy`` with plain attributes on meta too: for a head that stores anchors of an earlier forward pass."""
+    return _meta_copy(model).to("meta")
 
 
-def _real(model: nn.Module) -> nn.Module:
+def _cpu_copy(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {id(block): _StandIn(block) for block in _blocks(model)}
     return copy.deepcopy(model, memo).cpu().float().eval()
 
 
-def _empty(tensor: Tensor) -> Tensor:
-    """Its shape without its numbers, which a deep copy would only carry around."""
+def _to_meta(tensor: Tensor) -> Tensor:
+    """A meta tensor of the same shape, so that the deep copy copies no values."""
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
     empty = torch.empty_like(tensor, device="meta", dtype=dtype)
     return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty

@@ -1,4 +1,4 @@
-"""How long one forward takes."""
+"""Latency of one forward pass."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from torch import nn
 
 SECONDS = 1.0
 WARM_UP_SECONDS = 0.5
-WARM_UPS = 10  # at most; at least one
-REPEATS = 200  # at most
-FEWEST = 5  # however long a pass takes
-FEWEST_FOR_P95 = 20  # of fewer passes the 95th percentile would be the slowest one
+WARM_UPS = 10  # largest number of warm-up passes; the smallest is 1
+REPEATS = 200  # largest number of timed passes
+FEWEST = 5  # smallest number of timed passes, for any duration of a pass
+FEWEST_FOR_P95 = 20  # with fewer passes the 95th percentile would be the maximum
 
 
 class Latency(NamedTuple):
-    """Milliseconds of a forward pass: the median and the 95th percentile of ``passes`` passes; p95 is None below
-    FEWEST_FOR_P95 passes."""
+    """Milliseconds of a forward pass: median and 95th percentile (None below FEWEST_FOR_P95) of ``passes`` passes."""
 
     median: float
     p95: float | None
@@ -38,7 +37,7 @@ def latency(
     seconds: float | None = None,
     fewest: int = FEWEST,
 ) -> Latency:
-    """Time a forward of zeros (``batch``, 3, ``imgsz``, ``imgsz``), float32, of a fused copy; see ``latencies``."""
+    """Time a forward pass of a fused copy on float32 zeros (``batch``, 3, ``imgsz``, ``imgsz``); see ``latencies``."""
     return latencies({"": fused(model)}, imgsz, batch, device, seconds=seconds, fewest=fewest)[""]
 
 
@@ -51,23 +50,23 @@ def latencies(
     seconds: float | None = None,
     fewest: int = FEWEST,
 ) -> dict[str, Latency]:
-    """Time networks side by side: they take turns, pass by pass, so that a drift of the machine meets all of them.
+    """Time several networks in alternation, pass by pass, so that a drift of the machine affects all of them.
 
-    Each gets float32 zeros (``batch``, 3, ``imgsz``, ``imgsz``) and about ``seconds`` seconds (one where not given)
-    after a warm-up of half a second, at least ``fewest`` passes each. The networks are moved to the device, in eval
-    mode, and left there. On CUDA a pass is timed by events; the number of threads is left as the caller set it.
+    Each network gets float32 zeros (``batch``, 3, ``imgsz``, ``imgsz``) for about ``seconds`` seconds (None: 1) after a
+    warm-up of half a second, with at least ``fewest`` passes. The networks are moved to the device, in eval mode, and
+    stay there. On CUDA a pass is timed by events. The number of threads is not changed.
 
-    Raises ValueError for a batch or image size below 1, and what a forward raises.
+    Raises ValueError for a batch or image size below 1, and what a forward pass raises.
     """
     if batch < 1 or imgsz < 1:
         raise ValueError(f"batch and imgsz must be at least 1, got batch={batch}, imgsz={imgsz}")
-    where = torch.device(device)
-    networks = {name: model.float().eval().to(where) for name, model in models.items()}
-    images = torch.zeros(batch, 3, imgsz, imgsz, device=where)
+    device = torch.device(device)
+    networks = {name: model.float().eval().to(device) for name, model in models.items()}
+    images = torch.zeros(batch, 3, imgsz, imgsz, device=device)
     with torch.inference_mode():
         _rounds(networks, images, WARM_UP_SECONDS, 1, WARM_UPS)
         times = _rounds(networks, images, SECONDS if seconds is None else seconds, fewest, REPEATS)
-    return {name: _latency(found) for name, found in times.items()}
+    return {name: _latency(network_times) for name, network_times in times.items()}
 
 
 def _latency(times: Sequence[float]) -> Latency:
@@ -76,12 +75,12 @@ def _latency(times: Sequence[float]) -> Latency:
 
 
 def fused(model: nn.Module) -> nn.Module:
-    """A float32 eval copy, fused where the model offers ``fuse()``."""
+    """A float32 copy in eval mode, fused if the model has a method ``fuse``."""
     copied = copy.deepcopy(model).float().eval()
     fuse = getattr(copied, "fuse", None)
     if not callable(fuse):
         return copied
-    # ultralytics prints a summary of the model unless asked not to
+    # By default ultralytics prints a summary of the model.
     quiet = {"verbose": False} if "verbose" in inspect.signature(fuse).parameters else {}
     result = fuse(**quiet)
     return result if isinstance(result, nn.Module) else copied
@@ -90,22 +89,22 @@ def fused(model: nn.Module) -> nn.Module:
 def _rounds(
     networks: Mapping[str, nn.Module], images: torch.Tensor, seconds: float, fewest: int, most: int
 ) -> dict[str, list[float]]:
-    """Milliseconds of each pass, by network; a network that has had its seconds and fewest passes sits out."""
+    """Milliseconds of each pass by network; a network that has reached its seconds and fewest passes is skipped."""
     times: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(most):
-        waiting = [name for name, found in times.items() if sum(found) < seconds * 1e3 or len(found) < fewest]
-        if not waiting:
+        unfinished = [name for name, passes in times.items() if sum(passes) < seconds * 1e3 or len(passes) < fewest]
+        if not unfinished:
             break
-        for name in waiting:
+        for name in unfinished:
             times[name].append(_milliseconds(networks[name], images))
     return times
 
 
 def _milliseconds(model: nn.Module, images: torch.Tensor) -> float:
     if images.device.type != "cuda":
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         model(images)
-        return (time.perf_counter() - began) * 1e3
+        return (time.perf_counter() - start_time) * 1e3
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize(images.device)
     start.record()

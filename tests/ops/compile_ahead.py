@@ -1,6 +1,7 @@
-"""Compile the kernels by real calls for a GPU that need not be there, and print what each takes of it.
+"""Compile the kernels for a GPU that need not be present, and print the registers and memory that each uses.
 
-Triton's driver is replaced by one that only names its target, a launch by a compilation. Without TRITON_INTERPRET.
+Triton's driver is replaced by one that only names its target, and a launch by a compilation. Run without
+TRITON_INTERPRET.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from triton.backends.nvidia.compiler import get_ptxas
 from acmix_exp.ops.window_attention.triton import backward, forward, kernel_config, op
 
 KERNELS = {
-    f"{walk}_{part}_kernel": forward if part == "forward" else backward
-    for walk in kernel_config.WALKS
+    f"{variant}_{part}_kernel": forward if part == "forward" else backward
+    for variant in kernel_config.VARIANTS
     for part in kernel_config.PARTS
 }
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Driver:
-    """A GPU that is only compiled for."""
+    """A driver for a GPU that kernels are compiled for but not run on."""
 
     def __init__(self, capability: int) -> None:
         self.target = GPUTarget("cuda", capability, 32)
@@ -45,7 +46,7 @@ class Driver:
 
 
 class Ahead:
-    """A kernel whose launches compile it."""
+    """A kernel whose launch compiles it and does not run it."""
 
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
@@ -59,7 +60,7 @@ class Ahead:
 
 
 def call(dtype: torch.dtype, d: int, window: int, channels_last: bool) -> None:
-    """A map of 40x40, forward and backward."""
+    """Call the operator on a map of 40 x 40, forward and backward."""
     maps = [torch.zeros(1, 2, d, 40, 40, dtype=dtype) for _ in range(3)]
     if channels_last:
         maps = [torch.zeros(1, 40, 40, 2, d, dtype=dtype).permute(0, 3, 4, 1, 2) for _ in maps]
@@ -69,26 +70,26 @@ def call(dtype: torch.dtype, d: int, window: int, channels_last: bool) -> None:
 
 
 def registers(ptx: str, capability: int) -> tuple[int, int]:
-    """Registers of a thread and bytes that spill, as the assembler tells."""
+    """Registers per thread and spilled bytes, as reported by the assembler."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.ptx"
         file.write_text(ptx)
         architecture = f"sm_{capability}" + ("a" if capability >= 90 else "")
         command = [get_ptxas(capability).path, "-v", f"-arch={architecture}", str(file), "-o", f"{file}.cubin"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True)
-    text = said.stdout + said.stderr
+        output = subprocess.run(command, capture_output=True, text=True, check=True)
+    text = output.stdout + output.stderr
     return int(re.findall(r"Used (\d+) registers", text)[-1]), int(re.findall(r"(\d+) bytes spill stores", text)[-1])
 
 
 def widths(ptx: str) -> Counter[int]:
-    """How many loads of the code take how many bits; asynchronous copies to shared memory are loads."""
+    """Number of loads by width in bits; asynchronous copies to shared memory count as loads."""
     plain = re.findall(r"ld\.global(?:\.\w+::\w+)*(?:\.v(\d))?\.[bfus](\d+)", ptx)
     copies = re.findall(r"cp\.async\.c[ag]\.shared\.global \[.*?\], \[.*?\], 0x(\w+)", ptx)
     return Counter(int(count or 1) * int(bits) for count, bits in plain) + Counter(8 * int(n, 16) for n in copies)
 
 
 def main(cases: list[str]) -> None:
-    """Each case: dtype,d,window,nhwc or nchw,precision,compute capability."""
+    """Compile each case: dtype,d,window,nhwc or nchw,precision,compute capability."""
     ahead = {name: Ahead(getattr(module, name)) for name, module in KERNELS.items()}
     for name, module in KERNELS.items():
         setattr(module, name, ahead[name])
@@ -103,10 +104,10 @@ def main(cases: list[str]) -> None:
             ptx = kernel.compiled.asm["ptx"]
             used, spilled = registers(ptx, int(capability))
             products = len(re.findall(r"wgmma\.mma_async|mma\.sync", ptx))
-            what = f"sm_{capability} {dtype} d{d} k{window} {layout} {precision} {name}"
+            label = f"sm_{capability} {dtype} d{d} k{window} {layout} {precision} {name}"
             costs = f"{used} registers, {spilled} bytes spilled, {kernel.compiled.metadata.shared} bytes shared"
             loads = ", ".join(f"{count} of {bits}" for bits, count in sorted(widths(ptx).items(), reverse=True))
-            print(f"{what}: {costs}, {products} matrix instructions; loads in bits: {loads}", flush=True)
+            print(f"{label}: {costs}, {products} matrix instructions; loads in bits: {loads}", flush=True)
             kernel.compiled = None
 
 

@@ -1,4 +1,4 @@
-"""The window attention once more, by its definition: loops over sites, nothing shared with the package."""
+"""Window attention by its definition, in loops over the queries; shares no code with the package."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def reflected(size: int, margin: int) -> list[int]:
-    """Pixel shown at each place of an axis padded by ``margin`` on both sides, numpy's total reflection."""
+    """Source pixel of each position of an axis padded by ``margin`` on both sides with numpy's reflection."""
     if size == 1:
         return [0] * (1 + 2 * margin)
     return [int(i) for i in np.pad(np.arange(size), margin, mode="reflect")]
 
 
 def position_embedding(weight: Tensor, bias: Tensor, height: int, width: int) -> Tensor:
-    """The published map: channel 0 runs from -1 to 1 along a row, 1 down a column; then a 1x1 convolution."""
+    """The published embedding: channel 0 runs from -1 to 1 along a row, 1 down a column; then a 1x1 convolution."""
     x = torch.linspace(-1, 1, width, dtype=weight.dtype).repeat(height, 1)
     y = torch.linspace(-1, 1, height, dtype=weight.dtype)[:, None].repeat(1, width)
     return torch.einsum("cp,pyx->cyx", weight.reshape(-1, 2), torch.stack([x, y])) + bias[:, None, None]

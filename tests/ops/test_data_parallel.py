@@ -1,4 +1,4 @@
-"""Processes on gloo give the gradients of one process, and no parameter is left unused."""
+"""Several processes on gloo give the gradients of one process, and use every parameter."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ def images() -> Tensor:
 def worker(rank: int, folder: str, world: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    found = {}
+    gradients = {}
     try:
         for path in PATHS:
             network = DistributedDataParallel(block(path), find_unused_parameters=False)
             for _ in range(2):  # a parameter without a gradient is missed in the second step
                 network.zero_grad()
                 network(images().chunk(world)[rank]).square().mean().backward()
-            found[path] = {name: p.grad for name, p in network.module.named_parameters()}
+            gradients[path] = {name: p.grad for name, p in network.module.named_parameters()}
         if rank == 0:
-            torch.save(found, Path(folder) / "gradients.pt")
+            torch.save(gradients, Path(folder) / "gradients.pt")
     finally:
         dist.destroy_process_group()
 
 
 def check(folder: Path) -> None:
-    found = torch.load(folder / "gradients.pt")
+    gradients = torch.load(folder / "gradients.pt")
     for path in PATHS:
         network = block(path)
         network(images()).square().mean().backward()
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
-            torch.testing.assert_close(found[path][name], parameter.grad, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(gradients[path][name], parameter.grad, rtol=1e-5, atol=1e-6)
 
 
 def test_one_process(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def test_sampled_matches_torchvision(
 ) -> None:
     tensors = inputs(batch, channels, height, width, k, torch.float64)
     padding = dilation * (k - 1) // 2
-    ours = with_gradients(lambda *t: deformable_depthwise_sampled(*t, padding, dilation, rows), tensors)
-    theirs = with_gradients(lambda *t: deformable_depthwise_reference(*t, padding, dilation), tensors)
-    for name, a, b in zip(NAMES, ours, theirs, strict=True):
+    actual = with_gradients(lambda *t: deformable_depthwise_sampled(*t, padding, dilation, rows), tensors)
+    expected = with_gradients(lambda *t: deformable_depthwise_reference(*t, padding, dilation), tensors)
+    for name, a, b in zip(NAMES, actual, expected, strict=True):
         assert_close(name, a, b, 1e-10)
 
 
@@ -48,10 +48,10 @@ def test_sampled_matches_torchvision(
 )
 def test_dtypes(dtype: torch.dtype, tolerance: float) -> None:
     tensors = inputs(1, 3, 8, 9, 3, dtype)
-    ours = with_gradients(lambda *t: deformable_depthwise(*t, 1), tensors)
-    assert [t.dtype for t in ours] == [dtype] * 4
-    theirs = with_gradients(lambda *t: deformable_depthwise_reference(*t, 1), [t.double() for t in tensors])
-    for name, a, b in zip(NAMES, ours, theirs, strict=True):
+    actual = with_gradients(lambda *t: deformable_depthwise(*t, 1), tensors)
+    assert [t.dtype for t in actual] == [dtype] * 4
+    expected = with_gradients(lambda *t: deformable_depthwise_reference(*t, 1), [t.double() for t in tensors])
+    for name, a, b in zip(NAMES, actual, expected, strict=True):
         assert_close(name, a, b, 4 * tolerance)
 
 

@@ -1,4 +1,4 @@
-"""The map as one row: what lies where, and that nothing leaks between the rows of queries."""
+"""The flattened padded map: taps at their offsets, and no Inf or NaN leaking between the rows of queries."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_taps_are_the_reflected_window() -> None:
         rows, columns = (tap_index(n, kernel, stride, dilation, image.device) for n in size)
         wide = layout.padded[1]
         for at, tap in enumerate(layout.taps(layout.pad(image))):
-            shown = torch.nn.functional.pad(tap, (0, layout.places - layout.length)).unflatten(-1, (-1, wide))
+            pixels = torch.nn.functional.pad(tap, (0, layout.row_length - layout.used_length)).unflatten(-1, (-1, wide))
             i, j = divmod(at, kernel)
             expected = image[..., rows[:, i], :][..., columns[:, j]]
-            assert torch.equal(shown[..., : layout.queries[1]], expected), (size, kernel, stride, dilation, at)
+            assert torch.equal(pixels[..., : layout.queries[1]], expected), (size, kernel, stride, dilation, at)
 
 
-def test_fold_is_the_adjoint_of_pad() -> None:
+def test_pad_backward_is_the_adjoint_of_pad() -> None:
     generator = torch.Generator().manual_seed(0)
     for size, kernel, stride, dilation in CASES:
         layout = Layout(*size, kernel, stride, dilation)
@@ -38,18 +38,18 @@ def test_fold_is_the_adjoint_of_pad() -> None:
         padded = layout.pad(image)
         row = torch.randn(padded.shape, generator=generator, dtype=torch.float64)
         expected = (padded * row).sum()
-        folded = torch.full_like(image, torch.nan)
-        layout.fold(row, folded)
-        torch.testing.assert_close((folded * image).sum(), expected)
+        gradient = torch.full_like(image, torch.nan)
+        layout.pad_backward(row, gradient)
+        torch.testing.assert_close((gradient * image).sum(), expected)
 
 
 @pytest.mark.parametrize("at_once", [1, 100, 10_000])
 def test_blocks_cover_all_heads_once(at_once: int) -> None:
     layout = Layout(3, 4, 3, 1, 1)
-    seen = torch.zeros(3, 4, dtype=torch.int64)
+    covered = torch.zeros(3, 4, dtype=torch.int64)
     for block in layout.blocks(3, 4, 5, at_once):
-        seen[block] += 1
-    assert torch.equal(seen, torch.ones_like(seen))
+        covered[block] += 1
+    assert torch.equal(covered, torch.ones_like(covered))
 
 
 @pytest.mark.parametrize("poisoned", [1, 2], ids=["key", "value"])
@@ -67,15 +67,17 @@ def test_infinity_stays_in_its_window_in_gradients_too(poisoned: int) -> None:
 @pytest.mark.parametrize("form", [gathered, unrolled], ids=["gathered", "unrolled"])
 @pytest.mark.parametrize("size", [(1, 1), (6, 9), (16, 17)], ids=str)
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (5, 2, 1), (3, 1, 2), (7, 3, 2), (1, 1, 1)])
-def test_recorded_forms(kernel: int, stride: int, dilation: int, size: tuple[int, int], form: ModuleType) -> None:
+def test_forms_for_recorded_graphs(
+    kernel: int, stride: int, dilation: int, size: tuple[int, int], form: ModuleType
+) -> None:
     query, key, value, _ = random_inputs(2, 2, 3, *size)
     maps = [tensor.unflatten(1, (2, 3)) for tensor in (query, key, value)]
 
-    def ours(*tensors: torch.Tensor) -> torch.Tensor:
+    def actual(*tensors: torch.Tensor) -> torch.Tensor:
         return form.attend(*tensors, kernel, stride, dilation)
 
-    def right(*tensors: torch.Tensor) -> torch.Tensor:
+    def expected(*tensors: torch.Tensor) -> torch.Tensor:
         options = {"kernel_size": kernel, "stride": stride, "dilation": dilation}
         return reflected_window_attention(*tensors, **options, heads=2, scale=1.0, backend="reference")
 
-    assert_all_close(with_gradients(ours, maps), with_gradients(right, maps), TOLERANCE[torch.float64])
+    assert_all_close(with_gradients(actual, maps), with_gradients(expected, maps), TOLERANCE[torch.float64])

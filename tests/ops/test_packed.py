@@ -1,4 +1,4 @@
-"""Query, key and value as one tensor: the same output and gradients as of three by the reference."""
+"""Query, key and value in one tensor give the output and gradients of the reference on three tensors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_gradients_of_one_input_alone(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["shift", "tile"])
-def test_the_gradient_lies_in_memory_as_the_input(backend: str) -> None:
+def test_the_gradient_has_the_strides_of_the_input(backend: str) -> None:
     stack, weight = (tensor.requires_grad_() for tensor in inputs())
     out = packed_window_attention(stack, weight, kernel_size=3, heads=2, backend=backend)
     assert torch.autograd.grad(out.sum(), stack)[0].stride() == stack.stride()
@@ -72,9 +72,9 @@ def test_second_derivative_is_refused() -> None:
         torch.autograd.grad(out.sum(), stack, create_graph=True)
 
 
-def test_bad_values_are_refused_as_of_three_tensors() -> None:
+def test_bad_values_are_refused_as_for_three_tensors() -> None:
     stack, weight = inputs()
-    for refused, change in (
+    for message, change in (
         ("kernel_size must be odd, got 2", {"kernel_size": 2}),
         ("a query of shape (2, 2, 4, 6, 9) has 2 heads, got heads=4", {"heads": 4}),
         ("position_weight must be (4, 2, 1, 1), got (3, 2, 1, 1)", {"position_weight": weight[:3]}),
@@ -82,4 +82,4 @@ def test_bad_values_are_refused_as_of_three_tensors() -> None:
         arguments = {"position_weight": weight, "kernel_size": 3, "heads": 2, **change}
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             packed_window_attention(stack.requires_grad_(), **arguments)
-        assert str(caught.value) == refused
+        assert str(caught.value) == message

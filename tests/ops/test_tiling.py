@@ -1,4 +1,4 @@
-"""The cut of a map into tiles: every tap in reach, every query once, counts exact."""
+"""The tile plan: every tap among the keys of its span, every query covered once, exact multiplicities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AXES = [Axis(*a) for a in product([1, 2, 3, 7, 12, 25], [1, 3, 7, 9], [1, 2, 3],
 def test_keys_of_a_span_hold_all_taps(step: int) -> None:
     for axis in AXES:
         margin = axis.kernel // 2 * axis.dilation
-        shown = reflected(axis.pixels, margin)
+        source = reflected(axis.pixels, margin)
         covered = []
         for span in axis.cut(step):
             count = axis.log_count(span, torch.float64, torch.device("cpu")).exp()
@@ -25,7 +25,7 @@ def test_keys_of_a_span_hold_all_taps(step: int) -> None:
                 covered.append(query)
                 expected = torch.zeros(axis.pixels, dtype=torch.float64)
                 for tap in range(axis.kernel):
-                    expected[shown[query * axis.stride + tap * axis.dilation]] += 1
+                    expected[source[query * axis.stride + tap * axis.dilation]] += 1
                 actual = torch.zeros_like(expected)
                 actual[span.key : span.key + span.size] = count[row]
                 torch.testing.assert_close(actual, expected)
@@ -33,7 +33,7 @@ def test_keys_of_a_span_hold_all_taps(step: int) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 4, 5, 7, 30])
-def test_strips_of_a_group_are_alike(width: int) -> None:
+def test_strips_of_a_set_have_equal_sizes(width: int) -> None:
     axis = Axis(23, 7, 2, 1)
     groups = strips(axis, width)
     spans = [span for group in groups for span in group.spans]

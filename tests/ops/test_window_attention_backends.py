@@ -56,7 +56,7 @@ def test_random_shapes(seed: int, backend: str) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (3, 4), (8, 8), (40, 40)], ids=lambda s: f"{s[0]}x{s[1]}")
 def test_tile_of_any_shape(shape: tuple[int, int], stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever tile is chosen: ragged last tiles, several batches a step."""
+    """Correct for every choice of tile, with incomplete last tiles and several batches per step."""
     monkeypatch.setattr(tile, "choose_tile", lambda *_: shape)
     monkeypatch.setattr(tile, "PAIRS_AT_ONCE", 900)
     compare("tile", random_inputs(3, 2, 4, 11, 17), kernel_size=5, heads=2, stride=stride)

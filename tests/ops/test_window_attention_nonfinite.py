@@ -1,5 +1,5 @@
-"""How far an Inf or NaN spreads: in reference, shift and triton's tap walk to the windows that hold it; in tile and
-triton's tile walk to the tiles that can see it. In the backward pass likewise."""
+"""How far an Inf or NaN spreads: in reference, shift and triton's tap variant to the windows that hold it; in tile and
+triton's tile variant to the tiles whose keys contain it. The same in the backward pass."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ FORMS = [
     ("shift", None, EXACT),
     ("tile", None, TILE),
     *(
-        pytest.param("triton", walk, reach, marks=pytest.mark.skipif(not HAS_TRITON, reason="needs triton"))
-        for walk, reach in (("tap", EXACT), ("tile", TILE))
+        pytest.param("triton", variant, reach, marks=pytest.mark.skipif(not HAS_TRITON, reason="needs triton"))
+        for variant, reach in (("tap", EXACT), ("tile", TILE))
     ),
 ]
 
 
 @pytest.fixture
-def attend(backend: str, walk: str | None, monkeypatch: pytest.MonkeyPatch) -> partial[Tensor]:
+def attend(backend: str, variant: str | None, monkeypatch: pytest.MonkeyPatch) -> partial[Tensor]:
     monkeypatch.setattr(tile, "choose_tile", lambda *_: (8, 8))
-    if walk is not None:
+    if variant is not None:
         from acmix_exp.ops.window_attention.triton import kernel_config
 
-        monkeypatch.setattr(kernel_config, "choose_walk", lambda *_: walk)
+        monkeypatch.setattr(kernel_config, "choose_variant", lambda *_: variant)
     return partial(reflected_window_attention, kernel_size=KERNEL, heads=1, backend=backend)
 
 
 def reach_of(bad: Tensor) -> int:
-    """The largest distance of a bad pixel of (1, d, H, W) from the one that was spoiled."""
-    places = bad.any(1)[0].nonzero()
-    return int((places - AT).abs().max()) if len(places) else 0
+    """Largest distance of a non-finite pixel of (1, d, H, W) from the one that was made non-finite."""
+    pixels = bad.any(1)[0].nonzero()
+    return int((pixels - AT).abs().max()) if len(pixels) else 0
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter, that it computes with such numbers
 @pytest.mark.parametrize(("spoiled", "number"), [("query", NAN), ("key", NAN), ("value", NAN), ("value", INF)])
-@pytest.mark.parametrize(("backend", "walk", "reach"), FORMS)
+@pytest.mark.parametrize(("backend", "variant", "reach"), FORMS)
 def test_forward(attend: partial[Tensor], spoiled: str, number: float, backend: str, reach: int) -> None:
     inputs = dict(zip(("query", "key", "value"), random_inputs(1, 1, 4, SIDE, SIDE, torch.float32), strict=False))
     clean = attend(*(t.to(DEVICE) for t in inputs.values()))
@@ -64,13 +64,13 @@ def test_forward(attend: partial[Tensor], spoiled: str, number: float, backend: 
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize(("backend", "walk", "reach"), FORMS)
+@pytest.mark.parametrize(("backend", "variant", "reach"), FORMS)
 def test_backward(attend: partial[Tensor], backend: str, reach: int) -> None:
     """A NaN in the gradient of one output."""
     leaves = [t.to(DEVICE).requires_grad_() for t in random_inputs(1, 1, 4, SIDE, SIDE, torch.float32)[:3]]
     grad = torch.ones(1, 4, SIDE, SIDE, device=DEVICE)
     grad[..., AT, AT] = float("nan")
-    for spread in torch.autograd.grad(attend(*leaves), leaves, grad):
-        bad = ~spread.isfinite()
+    for gradient in torch.autograd.grad(attend(*leaves), leaves, grad):
+        bad = ~gradient.isfinite()
         assert bad[..., AT, AT].all()
         assert reach_of(bad) <= reach

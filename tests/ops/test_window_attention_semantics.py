@@ -1,4 +1,4 @@
-"""dtypes, memory formats, autocast, and what the operator means beyond its formula."""
+"""dtypes, memory formats, autocast, and properties of the operator beyond its formula."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_inputs_are_left_as_they_were(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ["shift", "tile"])
 def test_a_nan_stays_local(backend: str) -> None:
-    """shift: in the windows that hold it. tile: in the tiles that can see it, which is documented."""
+    """shift: within the windows that contain it. tile: within the tiles whose keys contain it, as documented."""
     query, key, value, _ = random_inputs(1, 1, 4, 60, 60, torch.float32)
     value[..., 30, 30] = float("nan")
     bad = reflected_window_attention(query, key, value, kernel_size=3, heads=1, backend=backend).isnan()
@@ -116,8 +116,8 @@ def test_a_nan_stays_local(backend: str) -> None:
 
 
 @pytest.mark.parametrize(("kernel", "largest"), [(3, 9), (5, 15), (7, 24), (9, 50), (11, 500)])
-def test_what_auto_stands_for(kernel: int, largest: int) -> None:
-    """By the measured rule on a CPU: tile for small maps and large windows, else shift."""
+def test_the_backend_that_auto_chooses(kernel: int, largest: int) -> None:
+    """On a CPU by the measured rule: tile for small maps and large windows, else shift."""
 
     def choice(kernel: int, height: int, width: int) -> str:
         return choose_backend(torch.empty(1, 1, 1, height, width), kernel)
@@ -128,7 +128,7 @@ def test_what_auto_stands_for(kernel: int, largest: int) -> None:
     assert choice(1, 1, 1) == choice(1, 80, 80) == "shift"
 
 
-def test_the_environment_names_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_replaces_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = random_inputs(1, 2, 4, 5, 6)
     called = []
     monkeypatch.setattr(shift, "attend", lambda query, *_: called.append("shift") or query)
@@ -145,7 +145,7 @@ def test_the_environment_names_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> 
         reflected_window_attention(*inputs, **OPTIONS)
 
 
-def test_float16_position_is_folded_in_float32() -> None:
+def test_the_position_term_of_float16_is_computed_in_float32() -> None:
     """Coordinates and logits of a large position weight would not survive half precision."""
     query, key, value, weight = random_inputs(1, 1, 8, 12, 12, torch.float16)
     out = reflected_window_attention(query, key, value, weight * 30, kernel_size=7, heads=1, backend="tile")

@@ -40,7 +40,7 @@ def test_opcheck(name: str, stride: int) -> None:
 
 @pytest.mark.parametrize("batch", [0, 1, 5])
 @pytest.mark.parametrize("name", FAST)
-def test_the_operator_is_the_form(name: str, batch: int) -> None:
+def test_the_custom_operator_equals_the_plain_function(name: str, batch: int) -> None:
     inputs = heads_of(batch, 2, 3, 5, 7)
     operator = OPERATORS[name]
     actual = with_gradients(lambda *maps: operator(*maps, 5, 2, 1)[0], inputs)
@@ -92,7 +92,7 @@ def test_the_module_compiles_as_one_graph(path: str, compiler: str) -> None:
             torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_exports_with_sizes_left_open() -> None:
+def test_exports_with_symbolic_sizes() -> None:
     torch.manual_seed(0)
     block = ACmix(4, 4, kernel_att=3, head=2).eval()
     sizes = {2: torch.export.Dim("height", min=4, max=64), 3: torch.export.Dim("width", min=4, max=64)}
@@ -105,7 +105,7 @@ def test_exports_with_sizes_left_open() -> None:
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_the_module_under_autocast(dtype: torch.dtype, backend: str) -> None:
-    """Maps come in the autocast dtype, and so do the results; the gradients of the weights are float32."""
+    """Inputs and outputs have the autocast dtype; the gradients of the weights are float32."""
     torch.manual_seed(0)
     block = ACmix(8, 8, kernel_att=5, head=2, backend=backend)
     x = torch.randn(2, 8, 6, 7)
@@ -116,9 +116,9 @@ def test_the_module_under_autocast(dtype: torch.dtype, backend: str) -> None:
     expected = block(x)
     exact = torch.autograd.grad(expected.square().sum(), list(block.parameters()))
     assert all(grad.dtype == torch.float32 for grad in grads)
-    for actual, right in zip((out, *grads), (expected, *exact), strict=True):
-        error = (actual.float() - right).abs().max()
-        assert error <= 4 * TOLERANCE[dtype] * max(1.0, right.abs().max().item())
+    for actual, target in zip((out, *grads), (expected, *exact), strict=True):
+        error = (actual.float() - target).abs().max()
+        assert error <= 4 * TOLERANCE[dtype] * max(1.0, target.abs().max().item())
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -165,7 +165,7 @@ def test_activation_checkpointing(backend: str, reentrant: bool) -> None:
 def test_second_derivative_is_refused_in_one_line(backend: str) -> None:
     inputs = [t.requires_grad_() for t in random_inputs(1, 1, 2, 3, 3)]
     out = reflected_window_attention(*inputs, kernel_size=3, heads=1, backend=backend)
-    with pytest.raises(RuntimeError, match="no second derivative: use backend='reference' for it") as caught:
+    with pytest.raises(RuntimeError, match="no second derivative; use backend='reference'") as caught:
         torch.autograd.grad(out.sum(), inputs, create_graph=True)
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""The Triton kernels against the reference: compiled where there is a GPU, else in Triton's interpreter."""
+"""The Triton kernels against the reference: compiled if there is a GPU, else in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -84,25 +84,25 @@ def shape_of(case: tuple[int, ...]) -> str:
     return "B{}-h{}-d{}-{}x{}-k{}-s{}-D{}".format(*case)
 
 
-@pytest.fixture(params=kernel_config.WALKS)
-def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whatever the rule would choose."""
-    monkeypatch.setattr(kernel_config, "choose_walk", lambda *_: request.param)
+@pytest.fixture(params=kernel_config.VARIANTS)
+def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each variant, independent of the rule that chooses one."""
+    monkeypatch.setattr(kernel_config, "choose_variant", lambda *_: request.param)
     return str(request.param)
 
 
 @pytest.mark.parametrize("case", QUICK, ids=shape_of)
-def test_window(case: tuple[int, ...], walk: str) -> None:
+def test_window(case: tuple[int, ...], variant: str) -> None:
     compare(case, torch.float32, channels_last=QUICK.index(case) % 2 == 1)
 
 
 @pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
-def test_16_bit(dtype: torch.dtype, walk: str) -> None:
+def test_16_bit(dtype: torch.dtype, variant: str) -> None:
     compare((1, 1, 24, 5, 4, 3, 1, 1), dtype, channels_last=True)
 
 
-def test_which_walk() -> None:
-    choose = kernel_config.choose_walk
+def test_which_variant() -> None:
+    choose = kernel_config.choose_variant
     assert choose(64, 7, False) == choose(17, 5, False) == "tile"
     assert choose(64, 3, False) == choose(64, 1, False) == choose(16, 9, False) == choose(64, 7, True) == "tap"
 
@@ -112,7 +112,7 @@ def test_no_position() -> None:
 
 
 def thorough() -> list[Any]:
-    """Every case in every dtype and layout on a GPU; in the interpreter, a minute a case, each case once."""
+    """Every case in every dtype and layout on a GPU; in the interpreter (a minute per case) each case once."""
     everything = [(case, dtype, layout) for case in THOROUGH for dtype in FLOATS for layout in (False, True)]
     if DEVICE == "cpu":
         everything = [(case, FLOATS[i % len(FLOATS)], i // 3 % 2 == 1) for i, case in enumerate(THOROUGH)]
@@ -121,7 +121,7 @@ def thorough() -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "dtype", "channels_last"), thorough())
-def test_window_thoroughly(case: tuple[int, ...], dtype: torch.dtype, channels_last: bool, walk: str) -> None:
+def test_window_thoroughly(case: tuple[int, ...], dtype: torch.dtype, channels_last: bool, variant: str) -> None:
     compare(case, dtype, channels_last=channels_last)
 
 
@@ -129,8 +129,8 @@ def leaves(*shape: int, **options: Any) -> list[Tensor]:
     return [t.to(DEVICE).requires_grad_() for t in random_inputs(*shape, torch.float32, **options)]
 
 
-def test_any_strides(walk: str) -> None:
-    """Heads split and packed as a module may have them, every other element, a key expanded over the batch."""
+def test_any_strides(variant: str) -> None:
+    """Heads split and packed, every other element, a key expanded over the batch."""
     inputs = [t.detach() for t in leaves(2, 2, 3, 3, 4)]
     packed = torch.stack([t.unflatten(1, (2, 3)) for t in inputs[:2]], dim=1)
     query, key = packed.permute(0, 3, 1, 2, 4, 5).contiguous().permute(0, 2, 3, 1, 4, 5).unbind(1)
@@ -154,15 +154,15 @@ def test_channels_last_is_written_as_such() -> None:
     assert op.attend(*split, weight, 3, 1, 1, 0.5).flatten(1, 2).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_gradients_are_deterministic(walk: str) -> None:
+def test_gradients_are_deterministic(variant: str) -> None:
     inputs = leaves(1, 1, 4, 9, 3)
     function = partial(reflected_window_attention, kernel_size=5, heads=1, backend="triton")
     for first, second in zip(with_gradients(function, inputs), with_gradients(function, inputs), strict=True):
         assert torch.equal(first, second)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in exp2")  # where the mask is about to take 0
-def test_large_logits_do_not_overflow(walk: str) -> None:
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp2")  # of values that the mask replaces by 0
+def test_large_logits_do_not_overflow(variant: str) -> None:
     query, key, value, weight = leaves(1, 1, 4, 4, 5)
     inputs = [query.detach() * 100, key.detach() * 100, value, weight]
     function = partial(reflected_window_attention, kernel_size=5, heads=1)
@@ -193,7 +193,7 @@ def split_leaves(with_weight: bool) -> list[Tensor | None]:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_fake_is_like_the_real(stride: int) -> None:
+def test_the_fake_implementation_matches_the_real_one(stride: int) -> None:
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     *maps, weight = split_leaves(with_weight=True)
     torch.library.opcheck(op._forward, (*maps, weight, 3, stride, 1, 0.5), test_utils=checks)
@@ -203,7 +203,7 @@ def test_the_fake_is_like_the_real(stride: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_weight", [True, False], ids=["position", "no_position"])
-def test_torch_takes_it_for_its_own(with_weight: bool) -> None:
+def test_opcheck(with_weight: bool) -> None:
     torch.library.opcheck(op._forward, (*split_leaves(with_weight), 3, 2, 1, 0.5))
 
 
@@ -218,7 +218,7 @@ def test_compiles_as_one_graph(dynamic: bool) -> None:
 
 
 @pytest.mark.slow
-def test_exports_with_sizes_left_open() -> None:
+def test_exports_with_symbolic_sizes() -> None:
     inputs = [t.detach() for t in leaves(1, 2, 3, 4, 5)]
     function = partial(reflected_window_attention, kernel_size=3, heads=2, backend="triton")
 
@@ -232,7 +232,7 @@ def test_exports_with_sizes_left_open() -> None:
     torch.testing.assert_close(exported(*other), function(*other))
 
 
-def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_backend_that_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     class Query:
         is_cuda, device, dtype = True, torch.device("cuda"), torch.float16
         shape = torch.Size((1, 2, 32, 40, 40))
@@ -261,19 +261,19 @@ def test_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.choose_backend(query, 7) == "shift"
 
 
-def test_auto_does_without_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_falls_back_when_triton_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     case = (torch.device(DEVICE), torch.float32, 4, 3)
     api._triton_agrees.cache_clear()
     assert api._triton_agrees(*case)
-    right = op.attend
+    correct = op.attend
 
     def fails(*_: object) -> Tensor:
         raise RuntimeError("Failed to find C compiler.\nAnd more.")
 
     def wrong(*inputs: Any) -> Tensor:
-        return right(*inputs) * 1.01
+        return correct(*inputs) * 1.01
 
-    for attend, reason in ((fails, r"Failed to find C compiler\."), (wrong, "it differs from the reference by .*")):
+    for attend, reason in ((fails, r"Failed to find C compiler\."), (wrong, "differs from the reference by .*")):
         api._triton_agrees.cache_clear()
         monkeypatch.setattr(op, "attend", attend)
         with pytest.warns(UserWarning, match=rf"^window attention runs without triton on .*: {reason}$"):
@@ -287,13 +287,13 @@ def test_auto_does_without_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) 
         (
             {"dtype": torch.float64},
             ValueError,
-            "backend 'triton' has no torch.float64, only float32, float16 and bfloat16",
+            "backend 'triton' does not support torch.float64 (only float32, float16 and bfloat16)",
         ),
-        ({"d": 300}, ValueError, "backend 'triton' has no heads wider than 256 channels, got 300"),
+        ({"d": 300}, ValueError, "backend 'triton' does not support heads wider than 256 channels (got 300)"),
         (
             {"wide": 2**30},
             ValueError,
-            f"backend 'triton' has no images that span 2^31 elements in memory or more, got {3 * 2**30 + 8}",
+            f"backend 'triton' does not support images that span 2^31 elements in memory or more (got {3 * 2**30 + 8})",
         ),
         ({"interpret": "0"}, RuntimeError, "backend 'triton' needs tensors on a CUDA device, got cpu"),
     ],
@@ -325,7 +325,7 @@ def test_triton_is_imported_by_its_first_call_only() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [80, 90])
 def test_compiles_ahead(target: int) -> None:
-    """For GPUs that need not be here; shows registers and spills (pytest -s)."""
+    """For GPUs that need not be present; prints registers and spills (pytest -s)."""
     cases = [",".join(map(str, (*case, target))) for case in COMPILED]
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     environment.pop("TRITON_INTERPRET", None)
@@ -338,7 +338,7 @@ def test_compiles_ahead(target: int) -> None:
     for line in lines:
         spilled = int(re.findall(r"(\d+) bytes spilled", line)[0])
         # On sm_80 a product keeps its factors in registers; on sm_90 it reads them from shared memory. Of the tap
-        # walk the assembler spills a few bytes with registers left over, for more programs at once.
+        # variant the assembler spills a few bytes with registers left over, for more programs at once.
         assert spilled <= (96 if target == 80 else 32 if "tap_" in line else 0), line
         if " nhwc " in line and " d40 " not in line:  # which no load of 16 bytes divides, head by head
             assert " of 128" in line, line

@@ -32,8 +32,8 @@ def test_figures_of_a_network_with_a_block() -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_the_under_count_of_ultralytics_shows() -> None:
-    """Its counter goes by layers that are called, and the composed convolution calls none."""
+def test_ultralytics_counts_fewer_flops() -> None:
+    """Its counter hooks layers, and the composed convolution calls none."""
     bare, block = complexity(network(None))[0], complexity(network("conv"))[0]
     assert (bare["gflops_stage1"], bare["gflops_block"], bare["parameters_block"]) == (None, 0, 0)
     counted = block["gflops_ultralytics"] - bare["gflops_ultralytics"]

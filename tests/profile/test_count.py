@@ -13,39 +13,39 @@ from tests.profile.toys import Halving, Net, NoMeta, NoMetaBlock, Outer, ShiftBl
 
 
 def test_plain_network_by_hand() -> None:
-    found = count(Net(), 32)
-    assert found.parameters == (3 * 9 * 8 + 8) + 16 + (8 * 5 + 5)
-    assert found.gflops == pytest.approx((Net.CONV + Net.LINEAR) / 1e9, rel=1e-12)
-    assert found.gflops_block == 0.0
+    counted = count(Net(), 32)
+    assert counted.parameters == (3 * 9 * 8 + 8) + 16 + (8 * 5 + 5)
+    assert counted.gflops == pytest.approx((Net.CONV + Net.LINEAR) / 1e9, rel=1e-12)
+    assert counted.gflops_block == 0.0
 
 
-def test_a_block_counts_by_its_own_word() -> None:
+def test_a_block_counts_by_its_flops_method() -> None:
     block = ShiftBlock(8)
     own = block.flops(16, 16)
-    found = count(Net(block), 32)
-    assert found.gflops_block == pytest.approx(own / 1e9, rel=1e-12)
-    assert found.gflops == pytest.approx((Net.CONV + Net.LINEAR + own) / 1e9, rel=1e-12)
+    counted = count(Net(block), 32)
+    assert counted.gflops_block == pytest.approx(own / 1e9, rel=1e-12)
+    assert counted.gflops == pytest.approx((Net.CONV + Net.LINEAR + own) / 1e9, rel=1e-12)
 
 
-def test_several_blocks_at_their_own_maps() -> None:
-    found = count(Net(ShiftBlock(8), nn.MaxPool2d(2), ShiftBlock(8, taps=25)), 32)
+def test_several_blocks_at_maps_of_different_size() -> None:
+    counted = count(Net(ShiftBlock(8), nn.MaxPool2d(2), ShiftBlock(8, taps=25)), 32)
     own = ShiftBlock(8).flops(16, 16) + ShiftBlock(8, taps=25).flops(8, 8)
-    assert found.gflops_block == pytest.approx(own / 1e9, rel=1e-12)
-    assert found.gflops == pytest.approx((Net.CONV + Net.LINEAR + own) / 1e9, rel=1e-12)
+    assert counted.gflops_block == pytest.approx(own / 1e9, rel=1e-12)
+    assert counted.gflops == pytest.approx((Net.CONV + Net.LINEAR + own) / 1e9, rel=1e-12)
 
 
 def test_a_block_called_twice_costs_twice_and_has_its_parameters_once() -> None:
     block = ShiftBlock(8)
-    found = count(Net(block, block), 32)
-    assert found.gflops_block == pytest.approx(2 * block.flops(16, 16) / 1e9, rel=1e-12)
-    assert found.parameters == count(Net(block), 32).parameters
+    counted = count(Net(block, block), 32)
+    assert counted.gflops_block == pytest.approx(2 * block.flops(16, 16) / 1e9, rel=1e-12)
+    assert counted.parameters == count(Net(block), 32).parameters
 
 
 def test_a_block_inside_a_block_is_not_counted_again() -> None:
     block = Outer(8)
-    found = count(Net(block), 32)
-    assert found.gflops_block == pytest.approx(block.flops(16, 16) / 1e9, rel=1e-12)
-    assert found.gflops == pytest.approx((Net.CONV + Net.LINEAR + block.flops(16, 16)) / 1e9, rel=1e-12)
+    counted = count(Net(block), 32)
+    assert counted.gflops_block == pytest.approx(block.flops(16, 16) / 1e9, rel=1e-12)
+    assert counted.gflops == pytest.approx((Net.CONV + Net.LINEAR + block.flops(16, 16)) / 1e9, rel=1e-12)
 
 
 def test_a_block_that_needs_numbers() -> None:
@@ -56,20 +56,20 @@ def test_a_block_that_needs_numbers() -> None:
 
 def test_a_network_that_needs_numbers_is_counted_on_the_cpu() -> None:
     with pytest.warns(UserWarning, match="on the CPU"):
-        found = count(Net(NoMeta(), ShiftBlock(8)), 32)
+        counted = count(Net(NoMeta(), ShiftBlock(8)), 32)
     conv = 2 * 16 * 16 * 64
-    assert found.gflops_block == count(Net(ShiftBlock(8)), 32).gflops_block
-    assert found.gflops == pytest.approx((Net.CONV + Net.LINEAR + conv) / 1e9 + found.gflops_block, rel=1e-12)
+    assert counted.gflops_block == count(Net(ShiftBlock(8)), 32).gflops_block
+    assert counted.gflops == pytest.approx((Net.CONV + Net.LINEAR + conv) / 1e9 + counted.gflops_block, rel=1e-12)
 
 
-def test_a_block_that_halves_its_map_is_followed() -> None:
-    found = count(Net(Halving(8), nn.Conv2d(8, 8, 1, bias=False)), 32)
+def test_a_block_that_halves_its_map() -> None:
+    counted = count(Net(Halving(8), nn.Conv2d(8, 8, 1, bias=False)), 32)
     conv = 2 * 8 * 8 * 64
-    assert found.gflops == pytest.approx((Net.CONV + Net.LINEAR + conv) / 1e9 + found.gflops_block, rel=1e-12)
+    assert counted.gflops == pytest.approx((Net.CONV + Net.LINEAR + conv) / 1e9 + counted.gflops_block, rel=1e-12)
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_model_given_stays_as_it_is(training: bool) -> None:
+def test_the_model_is_not_changed(training: bool) -> None:
     model = Net(ShiftBlock(8)).train(training).half()
     before = copy.deepcopy(model.state_dict())
     with warnings.catch_warnings():
@@ -94,18 +94,18 @@ def test_yolov8n_against_ultralytics(ran: bool) -> None:
     from ultralytics.utils.torch_utils import get_flops
 
     model = tasks.DetectionModel("yolov8n.yaml", nc=80, verbose=False).eval()
-    theirs = get_flops(model, 640)
+    ultralytics_gflops = get_flops(model, 640)
     if ran:
         with torch.no_grad():
             model(torch.zeros(1, 3, 640, 640))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = count(model, 640)
+        counted = count(model, 640)
         began = time.process_time()
         count(model, 640)
     assert time.process_time() - began < 3.0
-    assert found.parameters == 3_157_200
-    assert found.gflops == pytest.approx(8.7, abs=0.06)  # ultralytics' published figure
-    # theirs adds 8 operations an element of every batch norm, 0.11 here
-    assert found.gflops == pytest.approx(theirs, rel=0.02)
-    assert found.gflops < theirs
+    assert counted.parameters == 3_157_200
+    assert counted.gflops == pytest.approx(8.7, abs=0.06)  # ultralytics' published figure
+    # ultralytics adds 8 operations per element of every batch norm, 0.11 here
+    assert counted.gflops == pytest.approx(ultralytics_gflops, rel=0.02)
+    assert counted.gflops < ultralytics_gflops

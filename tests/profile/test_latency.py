@@ -16,14 +16,14 @@ from tests.profile.toys import Net, ShiftBlock
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenth of a second of warm-up, half a second of measuring."""
+    """Shorten warm-up to a tenth of a second and timing to half a second."""
     module = importlib.import_module("acmix_exp.profile.latency")
     monkeypatch.setattr(module, "WARM_UP_SECONDS", 0.1)
     monkeypatch.setattr(module, "SECONDS", 0.5)
 
 
 class Sleeper(nn.Module):
-    """Takes the given milliseconds in turn, the last for ever; twice as long until it is fused."""
+    """Sleeps the given milliseconds in turn, then the last one; twice as long until it is fused."""
 
     def __init__(self, *milliseconds: float) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def test_warm_up_is_not_measured() -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_the_median_does_not_mind_a_hiccup() -> None:
+def test_the_median_ignores_an_outlier() -> None:
     times = [5.0] * 12 + [200.0] + [5.0]
     assert latency(Sleeper(*times), 32).median < 20.0
 
@@ -67,12 +67,12 @@ def test_a_quick_network_is_measured_in_about_three_seconds_at_most() -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_the_95th_percentile_does_mind_hiccups() -> None:
-    found = latency(Sleeper(*[5.0] * 12, *[5.0, 5.0, 50.0] * 30), 32)
-    assert found.median < 20.0
-    assert found.p95 is not None
-    assert found.p95 > 45.0
-    assert found.passes >= 15
+def test_the_95th_percentile_includes_outliers() -> None:
+    result = latency(Sleeper(*[5.0] * 12, *[5.0, 5.0, 50.0] * 30), 32)
+    assert result.median < 20.0
+    assert result.p95 is not None
+    assert result.p95 > 45.0
+    assert result.passes >= 15
 
 
 @pytest.mark.usefixtures("hurried")
@@ -81,10 +81,10 @@ def test_networks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = {"quick": Sleeper(2.0), "slow": Sleeper(100.0)}
     for name, network in networks.items():
         network.register_forward_hook(lambda *_, name=name: order.append(name))
-    found = latencies(networks, 32, seconds=0.5)
-    assert found["slow"].passes < found["quick"].passes
+    result = latencies(networks, 32, seconds=0.5)
+    assert result["slow"].passes < result["quick"].passes
     assert order[:2] == ["quick", "slow"]
-    assert found["slow"].median > 5 * found["quick"].median
+    assert result["slow"].median > 5 * result["quick"].median
 
 
 @pytest.mark.usefixtures("hurried")
@@ -92,21 +92,21 @@ def test_a_slow_network_is_warmed_up_once_and_timed_five_times() -> None:
     passes: list[int] = []
     sleeper = Sleeper(400.0, *[200.0] * 4, 100.0)
     sleeper.register_forward_hook(lambda *_: passes.append(1))
-    found = latency(sleeper, 32, seconds=0.1)
+    result = latency(sleeper, 32, seconds=0.1)
     assert len(passes) == 6
-    assert found.passes == 5
-    assert 200.0 <= found.median < 300.0
+    assert result.passes == 5
+    assert 200.0 <= result.median < 300.0
 
 
 @pytest.mark.parametrize("fewest", [19, 20])
 def test_no_95th_percentile_of_few_passes(fewest: int) -> None:
-    found = latency(Sleeper(5.0), 32, seconds=0.001, fewest=fewest)
-    assert found.passes == fewest
-    assert (found.p95 is None) == (fewest < 20)
+    result = latency(Sleeper(5.0), 32, seconds=0.001, fewest=fewest)
+    assert result.passes == fewest
+    assert (result.p95 is None) == (fewest < 20)
 
 
 @pytest.mark.usefixtures("hurried")
-def test_the_model_given_stays_as_it_is() -> None:
+def test_the_model_is_not_changed() -> None:
     model = Net(ShiftBlock(8)).train()
     before = copy.deepcopy(model.state_dict())
     threads = torch.get_num_threads()
@@ -126,7 +126,7 @@ def test_sizes_below_one(imgsz: int, batch: int) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_yolov8n_is_fused_without_a_word(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yolov8n_is_fused_without_output(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = pytest.importorskip("ultralytics.nn.tasks")
     model = tasks.DetectionModel("yolov8n.yaml", nc=4, verbose=False)
     keys = list(model.state_dict())
@@ -139,9 +139,9 @@ def test_yolov8n_is_fused_without_a_word(capfd: pytest.CaptureFixture[str], monk
     assert capfd.readouterr() == ("", "")
 
 
-def _counting_norms(found: list[int], forward: Callable[..., Any]) -> Callable[..., Any]:
+def _counting_norms(result: list[int], forward: Callable[..., Any]) -> Callable[..., Any]:
     def counting(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        found.append(sum(isinstance(module, nn.BatchNorm2d) for module in self.modules()))
+        result.append(sum(isinstance(module, nn.BatchNorm2d) for module in self.modules()))
         return forward(self, *args, **kwargs)
 
     return counting

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ShiftBlock(nn.Module):
-    """A 1x1 convolution, then ``taps`` shifted products that no counter sees."""
+    """A 1x1 convolution, then ``taps`` shifted products that no counter includes."""
 
     def __init__(self, channels: int, taps: int = 9) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class Outer(nn.Module):
 
 
 class Halving(ShiftBlock):
-    """Gives every second pixel."""
+    """Returns every second pixel."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)[..., ::2, ::2]
 
 
 class NoMetaBlock(ShiftBlock):
-    """Looks at its numbers, which meta tensors do not have."""
+    """Branches on values, which meta tensors do not have."""
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -52,7 +52,7 @@ class NoMetaBlock(ShiftBlock):
 
 
 class NoMeta(nn.Module):
-    """The same, but no block of ours: 1x1 convolution of 8 channels."""
+    """The same without a ``flops`` method: 1x1 convolution of 8 channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class NoMeta(nn.Module):
 
 
 class Net(nn.Module):
-    """3x3 stride 2 to 8 channels, a block, a linear layer: on (1, 3, 32, 32) the block sees 16 x 16."""
+    """3x3 stride 2 to 8 channels, a block, a linear layer: on (1, 3, 32, 32) the block gets 16 x 16."""
 
     CONV = 2 * 16 * 16 * 8 * 3 * 9
     LINEAR = 2 * 8 * 5

@@ -1,8 +1,8 @@
-"""The forms shift and tile: as operators of torch in a graph of torch.compile, called as they are elsewhere.
+"""Call the backends "shift" and "tile": as custom operators under torch.compile, as plain functions otherwise.
 
-Traced, their loops over taps and tiles would be unrolled, hundreds of nodes for one window, and a tile plan
-made for one size. As operators they are one node each, forward and backward, whatever the size. An exported
-graph has the plain form of "shift", so that it needs no package of ours.
+torch.compile would unroll their loops over taps and tiles into hundreds of nodes and fix the tile plan to one size. As
+custom operators they are one node each, forward and backward, for every size. An exported graph holds the plain form
+of "shift" instead, so that it does not depend on this package.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from acmix_exp.ops.window_attention.layout import Layout
 from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 WINDOW = "int kernel, int stride, int dilation"
-Kept = Callable[[Tensor, int, int, int], Tensor]  # room for what the forward pass keeps, of a query and its window
+EmptySaved = Callable[[Tensor, int, int, int], Tensor]  # (query, *window) -> empty tensor saved for backward
 
 
-def _weights(query: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
+def _attention_weights(query: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     layout = Layout(query.shape[3], query.shape[4], kernel, stride, dilation)
-    return query.new_empty(query.shape[0], query.shape[1], kernel**2, layout.places)
+    return query.new_empty(query.shape[0], query.shape[1], kernel**2, layout.row_length)
 
 
 def _nothing(query: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     return query.new_empty(0)
 
 
-def _register(name: str, form: ModuleType, room: Kept) -> Callable[..., Any]:
+def _register(name: str, backend: ModuleType, empty_saved: EmptySaved) -> Callable[..., Any]:
     @torch.library.custom_op(
         f"acmix_exp::{name}",
         mutates_args=(),
         schema=f"(Tensor query, Tensor key, Tensor value, {WINDOW}) -> (Tensor, Tensor)",
     )
     def forward(query: Tensor, key: Tensor, value: Tensor, *window: int) -> tuple[Tensor, Tensor]:
-        out, kept = form.forward(query, key, value, *window)
-        return out.contiguous(), kept.contiguous()
+        out, saved = backend.forward(query, key, value, *window)
+        return out.contiguous(), saved.contiguous()
 
     @forward.register_fake
     def _(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> tuple[Tensor, Tensor]:
         size = (output_size(pixels, stride) for pixels in query.shape[3:])
-        return query.new_empty(*query.shape[:3], *size), room(query, kernel, stride, dilation)
+        return query.new_empty(*query.shape[:3], *size), empty_saved(query, kernel, stride, dilation)
 
     @torch.library.custom_op(
         f"acmix_exp::{name}_backward",
         mutates_args=(),
-        schema=f"(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor kept, {WINDOW}) "
+        schema=f"(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor saved, {WINDOW}) "
         "-> (Tensor, Tensor, Tensor)",
     )
     def backward(
-        grad: Tensor, query: Tensor, key: Tensor, value: Tensor, kept: Tensor, *window: int
+        grad: Tensor, query: Tensor, key: Tensor, value: Tensor, saved: Tensor, *window: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         grads = query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
-        form.write_gradients(grads, grad, query, key, value, kept, *window)
+        backend.write_gradients(grads, grad, query, key, value, saved, *window)
         return grads
 
     @backward.register_fake
@@ -78,7 +78,7 @@ def _register(name: str, form: ModuleType, room: Kept) -> Callable[..., Any]:
     return forward
 
 
-SHIFT = _register("shift", shift, _weights)
+SHIFT = _register("shift", shift, _attention_weights)
 TILE = _register("tile", tile, _nothing)
 
 

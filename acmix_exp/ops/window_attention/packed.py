@@ -1,7 +1,7 @@
-"""Query, key and value as one tensor: one gradient is written, and none is copied together from three.
+"""Window attention of query, key and value packed in one tensor: writes one packed gradient, concatenates none.
 
-What ACmix takes to train on a CPU. Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR
-2022, section 4.1, Stage II.
+ACmix uses it to train on a CPU. Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022,
+section 4.1, Stage II.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch.autograd.function import FunctionCtx
 from acmix_exp.ops.checks import is_tracing_or_exporting
 from acmix_exp.ops.window_attention import shift, tile
 from acmix_exp.ops.window_attention.api import choose_backend, reflected_window_attention
-from acmix_exp.ops.window_attention.geometry import coordinate, positioned
+from acmix_exp.ops.window_attention.geometry import coordinate, key_with_position
 from acmix_exp.ops.window_attention.validation import check_call, check_first_derivative, resolve_backend
 
-WRITERS = {"shift": shift, "tile": tile}
+MODULES = {"shift": shift, "tile": tile}  # backends that write gradients into given tensors
 
 
 def packed_window_attention(
@@ -35,20 +35,21 @@ def packed_window_attention(
     """``reflected_window_attention`` of queries, keys and values ``stack`` (B, 3, heads, d, H, W), any strides.
 
     position_weight: (d, 2, 1, 1). Returns (B, heads, d, ceil(H / stride), ceil(W / stride)). Dtypes, backends and
-    what is raised are those of ``reflected_window_attention``.
+    exceptions are those of ``reflected_window_attention``.
     """
     options: dict[str, Any] = {"kernel_size": kernel_size, "heads": heads, "stride": stride, "dilation": dilation}
     query, key, value = stack.unbind(1)
     chosen = resolve_backend(backend)
-    recorded = is_tracing_or_exporting() or torch.compiler.is_compiling()
-    plain = stack.device.type == "cpu" and stack.dtype in (torch.float32, torch.float64) and not recorded
-    if plain and torch.is_grad_enabled() and (position_weight is None or position_weight.dtype == stack.dtype):
+    is_eager = not is_tracing_or_exporting() and not torch.compiler.is_compiling()
+    on_cpu = stack.device.type == "cpu" and stack.dtype in (torch.float32, torch.float64)
+    same_dtype = position_weight is None or position_weight.dtype == stack.dtype
+    if is_eager and on_cpu and same_dtype and torch.is_grad_enabled():
         if chosen == "auto":
             chosen = choose_backend(stack[:, 0], kernel_size)
-        if chosen in WRITERS:
+        if chosen in MODULES:
             check_call(query, key, value, position_weight, **options)
             window = kernel_size, stride, dilation
-            out: Tensor = _Packed.apply(stack, position_weight, window, WRITERS[chosen])
+            out: Tensor = _Packed.apply(stack, position_weight, window, MODULES[chosen])
             return out
     return reflected_window_attention(query, key, value, position_weight, **options, backend=backend)
 
@@ -56,33 +57,34 @@ def packed_window_attention(
 class _Packed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, stack: Tensor, weight: Tensor | None, window: tuple[int, int, int], writer: ModuleType
+        ctx: FunctionCtx, stack: Tensor, weight: Tensor | None, window: tuple[int, int, int], module: ModuleType
     ) -> Tensor:
         query, key, value = stack.unbind(1)
         out: Tensor
         with torch.autocast(stack.device.type, enabled=False):
-            out, kept = writer.forward(query, positioned(key, weight, stack.shape[3] ** -0.5), value, *window)
-        ctx.save_for_backward(stack, weight, kept)  # type: ignore[arg-type]
-        ctx.window, ctx.writer = window, writer  # type: ignore[attr-defined]
+            key = key_with_position(key, weight, stack.shape[3] ** -0.5)
+            out, saved = module.forward(query, key, value, *window)
+        ctx.save_for_backward(stack, weight, saved)  # type: ignore[arg-type]
+        ctx.window, ctx.module = window, module  # type: ignore[attr-defined]
         return out
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         check_first_derivative()
-        stack, weight, kept = ctx.saved_tensors  # type: ignore[attr-defined]
+        stack, weight, saved = ctx.saved_tensors  # type: ignore[attr-defined]
         scale = stack.shape[3] ** -0.5
         with torch.autocast(stack.device.type, enabled=False):
             query, key, value = stack.unbind(1)
             grads = torch.empty_like(stack)
-            key = positioned(key, weight, scale)
-            ctx.writer.write_gradients(grads.unbind(1), grad, query, key, value, kept, *ctx.window)  # type: ignore[attr-defined]
+            key = key_with_position(key, weight, scale)
+            ctx.module.write_gradients(grads.unbind(1), grad, query, key, value, saved, *ctx.window)  # type: ignore[attr-defined]
             grad_key = grads[:, 1].mul_(scale)
             grad_weight = None if weight is None else _position_gradient(grad_key).view_as(weight)
             return grads, grad_weight, None, None
 
 
 def _position_gradient(grad_key: Tensor) -> Tensor:
-    """That of the position weight, (d, 2), from that of the keys (B, heads, d, H, W), of which it is subtracted."""
+    """Gradient of the position weight, (d, 2), from the gradient of the keys (B, heads, d, H, W)."""
     height, width = grad_key.shape[-2:]
     x = coordinate(width, grad_key.dtype, grad_key.device).expand(height, width)
     y = coordinate(height, grad_key.dtype, grad_key.device)[:, None].expand(height, width)

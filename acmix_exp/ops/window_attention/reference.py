@@ -1,4 +1,4 @@
-"""The specification of the operator: slow, obvious, one tap after another, plain autograd."""
+"""Backend "reference": the specification of the operator; slow and plain, one tap at a time, with autograd."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One tap after another as shifted views of the reflected map: the form for small windows.
+"""Backend "shift": one window tap at a time, as shifted views of the padded map; for small windows.
 
-Memory beyond the inputs is a padded copy of a few heads at a time and the kernel^2 attention weights of every
-query and head, which are kept for the backward pass; no neighbourhood of channels is ever gathered.
+Extra memory: a padded copy of a few heads at a time, and the kernel^2 attention weights of every query and head,
+which are saved for the backward pass. Windows are never unfolded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from acmix_exp.ops.window_attention import gathered, unrolled
 from acmix_exp.ops.window_attention.layout import Layout
 from acmix_exp.ops.window_attention.validation import check_first_derivative
 
-ELEMENTS_AT_ONCE = 1 << 19  # of a map in one block: enough for long rows, few enough for the caches of a CPU
+ELEMENTS_AT_ONCE = 1 << 19  # map elements per block: enough for long rows, few enough for the caches of a CPU
 ELEMENTS_AT_ONCE_CUDA = 1 << 30
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
     if is_tracing_or_exporting() or torch.compiler.is_compiling():
-        # For ONNX and TorchScript the form that their runtimes are fast at, else the one with the fewest guards.
+        # ONNX and TorchScript runtimes are fastest with gathers; elsewhere "unrolled" has the fewest guards.
         form = gathered if is_tracing() or torch.onnx.is_in_onnx_export() else unrolled
         return form.attend(query, key, value, kernel, stride, dilation)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
@@ -37,26 +37,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, 
 def forward(
     query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int
 ) -> tuple[Tensor, Tensor]:
-    """Without autograd: the output, and for ``backward`` the attention weights (B, heads, kernel^2, places)."""
+    """Output without autograd, and the attention weights (B, heads, kernel^2, row_length) that ``backward`` needs."""
     layout = Layout(key.shape[-2], key.shape[-1], kernel, stride, dilation)
-    kept = query.new_empty(*query.shape[:2], kernel**2, layout.places)
-    return _forward(query, key, value, layout, kept), kept
+    saved = query.new_empty(*query.shape[:2], kernel**2, layout.row_length)
+    return _forward(query, key, value, layout, saved), saved
 
 
 def backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, kept: Tensor, kernel: int, stride: int, dilation: int
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, saved: Tensor, kernel: int, stride: int, dilation: int
 ) -> tuple[Tensor, ...]:
-    """Gradients of query, key and value."""
+    """Gradients of query, key and value, given the attention weights ``saved`` by ``forward``."""
     grads = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
-    write_gradients(grads, grad, query, key, value, kept, kernel, stride, dilation)
+    write_gradients(grads, grad, query, key, value, saved, kernel, stride, dilation)
     return grads
 
 
 class _Shift(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, int, int]) -> Tensor:
-        out, kept = forward(query, key, value, *window)
-        ctx.save_for_backward(query, key, value, kept)
+        out, saved = forward(query, key, value, *window)
+        ctx.save_for_backward(query, key, value, saved)
         ctx.window = window  # type: ignore[attr-defined]
         return out
 
@@ -67,13 +67,13 @@ class _Shift(torch.autograd.Function):
             return *backward(grad, *ctx.saved_tensors, *ctx.window), None  # type: ignore[attr-defined]
 
 
-def _forward(query: Tensor, key: Tensor, value: Tensor, layout: Layout, kept: Tensor | None) -> Tensor:
+def _forward(query: Tensor, key: Tensor, value: Tensor, layout: Layout, saved: Tensor | None) -> Tensor:
     out = query.new_empty(*query.shape[:3], *layout.queries)
     for block in _blocks(query, layout):
-        row = layout.lay(query[block][..., :: layout.stride, :: layout.stride])
-        logits = _products(row, layout.pad(key[block]), layout)
-        weights = layout.clear_between(torch.softmax(logits, 2, out=None if kept is None else kept[block]))
-        out[block] = layout.sites(_mix(weights, layout.pad(value[block]), layout))
+        row = layout.flatten_queries(query[block][..., :: layout.stride, :: layout.stride])
+        logits = _dot_products(row, layout.pad(key[block]), layout)
+        weights = layout.zero_gaps(torch.softmax(logits, 2, out=None if saved is None else saved[block]))
+        out[block] = layout.query_sites(_weighted_sum(weights, layout.pad(value[block]), layout))
     return out
 
 
@@ -83,7 +83,7 @@ def write_gradients(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    kept: Tensor,
+    saved: Tensor,
     kernel: int,
     stride: int,
     dilation: int,
@@ -95,46 +95,48 @@ def write_gradients(
         grad_query.zero_()
     grad_sites = grad_query[..., ::stride, ::stride]
     for block in _blocks(query, layout):
-        row, grad_row = layout.lay(query[block][..., ::stride, ::stride]), layout.lay(grad[block])
-        keys, values, weights = layout.pad(key[block]), layout.pad(value[block]), kept[block]
-        grad_logits = torch._softmax_backward_data(_products(grad_row, values, layout), weights, 2, weights.dtype)
-        layout.clear_between(grad_logits)
-        grad_sites[block] = layout.sites(_mix(grad_logits, keys, layout))
-        for image, factor, share in ((grad_key, row, grad_logits), (grad_value, grad_row, weights)):
-            layout.fold(_spread(share, factor, torch.zeros_like(keys), layout), image[block])
+        row = layout.flatten_queries(query[block][..., ::stride, ::stride])
+        grad_row = layout.flatten_queries(grad[block])
+        keys, values, weights = layout.pad(key[block]), layout.pad(value[block]), saved[block]
+        grad_logits = torch._softmax_backward_data(_dot_products(grad_row, values, layout), weights, 2, weights.dtype)
+        layout.zero_gaps(grad_logits)
+        grad_sites[block] = layout.query_sites(_weighted_sum(grad_logits, keys, layout))
+        for grad_map, source, coefficients in ((grad_key, row, grad_logits), (grad_value, grad_row, weights)):
+            padded = _scatter(coefficients, source, torch.zeros_like(keys), layout)
+            layout.pad_backward(padded, grad_map[block])
 
 
-def _products(row: Tensor, padded: Tensor, layout: Layout) -> Tensor:
-    """Of each query (..., d, length) with what it sees under each tap: (..., kernel^2, places)."""
-    out = row.new_empty(*row.shape[:2], layout.kernel**2, layout.places)
-    out.narrow(-1, layout.length, layout.places - layout.length).zero_()
+def _dot_products(row: Tensor, padded: Tensor, layout: Layout) -> Tensor:
+    """Dot product of each query (..., d, used_length) with the pixel under each tap: (..., kernel^2, row_length)."""
+    out = row.new_empty(*row.shape[:2], layout.kernel**2, layout.row_length)
+    out.narrow(-1, layout.used_length, layout.row_length - layout.used_length).zero_()
     product = torch.empty_like(row)
-    for tap, place in zip(layout.taps(padded), out.narrow(-1, 0, layout.length).unbind(2), strict=True):
-        torch.sum(torch.mul(row, tap, out=product), 2, out=place)
+    for tap, sums in zip(layout.taps(padded), out.narrow(-1, 0, layout.used_length).unbind(2), strict=True):
+        torch.sum(torch.mul(row, tap, out=product), 2, out=sums)
     return out
 
 
-def _mix(shares: Tensor, padded: Tensor, layout: Layout) -> Tensor:
-    """The sum over the taps of share (..., kernel^2, places) times what is seen: (..., d, places)."""
-    out = padded.new_empty(*padded.shape[:3], layout.places)
-    row = out.narrow(-1, 0, layout.length)
-    for at, (share, tap) in enumerate(_pairs(shares, layout.taps(padded), layout)):
-        if at:
-            row.addcmul_(share, tap)
+def _weighted_sum(coefficients: Tensor, padded: Tensor, layout: Layout) -> Tensor:
+    """Sum over the taps of coefficient (..., kernel^2, row_length) times pixel: (..., d, row_length)."""
+    out = padded.new_empty(*padded.shape[:3], layout.row_length)
+    row = out.narrow(-1, 0, layout.used_length)
+    for number, (coefficient, tap) in enumerate(_pairs(coefficients, layout.taps(padded), layout)):
+        if number:
+            row.addcmul_(coefficient, tap)
         else:
-            torch.mul(share, tap, out=row)
+            torch.mul(coefficient, tap, out=row)
     return out
 
 
-def _spread(shares: Tensor, row: Tensor, out: Tensor, layout: Layout) -> Tensor:
-    """The adjoint of ``_mix`` in the map: add share times row to where each tap looks; returns ``out``."""
-    for share, tap in _pairs(shares, layout.taps(out), layout):
-        tap.addcmul_(share, row)
+def _scatter(coefficients: Tensor, row: Tensor, out: Tensor, layout: Layout) -> Tensor:
+    """Adjoint of ``_weighted_sum``: add coefficient times row to the pixels under each tap. Returns ``out``."""
+    for coefficient, tap in _pairs(coefficients, layout.taps(out), layout):
+        tap.addcmul_(coefficient, row)
     return out
 
 
-def _pairs(shares: Tensor, taps: list[Tensor], layout: Layout) -> Iterable[tuple[Tensor, Tensor]]:
-    return zip(shares.narrow(-1, 0, layout.length).unsqueeze(2).unbind(3), taps, strict=True)
+def _pairs(coefficients: Tensor, taps: list[Tensor], layout: Layout) -> Iterable[tuple[Tensor, Tensor]]:
+    return zip(coefficients.narrow(-1, 0, layout.used_length).unsqueeze(2).unbind(3), taps, strict=True)
 
 
 def _blocks(query: Tensor, layout: Layout) -> list[tuple[slice, slice]]:

@@ -1,12 +1,11 @@
-"""Tiles of queries against the keys they can see, by matrix products with a mask of multiplicities.
+"""Backend "tile": tiles of queries times the keys around them, by matrix products with a multiplicity mask.
 
-A tile of queries and the rectangle of keys that holds all its windows are multiplied as a whole. Keys outside
-a query's window get weight zero; a key that the reflected border shows n times gets weight n. Nothing is
-padded and nothing of the size (pixels x kernel^2 x channels) exists; the backward pass computes the
-probabilities again.
+A tile of queries is multiplied by the whole rectangle of keys that contains its windows. Keys outside a query's window
+get weight zero; a key that occurs n times in a reflected window gets weight n. Nothing is padded or unfolded; the
+backward pass recomputes the attention weights.
 
-An Inf or NaN in key or value spreads to all queries of the tiles that can see it, a little further than its
-window.
+An Inf or NaN in key or value spreads to all queries of the tiles whose rectangle contains it, a little further than
+its window.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Step:
-    """One batch of matrix products: images ``first .. last - 1`` of a group, a band of the strips."""
+    """One batch of matrix products: images ``first .. last - 1`` of one group, one band of one set of strips."""
 
     group: int
     first: int
@@ -58,24 +57,21 @@ class Step:
 def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
     window = Window(kernel, stride, dilation)
-    # Batch and heads are alike here: the larger is batched, the smaller is looped over.
-    swap = bool(query.shape[0] < query.shape[1])
-    if swap:
-        query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
+    swapped, (query, key, value) = _larger_first(query, key, value)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
         out = _Tile.apply(query, key, value, window)
     else:
         out = _forward(query, key, value, window)
-    return out.transpose(0, 1) if swap else out
+    return out.transpose(0, 1) if swapped else out
 
 
 def forward(
     query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int
 ) -> tuple[Tensor, Tensor]:
-    """Without autograd: the output; nothing is kept for ``write_gradients``, which computes the weights again."""
-    swap, (query, key, value) = _larger_first(query, key, value)
+    """Output without autograd, and an empty tensor: ``write_gradients`` recomputes the attention weights."""
+    swapped, (query, key, value) = _larger_first(query, key, value)
     out = _forward(query, key, value, Window(kernel, stride, dilation))
-    return out.transpose(0, 1) if swap else out, query.new_empty(0)
+    return out.transpose(0, 1) if swapped else out, query.new_empty(0)
 
 
 def write_gradients(
@@ -84,20 +80,20 @@ def write_gradients(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    kept: Tensor,
+    saved: Tensor,
     kernel: int,
     stride: int,
     dilation: int,
 ) -> None:
-    """Those of query, key and value into tensors of any strides."""
+    """Write the gradients of query, key and value into ``grads``, tensors of any strides."""
     _, (*grads, grad, query, key, value) = _larger_first(*grads, grad, query, key, value)
     _backward(grads, grad, query, key, value, Window(kernel, stride, dilation))
 
 
 def _larger_first(*maps: Tensor) -> tuple[bool, tuple[Tensor, ...]]:
-    """Batch and heads are alike here: the larger is batched, the smaller is looped over. Whether they were swapped."""
-    swap = bool(maps[0].shape[0] < maps[0].shape[1])
-    return swap, tuple(tensor.transpose(0, 1) for tensor in maps) if swap else maps
+    """Whether batch and heads were swapped, and the maps: the larger axis is batched, the smaller looped over."""
+    swapped = bool(maps[0].shape[0] < maps[0].shape[1])
+    return swapped, tuple(tensor.transpose(0, 1) for tensor in maps) if swapped else maps
 
 
 class _Tile(torch.autograd.Function):
@@ -124,34 +120,34 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tenso
         q = _query_strips(query, part, window.stride)
         k, v = _key_strips(key, part), _key_strips(value, part)
         for step in steps:
-            weights = _weights(_at(q, step, False, part), _at(k, step, True, part), step.bias)
-            _put(out, torch.bmm(weights, _at(v, step, True, part).transpose(1, 2)), step, part)
+            weights = _weights(_step_view(q, step, is_key=False), _step_view(k, step, is_key=True), step.bias)
+            _write_tile(out, torch.bmm(weights, _step_view(v, step, is_key=True).transpose(1, 2)), step, part)
     return out
 
 
 def _backward(grads: Sequence[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: Window) -> None:
     """Write the gradients of query, key and value into ``grads``, of any strides."""
     rows, columns = window.axes(key)
-    grad_query, *rest = grads
+    grad_query, *grad_key_value = grads
     if window.stride > 1:
         grad_query.zero_()
     grad_sites = grad_query[..., :: window.stride, :: window.stride]
-    grad_keys: list[tuple[Strips, Tensor, Tensor]] = []
+    strip_grads: list[tuple[Strips, Tensor, Tensor]] = []
     for part, steps in _parts(query, rows, columns):
         q, g = _query_strips(query, part, window.stride), _query_strips(grad, part, 1)
         k, v = _key_strips(key, part), _key_strips(value, part)
         grad_k, grad_v = k.new_zeros(k.shape), v.new_zeros(v.shape)
-        grad_keys.append((part, grad_k, grad_v))
+        strip_grads.append((part, grad_k, grad_v))
         for step in steps:
-            q_tile, k_tile = _at(q, step, False, part), _at(k, step, True, part)
-            g_tile, v_tile = _at(g, step, False, part), _at(v, step, True, part)
+            q_tile, k_tile = _step_view(q, step, is_key=False), _step_view(k, step, is_key=True)
+            g_tile, v_tile = _step_view(g, step, is_key=False), _step_view(v, step, is_key=True)
             weights = _weights(q_tile, k_tile, step.bias)
             grad_weights = torch.bmm(g_tile.transpose(1, 2), v_tile)
             grad_logits = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            _at(grad_v, step, True, part).add_(torch.bmm(g_tile, weights))
-            _at(grad_k, step, True, part).add_(torch.bmm(q_tile, grad_logits))
-            _put(grad_sites, torch.bmm(grad_logits, k_tile.transpose(1, 2)), step, part)
-    _merge(grad_keys, rest)
+            _step_view(grad_v, step, is_key=True).add_(torch.bmm(g_tile, weights))
+            _step_view(grad_k, step, is_key=True).add_(torch.bmm(q_tile, grad_logits))
+            _write_tile(grad_sites, torch.bmm(grad_logits, k_tile.transpose(1, 2)), step, part)
+    _merge(strip_grads, grad_key_value)
 
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
@@ -162,7 +158,7 @@ def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
 
 
 def _parts(query: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[Strips, Iterator[Step]]]:
-    """The groups of strips, and with each the steps that cover it."""
+    """Each set of equally wide strips, with the steps that cover it."""
     images, groups, channels = _ints(query.shape[:3])
     if query.is_cuda:
         height, width = CUDA_TILE
@@ -187,7 +183,7 @@ def _steps(query: Tensor, rows: Axis, columns: Axis, height: int, part: Strips, 
 
 
 def _ints(shape: Iterable[int]) -> list[int]:
-    """Sizes as plain numbers: while torch.jit.trace runs they are tensors, which cannot be planned with."""
+    """Sizes as Python integers: under torch.jit.trace they are tensors, which the tile plan cannot use."""
     return [int(size) for size in shape]
 
 
@@ -200,40 +196,40 @@ def _query_strips(image: Tensor, part: Strips, stride: int) -> Tensor:
 
 
 def _key_strips(image: Tensor, part: Strips) -> Tensor:
-    """The keys that each strip can see: (A, G, d, H, W) -> (G, A, strips, d, H, keys)."""
+    """The columns of keys that each strip needs: (A, G, d, H, W) -> (G, A, strips, d, H, keys)."""
     cut = [image[..., span.key : span.key + span.size] for span in part.spans]
     if part.count == 1:
         return cut[0].transpose(0, 1).unsqueeze(2)
     return torch.stack([strip.transpose(0, 1) for strip in cut], dim=2)
 
 
-def _at(cut: Tensor, step: Step, is_key: bool, part: Strips) -> Tensor:
-    """One step's piece of the strips as matrices (n * strips, d, positions); a view of contiguous strips."""
+def _step_view(strip: Tensor, step: Step, *, is_key: bool) -> Tensor:
+    """The part of the strips that a step covers, as matrices (n * strips, d, positions); a view if contiguous."""
     band = step.band
     first, size = (band.key, band.size) if is_key else (band.start, band.stop - band.start)
-    piece = cut[step.group, step.first : step.last].narrow(3, first, size)
-    return piece.flatten(3).flatten(0, 1)
+    rows = strip[step.group, step.first : step.last].narrow(3, first, size)
+    return rows.flatten(3).flatten(0, 1)
 
 
-def _put(out: Tensor, tile: Tensor, step: Step, part: Strips) -> None:
-    """Write (n * strips, queries, d) where its queries lie in (A, G, d, rows, columns)."""
+def _write_tile(out: Tensor, tile: Tensor, step: Step, part: Strips) -> None:
+    """Write a tile (n * strips, queries, d) at its queries in ``out`` (A, G, d, rows, columns)."""
     band = step.band
     height = band.stop - band.start
-    place = out[step.first : step.last, step.group, :, band.start : band.stop]
-    place = place[..., part.spans[0].start : part.spans[-1].stop].unflatten(-1, (part.count, part.width))
+    target = out[step.first : step.last, step.group, :, band.start : band.stop]
+    target = target[..., part.spans[0].start : part.spans[-1].stop].unflatten(-1, (part.count, part.width))
     tile = tile.view(-1, part.count, height, part.width, tile.shape[-1])
-    place.copy_(tile.permute(0, 4, 2, 1, 3))
+    target.copy_(tile.permute(0, 4, 2, 1, 3))
 
 
 def _merge(parts: list[tuple[Strips, Tensor, Tensor]], grads: Sequence[Tensor]) -> None:
-    """Add the strips' gradients (G, A, strips, d, H, keys) up to those of key and value (A, G, d, H, W)."""
-    whole = len(parts) == 1 and parts[0][0].count == 1 and parts[0][0].keys == grads[0].shape[-1]
-    for grad in () if whole else grads:
+    """Sum the gradients of the strips (G, A, strips, d, H, keys) into those of key and value (A, G, d, H, W)."""
+    is_uncut = len(parts) == 1 and parts[0][0].count == 1 and parts[0][0].keys == grads[0].shape[-1]
+    for grad in () if is_uncut else grads:
         grad.zero_()
-    for part, *cuts in parts:
-        for grad, cut in zip(grads, cuts, strict=True):
-            if whole:
-                grad.copy_(cut[:, :, 0].transpose(0, 1))
+    for part, *strip_grads in parts:
+        for grad, strip_grad in zip(grads, strip_grads, strict=True):
+            if is_uncut:
+                grad.copy_(strip_grad[:, :, 0].transpose(0, 1))
                 continue
-            for at, span in enumerate(part.spans):
-                grad[..., span.key : span.key + span.size] += cut[:, :, at].transpose(0, 1)
+            for number, span in enumerate(part.spans):
+                grad[..., span.key : span.key + span.size] += strip_grad[:, :, number].transpose(0, 1)

@@ -1,4 +1,4 @@
-"""How the tile backend cuts the map: bands of query rows, strips of query columns, and the keys of each."""
+"""Tile plan of the backend "tile": bands of query rows, strips of query columns, and the keys that each needs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from acmix_exp.ops.window_attention.geometry import output_size, reflect
 
-# Seconds, forward and backward on one AVX-512 core, float32: a group of small tensor calls; one query-key
-# pair, apart from its head width and for each channel of it; moving one element of a column strip.
+# Measured seconds, forward and backward, on one AVX-512 core in float32: a group of small tensor calls; one query-key
+# pair, without and per channel of the head; copying one element of a column strip.
 CALL, PAIR, PAIR_CHANNEL, MOVE = 60e-6, 2.0e-9, 0.18e-9, 5e-9
-PAIRS_AT_ONCE = 1 << 17  # logits of one step stay in the second-level cache
+PAIRS_AT_ONCE = 1 << 17  # the logits of one step stay in the second-level cache
 PAIRS_AT_ONCE_CUDA = 1 << 26
 CUDA_TILE = (8, 8)
 
 
 @dataclass(frozen=True)
 class Span:
-    """Queries ``start .. stop - 1`` of an axis; the ``size`` keys from ``key`` on hold all their taps."""
+    """Queries ``start .. stop - 1`` of an axis, and the ``size`` keys from ``key`` on that contain all their taps."""
 
     start: int
     stop: int
@@ -42,11 +42,11 @@ class Axis:
         return output_size(self.pixels, self.stride)
 
     def keys(self, queries: int) -> int:
-        """How many pixels hold every tap of ``queries`` neighbouring queries, wherever these lie."""
+        """Number of pixels that contain every tap of ``queries`` adjacent queries, at any position of the axis."""
         return min(self.pixels, (queries - 1) * self.stride + (self.kernel - 1) * self.dilation + 1)
 
     def span(self, start: int, stop: int) -> Span:
-        # Reflection never leaves the window that is pushed back into the map, so no key lies outside of it.
+        # A window shifted back into the map contains all its reflected taps, so these keys suffice.
         size = self.keys(stop - start)
         first = start * self.stride - self.kernel // 2 * self.dilation
         return Span(start, stop, min(max(first, 0), self.pixels - size), size)
@@ -55,7 +55,7 @@ class Axis:
         return [self.span(at, min(at + step, self.queries)) for at in range(0, self.queries, step)]
 
     def log_count(self, span: Span, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Log of how often each key is under a query's window, -inf where never: (queries, keys) of ``span``.
+        """Log of how often each key occurs in a query's window, -inf for never: (queries, keys) of ``span``.
 
         A softmax over reflected taps is the softmax over the distinct keys with this added to the logits.
         """
@@ -68,7 +68,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Strips:
-    """``count`` neighbouring strips of equal width; ``spans`` are theirs, from left to right."""
+    """``count`` adjacent strips of equal width, from left to right."""
 
     spans: tuple[Span, ...]
 
@@ -86,18 +86,18 @@ class Strips:
 
 
 def strips(columns: Axis, width: int) -> list[Strips]:
-    """Cut the columns into strips of ``width``; the narrower rest is a group apart, so that groups batch."""
+    """Cut the columns into strips of ``width``; a narrower last strip is a set by itself, so that each set batches."""
     spans = columns.cut(width)
-    whole = [span for span in spans if span.stop - span.start == spans[0].stop - spans[0].start]
-    rest = spans[len(whole) :]
-    return [Strips(tuple(group)) for group in (whole, rest) if group]
+    full = [span for span in spans if span.stop - span.start == spans[0].stop - spans[0].start]
+    last = spans[len(full) :]
+    return [Strips(tuple(group)) for group in (full, last) if group]
 
 
 @lru_cache(maxsize=512)
 def choose_tile(rows: Axis, columns: Axis, images: int, groups: int, channels: int) -> tuple[int, int]:
-    """The (rows, columns) of queries in a tile that should be fastest on a CPU, by the cost measured above.
+    """Rows and columns of queries per tile with the lowest estimated CPU time (constants above).
 
-    images, groups: what one call batches, and how many such calls cover batch and heads.
+    images: size of the batched axis. groups: size of the axis that is looped over.
     """
     best, best_cost = (1, 1), float("inf")
     widths = {columns.queries, *(w for w in (8, 10, 12, 16, 20, 32) if w < columns.queries)}
@@ -110,7 +110,7 @@ def choose_tile(rows: Axis, columns: Axis, images: int, groups: int, channels: i
                 pairs = rows.queries * group.width * rows.keys(height) * group.keys * batch * groups
                 steps = -(-rows.queries // height) * groups
                 steps *= max(1, round(batch * queries * rows.keys(height) * group.keys / PAIRS_AT_ONCE))
-                # Matrix products of few rows run below the speed of the machine.
+                # Matrix products with few rows do not reach the machine's peak speed.
                 cost += steps * CALL + pairs * (PAIR + PAIR_CHANNEL * channels) * (1 + 12 / queries)
                 if width < columns.queries:
                     cost += MOVE * batch * groups * channels * rows.pixels * group.keys

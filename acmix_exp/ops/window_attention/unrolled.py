@@ -1,4 +1,4 @@
-"""The shift form in plain torch, out of place: what torch.export and torch.compile record, all sizes left open."""
+"""Backend "shift" in plain torch without in-place operations: the form that torch.export and torch.compile record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, 
     weights = torch.stack([(query * tap).sum(dim=2) for tap in keys], dim=1).softmax(dim=1)
     values = _taps(_pad(value, kernel, dilation), height, width, kernel, stride, dilation)
     pairs = zip(weights.unsqueeze(3).unbind(1), values, strict=True)
-    # Not from zeros_like: in ONNX those keep the size that was traced.
+    # Not accumulated from zeros_like, which keeps the traced size in ONNX.
     out = torch.mul(*next(pairs))
     for weight, tap in pairs:
         out = torch.addcmul(out, weight, tap)
@@ -32,7 +32,7 @@ def _pad(image: Tensor, kernel: int, dilation: int) -> Tensor:
 
 
 def _taps(padded: Tensor, height: int, width: int, kernel: int, stride: int, dilation: int) -> list[Tensor]:
-    """Views (..., height, width) of a padded map: what each query sees under tap 0, 1, ..."""
+    """Views (..., height, width) of a padded map: the pixels of all queries under tap 0, 1, ..."""
     return [
         padded[..., i : i + (height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride]
         for i in range(0, kernel * dilation, dilation)

@@ -1,4 +1,4 @@
-"""All input checks of the operator. Each message is one line and shows the offending shape or value."""
+"""Argument checks of the operator. Each message is one line and shows the offending shape or value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BACKEND_VARIABLE = "ACMIX_EXP_BACKEND"
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TRITON_HEAD_WIDTH = 256
-TRITON_SPAN = 2**31  # elements: within an image the kernels' addresses are 32 bits, from image to image 64
+TRITON_SPAN = 2**31  # elements: the kernels use 32-bit offsets within an image, 64-bit offsets between images
 
 
 def check_backend(backend: str, name: str = "backend") -> None:
@@ -24,42 +24,42 @@ def check_backend(backend: str, name: str = "backend") -> None:
 
 
 def resolve_backend(backend: str) -> str:
-    """The backend asked for; in place of "auto" the one that the environment names, if it does."""
+    """``backend``; for "auto" the value of the environment variable ACMIX_EXP_BACKEND, if it is set."""
     check_backend(backend)
-    named = os.environ.get(BACKEND_VARIABLE) if backend == "auto" else None
-    if not named:
+    override = os.environ.get(BACKEND_VARIABLE) if backend == "auto" else None
+    if not override:
         return backend
-    check_backend(named, BACKEND_VARIABLE)
-    return named
+    check_backend(override, BACKEND_VARIABLE)
+    return override
 
 
-def triton_lacks(query: Tensor, head_width: int) -> str | None:
-    """What the triton backend lacks for such a query (B, heads, d, H, W), or None; whatever the machine."""
+def triton_unsupported(query: Tensor, head_width: int) -> str | None:
+    """Why the triton backend does not support a query (B, heads, d, H, W) on any machine, or None."""
     if query.dtype not in TRITON_DTYPES:
-        return f"{query.dtype}, only float32, float16 and bfloat16"
+        return f"{query.dtype} (only float32, float16 and bfloat16)"
     if head_width > TRITON_HEAD_WIDTH:
-        return f"heads wider than {TRITON_HEAD_WIDTH} channels, got {head_width}"
+        return f"heads wider than {TRITON_HEAD_WIDTH} channels (got {head_width})"
     span = sum((size - 1) * step for size, step in zip(query.shape[2:], query.stride()[2:], strict=True))
     if span >= TRITON_SPAN:
-        return f"images that span 2^31 elements in memory or more, got {span}"
+        return f"images that span 2^31 elements in memory or more (got {span})"
     return None
 
 
 def check_triton(query: Tensor, head_width: int) -> None:
-    """Raise RuntimeError where the triton backend cannot run at all, ValueError for a case that it lacks."""
+    """Raise RuntimeError if the triton backend cannot run here, ValueError if it does not support the query."""
     if not HAS_TRITON:
-        raise RuntimeError("backend 'triton' needs the package triton, which is not installed here")
+        raise RuntimeError("backend 'triton' needs the package triton, which is not installed")
     if not query.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         raise RuntimeError(f"backend 'triton' needs tensors on a CUDA device, got {query.device}")
-    lacking = triton_lacks(query, head_width)
-    if lacking:
-        raise ValueError(f"backend 'triton' has no {lacking}: use backend='auto'")
+    reason = triton_unsupported(query, head_width)
+    if reason:
+        raise ValueError(f"backend 'triton' does not support {reason}; use backend='auto'")
 
 
 def check_first_derivative() -> None:
-    """Raise RuntimeError in a backward pass that is recorded to be differentiated again."""
+    """Raise RuntimeError in a backward pass with ``create_graph=True``."""
     if torch.is_grad_enabled():
-        raise RuntimeError("reflected_window_attention has no second derivative: use backend='reference' for it")
+        raise RuntimeError("reflected_window_attention has no second derivative; use backend='reference'")
 
 
 def check_call(

@@ -1,20 +1,20 @@
-"""Window attention as Triton kernels: online softmax, no neighbourhood in memory, no atomics.
+"""Backend "triton": window attention as Triton kernels with online softmax, without unfolded windows or atomics.
 
-``op.py`` is all that the rest of the package sees; only a call of the operator imports triton. Two walks over
-the window; ``config.choose_walk`` says which a call takes:
+Read op.py (custom operators; triton is imported by a call only), forward.py and backward.py (which kernel, with which
+arguments), kernel_config.py (the rule that chooses the variant), then the kernels. There are two variants:
 
-- tile: a tile of queries against the rectangle of keys that holds all its windows, on matrix units.
-- tap: every query with each of its taps and nothing else, for small windows, narrow heads and exact float32.
+- tile: a tile of queries times the rectangle of keys that contains its windows, on matrix units.
+- tap: each query times the pixel under each of its taps, for small windows, narrow heads and exact float32.
 
-Three kernels each:
+Each variant has three kernels:
 
-- forward: the output, keeping log-sum-exp.
-- gradient of the query, and partial sums of the position weight's: the same walk once more.
-- gradients of key and value: a tile of keys against the queries that see it or one of its mirror images.
+- forward: the output, saving log-sum-exp.
+- gradient of the query, with partial sums of the position weight's gradient: the loop of the forward kernel again.
+- gradients of key and value: a tile of keys gathers from the queries whose windows contain it or a mirror image of it.
 
-The position term is never a map. E is linear in the coordinates, so in a logit it is a rank-2 correction, query .
-E[r] = (W^T query) . (column, row), computed in registers from the reflected index.
+The position term never exists as a map. E is linear in the coordinates, so in a logit it is a rank-2 correction,
+query . E[r] = (W^T query) . (column, row), computed in registers from the reflected index.
 
-An Inf or NaN in key or value spreads, in the tile walk, to all queries of the tiles that can see it, a little
-further than its window; in the tap walk to its window alone. Not yet measured on a GPU.
+An Inf or NaN in key or value spreads, in the variant tile, to all queries of the tiles whose rectangle contains it, a
+little further than its window; in the variant tap to its window only. Not yet measured on a GPU.
 """

@@ -1,4 +1,4 @@
-"""Gradients, the probabilities computed again from log-sum-exp; every sum is made in one order, without atomics."""
+"""Launch the gradient kernels: probabilities recomputed from log-sum-exp, every sum in a fixed order, no atomics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def backward(
     dilation: int,
     scale: float,
 ) -> Tensor | None:
-    """Fill the gradients of query (zero where no query is), key and value; return the position weight's."""
+    """Fill ``grads`` of query (zero between queries), key and value; return the gradient of the position weight."""
     window = kernel, stride, dilation
     plan = Plan("query", query, *window)
     delta = lse.new_empty(lse.shape)
@@ -35,7 +35,7 @@ def backward(
     with on_device(query):
         kernels = {"tap": tap_query_kernel, "tile": tile_query_kernel}
         strides = [s for t in (query, key, value, out, grad, grad_query) for s in t.stride()]
-        kernels[plan.walk][plan.grid(plan.rows, plan.columns)](
+        kernels[plan.variant][plan.grid(plan.rows, plan.columns)](
             query, key, value, weight, out, grad, lse, delta, grad_query, parts,
             *strides, *plan.sizes(plan.rows, plan.columns), scale,
             POSITION=has_weight, ONCE=plan.once, **plan.constants, **plan.options,
@@ -44,7 +44,7 @@ def backward(
         kernels = {"tap": tap_key_value_kernel, "tile": tile_key_value_kernel}
         mirrors = *plan.mirrors(plan.height), *plan.mirrors(plan.width)
         strides = [s for t in (query, key, value, grad, grad_key, grad_value) for s in t.stride()]
-        kernels[plan.walk][plan.grid(plan.height, plan.width)](
+        kernels[plan.variant][plan.grid(plan.height, plan.width)](
             query, key, value, weight, grad, lse, delta, grad_key, grad_value,
             *strides, *plan.sizes(plan.height, plan.width), scale, *mirrors,
             POSITION=has_weight, **plan.constants, **plan.options,

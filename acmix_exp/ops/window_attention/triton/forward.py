@@ -1,4 +1,4 @@
-"""Output and log-sum-exp: which kernel, with which arguments."""
+"""Launch the forward kernel: output and log-sum-exp."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def forward(
     dilation: int,
     scale: float,
 ) -> None:
-    """Fill ``out`` (B, heads, d, rows, columns), any strides, and ``lse`` (B, heads, rows, columns), base 2."""
+    """Fill ``out`` (B, heads, d, rows, columns), any strides, and ``lse`` (B, heads, rows, columns), log to base 2."""
     plan = Plan("forward", query, kernel, stride, dilation)
     kernels = {"tap": tap_forward_kernel, "tile": tile_forward_kernel}
     strides = [s for tensor in (query, key, value, out) for s in tensor.stride()]
     with on_device(query):
-        kernels[plan.walk][plan.grid(plan.rows, plan.columns)](
+        kernels[plan.variant][plan.grid(plan.rows, plan.columns)](
             query, key, value, weight, out, lse, *strides, *plan.sizes(plan.rows, plan.columns), scale,
             POSITION=weight is not None, ONCE=plan.once, **plan.constants, **plan.options,
         )  # fmt: skip

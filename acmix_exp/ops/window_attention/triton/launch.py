@@ -1,4 +1,4 @@
-"""How the kernels are launched: tiles, grid, sizes, precision."""
+"""Launch arguments of the kernels: tiles, grid, sizes, precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from acmix_exp.ops.window_attention.geometry import output_size
 from acmix_exp.ops.window_attention.triton import kernel_config
 
-# Arguments on whose value no code depends: a network trained at several sizes compiles each kernel once.
+# Arguments that Triton must not specialise on: a network trained at several sizes then compiles each kernel once.
 SIZES = ("heads", "height", "width", "rows", "columns", "tiles", "tiles_x")
 
 
@@ -23,12 +23,12 @@ class Plan:
         self.batch, self.heads, self.d, self.height, self.width = query.shape
         self.rows, self.columns = output_size(self.height, stride), output_size(self.width, stride)
         self.reach = kernel // 2 * dilation
-        # float32 products as torch's own: exact unless asked otherwise by torch.set_float32_matmul_precision.
+        # float32 products follow torch.set_float32_matmul_precision, as torch's matrix products do.
         precision = "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
         exact = precision == "ieee" and query.dtype == torch.float32
-        self.walk = kernel_config.choose_walk(self.d, kernel, exact)
-        block_d = kernel_config.padded_width(self.d, self.walk)
-        chosen = kernel_config.choose(self.walk, part, block_d)
+        self.variant = kernel_config.choose_variant(self.d, kernel, exact)
+        block_d = kernel_config.padded_width(self.d, self.variant)
+        chosen = kernel_config.choose(self.variant, part, block_d)
         self.tile = chosen.tile_y, chosen.tile_x
         self.constants: dict[str, Any] = {
             "D": self.d,
@@ -39,7 +39,7 @@ class Plan:
             "TILE_Y": chosen.tile_y,
             "TILE_X": chosen.tile_x,
         }
-        if self.walk == "tile":
+        if self.variant == "tile":
             self.constants |= {"BLOCK": chosen.keys, "PRECISION": precision}
         self.options: dict[str, Any] = {
             "num_warps": chosen.warps,
@@ -56,7 +56,7 @@ class Plan:
         return -(-rows // self.tile[0]), -(-columns // self.tile[1])
 
     def grid(self, rows: int, columns: int) -> tuple[int]:
-        """One program a tile of the (rows, columns) of every head; tiles of one head are neighbours."""
+        """One program per tile of the (rows, columns) of every head; the tiles of one head are consecutive."""
         down, across = self.tiles(rows, columns)
         return (down * across * self.batch * self.heads,)
 
@@ -67,7 +67,7 @@ class Plan:
         return *sizes, 2.0 / max(self.height - 1, 1), 2.0 / max(self.width - 1, 1)
 
     def mirrors(self, size: int) -> tuple[int, int]:
-        """How many mirror images of an axis the reflected window can show, and the first one's period, negated.
+        """Number of mirror images of an axis that a reflected window can reach, and minus the period of the first.
 
         The images of pixel y are period * a + y and period * a - y for every whole a, period = 2 * size - 2.
         """
@@ -78,5 +78,5 @@ class Plan:
 
 
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Kernels start on the current device, which need not be the tensor's."""
+    """Make the tensor's device current, because kernels are launched on the current device."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""The kernels as operators of torch. Imports no triton: a call does."""
+"""The kernels as custom operators of torch. triton is imported by a call, not by this module."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def attend(
 ) -> Tensor:
     """(B, heads, d, H, W) each, any strides, and float32 (d, 2) or (d, 2, 1, 1) -> (B, heads, d, rows, columns).
 
-    The channels are innermost in memory where the query's are.
+    The output is channels-last in memory if the query is.
     """
     if weight is not None:
         weight = weight.flatten(1).contiguous()
@@ -34,7 +34,7 @@ def attend(
 
 
 def _outputs(query: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """Room for the output and its log-sum-exp (B, heads, rows, columns)."""
+    """Empty output and its log-sum-exp (B, heads, rows, columns)."""
     batch, heads, d, height, width = query.shape
     rows, columns = output_size(height, stride), output_size(width, stride)
     if query.stride(2) == 1 and query.stride(4) != 1:
@@ -45,7 +45,7 @@ def _outputs(query: Tensor, stride: int) -> tuple[Tensor, Tensor]:
 
 
 def _gradients(query: Tensor, key: Tensor, value: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for theirs; that of the query is zero where no query is."""
+    """Empty gradients; that of the query is zero at pixels between queries (stride > 1)."""
     grad_query = torch.zeros_like(query) if stride > 1 else torch.empty_like(query)
     return grad_query, torch.empty_like(key), torch.empty_like(value)
 
@@ -97,7 +97,7 @@ def _backward(
     dilation: int,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, key, value and weight, the last one empty where there is no weight."""
+    """Gradients of query, key, value and weight; the last is empty if there is no weight."""
     from acmix_exp.ops.window_attention.triton.backward import backward
 
     grads = _gradients(query, key, value, stride)

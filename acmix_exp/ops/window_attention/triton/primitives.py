@@ -16,33 +16,33 @@ INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 def product(a, b, PRECISION: tl.constexpr):
     """Matrix product summed in float32."""
     if INTERPRETED:
-        # Its product takes the bits of bfloat16 for numbers. In float32 the factors are the same.
+        # The interpreter's product misreads bfloat16; the conversion to float32 is exact.
         a, b = a.to(tl.float32), b.to(tl.float32)
     return tl.dot(a, b, input_precision=PRECISION)
 
 
 @triton.jit
 def reflect(position, size, ONCE: tl.constexpr):
-    """Fold positions back into 0 .. size - 1; with ``ONCE`` those up to size - 1 outside, and clamp the others."""
+    """Reflect positions into 0 .. size - 1; with ``ONCE`` one reflection, valid up to size - 1 outside, then clamp."""
     if ONCE:
-        folded = tl.abs(position)
-        folded = size - 1 - tl.abs(size - 1 - folded)
-        return tl.maximum(folded, 0)
+        once = tl.abs(position)
+        once = size - 1 - tl.abs(size - 1 - once)
+        return tl.maximum(once, 0)
     else:  # noqa: RET505 - both branches are compiled, one of them away
         period = tl.maximum(2 * size - 2, 1)
-        folded = ((position % period) + period) % period  # the remainder has the sign of the position
-        return tl.minimum(tl.minimum(folded, period - folded), size - 1)
+        remainder = ((position % period) + period) % period  # % keeps the sign of the position
+        return tl.minimum(tl.minimum(remainder, period - remainder), size - 1)
 
 
 @triton.jit
-def places(base, channel, row, column, s_c, s_y, s_x):
+def addresses(base, channel, row, column, s_c, s_y, s_x):
     """Addresses of pixels of one head of one image."""
     return base + channel * s_c + row * s_y + column * s_x
 
 
 @triton.jit
 def is_tap(rows, columns, KERNEL: tl.constexpr, DILATION: tl.constexpr):
-    """Whether offsets in pixels from the first tap of a window are those of one of its taps."""
+    """Whether offsets in pixels from the first tap of a window belong to one of its taps."""
     LAST: tl.constexpr = (KERNEL - 1) * DILATION
     hit = (rows >= 0) & (rows <= LAST) & (columns >= 0) & (columns <= LAST)
     if DILATION > 1:
@@ -52,18 +52,19 @@ def is_tap(rows, columns, KERNEL: tl.constexpr, DILATION: tl.constexpr):
 
 @triton.jit
 def load_weight(weight, channel, inside):
-    """The columns of the position weight (d, 2) that go with the column and with the row coordinate."""
+    """The columns of the position weight (d, 2): factors of the column and of the row coordinate."""
     along_x = tl.load(weight + channel * 2, mask=inside, other=0.0)
     along_y = tl.load(weight + channel * 2 + 1, mask=inside, other=0.0)
     return along_x, along_y
 
 
 @triton.jit
-def queries_of(first, size, sites, sign, low, REACH: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr):
-    """Along one axis: first and last of the keys ``low`` .. ``low + TILE - 1`` that have an image, and the first
-    query that sees one, and how many queries there are.
+def query_range(first, size, sites, sign, low, REACH: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr):
+    """Queries along one axis whose windows contain a mirror image of the keys ``low`` .. ``low + TILE - 1``.
 
-    The image of key y lies at first + sign * y. A key on the border has no second image at its own place.
+    Returns the first and last key that has an image, the first query, the number of queries, and the first and last
+    position of the images. The image of key y is at first + sign * y. A border key has no second image at its own
+    position.
     """
     high = tl.minimum(low + TILE, size) - 1
     from_key = tl.where(sign > 0, low, tl.maximum(low, 1))
@@ -77,8 +78,8 @@ def queries_of(first, size, sites, sign, low, REACH: tl.constexpr, STRIDE: tl.co
 
 
 @triton.jit
-def taps_of(from_image, to_image, sites, KERNEL: tl.constexpr, STRIDE: tl.constexpr, DILATION: tl.constexpr):
-    """First tap under which one of the images from .. to can lie in a window of the map, and the one after the last."""
+def tap_range(from_image, to_image, sites, KERNEL: tl.constexpr, STRIDE: tl.constexpr, DILATION: tl.constexpr):
+    """First tap that can lie over one of the images ``from_image`` .. ``to_image``, and one past the last such tap."""
     REACH: tl.constexpr = KERNEL // 2 * DILATION
     first = tl.maximum(from_image + REACH - (sites - 1) * STRIDE + DILATION - 1, 0) // DILATION
     last = tl.minimum(tl.maximum(to_image + REACH, 0) // DILATION, KERNEL - 1)

@@ -1,11 +1,11 @@
-"""Gradients of key and value, the tap walk turned round: every key with the query that has it under a tap."""
+"""Variant "tap", gradients of key and value: each key gathers from the queries whose window contains it."""
 # mypy: allow-untyped-defs, allow-incomplete-defs
 
 import triton
 import triton.language as tl
 
 from acmix_exp.ops.window_attention.triton.launch import SIZES
-from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, load_weight, places, queries_of, taps_of
+from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, addresses, load_weight, query_range, tap_range
 
 
 @triton.jit(do_not_specialize=(*SIZES, "images_y", "images_x", "first_y", "first_x"))
@@ -18,9 +18,9 @@ def tap_key_value_kernel(
     D: tl.constexpr, BLOCK_D: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, DILATION: tl.constexpr,
     TILE_Y: tl.constexpr, TILE_X: tl.constexpr, POSITION: tl.constexpr,
 ):  # fmt: skip
-    """A tile of keys goes over its mirror images and, for each, over the taps under which a query may have it.
+    """For a tile of keys, loop over its mirror images and, per image, over the taps that can lie over it.
 
-    What the images are, ``tile_key_value_kernel`` says. Nothing is added up in memory.
+    Mirror images are explained in ``tile_key_value_kernel``. No sums are accumulated in global memory.
     """
     REACH: tl.constexpr = KERNEL // 2 * DILATION
     tile = tl.program_id(0) % tiles
@@ -34,13 +34,13 @@ def tap_key_value_kernel(
     is_channel = channel < D
     is_key = ((row < height) & (column < width))[:, None] & is_channel[None, :]
     k_head, v_head = key + image * k_b + head_of_image * k_h, value + image * v_b + head_of_image * v_h
-    at = places(k_head, channel[None, :], row[:, None], column[:, None], k_c, k_y, k_x)
+    at = addresses(k_head, channel[None, :], row[:, None], column[:, None], k_c, k_y, k_x)
     k = tl.load(at, mask=is_key, other=0.0).to(tl.float32)
-    at = places(v_head, channel[None, :], row[:, None], column[:, None], v_c, v_y, v_x)
+    at = addresses(v_head, channel[None, :], row[:, None], column[:, None], v_c, v_y, v_x)
     v = tl.load(at, mask=is_key, other=0.0).to(tl.float32)
     scale2 = scale * LOG2_E
     if POSITION:
-        # A query's logit with this key is its product with the key less the position embedding.
+        # The logit of a query with this key is query . (key - position embedding).
         along_x, along_y = load_weight(weight, channel, is_channel)
         p_x, p_y = column * step_x - 1.0, row * step_y - 1.0
         k -= p_x[:, None] * along_x[None, :] + p_y[:, None] * along_y[None, :]
@@ -51,45 +51,45 @@ def tap_key_value_kernel(
     for image_y in range(images_y):
         sign_y = 1 - 2 * (image_y % 2)
         at_y = (image_y // 2 - first_y) * tl.maximum(2 * height - 2, 1)
-        from_row, to_row, _, count_y, from_image, to_image = queries_of(
+        from_row, to_row, _, count_y, from_image, to_image = query_range(
             at_y, height, rows, sign_y, top, REACH, STRIDE, TILE_Y
         )
         has_row = (row >= from_row) & (row <= to_row)
-        from_i, to_i = taps_of(from_image, to_image, rows, KERNEL, STRIDE, DILATION)
+        from_i, to_i = tap_range(from_image, to_image, rows, KERNEL, STRIDE, DILATION)
         for image_x in range(tl.where(count_y > 0, images_x, 0)):
             sign_x = 1 - 2 * (image_x % 2)
             at_x = (image_x // 2 - first_x) * tl.maximum(2 * width - 2, 1)
-            from_column, to_column, _, count_x, from_image, to_image = queries_of(
+            from_column, to_column, _, count_x, from_image, to_image = query_range(
                 at_x, width, columns, sign_x, left, REACH, STRIDE, TILE_X
             )
             has_image = has_row & (column >= from_column) & (column <= to_column)
-            from_j, to_j = taps_of(from_image, to_image, columns, KERNEL, STRIDE, DILATION)
+            from_j, to_j = tap_range(from_image, to_image, columns, KERNEL, STRIDE, DILATION)
             for i in range(from_i, tl.where(count_x > 0, to_i, from_i)):
                 down = at_y + sign_y * row + REACH - i * DILATION
                 site_y = down // STRIDE
-                sees_row = has_image & (down >= 0) & (down % STRIDE == 0) & (site_y < rows)
+                in_row = has_image & (down >= 0) & (down % STRIDE == 0) & (site_y < rows)
                 for j in range(from_j, to_j):
                     across = at_x + sign_x * column + REACH - j * DILATION
                     site_x = across // STRIDE
-                    sees = sees_row & (across >= 0) & (across % STRIDE == 0) & (site_x < columns)
-                    is_query = sees[:, None] & is_channel[None, :]
-                    q_at = places(
+                    is_under_tap = in_row & (across >= 0) & (across % STRIDE == 0) & (site_x < columns)
+                    is_query = is_under_tap[:, None] & is_channel[None, :]
+                    q_at = addresses(
                         q_head, channel[None, :], (site_y * STRIDE)[:, None], (site_x * STRIDE)[:, None], q_c, q_y, q_x
                     )
                     q = tl.load(q_at, mask=is_query, other=0.0).to(tl.float32)
-                    g_at = places(g_head, channel[None, :], site_y[:, None], site_x[:, None], g_c, g_y, g_x)
+                    g_at = addresses(g_head, channel[None, :], site_y[:, None], site_x[:, None], g_c, g_y, g_x)
                     g = tl.load(g_at, mask=is_query, other=0.0).to(tl.float32)
                     number = head * rows * columns + site_y * columns + site_x
-                    log_total = tl.load(lse + number, mask=sees, other=0.0)
-                    mean_grad = tl.load(delta + number, mask=sees, other=0.0)
-                    p = tl.where(sees, tl.exp2(tl.sum(q * k, 1) * scale2 - log_total), 0.0)
-                    ds = tl.where(sees, p * (tl.sum(g * v, 1) - mean_grad), 0.0)
+                    log_total = tl.load(lse + number, mask=is_under_tap, other=0.0)
+                    mean_grad = tl.load(delta + number, mask=is_under_tap, other=0.0)
+                    p = tl.where(is_under_tap, tl.exp2(tl.sum(q * k, 1) * scale2 - log_total), 0.0)
+                    ds = tl.where(is_under_tap, p * (tl.sum(g * v, 1) - mean_grad), 0.0)
                     dv += p[:, None] * g
                     dk += ds[:, None] * q
 
     dk_head = grad_key + image * dk_b + head_of_image * dk_h
-    at = places(dk_head, channel[None, :], row[:, None], column[:, None], dk_c, dk_y, dk_x)
+    at = addresses(dk_head, channel[None, :], row[:, None], column[:, None], dk_c, dk_y, dk_x)
     tl.store(at, (dk * scale).to(grad_key.dtype.element_ty), mask=is_key)
     dv_head = grad_value + image * dv_b + head_of_image * dv_h
-    at = places(dv_head, channel[None, :], row[:, None], column[:, None], dv_c, dv_y, dv_x)
+    at = addresses(dv_head, channel[None, :], row[:, None], column[:, None], dv_c, dv_y, dv_x)
     tl.store(at, dv.to(grad_value.dtype.element_ty), mask=is_key)

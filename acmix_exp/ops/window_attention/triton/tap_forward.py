@@ -1,11 +1,11 @@
-"""Output and log-sum-exp, the tap walk: every query with one of its taps after the other, no matrix units."""
+"""Variant "tap", output and log-sum-exp: each query with one tap after the other, without matrix units."""
 # mypy: allow-untyped-defs, allow-incomplete-defs
 
 import triton
 import triton.language as tl
 
 from acmix_exp.ops.window_attention.triton.launch import SIZES
-from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, MASKED, load_weight, places, reflect
+from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, MASKED, addresses, load_weight, reflect
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -32,7 +32,7 @@ def tap_forward_kernel(
     q_head = query + image * q_b + head_of_image * q_h
     k_head = key + image * k_b + head_of_image * k_h
     v_head = value + image * v_b + head_of_image * v_h
-    at = places(q_head, channel[None, :], (row * STRIDE)[:, None], (column * STRIDE)[:, None], q_c, q_y, q_x)
+    at = addresses(q_head, channel[None, :], (row * STRIDE)[:, None], (column * STRIDE)[:, None], q_c, q_y, q_x)
     q = tl.load(at, mask=is_query, other=0.0).to(tl.float32)
     scale2 = scale * LOG2_E  # exp2 is what the hardware has
     if POSITION:
@@ -47,9 +47,9 @@ def tap_forward_kernel(
         y = reflect(row * STRIDE + i * DILATION - REACH, height, ONCE)
         for j in range(KERNEL):
             x = reflect(column * STRIDE + j * DILATION - REACH, width, ONCE)
-            k_at = places(k_head, channel[None, :], y[:, None], x[:, None], k_c, k_y, k_x)
+            k_at = addresses(k_head, channel[None, :], y[:, None], x[:, None], k_c, k_y, k_x)
             k = tl.load(k_at, mask=is_query, other=0.0).to(tl.float32)
-            v_at = places(v_head, channel[None, :], y[:, None], x[:, None], v_c, v_y, v_x)
+            v_at = addresses(v_head, channel[None, :], y[:, None], x[:, None], v_c, v_y, v_x)
             v = tl.load(v_at, mask=is_query, other=0.0).to(tl.float32)
             logit = tl.sum(q * k, 1) * scale2
             if POSITION:
@@ -61,6 +61,6 @@ def tap_forward_kernel(
             highest = higher
 
     o_head = out + image * o_b + head_of_image * o_h
-    at = places(o_head, channel[None, :], row[:, None], column[:, None], o_c, o_y, o_x)
+    at = addresses(o_head, channel[None, :], row[:, None], column[:, None], o_c, o_y, o_x)
     tl.store(at, (mean / total[:, None]).to(out.dtype.element_ty), mask=is_query)
     tl.store(lse + head * rows * columns + row * columns + column, highest + tl.log2(total), mask=is_site)

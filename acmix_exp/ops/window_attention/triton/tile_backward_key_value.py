@@ -1,11 +1,18 @@
-"""Gradients of key and value: the walk turned round, from keys to the queries that see them."""
+"""Variant "tile", gradients of key and value: each key gathers from the queries whose window contains it."""
 # mypy: allow-untyped-defs, allow-incomplete-defs
 
 import triton
 import triton.language as tl
 
 from acmix_exp.ops.window_attention.triton.launch import SIZES
-from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, is_tap, load_weight, places, product, queries_of
+from acmix_exp.ops.window_attention.triton.primitives import (
+    LOG2_E,
+    addresses,
+    is_tap,
+    load_weight,
+    product,
+    query_range,
+)
 
 
 @triton.jit(do_not_specialize=(*SIZES, "images_y", "images_x", "first_y", "first_x"))
@@ -19,10 +26,11 @@ def tile_key_value_kernel(
     TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BLOCK: tl.constexpr, POSITION: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of key and value: a tile of keys stays and walks over its mirror images and the queries seeing them.
+    """For a tile of keys, loop over its mirror images and, per image, over the queries whose windows contain it.
 
-    A reflected window is a plain window over the endless mirrored map, in which the images of pixel y lie at
-    period * a + y and period * a - y. So each key gathers all it gives to, and nothing is added up in memory.
+    A reflected window is a plain window on the map mirrored without end, in which the images of pixel y are at
+    period * a + y and period * a - y for every integer a. So each key gathers its whole gradient, and no sums are
+    accumulated in global memory.
     """
     REACH: tl.constexpr = KERNEL // 2 * DILATION
     tile = tl.program_id(0) % tiles
@@ -36,9 +44,9 @@ def tile_key_value_kernel(
     is_channel = channel < D
     is_key = ((row < height) & (column < width))[:, None] & is_channel[None, :]
     k_head, v_head = key + image * k_b + head_of_image * k_h, value + image * v_b + head_of_image * v_h
-    at = places(k_head, channel[None, :], row[:, None], column[:, None], k_c, k_y, k_x)
+    at = addresses(k_head, channel[None, :], row[:, None], column[:, None], k_c, k_y, k_x)
     k = tl.load(at, mask=is_key, other=0.0)
-    at = places(v_head, channel[None, :], row[:, None], column[:, None], v_c, v_y, v_x)
+    at = addresses(v_head, channel[None, :], row[:, None], column[:, None], v_c, v_y, v_x)
     v = tl.load(at, mask=is_key, other=0.0)
     scale2 = scale * LOG2_E
     if POSITION:
@@ -51,12 +59,12 @@ def tile_key_value_kernel(
     for i in range(images_y):
         sign_y = 1 - 2 * (i % 2)
         at_y = (i // 2 - first_y) * tl.maximum(2 * height - 2, 1)
-        from_row, to_row, from_y, count_y, _, _ = queries_of(at_y, height, rows, sign_y, top, REACH, STRIDE, TILE_Y)
+        from_row, to_row, from_y, count_y, _, _ = query_range(at_y, height, rows, sign_y, top, REACH, STRIDE, TILE_Y)
         has_row = (row >= from_row) & (row <= to_row)
         for j in range(tl.where(count_y > 0, images_x, 0)):
             sign_x = 1 - 2 * (j % 2)
             at_x = (j // 2 - first_x) * tl.maximum(2 * width - 2, 1)
-            from_column, to_column, from_x, count_x, _, _ = queries_of(
+            from_column, to_column, from_x, count_x, _, _ = query_range(
                 at_x, width, columns, sign_x, left, REACH, STRIDE, TILE_X
             )
             has_image = has_row & (column >= from_column) & (column <= to_column)
@@ -66,9 +74,9 @@ def tile_key_value_kernel(
                 is_site = n < count_y * count_x
                 is_query = is_site[:, None] & is_channel[None, :]
                 q_row, q_column = (site_y * STRIDE)[:, None], (site_x * STRIDE)[:, None]
-                q_at = places(q_head, channel[None, :], q_row, q_column, q_c, q_y, q_x)
+                q_at = addresses(q_head, channel[None, :], q_row, q_column, q_c, q_y, q_x)
                 q = tl.load(q_at, mask=is_query, other=0.0)
-                g_at = places(g_head, channel[None, :], site_y[:, None], site_x[:, None], g_c, g_y, g_x)
+                g_at = addresses(g_head, channel[None, :], site_y[:, None], site_x[:, None], g_c, g_y, g_x)
                 g = tl.load(g_at, mask=is_query, other=0.0)
                 number = head * rows * columns + site_y * columns + site_x
                 log_total = tl.load(lse + number, mask=is_site, other=0.0)
@@ -86,7 +94,7 @@ def tile_key_value_kernel(
                 ds = p * (product(v, tl.trans(g), PRECISION) - mean_grad[None, :])
                 dk += product(ds.to(q.dtype), q, PRECISION)
 
-    at = places(
+    at = addresses(
         grad_key + image * dk_b + head_of_image * dk_h,
         channel[None, :],
         row[:, None],
@@ -96,7 +104,7 @@ def tile_key_value_kernel(
         dk_x,
     )
     tl.store(at, (dk * scale).to(grad_key.dtype.element_ty), mask=is_key)
-    at = places(
+    at = addresses(
         grad_value + image * dv_b + head_of_image * dv_h,
         channel[None, :],
         row[:, None],

@@ -1,11 +1,11 @@
-"""Gradient of the query: the forward walk once more, the probabilities from log-sum-exp."""
+"""Variant "tile", gradient of the query: the forward loop again, with probabilities from log-sum-exp."""
 # mypy: allow-untyped-defs, allow-incomplete-defs
 
 import triton
 import triton.language as tl
 
 from acmix_exp.ops.window_attention.triton.launch import SIZES
-from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, is_tap, load_weight, places, product, reflect
+from acmix_exp.ops.window_attention.triton.primitives import LOG2_E, addresses, is_tap, load_weight, product, reflect
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -18,7 +18,7 @@ def tile_query_kernel(
     TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BLOCK: tl.constexpr, POSITION: tl.constexpr, ONCE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the query, this tile's part of the position weight's, and delta = grad . out for the other kernel."""
+    """Gradient of the query, this tile's part of the position weight's, and delta = grad . out for the key kernel."""
     REACH: tl.constexpr = KERNEL // 2 * DILATION
     SPAN_X: tl.constexpr = (TILE_X - 1) * STRIDE + 2 * REACH + 1
     KEYS: tl.constexpr = ((TILE_Y - 1) * STRIDE + 2 * REACH + 1) * SPAN_X
@@ -36,12 +36,12 @@ def tile_query_kernel(
     is_query = is_site[:, None] & is_channel[None, :]
     q_row, q_column = (row * STRIDE)[:, None], (column * STRIDE)[:, None]
 
-    at = places(query + image * q_b + head_of_image * q_h, channel[None, :], q_row, q_column, q_c, q_y, q_x)
+    at = addresses(query + image * q_b + head_of_image * q_h, channel[None, :], q_row, q_column, q_c, q_y, q_x)
     q = tl.load(at, mask=is_query, other=0.0)
     g_head, o_head = grad + image * g_b + head_of_image * g_h, out + image * o_b + head_of_image * o_h
-    at = places(g_head, channel[None, :], row[:, None], column[:, None], g_c, g_y, g_x)
+    at = addresses(g_head, channel[None, :], row[:, None], column[:, None], g_c, g_y, g_x)
     g = tl.load(at, mask=is_query, other=0.0)
-    at = places(o_head, channel[None, :], row[:, None], column[:, None], o_c, o_y, o_x)
+    at = addresses(o_head, channel[None, :], row[:, None], column[:, None], o_c, o_y, o_x)
     o = tl.load(at, mask=is_query, other=0.0)
     number = head * rows * columns + row * columns + column
     log_total = tl.load(lse + number, mask=is_site, other=0.0)
@@ -65,9 +65,9 @@ def tile_query_kernel(
         y = reflect(top * STRIDE - REACH + n_y, height, ONCE)
         x = reflect(left * STRIDE - REACH + n_x, width, ONCE)
         is_key = (n < KEYS)[:, None] & is_channel[None, :]
-        k_at = places(k_head, channel[None, :], y[:, None], x[:, None], k_c, k_y, k_x)
+        k_at = addresses(k_head, channel[None, :], y[:, None], x[:, None], k_c, k_y, k_x)
         k = tl.load(k_at, mask=is_key, other=0.0)
-        v_at = places(v_head, channel[None, :], y[:, None], x[:, None], v_c, v_y, v_x)
+        v_at = addresses(v_head, channel[None, :], y[:, None], x[:, None], v_c, v_y, v_x)
         v = tl.load(v_at, mask=is_key, other=0.0)
         logits = product(q, tl.trans(k), PRECISION) * scale2
         p_x, p_y = x * step_x - 1.0, y * step_y - 1.0
@@ -85,7 +85,7 @@ def tile_query_kernel(
             mean_y += tl.sum(p * p_y[None, :], 1)
         dq += product(ds.to(k.dtype), k, PRECISION)
 
-    # The gradients of the logits of a query sum to zero. What is left is the error of delta, out having been rounded.
+    # The gradients of the logits of a query sum to zero; the rest is the error of delta, because out was rounded.
     tl.store(delta + number, mean_grad + rest, mask=is_site)
     if POSITION:
         t_x -= rest * mean_x
@@ -95,5 +95,5 @@ def tile_query_kernel(
         tl.store(part, -scale * tl.sum(q.to(tl.float32) * t_x[:, None], 0), mask=is_channel)
         tl.store(part + 1, -scale * tl.sum(q.to(tl.float32) * t_y[:, None], 0), mask=is_channel)
     dq_head = grad_query + image * dq_b + head_of_image * dq_h
-    at = places(dq_head, channel[None, :], q_row, q_column, dq_c, dq_y, dq_x)
+    at = addresses(dq_head, channel[None, :], q_row, q_column, dq_c, dq_y, dq_x)
     tl.store(at, (dq * scale).to(grad_query.dtype.element_ty), mask=is_query)

@@ -1,4 +1,4 @@
-"""Output and log-sum-exp: a tile of queries walks over the keys of its windows with an online softmax."""
+"""Variant "tile", output and log-sum-exp: a tile of queries loops over the keys of its windows, online softmax."""
 # mypy: allow-untyped-defs, allow-incomplete-defs
 
 import triton
@@ -8,9 +8,9 @@ from acmix_exp.ops.window_attention.triton.launch import SIZES
 from acmix_exp.ops.window_attention.triton.primitives import (
     LOG2_E,
     MASKED,
+    addresses,
     is_tap,
     load_weight,
-    places,
     product,
     reflect,
 )
@@ -45,7 +45,7 @@ def tile_forward_kernel(
     q_head = query + image * q_b + head_of_image * q_h
     k_head = key + image * k_b + head_of_image * k_h
     v_head = value + image * v_b + head_of_image * v_h
-    at = places(q_head, channel[None, :], (row * STRIDE)[:, None], (column * STRIDE)[:, None], q_c, q_y, q_x)
+    at = addresses(q_head, channel[None, :], (row * STRIDE)[:, None], (column * STRIDE)[:, None], q_c, q_y, q_x)
     q = tl.load(at, mask=is_query, other=0.0)
     scale2 = scale * LOG2_E  # exp2 is what the hardware has
     if POSITION:
@@ -62,12 +62,12 @@ def tile_forward_kernel(
         y = reflect(top * STRIDE - REACH + n_y, height, ONCE)
         x = reflect(left * STRIDE - REACH + n_x, width, ONCE)
         is_key = n < KEYS
-        k_at = places(k_head, channel[:, None], y[None, :], x[None, :], k_c, k_y, k_x)
+        k_at = addresses(k_head, channel[:, None], y[None, :], x[None, :], k_c, k_y, k_x)
         k = tl.load(k_at, mask=is_channel[:, None] & is_key[None, :], other=0.0)
         logits = product(q, k, PRECISION) * scale2
         if POSITION:
             logits -= u_x[:, None] * (x * step_x - 1.0)[None, :] + u_y[:, None] * (y * step_y - 1.0)[None, :]
-        # A key beyond KEYS is below the rectangle, so below every window.
+        # A key with number KEYS or more is below the rectangle, so below every window.
         taken = is_tap(
             n_y[None, :] - (site_y * STRIDE)[:, None], n_x[None, :] - (site_x * STRIDE)[:, None], KERNEL, DILATION
         )
@@ -77,11 +77,11 @@ def tile_forward_kernel(
         p = tl.exp2(logits - higher[:, None])
         total = total * shrink + tl.sum(p, 1)
         highest = higher
-        v_at = places(v_head, channel[None, :], y[:, None], x[:, None], v_c, v_y, v_x)
+        v_at = addresses(v_head, channel[None, :], y[:, None], x[:, None], v_c, v_y, v_x)
         v = tl.load(v_at, mask=is_key[:, None] & is_channel[None, :], other=0.0)
         mean = mean * shrink[:, None] + product(p.to(v.dtype), v, PRECISION)
 
     o_head = out + image * o_b + head_of_image * o_h
-    at = places(o_head, channel[None, :], row[:, None], column[:, None], o_c, o_y, o_x)
+    at = addresses(o_head, channel[None, :], row[:, None], column[:, None], o_c, o_y, o_x)
     tl.store(at, (mean / total[:, None]).to(out.dtype.element_ty), mask=is_query)
     tl.store(lse + head * rows * columns + row * columns + column, highest + tl.log2(total), mask=is_site)
