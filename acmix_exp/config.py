@@ -1,7 +1,4 @@
-"""The schema of a run: what each config key is called, its type and its default.
-
-Floor 0 of the house: nothing here imports torch, and every other room may import it.
-"""
+"""Schema of a run's config: keys, types and defaults. conf/*.yaml holds the shipped options of each group."""
 
 from __future__ import annotations
 
@@ -16,101 +13,117 @@ from acmix_exp.errors import ConfigError
 
 PATHS = ("conv", "attention", "mixed")
 SCALES = ("n", "s", "m", "l", "x")
-IDENTITY, CONV3X3 = "identity", "conv3x3"  # the blocks of the controls
+IDENTITY, CONV3X3 = "identity", "conv3x3"  # blocks of the control arms
 
 
 @dataclass
 class ArmConfig:
-    """One row of the table: what is done to the model at the sites of the placement."""
+    """One row of the table: what is inserted at the sites of the placement."""
 
-    name: str = MISSING
-    insert: bool = MISSING
+    name: str = MISSING  # label of the row
+    insert: bool = MISSING  # false: the stock network
     block: Optional[str] = None  # null: the block as configured
-    path: Optional[str] = None  # null: the path as configured
-    control: bool = False  # brings its own block, whatever is configured
+    path: Optional[str] = None  # conv | attention | mixed; null: the path as configured
+    control: bool = False  # true: the arm inserts its block whatever block is configured
 
 
 @dataclass
 class PlacementConfig:
-    """Where the block sits and how it is joined to the network."""
+    """Where the block is inserted and how it is connected."""
 
-    name: str = MISSING
-    mode: str = "after"  # after | replace
+    name: str = MISSING  # label of the placement
+    mode: str = "after"  # after: behind a layer | replace: in place of the second 3x3 of its bottlenecks
     sites: List[Any] = field(default_factory=list)  # site names or layer indices
-    norm: bool = True
-    act: bool = True
-    residual: bool = True
-    zero_init: Optional[bool] = None  # null: where weights are pretrained
+    norm: bool = True  # mode after: BatchNorm behind the block
+    act: bool = True  # mode after: SiLU behind the norm
+    residual: bool = True  # mode after: add the block's output to its input
+    zero_init: Optional[bool] = None  # start the branch at zero; null: only with pretrained weights
 
 
 @dataclass
 class ModelConfig:
-    name: str = "yolov8"
-    scale: str = "n"
-    pretrained: Optional[str] = None  # a path or a name
-    backbone_p5: Optional[str] = None  # MobileNetV3: bottleneck | expanded
+    """The detector."""
+
+    name: str = "yolov8"  # yolov8 | yolov8_mobilenetv3_large | yolov8_mobilenetv3_small
+    scale: str = "n"  # n | s | m | l | x
+    pretrained: Optional[str] = None  # a path or a name; null: from scratch
+    backbone_p5: Optional[str] = None  # MobileNetV3 only: bottleneck | expanded
     placement: PlacementConfig = field(default_factory=PlacementConfig)
 
 
 @dataclass
 class DatasetConfig:
-    name: str = MISSING
+    """The data set."""
+
+    name: str = MISSING  # shapes | yolo | voc_xml | a data set that ultralytics knows
     path: Optional[str] = None  # a data.yaml (yolo) or a folder (voc_xml)
-    root: Optional[str] = None  # where generated, converted or downloaded data is kept
+    root: Optional[str] = None  # folder for generated, converted or downloaded data; null: the user's cache folder
 
 
 @dataclass
 class TrainConfig:
+    """Training arguments of ultralytics."""
+
     epochs: int = 100
-    imgsz: int = 640
+    imgsz: int = 640  # pixels, a multiple of 32
     batch: int = 16
     optimizer: str = "AdamW"
-    lr0: float = 0.002
-    keep: str = "both"  # best | last | both | none
-    extra: Dict[str, Any] = field(default_factory=dict)
+    lr0: float = 0.002  # initial learning rate
+    keep: str = "both"  # weights that stay: best | last | both | none
+    extra: Dict[str, Any] = field(default_factory=dict)  # any other ultralytics training argument
 
 
 @dataclass
 class HardwareConfig:
+    """Device and parallelism of one run, and how many runs train at once."""
+
+    # Any, because OmegaConf has no union of str, int and a list: sweep/check.py checks the value.
     device: Any = "auto"  # auto | cpu | cuda | a GPU index | a list of GPU indices
     precision: str = "auto"  # auto | fp32 | fp16 | bf16
-    workers: int = 1
-    threads: int = 1
+    workers: int = 1  # data-loader processes per run
+    threads: int = 1  # CPU threads per run
     runs_at_once: int = 1
 
 
 @dataclass
 class LoggerConfig:
+    """Weights & Biases."""
+
     mode: str = "auto"  # auto | online | offline | disabled
     project: str = "acmix_exp"
-    entity: Optional[str] = None
+    entity: Optional[str] = None  # user or team; null: the default of the account
 
 
 @dataclass
 class ProfileConfig:
-    seconds: float = 30.0  # what task=profile may spend on timing
+    """task=profile."""
+
+    seconds: float = 30.0  # total time for timing, over all networks
 
 
 @dataclass
 class ReportConfig:
+    """The table and the report."""
+
     reference: str = "baseline"  # the arm that the others are compared with
-    auto: bool = True  # the whole report at the end of a command, not the tables alone
+    auto: bool = True  # at the end of a command: true: figures and report.html too; false: the table only
 
 
 @dataclass
 class Config:
     """A whole run, as composed by Hydra."""
 
-    name: str = "default"
-    seed: int = 0
-    tags: List[str] = field(default_factory=list)
+    name: str = "default"  # the experiment: folder below runs_dir, W&B group
+    seed: int = 0  # initial weights, data order and augmentation
+    tags: List[str] = field(default_factory=list)  # W&B tags
     task: str = "train"
-    run: Optional[str] = None
+    run: Optional[str] = None  # a run directory, for the tasks that take one
     runs_dir: str = "runs"
-    split: Optional[str] = None
-    format: str = "onnx"
+    split: Optional[str] = None  # task=evaluate: train | val | test; null: test if there is one, else val
+    format: str = "onnx"  # task=export: a format of ultralytics
     arm: ArmConfig = field(default_factory=ArmConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    # A dict, because every block has options of its own: block_rules.py holds their types, bounds and defaults.
     block: Dict[str, Any] = field(default_factory=dict)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
@@ -121,12 +134,12 @@ class Config:
 
 
 def conf_dir() -> Path:
-    """The folder of the shipped config groups: inside the package in a wheel, beside it in a checkout."""
+    """Folder of the shipped config groups: inside the package in a wheel, beside it in a checkout."""
     here = Path(__file__).resolve().parent
     for folder in (here / "conf", here.parent / "conf"):
         if (folder / "config.yaml").is_file():
             return folder
-    raise ConfigError("acmix_exp: its conf/ folder is missing; install the package again")
+    raise ConfigError("acmix_exp: the folder conf/ is missing; reinstall the package")
 
 
 def options(group: str) -> list[str]:
@@ -135,19 +148,19 @@ def options(group: str) -> list[str]:
 
 
 def register_schema() -> None:
-    """Store the schema where ``conf/config.yaml`` looks for it."""
+    """Store the schema in Hydra's ConfigStore under the name that ``conf/config.yaml`` uses."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="schema", node=Config, provider="acmix_exp")
 
 
 def load(path: Path) -> Config:
-    """Read a resolved ``config.yaml`` back. Raises omegaconf's errors where it does not fit the schema."""
+    """Read a resolved ``config.yaml``. Raises an error of omegaconf if it does not match the schema."""
     return from_plain(OmegaConf.load(path))
 
 
 def from_plain(values: Any) -> Config:
-    """The config that plain containers such as ``asdict(config)`` describe. Raises as :func:`load`."""
+    """Config from plain containers such as ``asdict(config)``. Raises as :func:`load`."""
     return to_object(OmegaConf.merge(OmegaConf.structured(Config), values))  # type: ignore[arg-type]
 
 
@@ -158,10 +171,10 @@ def to_object(cfg: DictConfig) -> Config:
 
 
 def arm_label(config: Config) -> str:
-    """The name of the table's row, for a config with its arm applied.
+    """Label of the table's row for a config whose arm has been applied.
 
-    It is the arm's; for the arm ``configured`` the block's with its path (``acmix-mixed``), of a block of one's own the
-    class's in lower case unless block.name says another, or ``baseline`` where no block is inserted.
+    It is the name of the arm. For the arm ``configured`` it is the name of the block with its path (``acmix-mixed``),
+    for a custom block the label of :func:`acmix_exp.custom_block.label`, and ``baseline`` if no block is inserted.
     """
     if config.arm.name != "configured":
         return config.arm.name

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-# A table is no use folded to the 80 columns that a pipe is taken for.
-PIPE_WIDTH = 180
+PIPE_WIDTH = 180  # columns for output that is not a terminal, for which rich assumes 80: tables would wrap
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -22,7 +21,7 @@ def console(*, stderr: bool = False) -> Console:
 
 @contextlib.contextmanager
 def showing_steps(first: str = "importing torch") -> Iterator[Callable[[str], None]]:
-    """Show on stderr what goes on, with a clock: in a terminal one line that changes, else a line per step."""
+    """Show the current step and the elapsed time on stderr: in a terminal one changing line, else a line per step."""
     output = console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=output, disable=not output.is_terminal, transient=True) as progress:

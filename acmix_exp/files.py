@@ -1,4 +1,4 @@
-"""Where data sets and whatever else is kept between runs are, and how a folder appears there whole or not at all."""
+"""Atomic writes of files and folders, and the user's cache folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A compressed .npz, written as a whole or not at all."""
+    """Write a compressed .npz atomically."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -29,7 +29,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader, or a kill in the middle, sees the old text or the new."""
+    """Replace a file atomically: a reader, or a kill during the write, finds the old text or the new one."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -48,7 +48,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's object, NaN and infinities in it as None; None where it is missing or is no JSON object."""
+    """The file's object, with NaN and infinities as None; None if the file is missing or is no JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError):
@@ -56,7 +56,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-_STALE_AFTER = 24 * 3600.0  # seconds until a temporary folder of a killed process is taken for rubbish
+_STALE_AFTER = 24 * 3600.0  # seconds after which a temporary folder of a killed process is deleted
 
 
 def cache_dir() -> Path:
@@ -67,10 +67,9 @@ def cache_dir() -> Path:
 
 @contextmanager
 def appearing(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``target`` that is renamed to ``target`` when the block ends well.
+    """Yield an empty folder beside ``target`` and rename it to ``target`` when the block ends without an exception.
 
-    Whoever comes first wins: where ``target`` exists by then, the folder made here is thrown away.
-    Raises OSError.
+    If another process has created ``target`` meanwhile, the new folder is deleted. Raises OSError.
     """
     new_parent = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,18 +77,18 @@ def appearing(target: Path) -> Iterator[Path]:
     for old in target.parent.glob(f"{prefix}*"):
         if time.time() - old.stat().st_mtime > _STALE_AFTER:
             shutil.rmtree(old, ignore_errors=True)
-    making = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     try:
-        made = making / "folder"
-        made.mkdir()  # mkdtemp's own folder is private to the user (0700); this one follows the umask
-        yield made
+        folder = temporary / "folder"
+        folder.mkdir()  # the folder of mkdtemp is private to the user (0700); this one follows the umask
+        yield folder
         try:
-            os.rename(made, target)
+            os.rename(folder, target)
         except OSError:
             if not target.is_dir():
                 raise
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         if new_parent:
             with suppress(OSError):
-                target.parent.rmdir()  # succeeds where nothing came of it
+                target.parent.rmdir()  # succeeds only if it is empty: after a failure

@@ -1,6 +1,6 @@
-"""What an evaluation found, image by image: enough to score it again on any resample of its images.
+"""Detections of an evaluation per image, from which mAP can be recomputed on any resample of the images.
 
-``outcomes.npz`` of a run. Floor 0: a run writes it, the report reads it, and nothing here imports torch.
+The file ``outcomes.npz`` of a run: written by the run's child process, read by the report. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import numpy as np
 from acmix_exp.files import write_arrays
 
 FILE = "outcomes.npz"
-THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the IoU, as in mAP50-95
+THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoU thresholds of mAP50-95
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Detections of I images and C classes in descending confidence, N in all, and the targets they were matched to.
+    """N detections on I images with C classes, in descending confidence, and the number of ground-truth boxes.
 
-    images:     str [I], paths below the folder that they have in common, sorted
+    images:     str [I], paths relative to their common folder, sorted
     classes:    str [C]
-    targets:    uint16 [I, C], boxes of the ground truth
+    targets:    uint16 [I, C], number of ground-truth boxes
     image:      uint32 [N], index into ``images``
     label:      uint16 [N], index into ``classes``
-    confidence: float32 [N]; detections of equal confidence are in the order in which they were scored
-    matches:    uint16 [N], bit j is set where the detection is a true positive at ``THRESHOLDS[j]``
+    confidence: float32 [N]; detections of equal confidence keep the order in which they were scored
+    matches:    uint16 [N], bit j is set if the detection is a true positive at ``THRESHOLDS[j]``
     """
 
     images: np.ndarray
@@ -39,27 +39,27 @@ class Outcomes:
     matches: np.ndarray
 
     def save(self, path: Path) -> None:
-        """Write the file as a whole or not at all."""
+        """Write the file atomically."""
         write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> Outcomes:
-        """Read the file. Raises OSError, ValueError, KeyError or zipfile.BadZipFile where it is not whole."""
+        """Read the file. Raises OSError, ValueError, KeyError or zipfile.BadZipFile if it is damaged."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
 def pack(true_positive: np.ndarray) -> np.ndarray:
-    """bool [N, 10] as the bits of uint16 [N]."""
+    """Pack bool [N, 10] into the bits of uint16 [N]."""
     return (true_positive.astype(np.uint16) << np.arange(len(THRESHOLDS), dtype=np.uint16)).sum(1, dtype=np.uint16)
 
 
 def unpack(matches: np.ndarray) -> np.ndarray:
-    """uint16 [N] as bool [N, 10]."""
+    """Unpack uint16 [N] into bool [N, 10]."""
     return (matches[:, None] >> np.arange(len(THRESHOLDS), dtype=np.uint16) & 1).astype(bool)
 
 
 def relative_names(paths: list[str]) -> list[str]:
-    """Each path below the folder that all have in common, with forward slashes: no two are the same."""
+    """Each path relative to their common folder, with forward slashes; distinct paths stay distinct."""
     common = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [Path(os.path.relpath(path, common)).as_posix() for path in paths]
