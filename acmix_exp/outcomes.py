@@ -39,7 +39,7 @@ class Outcomes:
     matches: np.ndarray
 
     def save(self, path: Path) -> None:
-        """Write the file atomically."""
+        """Write the file atomically. Raises OSError."""
         write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from acmix_exp.data.images import ImageError, image_size
 from acmix_exp.data.labels import LabelError, Labels, parse_labels
 from acmix_exp.data.yolo_layout import label_path
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import cache_dir
+from acmix_exp.files import cache_dir, write_arrays
 
 _VERSION = 1  # raise it when the parser or what is stored changes
 
@@ -62,17 +62,9 @@ def save(place: Path, state: str, values: dict[str, Any]) -> None:
     arrays: dict[str, Any] = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
     lists = {key: value for key, value in values.items() if key not in arrays}
     text = json.dumps({**lists, "state": state}).encode()
-    try:
+    with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{place.stem}-", suffix=".part", dir=place.parent)
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, lists=np.frombuffer(text, np.uint8), **arrays)
-        os.replace(name, place)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
+        write_arrays(place, {"lists": np.frombuffer(text, np.uint8), **arrays}, compress=False)
 
 
 _THREADS = 8  # reading waits for the disk; parsing does not gain from more

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from acmix_exp.errors import one_line
 from acmix_exp.nn.fusion import absorb, fuse, has_statistics
 from acmix_exp.ops.checks import check_positive
 
@@ -139,7 +140,6 @@ def _seeded(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 def _reason(error: BaseException) -> str:
     """The error in one line, with the place in the user's code that it came from."""
-    words = " ".join(str(error).split()) or "no further word"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame.filename != __file__ else ""
-    return f"{type(error).__name__}: {words}{place}"
+    return one_line(error) + place

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from acmix_exp.child import end_group
-from acmix_exp.files import cache_dir, read_json, write_text
+from acmix_exp.files import cache_dir, locked, read_json, write_text
 from acmix_exp.report.figure_data import view
 from acmix_exp.report.html import page
 from acmix_exp.report.read_runs import collect
@@ -43,7 +40,7 @@ def build(folder: Path, reference: str = REFERENCE) -> Report:
 
     Stopped in the middle, it leaves the files of the last report or of this one, each whole.
     """
-    with _alone(folder):
+    with locked(folder / ".report.lock"):
         tables = write_summary(folder, reference)
         groups, _ = collect(folder)
         shown = view(folder, tables, groups)
@@ -118,10 +115,3 @@ def _move(scratch: Path, target: Path) -> None:
     for path in target.iterdir():
         if path.suffix in (".png", ".svg") and path.name not in kept:
             path.unlink()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with open(folder / ".report.lock", "a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

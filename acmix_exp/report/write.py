@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.files import write_json, write_text
+from acmix_exp.files import locked, write_json, write_text
 from acmix_exp.report.latex import latex
 from acmix_exp.report.table import COLUMNS, REFERENCE, summarise
 
@@ -35,8 +34,7 @@ def write_summary(folder: Path, reference: str = REFERENCE) -> list[dict[str, An
 
     ``reference``: the arm that the others are compared with.
     """
-    with open(folder / ".summary.lock", "a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / ".summary.lock"):
         tables = summarise(folder, reference)
         write_json(folder / "summary.json", {"name": folder.name, "tables": tables})
         write_text(folder / "summary.csv", _csv(tables))

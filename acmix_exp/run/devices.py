@@ -1,10 +1,9 @@
-"""GPU slots: which of the runs at once may use which GPU. Held by flock, so a killed holder gives its slot back."""
+"""Devices and precision that a config asks for, and GPU slots: which of the runs at once uses which GPU."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from acmix_exp.config import HardwareConfig
 from acmix_exp.errors import ConfigError
+from acmix_exp.files import locked
 
 
 @lru_cache(maxsize=1)
@@ -32,7 +32,7 @@ def cuda_devices() -> int:
 def gpus(hardware: HardwareConfig) -> list[int]:
     """Indices of the GPUs that the config asks for; empty means CPU.
 
-    Raises ConfigError where ``hardware.device`` is no device, or not one of this machine.
+    Raises ConfigError if ``hardware.device`` is no device, or not one of this machine.
     """
     device, present = hardware.device, cuda_devices()
     if device == "cpu":
@@ -70,9 +70,10 @@ def precision(hardware: HardwareConfig) -> str:
 
 @contextlib.contextmanager
 def gpu_slot(gpus: Sequence[int], runs_at_once: int) -> Iterator[int | None]:
-    """Wait for, hold and yield one GPU index; None at once where there are no GPUs.
+    """Wait for, hold and yield one GPU index; None at once if there are no GPUs.
 
-    A GPU has ceil(runs_at_once / number of GPUs) slots. They are shared by all of a user's sweeps on the machine.
+    A GPU has ceil(runs_at_once / number of GPUs) slots, shared by all of a user's commands on the machine. A slot is a
+    lock file, so a killed process gives its slot back.
     """
     if not gpus:
         yield None
@@ -83,13 +84,8 @@ def gpu_slot(gpus: Sequence[int], runs_at_once: int) -> Iterator[int | None]:
     while True:
         for slot in range(slots_per_gpu):
             for gpu in gpus:
-                file = open(folder / f"gpu{gpu}.{slot}", "a", encoding="utf-8")  # noqa: SIM115
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    file.close()
-                    continue
-                with file:
-                    yield gpu
-                return
+                with locked(folder / f"gpu{gpu}.{slot}", wait=False) as held:
+                    if held:
+                        yield gpu
+                        return
         time.sleep(0.5)

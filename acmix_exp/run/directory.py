@@ -1,10 +1,9 @@
-"""history.csv: one row an epoch, whole after every epoch, without a row twice after a resume."""
+"""A run directory: its status, its files as they can be trusted, its lock and its history."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import math
 import platform
@@ -12,13 +11,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from acmix_exp.child import is_alive
-from acmix_exp.files import read_json, write_json, write_text
+from acmix_exp.files import locked, read_json, write_json, write_text
 
 FILES = ("config.yaml", "status.json", "result.json", "provenance.json")
-STATUSES = ("pending", "running", "done", "failed", "interrupted")
+RunState = Literal["pending", "running", "done", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -40,30 +39,31 @@ class Run:
         return self.path / "train.log"
 
     def status(self) -> dict[str, Any] | None:
-        """status.json; None where it is missing or corrupt."""
+        """status.json; None if it is missing or corrupt."""
         value = read_json(self.path / "status.json") or {}
         types = isinstance(value.get("swept", {}), dict) and isinstance(value.get("attempt", 0), int)
-        return value if types and value.get("status") in STATUSES else None
+        return value if types and value.get("status") in get_args(RunState) else None
 
-    def state(self) -> str:
-        """The status in one word, told from the facts: done needs a result, running a living owner."""
-        status = self.status() or {"status": "pending"}
-        if self.is_done():
-            return "done"
-        if status["status"] == "running" and status.get("host") == platform.node():
+    def state(self) -> RunState:
+        """The status as the facts bear it out: done needs a result, running a process that is alive."""
+        status = self.status() or {}
+        state: RunState = status.get("status", "pending")
+        if state == "done" and self.result() is None:
+            return "pending"
+        if state == "running" and status.get("host") == platform.node():
             owner = status.get("owner")
             return "running" if isinstance(owner, int) and is_alive(owner) else "interrupted"
-        return str(status["status"]) if status["status"] != "done" else "pending"
+        return state
 
     def result(self) -> dict[str, Any] | None:
-        """result.json, of which every number is finite or None; None where it is missing or holds no headline."""
+        """result.json, of which every number is finite or None; None if it is missing or holds no headline."""
         return whole_result(read_json(self.path / "result.json"))
 
     def provenance(self) -> dict[str, Any]:
         return whole_provenance(read_json(self.path / "provenance.json"))
 
     def weights(self) -> Path | None:
-        """The weights that the headline was measured on, else whichever were kept; None where none were."""
+        """The weights that the headline was measured on, else those that were kept; None if there are none."""
         headline = ((self.result() or {}).get("metrics") or {}).get("checkpoint")
         for name in (headline, "best.pt", "last.pt"):
             if name and (path := self.path / "weights" / Path(name).name).is_file():
@@ -71,11 +71,10 @@ class Run:
         return None
 
     def is_done(self) -> bool:
-        status = self.status()
-        return status is not None and status["status"] == "done" and self.result() is not None
+        return self.state() == "done"
 
     def broken(self) -> str | None:
-        """Which file is not what its status needs, in words; None where all is well."""
+        """Which file does not bear out the status, in words; None if all do."""
         status = self.status()
         if status is None:
             return "status.json is corrupt" if (self.path / "status.json").exists() else None
@@ -88,7 +87,7 @@ class Run:
         write_json(self.path / "status.json", {**(self.status() or {}), **changes})
 
     def history(self) -> list[dict[str, str]]:
-        """Rows of history.csv, one an epoch; what is torn or no such row is left out."""
+        """Rows of history.csv, one per epoch; incomplete and foreign rows are left out."""
         try:
             with open(self.path / "history.csv", newline="", encoding="utf-8") as file:
                 return [row for row in csv.DictReader(file) if None not in row.values() and "map50_95" in row]
@@ -96,26 +95,21 @@ class Run:
             return []
 
     def clear(self) -> None:
-        """Remove what an earlier attempt left, all but the config, the status and the lock."""
+        """Remove what an earlier attempt left, except config, status, provenance and lock."""
         for entry in self.path.iterdir():
             if entry.name not in (".lock", "config.yaml", "status.json", "provenance.json"):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     @contextlib.contextmanager
     def lock(self, *, wait: bool = False) -> Iterator[bool]:
-        """Hold the run; yields False where another process holds it (and ``wait`` is not asked for)."""
+        """Hold the run; yields False if another process holds it and ``wait`` is false."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with locked(self.path / ".lock", wait=wait) as held:
+            yield held
 
 
 def runs_in(folder: Path) -> list[Run]:
-    """Every run directory of an experiment's folder, by name: a folder that holds any of a run's own files."""
+    """The run directories of an experiment's folder, sorted by name: folders that hold any of :data:`FILES`."""
     if not folder.is_dir():
         return []
     return [Run(path) for path in sorted(folder.iterdir()) if any((path / name).is_file() for name in FILES)]
@@ -128,7 +122,10 @@ IDENTITY_OBJECTS = ("block", "placement", "model", "train", "hardware")
 
 
 def whole_result(value: dict[str, Any] | None) -> dict[str, Any] | None:
-    """result.json as read, parts of another type left out and numbers that are none None; None without a headline."""
+    """Sanitize result.json: parts of a wrong type are left out, numbers that are none become None.
+
+    None if there is no headline.
+    """
     value = value or {}
     metrics, cost = value.get("metrics"), value.get("cost")
     if not isinstance(metrics, dict) or not isinstance(cost, dict):
@@ -144,7 +141,7 @@ def whole_result(value: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def whole_provenance(value: dict[str, Any] | None) -> dict[str, Any]:
-    """provenance.json as read, without parts of another type; without ``identity`` where that is no whole one."""
+    """Sanitize provenance.json: parts of a wrong type are left out, and ``identity`` if any part of it has one."""
     found = {
         key: part
         for key, part in (value or {}).items()
@@ -165,16 +162,16 @@ def _numbers(part: dict[str, Any]) -> dict[str, Any]:
 
 
 class History:
-    """Rows of one run; rows that an earlier attempt wrote stay where this attempt resumes behind them."""
+    """history.csv of a run: one row per epoch, rewritten as a whole each epoch, without duplicates after a resume."""
 
     def __init__(self, run: Run, *, resumed: bool) -> None:
         self.path = run.path / "history.csv"
         self.rows: list[dict[str, object]] = [dict(row) for row in run.history()] if resumed else []
 
     def add(self, row: dict[str, float]) -> None:
-        """Add an epoch's row in place of any row of that epoch or a later one."""
-        kept = [old for old in self.rows if int(float(str(old["epoch"]))) < row["epoch"]]
-        self.rows = [*kept, {**row, "epoch": int(row["epoch"])}]
+        """Add an epoch's row; rows of that epoch or later ones, left by an earlier attempt, are dropped."""
+        earlier = [old for old in self.rows if int(float(str(old["epoch"]))) < row["epoch"]]
+        self.rows = [*earlier, {**row, "epoch": int(row["epoch"])}]
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for row in self.rows for key in row)))
         writer.writeheader()

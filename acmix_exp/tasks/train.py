@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from acmix_exp import child
 from acmix_exp.config import load
 from acmix_exp.console import console
+from acmix_exp.errors import one_line
 from acmix_exp.run.directory import Run
 from acmix_exp.run.supervise import Command, supervise
 from acmix_exp.sweep.hydra_callback import JOBS_VARIABLE, PlanCallback
@@ -132,8 +133,7 @@ def _report(plan: Plan) -> None:
     except KeyboardInterrupt:
         print(f"acmix_exp: the report was stopped; {again} makes it", file=sys.stderr)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"acmix_exp: the report could not be made ({reason}); {again} tries again", file=sys.stderr)
+        print(f"acmix_exp: the report could not be made ({one_line(error)}); {again} tries again", file=sys.stderr)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import Config, arm_label
+from acmix_exp.errors import one_line
+from acmix_exp.files import write_text
 from acmix_exp.tracking.settings import TABLE_SECONDS, available, choose_mode, environment, settings
 from acmix_exp.tracking.summary import per_class, summarize, table
 
@@ -56,9 +58,7 @@ def run_id(run_dir: Path, *, resumed: bool) -> str:
             return stored
     fresh = secrets.token_hex(6)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"run_id.{os.getpid()}.part")
-    part.write_text(fresh + "\n", encoding="ascii")
-    os.replace(part, path)
+    write_text(path, fresh + "\n")
     return fresh
 
 
@@ -167,7 +167,7 @@ class Tracker:
             try:
                 self._run = wandb.init(mode="online", settings=options, **arguments)
             except Exception as error:
-                self._warn(f"W&B stays offline: {_line(error)}")
+                self._warn(f"W&B stays offline: {one_line(error, 300)}")
                 self.mode = "offline"
                 wandb.teardown()
                 # the attempt that never began would be synced as a run of its own
@@ -200,7 +200,7 @@ class Tracker:
     def _lose(self, what: str, error: BaseException) -> None:
         if not self._warned:
             self._warned = True
-            message = f"W&B failed at {what}, {self._unharmed}: {_line(error)}"
+            message = f"W&B failed at {what}, {self._unharmed}: {one_line(error, 300)}"
             if self.mode == "online" and self.folder:
                 message += f"; to upload what is missing: wandb sync {self.folder}"
             self._warn(message)
@@ -239,7 +239,3 @@ def _arguments(config: Config, run_dir: Path, identity: str, resolved: Mapping[s
 
 def _segments(run_dir: Path) -> set[Path]:
     return set((run_dir / "wandb").glob("run-*"))
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

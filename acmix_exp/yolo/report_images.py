@@ -21,6 +21,7 @@ from ultralytics.utils.patches import imread
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, Sample, read_split
+from acmix_exp.errors import one_line
 from acmix_exp.nn import ACmix
 from acmix_exp.nn.attention_weights import attention_windows
 
@@ -171,8 +172,7 @@ def store_pictures(
         shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
         os.replace(scratch, run_dir / FOLDER)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"images for the report were not stored: {reason}", flush=True)
+        print(f"images for the report were not stored: {one_line(error)}", flush=True)
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)

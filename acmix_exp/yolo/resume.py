@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acmix_exp import files
 from acmix_exp.errors import CheckpointError
 from acmix_exp.yolo.pretrained import is_checkpoint
 
@@ -46,9 +45,7 @@ class Progress:
         del self.rows[epochs:], self.fitness[epochs:]
 
     def save(self, folder: Path) -> None:
-        temporary = folder / f".{FILE}.tmp"
-        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        os.replace(temporary, folder / FILE)
+        files.write_text(folder / FILE, json.dumps(asdict(self)))
 
     @classmethod
     def load(cls, folder: Path) -> Progress:
@@ -76,9 +73,8 @@ def restore(weights: Path, epochs: int) -> Progress:
         raise CheckpointError(f"{weights / 'last.pt'}: is of epoch {epoch}, its progress of {progress.epochs}")
     best = weights / "best.pt"
     if progress.best_epoch == epoch:  # it may have been killed between writing one and the other
-        temporary = weights / ".best.pt.tmp"
-        shutil.copyfile(weights / "last.pt", temporary)
-        os.replace(temporary, best)
+        with files.replacing(best) as copy:
+            copy.write((weights / "last.pt").read_bytes())
     elif not is_checkpoint(best):
         raise CheckpointError(f"{best}: missing or not a whole checkpoint")
     return progress

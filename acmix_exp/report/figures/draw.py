@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.child import die_with_parent
+from acmix_exp.errors import one_line
 from acmix_exp.report.figures.catalogue import KINDS, Kind, file_stem
 
 DOTS = 200  # an inch, of the PNG files
@@ -36,8 +37,8 @@ def main(arguments: list[str]) -> int:
                     _save(figure, out / stem)
                     drawn.append({"table": number, "kind": kind.name, "label": label, "stem": stem, "cut": cut})
             except Exception as error:  # what one run stored badly costs one figure, not the report
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                drawn.append({"table": number, "kind": kind.name, "label": "", "stem": None, "error": reason})
+                failed = {"table": number, "kind": kind.name, "label": "", "stem": None, "error": one_line(error)}
+                drawn.append(failed)
     (out / f"{share}.json").write_text(json.dumps(drawn), encoding="utf-8")
     return 0
 
