@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_imports_only_go_down():
             if below not in allowed:
                 upward.append(f"{name} imports {target}")
     assert upward == []
+
+
+def test_the_map_of_the_code_names_what_exists():
+    """Every path in the chapter on the layout exists, and every package is in it."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    chapter = text[text.index("## Code layout") : text.index("## Adding an arm")]
+    paths = set(re.findall(r"`([\w/]+(?:\.py|/))`", chapter))
+    roots = (PACKAGE, PACKAGE.parent)
+    assert [path for path in sorted(paths) if not any((root / path).exists() for root in roots)] == []
+    assert {f"{package}/" for package in MAY_IMPORT} <= paths
 
 
 def test_every_package_has_a_layer():

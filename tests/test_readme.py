@@ -1,12 +1,14 @@
-"""Every command of the README and of CONTRIBUTING is run: as a plan by default, for real among the slow tests."""
+"""Every command and snippet of README and CONTRIBUTING is run: commands as a plan, in the slow tests for real."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -33,19 +35,19 @@ VOC = """<annotation><size><width>64</width><height>64</height><depth>3</depth><
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A newcomer's folder with the data that the README speaks of."""
-    root = tmp_path_factory.mktemp("newcomer")
+    """A folder with the data that the README's commands use."""
+    root = tmp_path_factory.mktemp("user")
     for split in ("train", "val"):
-        for kind in ("images", "labels"):
-            (root / "my" / kind / split).mkdir(parents=True)
+        for subfolder in ("images", "labels"):
+            (root / "my" / subfolder / split).mkdir(parents=True)
         for number in range(4):
             image = np.random.default_rng(number).integers(0, 255, (64, 64, 3), np.uint8)
             cv2.imwrite(str(root / "my" / "images" / split / f"{split}{number}.png"), image)
             (root / "my" / "labels" / split / f"{split}{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (root / "my" / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cell]\n")
     voc = root / "BCCD_Dataset" / "BCCD"
-    for kind in ("Annotations", "JPEGImages"):
-        (voc / kind).mkdir(parents=True)
+    for subfolder in ("Annotations", "JPEGImages"):
+        (voc / subfolder).mkdir(parents=True)
     for number in range(8):
         image = np.random.default_rng(number).integers(0, 255, (64, 64, 3), np.uint8)
         cv2.imwrite(str(voc / "JPEGImages" / f"{number}.jpg"), image)
@@ -59,11 +61,11 @@ def run(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, cwd=folder, text=True, capture_output=True, timeout=300, check=False)
 
 
-def test_the_first_screen_runs_something():
+def test_the_first_command_is_on_the_first_screen():
     assert TEXTS["README.md"].splitlines().index("make demo") < 12
 
 
-def test_no_command_is_left_out():
+def test_every_command_is_of_a_known_program():
     known = ("python -m acmix_exp", "make ", "wandb sync ")
     assert [line for line in COMMANDS if not line.startswith(known)] == []
     assert len(OURS) >= 10
@@ -87,13 +89,45 @@ def test_every_command_that_trains_nothing_runs(folder, line):
     assert run(folder, line).returncode == 0
 
 
-def test_the_table_is_the_one_that_was_measured():
-    """Between the marks stands the table of the summary they name, to the letter."""
-    name, shown = re.search(r"<!-- result: (\S+) -->\n(.*?)<!-- /result -->", TEXTS["README.md"], re.DOTALL).groups()
+def test_the_table_is_the_committed_summary():
+    """Between the markers is the table of the summary that they name, to the letter."""
+    name, text = re.search(r"<!-- result: (\S+) -->\n(.*?)<!-- /result -->", TEXTS["README.md"], re.DOTALL).groups()
     rows = [line for line in (REPO / name).read_text().splitlines() if line.startswith("|")]
-    assert [line for line in shown.splitlines() if line.startswith("|")] == rows
+    assert [line for line in text.splitlines() if line.startswith("|")] == rows
     table = json.loads((REPO / name).with_suffix(".json").read_text())["tables"][0]
     assert len(rows) == len(table["rows"]) + 2
+
+
+def test_lines_are_short_except_in_tables():
+    for name, text in TEXTS.items():
+        prose = re.sub(r"<!-- result: .*?<!-- /result -->", "", text, flags=re.DOTALL)
+        assert [line for line in prose.splitlines() if len(line) > 120] == [], name
+
+
+def test_the_tree_names_what_exists():
+    (tree,) = re.findall(r"```\n(├── conf .*?)```", TEXTS["README.md"], re.DOTALL)
+    parents: list[str] = []
+    for line in tree.splitlines():
+        indent, entry = re.match(r"((?:│   |    )*)(?:[├└]── (\S+)|│?$)", line).groups()
+        if entry:
+            parents = [*parents[: len(indent) // 4], entry]
+            assert REPO.joinpath(*parents).exists(), line
+    packages = {path.parent.name for path in REPO.glob("acmix_exp/*/__init__.py")}
+    assert packages <= set(re.findall(r"[├└]── (\S+)", tree))
+
+
+def test_the_python_snippets_run(folder):
+    with tarfile.open(REPO / "tests" / "fixtures" / "version_0_1.tar.xz") as archive:
+        archive.extractall(folder / "archive", filter="data")
+    checkpoint = next((folder / "archive").glob("*/mixed-s0-*/weights/best.pt"))
+    snippets = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL)
+    code = "\n".join(snippets).replace("runs/demo/RUN/weights/best.pt", str(checkpoint))
+    code = code.replace("image.jpg", "my/images/val/val0.png")
+    environment = {**os.environ, "YOLO_OFFLINE": "true"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert len(snippets) >= 2
 
 
 @pytest.mark.slow
@@ -105,7 +139,7 @@ def test_every_command_trains(folder, line):
 
 
 @pytest.mark.slow
-def test_what_takes_a_run_finds_what_the_demo_leaves(folder):
+def test_commands_that_take_a_run_work_on_a_run_of_the_demo(folder):
     assert run(folder, f"python -m acmix_exp +experiment=demo {TINY}").returncode == 0
     (directory,) = (folder / "runs" / "demo").glob("baseline-s0-*")
     lines = [line for line in OURS if "runs/demo/RUN" in line]
