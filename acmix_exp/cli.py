@@ -1,19 +1,20 @@
-"""The command line: Hydra's entry, the exit code, and the table at the end. Nothing here imports torch."""
+"""The command line: arguments, help and exit codes. ``task=X`` calls ``acmix_exp/tasks/X.py``. No torch here."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import acmix_exp
-from acmix_exp.config import options
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from acmix_exp.sweep.compose import Composed
+    from acmix_exp.sweep.planning import Plan
 
 TEXT = """\
 acmix_exp: trustworthy ablations of attention blocks in YOLO detectors
@@ -55,6 +56,8 @@ GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "
 
 def text() -> str:
     """The help with the groups and options that are found in conf/."""
+    from acmix_exp.config import options
+
     width = max(map(len, GROUPS)) + 2
     lines = []
     for group in GROUPS:
@@ -68,86 +71,101 @@ def text() -> str:
     return TEXT.format(groups="\n".join(lines))
 
 
-# Hydra's flags that only show something; what a run needs is not even imported.
+# Hydra's flags that only show something.
 SHOW_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
+PLANNED = ("train", "plan", "profile")
+PRINTED_DATASETS = 5
 DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def main() -> int:
     """Run a command; returns the exit code: 0 done, 1 a run failed, 2 wrong config, 130 Ctrl-C, 143 SIGTERM."""
     arguments = sys.argv[1:]
-    if {"--help", "-h"} & set(arguments):
-        print(text(), end="")
-        return DONE
-    if "--version" in arguments:
-        print(f"acmix_exp {acmix_exp.__version__}")
-        return DONE
-    sys.argv[1:] = normalised(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    from acmix_exp.errors import ChildError, ConfigError
-
     try:
-        return _run(sys.argv[1:])
-    except ConfigError as error:
-        return _wrong(error.lines)
-    except ChildError as error:
-        _wrong([str(error)])
-        return FAILED
+        signal.signal(signal.SIGTERM, _terminate)
+        if {"--help", "-h"} & set(arguments):
+            print(text(), end="")
+            return DONE
+        if "--version" in arguments:
+            print(f"acmix_exp {acmix_exp.__version__}")
+            return DONE
+        return _run(arguments)
     except KeyboardInterrupt:
+        print("acmix_exp: interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-def normalised(arguments: list[str]) -> list[str]:
-    """What Hydra would refuse: ``experiment=`` and ``++experiment=``, -m between them, new keys under train.extra, and
-    under block where it is one's own.
-    """
-    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    arguments = [*flags[:1], *(argument for argument in arguments if argument not in flags)]
-    arguments = [re.sub(r"^\+{0,2}(experiment=)", r"+\1", argument) for argument in arguments]
-    own = any(re.match(r"\+{0,2}(block=custom|block\.target=)", argument) for argument in arguments)
-    new = r"^\+{0,2}(train\.extra\.|block\.)" if own else r"^\+{0,2}(train\.extra\.)"
-    return [re.sub(new, r"++\1", argument) for argument in arguments]
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
 
 
-def _wrong(lines: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
+    from acmix_exp.errors import ChildError, ConfigError
+
+    try:
+        if any(argument in SHOW_FLAGS for argument in arguments):
+            return _show(arguments)
+        from acmix_exp.sweep.compose import compose_cells
+
+        return _dispatch(compose_cells(arguments))
+    except ConfigError as error:
+        _say(error.lines)
+        return WRONG
+    except ChildError as error:
+        _say([str(error)])
+        return FAILED
+
+
+def _say(lines: Iterable[str]) -> None:
     for line in lines:
         print(f"acmix_exp: {line}", file=sys.stderr)
-    return WRONG
 
 
-def _run(arguments: list[str]) -> int:
+def _dispatch(cells: list[Composed]) -> int:
+    """Call the task's function, ``acmix_exp.tasks.X.X``, with a plan or with the one cell that it takes."""
+    from acmix_exp.errors import ConfigError
+    from acmix_exp.sweep import planning
+
+    task = cells[0].config.task
+    function = getattr(import_module(f"acmix_exp.tasks.{task}"), task)
+    if task in PLANNED:
+        plan = planning.build(cells)
+        planning.check_reference(plan)
+        _print_data(plan)
+        return int(function(plan))
+    if task == "report":
+        planning.refuse_split(cells)
+    elif len(cells) > 1:
+        raise ConfigError(f"task={task}: takes one run, so it goes without -m and without an experiment")
+    return int(function(cells[0]))
+
+
+def _print_data(plan: Plan) -> None:
+    from acmix_exp.console import console
+    from acmix_exp.data import report_table
+
+    err = console(stderr=True)
+    for inspection in plan.inspections[:PRINTED_DATASETS]:
+        err.print(report_table(inspection))
+    if len(plan.inspections) > PRINTED_DATASETS:
+        err.print(f"and {len(plan.inspections) - PRINTED_DATASETS} more data sets")
+
+
+def _show(arguments: list[str]) -> int:
+    """Hydra's own command line, for the flags that show the config or install completion."""
     import hydra
 
     from acmix_exp.config import conf_dir, register_schema
-    from acmix_exp.sweep.compose import reach_every_block
+    from acmix_exp.errors import ConfigError
+    from acmix_exp.sweep.compose import rewritten
     from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, explain
 
     register_schema()
-    # so that Hydra raises to us what it would print in nine lines
+    # Hydra then raises what it would otherwise print in nine lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
+    sys.argv[1:] = rewritten([argument for argument in arguments if argument not in ("-m", "--multirun")])
     try:
-        if any(argument in SHOW_FLAGS for argument in arguments):
-            compose()
-            return DONE
-        from acmix_exp.tasks.train import session
-
-        sys.argv[1:] = arguments = reach_every_block(arguments)
-        with session() as current:
-            compose()
-        return current.code
-    except (*CONFIG_ERRORS, ValueError) as error:
-        if not isinstance(error, CONFIG_ERRORS) and "Config group override" not in str(error):
-            raise
-        return _wrong(explain(error, arguments))
-
-
-def job(cfg: DictConfig) -> None:
-    """What Hydra launches for every cell, here or in a launcher's process: bring the cell's run to its end."""
-    from acmix_exp.tasks.train import run_cell
-
-    run_cell()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(lambda config: None)()
+    except CONFIG_ERRORS as error:
+        raise ConfigError(*explain(error, sys.argv[1:])) from None
+    return DONE

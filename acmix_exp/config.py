@@ -102,6 +102,11 @@ class ProfileConfig:
 
 
 @dataclass
+class PlanConfig:
+    rows: Any = 40  # how many cells task=plan prints | all
+
+
+@dataclass
 class ReportConfig:
     """The table and the report."""
 
@@ -130,6 +135,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
 

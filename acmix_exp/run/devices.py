@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -14,6 +15,8 @@ from pathlib import Path
 from acmix_exp.config import HardwareConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import locked
+
+SLOT_SECONDS = 0.5  # between two looks for a free slot
 
 
 @lru_cache(maxsize=1)
@@ -69,11 +72,11 @@ def precision(hardware: HardwareConfig) -> str:
 
 
 @contextlib.contextmanager
-def gpu_slot(gpus: Sequence[int], runs_at_once: int) -> Iterator[int | None]:
+def gpu_slot(gpus: Sequence[int], runs_at_once: int, stop: threading.Event | None = None) -> Iterator[int | None]:
     """Wait for, hold and yield one GPU index; None at once if there are no GPUs.
 
     A GPU has ceil(runs_at_once / number of GPUs) slots, shared by all of a user's commands on the machine. A slot is a
-    lock file, so a killed process gives its slot back.
+    lock file, so a killed process gives its slot back. Raises KeyboardInterrupt when ``stop`` is set while it waits.
     """
     if not gpus:
         yield None
@@ -88,4 +91,7 @@ def gpu_slot(gpus: Sequence[int], runs_at_once: int) -> Iterator[int | None]:
                     if held:
                         yield gpu
                         return
-        time.sleep(0.5)
+        if stop is None:
+            time.sleep(SLOT_SECONDS)
+        elif stop.wait(SLOT_SECONDS):
+            raise KeyboardInterrupt

@@ -101,10 +101,10 @@ class Run:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     @contextlib.contextmanager
-    def lock(self, *, wait: bool = False) -> Iterator[bool]:
-        """Hold the run; yields False if another process holds it and ``wait`` is false."""
+    def lock(self) -> Iterator[bool]:
+        """Hold the run; yields False if another process or thread holds it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", wait=wait) as held:
+        with locked(self.path / ".lock", wait=False) as held:
             yield held
 
 

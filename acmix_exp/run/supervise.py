@@ -33,14 +33,14 @@ class Command:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def supervise(run: Run, command: Command, *, wait: bool = False) -> str:
+def supervise(run: Run, command: Command) -> str:
     """Bring a prepared run to its end: ``done``, ``failed``, or ``busy`` if another process holds it.
 
     When the command's process is gone the run ends too. A done run is left as it is, an interrupted one resumes from
     last.pt, one that failed before the command began restarts: several cells may share a run, which fails once.
-    ``wait`` waits for a process that holds it. Raises KeyboardInterrupt if the command is stopped.
+    Raises KeyboardInterrupt if the command is stopped.
     """
-    with run.lock(wait=wait) as held:
+    with run.lock() as held:
         if not held:
             return BUSY
         if run.is_done():
@@ -82,7 +82,7 @@ def _resumable(run: Run) -> bool:
 
 def _attempt(run: Run, config: Config, command: Command, resume: bool) -> str | None:
     """Train in a child; None if it went well, else the reason in one line."""
-    with gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
+    with gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once, command.stop) as gpu:
         if not resume:
             run.clear()
         answer = _train(run, config, command, gpu, resume)

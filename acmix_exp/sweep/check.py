@@ -98,6 +98,12 @@ def _values(config: Config) -> list[str]:
             train.keep in ("best", "last", "both", "none"),
             "best, last, both or none",
         ),
+        (
+            "plan.rows",
+            config.plan.rows,
+            config.plan.rows == "all" or (type(config.plan.rows) is int and config.plan.rows >= 0),
+            "a whole number from 0, or all",
+        ),
         ("profile.seconds", config.profile.seconds, 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
         (
             "dataset.path",

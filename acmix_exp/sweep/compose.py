@@ -1,87 +1,327 @@
-"""A sweep over blocks and an option given beside it: it reaches every block, and none that lacks it."""
+"""From a command line to cells, by Hydra's public API: every distinct choice is composed once.
+
+The axes of a sweep come from an experiment's ``hydra.sweeper.params`` and from the command line, as Hydra's basic
+sweeper reads them. An interpolation ``${...}`` is resolved in its own cell.
+"""
 
 from __future__ import annotations
 
+import argparse
+import copy
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, block_files, chosen_block, preview
+from acmix_exp.config import Config, conf_dir, register_schema, to_object
+from acmix_exp.errors import ConfigError
+from acmix_exp.sweep import check
+from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, block_files, chosen_block, explain
+
+SEED_LIMIT = 2**31
+PRINTED_FAULTS = 20
 
 
-def reach_every_block(arguments: list[str]) -> list[str]:
-    """``block.KEY=VALUE`` as ``block.KEY=choice(VALUE)`` where the command sweeps over blocks.
+@dataclass(frozen=True)
+class Composed:
+    """One cell of a command: its checked config, before the arm is applied, and the overrides it was composed from."""
 
-    Else Hydra composes what is common to all cells with the option and the default block, which may not have it.
+    config: Config
+    overrides: tuple[str, ...]
+
+    @property
+    def keys(self) -> set[str]:
+        """The config keys and groups that the overrides set."""
+        return set(map(override_key, self.overrides))
+
+
+def override_key(override: str) -> str:
+    """``block.head`` of ``++block.head=4``."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def compose_cells(arguments: Sequence[str]) -> list[Composed]:
+    """Compose and check every cell of a command line, which may hold Hydra's flags -m and --config-dir.
+
+    Raises ConfigError with one line per distinct fault of any cell, so that not even the good cells start.
     """
-    if not any(map(_is_option, arguments)) or not _sweeps_blocks(arguments):
-        return arguments
-    return [
-        re.sub(r"=(.*)", r"=choice(\1)", argument, flags=re.DOTALL)
-        if _is_option(argument) and _several(argument) is False
-        else argument
-        for argument in arguments
-    ]
+    flags = _flags(arguments)
+    folders = [conf_dir(), *([Path(flags.config_dir).absolute()] if flags.config_dir else [])]
+    if not folders[-1].is_dir():
+        raise ConfigError(f"--config-dir={flags.config_dir}: no such folder")
+    register_schema()
+    overrides = rewritten(flags.overrides)
+    _refuse_other_engines(overrides)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folders[0]), job_name="acmix_exp", version_base="1.3"):
+        parser = OverridesParser.create(config_loader=_GroupOptions(folders))  # type: ignore[arg-type]
+        try:
+            parsed = parser.parse_overrides(overrides)
+            composer = _Composer(flags.config_name, _hydra_overrides(parsed, folders[1:]))
+            cells = list(itertools.product(*_axes(parsed, parser, composer, multirun=flags.multirun).values()))
+        except CONFIG_ERRORS as error:
+            raise ConfigError(*explain(error, overrides)) from None
+        if lines := lacking(cells):
+            raise ConfigError(*lines)
+        return _checked_cells(cells, composer)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see --help")
+
+
+def _flags(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-r", "--run", action="store_true")
+    parser.add_argument("-cd", "--config-dir")
+    parser.add_argument("-cn", "--config-name", default="config")
+    parser.add_argument("overrides", nargs="*")
+    return parser.parse_intermixed_args(arguments)
+
+
+def rewritten(arguments: Sequence[str]) -> list[str]:
+    """Overrides with ``experiment=`` without plus signs, ``++`` where new keys are allowed, and missing quotes added.
+
+    New keys are allowed below ``train.extra``, and below ``block`` if that is a user-defined one.
+    """
+    user_defined = any(re.match(r"\+{0,2}(block=custom|block\.target=)", argument) for argument in arguments)
+    new_keys = r"^\+{0,2}(?=train\.extra\.|block\.)" if user_defined else r"^\+{0,2}(?=train\.extra\.)"
+    arguments = [re.sub(r"^\+{1,2}(?=experiment=)", "", argument) for argument in arguments]
+    return [_quoted(re.sub(new_keys, "++", argument)) for argument in arguments]
+
+
+def _quoted(argument: str) -> str:
+    """``KEY="VALUE"`` if Hydra's grammar takes the value only so; not of what may be a list, a sweep or a call."""
+    key, equals, value = argument.partition("=")
+    if not equals or re.search(r"[,()\[\]{}]", re.sub(r"\$\{[^{}]*\}", "", value)):
+        return argument
+    try:
+        OverridesParser.create().parse_overrides([argument])
+    except OverrideParseException:
+        return f"{key}={QuotedString(value, Quote.double).with_quotes()}"
+    return argument
+
+
+def _refuse_other_engines(overrides: Iterable[str]) -> None:
+    for override in overrides:
+        if re.match(r"[+~]*hydra[./](launcher|sweeper)(?!\.params)", override):
+            raise ConfigError(
+                f"{override}: acmix_exp expands and launches sweeps itself; choose hardware=OPTION, and "
+                "hardware.runs_at_once=N for N runs side by side"
+            )
+
+
+class _GroupOptions:
+    """What ``glob(...)`` asks a config loader for: a group's options in all config folders."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+
+    def get_group_options(self, group_name: str, results_filter: object = None) -> list[str]:
+        return sorted({path.stem for folder in self.folders for path in (folder / group_name).glob("*.yaml")})
+
+
+def _hydra_overrides(parsed: Iterable[Override], more_folders: Sequence[Path]) -> list[str]:
+    """The overrides that go into every composition: those of Hydra's own config, and the folder of --config-dir."""
+    overrides = {override_key(text): text for each in parsed if each.is_hydra_override() and (text := each.input_line)}
+    values = [each.value() for each in parsed if each.key_or_group == "hydra.searchpath"]
+    if more_folders:
+        paths = [str(path) for value in values if isinstance(value, list) for path in value]
+        paths += [f"file://{folder}" for folder in more_folders]
+        quoted = ",".join(QuotedString(path, Quote.double).with_quotes() for path in paths)
+        overrides["hydra.searchpath"] = f"hydra.searchpath=[{quoted}]"
+    return list(overrides.values())
+
+
+def _axes(
+    parsed: Sequence[Override], parser: OverridesParser, composer: _Composer, *, multirun: bool
+) -> dict[str, list[str]]:
+    """By key, the overrides of which every cell gets one. The last override of a key counts.
+
+    Raises ConfigError for several values without a sweep.
+    """
+    for override in parsed:
+        if override.is_sweep_override() and override.key_or_group == "experiment":
+            raise ConfigError(f"{override.input_line}: one experiment at a time")
+    of_task = [override for override in parsed if not override.is_hydra_override()]
+    hydra = _common_part(of_task, composer)
+    _refuse_other_engines(
+        f"{group}={option}"
+        for group, option in hydra.runtime.choices.items()
+        if group in ("hydra/launcher", "hydra/sweeper") and option != "basic"
+    )
+    if multirun or hydra.mode == RunMode.MULTIRUN:
+        of_task = [*_experiment_axes(hydra.sweeper.params, parser), *of_task]
+    elif several := [override for override in parsed if override.is_sweep_override()]:
+        raise ConfigError(
+            f"{several[0].input_line}: several values are a sweep, which needs -m; a list is written [a,b]"
+        )
+    return {override_key(str(override.input_line)): _values(override) for override in of_task}
+
+
+def _common_part(of_task: Iterable[Override], composer: _Composer) -> Any:
+    """Hydra's part of the config, composed without what is swept over."""
+    single = tuple(str(override.input_line) for override in of_task if not override.is_sweep_override())
+    # A block that is swept over may have an option that the default block lacks.
+    without_options = tuple(override for override in single if not override.startswith("block."))
+    try:
+        composer.compose(single)
+    except CONFIG_ERRORS:
+        if without_options == single:
+            raise
+        composer.compose(without_options)
+    return HydraConfig.get()
+
+
+def _experiment_axes(params: Any, parser: OverridesParser) -> Iterator[Override]:
+    """``hydra.sweeper.params`` as overrides. An interpolation is left to the cell, unless it is what makes the axis."""
+    unresolved: Any = OmegaConf.to_container(params, resolve=False) if params else {}
+    for key, value in unresolved.items():
+        override = f"{key}={value}"
+        if "${" in override and not _is_sweep(override, parser) and _is_sweep(f"{key}={params[key]}", parser):
+            override = f"{key}={params[key]}"
+        yield from parser.parse_overrides([override])
+
+
+def _is_sweep(override: str, parser: OverridesParser) -> bool:
+    try:
+        return bool(parser.parse_override(override).is_sweep_override())
+    except HydraException:
+        return False
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        raise ConfigError(f"{override.input_line}: can't be swept; use a,b or range(...) or choice(...) or glob(...)")
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+class _Composer:
+    """Composes configs. Cells that differ in the seed alone share a composition, which is what takes time."""
+
+    def __init__(self, config_name: str, hydra_overrides: Sequence[str]) -> None:
+        self._config_name, self._hydra_overrides = config_name, hydra_overrides
+        self._last: tuple[tuple[str, ...], DictConfig] | None = None
+        # By overrides without the seed: the config, or why there is none, or what is still to be resolved by seed.
+        self._without_seed: dict[tuple[str, ...], Config | DictConfig | Exception] = {}
+
+    def compose(self, overrides: tuple[str, ...]) -> DictConfig:
+        """The config, nothing resolved; Hydra's part of it is then ``HydraConfig.get()``. Raises as Hydra does."""
+        if self._last is None or self._last[0] != overrides:
+            config = compose(self._config_name, [*self._hydra_overrides, *overrides], return_hydra_config=True)
+            HydraConfig.instance().set_config(config)
+            with open_dict(config):
+                del config["hydra"]
+            self._last = overrides, config
+        return self._last[1]
+
+    def config(self, overrides: tuple[str, ...]) -> Config:
+        """The checked config of a cell. Raises one of CONFIG_ERRORS."""
+        seed = next((text.partition("=")[2] for text in overrides if override_key(text) == "seed"), "")
+        if not seed.isdecimal() or int(seed) >= SEED_LIMIT:
+            return _checked(self.compose(overrides), overrides)
+        rest = tuple(override for override in overrides if override_key(override) != "seed")
+        if rest not in self._without_seed:
+            self._without_seed[rest] = self._composed_once(overrides)
+        shared = self._without_seed[rest]
+        if isinstance(shared, Exception):
+            raise shared.with_traceback(None)
+        if isinstance(shared, Config):
+            return replace(shared, seed=int(seed))
+        config = copy.deepcopy(shared)
+        config.seed = int(seed)
+        return _checked(config, overrides)
+
+    def _composed_once(self, overrides: tuple[str, ...]) -> Config | DictConfig | Exception:
+        try:
+            config = self.compose(overrides)
+            return config if _interpolates_seed(config) else _checked(config, overrides)
+        except CONFIG_ERRORS as error:
+            return error
+
+
+def _interpolates_seed(config: DictConfig) -> bool:
+    """Whether any interpolation names the seed; one that reaches it through another key has that key name it."""
+    return any("${" in text and "seed" in text for text in _texts(OmegaConf.to_container(config, resolve=False)))
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, (dict, list)):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _texts(child)
+
+
+def _checked(unresolved: DictConfig, overrides: Iterable[str]) -> Config:
+    """The config as an object. Raises ConfigError with every fault that shows without the data set."""
+    lines = check.unknown_keys(unresolved)
+    if not lines:
+        config = to_object(unresolved)
+        lines = check.faults(config, set(map(override_key, overrides)))
+    if lines:
+        raise ConfigError(*lines)
+    return config
+
+
+def _checked_cells(all_overrides: Sequence[tuple[str, ...]], composer: _Composer) -> list[Composed]:
+    cells: list[Composed] = []
+    faults: dict[str, list[int]] = {}
+    for number, overrides in enumerate(all_overrides):
+        try:
+            cells.append(Composed(composer.config(overrides), overrides))
+        except CONFIG_ERRORS as error:
+            for line in explain(error, overrides):
+                faults.setdefault(line, []).append(number)
+    raise_faults(faults, all_overrides)
+    return cells
+
+
+def raise_faults(faults: Mapping[str, Sequence[int]], all_overrides: Sequence[tuple[str, ...]]) -> None:
+    """Raise ConfigError if there are faults: lines, each with the numbers of the cells that have it.
+
+    A fault of some cells only is preceded by the overrides that tell them from the others.
+    """
+    lines = []
+    everywhere = set(all_overrides[0]).intersection(*all_overrides) if faults else set()
+    for line, numbers in faults.items():
+        cells = [all_overrides[number] for number in numbers]
+        shared = set(cells[0]).intersection(*cells) - everywhere
+        telling = shared if shared or len(cells) == len(all_overrides) else set(cells[0]) - everywhere
+        lines.append(" ".join([*(text for text in cells[0] if text in telling and text not in line), line]))
+    if len(lines) > PRINTED_FAULTS:
+        lines[PRINTED_FAULTS:] = [f"and {len(lines) - PRINTED_FAULTS} more faults"]
+    if lines:
+        raise ConfigError(*lines)
 
 
 def lacking(cells: Sequence[Sequence[str]]) -> list[str]:
-    """A line for each option given that is one of a shipped block's but not of all those swept over.
-
-    ``cells`` are the overrides of every cell.
-    """
-    files, blocks = block_files(), _blocks(cells)
-    given = dict.fromkeys(override for cell in cells for override in cell if _is_option(override))
+    """A line per option that not all blocks of a sweep over blocks have; ``cells`` are the overrides of each cell."""
+    files = block_files()
+    blocks = list(dict.fromkeys(block for cell in cells if (block := chosen_block(cell))))
+    options = dict.fromkeys(text for cell in cells for text in cell if re.match(r"block\.\w+=.", text))
     lines = []
-    for override in given:
+    for override in options:
         option = override.partition("=")[0].removeprefix("block.")
         without = [block for block in blocks if block in files and option not in files[block]]
         having = [block for block in blocks if block not in without]
-        if without and any(option in known for known in files.values()):
+        if without and len(blocks) > 1 and any(option in names for names in files.values()):
             have = "has" if len(without) == 1 else "have"
             cure = f"sweep over those that have it, block={','.join(having)}" if having else "leave it out"
             lines.append(f"{override}: {', '.join(without)} {have} no such option; {cure}")
     return lines
-
-
-def named(lines: list[str], cell: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """The faults of a cell, those of an option's value with the cell's block where the cells have several."""
-    if len(_blocks(cells)) < 2:
-        return lines
-    tells = re.compile(r"block\.(?!.*: unknown key)")
-    return [f"block={chosen_block(cell)} {line}" if tells.match(line) else line for line in lines]
-
-
-def _blocks(cells: Sequence[Sequence[str]]) -> list[str]:
-    return list(dict.fromkeys(block for cell in cells if (block := chosen_block(cell))))
-
-
-def _is_option(argument: str) -> bool:
-    return re.match(r"block\.\w+=.", argument) is not None
-
-
-def _several(argument: str) -> bool | None:
-    """Whether an override is a sweep; None where it can't be read, which Hydra will say."""
-    try:
-        return OverridesParser.create().parse_override(argument).is_sweep_override()
-    except HydraException:
-        return None
-
-
-def _sweeps_blocks(arguments: list[str]) -> bool:
-    """Whether the command line, or the experiment that it names, gives ``block`` as an axis of a sweep."""
-    block = next((argument for argument in reversed(arguments) if argument.startswith("block=")), None)
-    flagged = bool({"-m", "--multirun"} & set(arguments))
-    if block is not None and (flagged or not _several(block)):
-        return bool(_several(block))
-    if not any(argument.startswith("+experiment=") for argument in arguments):
-        return False
-    try:
-        hydra = preview([argument for argument in arguments if not _is_option(argument)]).hydra
-    except (*CONFIG_ERRORS, ValueError):
-        return False  # Hydra will say it
-    return (flagged or hydra.mode == RunMode.MULTIRUN) and (
-        block is not None or "block" in (hydra.sweeper.get("params") or {})
-    )

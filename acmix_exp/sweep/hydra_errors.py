@@ -1,61 +1,44 @@
-"""What Hydra and OmegaConf say in nine lines, said in one."""
+"""Turn the errors of Hydra and OmegaConf into one-line messages."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
-from acmix_exp.config import Config, conf_dir, options, register_schema
+from acmix_exp.config import Config, conf_dir, options
 from acmix_exp.errors import ConfigError
 
-CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ConfigError)
-
-
-def preview(arguments: list[str]) -> DictConfig:
-    """The config common to all cells, without what is swept, and with Hydra's own part. Raises as Hydra does."""
-    register_schema()
-    asked = get_args_parser().parse_args(arguments)
-    folders = create_config_search_path(str(conf_dir()))
-    if asked.config_dir is not None:
-        own = f"file://{Path(asked.config_dir).absolute()}"
-        folders.prepend(provider="command-line", path=own, anchor=SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(folders).load_configuration(
-        "config", asked.overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
-    )
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ConfigError, ValueError)
 
 
 def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
-    """One line a fault: the key, its value and what would be right, as far as the error tells."""
+    """One line per fault: the key, its value and what would be right, as far as the error tells.
+
+    Raises ``error`` itself if it is a ValueError that is not about the config.
+    """
     if isinstance(error, ConfigError):
         return error.lines
     overrides = list(overrides)
     if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
         return [
-            f"{error.override}: not KEY=VALUE as Hydra reads it ({_first_line(error.message)}); "
-            "quote values that hold spaces, commas, brackets or '='"
+            f"{error.override}: not KEY=VALUE as Hydra reads it; quote a value that holds commas, brackets or "
+            f"parentheses, inside the shell's quotes: '{key}=\"{value}\"'"
         ]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return [f"{group}={option}: no such option; choose from {', '.join(options(group)) or 'none'}"]
-    ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '\+?(.*?)'", str(error))
-    if ambiguous:
-        if ambiguous[1].startswith("experiment="):
-            return [f"{ambiguous[1]}: one experiment at a time"]
-        if hidden := _hidden(overrides):
-            return explain(hidden, overrides)
+        return [f"{group}={option}: no such option; choose from {', '.join(error.options or options(group)) or 'none'}"]
+    if ambiguous := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", str(error)):
         return [f"{ambiguous[1]}: several values are a sweep, which needs -m; a list is written [a,b]"]
-    if isinstance(error, ValueError) and "Config group override" in str(error):
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+        if "Config group override" not in str(error):
+            raise error
         empty = ", ".join(item for item in overrides if item.endswith(("=null", "=")))
         return [f"{empty}: a group needs one of its options; see --help"]
     if missing := re.search(r"`(\w+)Config` has missing mandatory value: (\w+)", str(error)):
@@ -64,6 +47,9 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     key = _full_key(text)
     given = next((item for item in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", item)), None)
     written, _, value = (given or key).lstrip("+~").partition("=")
+    if isinstance(error, (InterpolationResolutionError, GrammarParseError)):
+        reason = _first_line(str(error)).removeprefix("KeyError raised while resolving interpolation: ").strip('"')
+        return [f"{written}{'=' + value if value else ''}: can't be resolved: {reason}"]
     wrong_type = re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text)
     if wrong_type:
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
@@ -83,17 +69,6 @@ def chosen_block(overrides: Sequence[str]) -> str | None:
     """The one block that overrides choose, if they do."""
     given = [override.partition("=")[2] for override in overrides if override.startswith("block=")]
     return given[-1] if given and re.fullmatch(r"\w+", given[-1]) else None
-
-
-def _hidden(arguments: list[str]) -> BaseException | None:
-    """What keeps Hydra from reading an experiment, and so from knowing that it is a sweep."""
-    if not any("experiment=" in argument for argument in arguments):
-        return None
-    try:
-        preview(arguments)
-    except (*CONFIG_ERRORS, ValueError) as error:
-        return error
-    return None
 
 
 def _right(key: str) -> str:

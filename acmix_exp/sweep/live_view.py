@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from acmix_exp.sweep.planning import Plan
-from acmix_exp.sweep.progress import Progress, duration, seconds_left, survey
+from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
 
 INTERVAL_SECONDS = 0.5
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "pending": "dim"}
@@ -29,6 +29,7 @@ class View:
     def __init__(self, plan: Plan, runs_at_once: int) -> None:
         self.plan = plan
         self.runs_at_once = runs_at_once
+        self._survey = Survey(plan)
         self.console = Console(stderr=True)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="view", daemon=True)
@@ -45,12 +46,12 @@ class View:
     def _watch(self) -> None:
         if not self.console.is_terminal:
             while not self._stop.wait(INTERVAL_SECONDS):
-                self._say(survey(self.plan))
-            self._say(survey(self.plan))
+                self._say(self._survey.rows())
+            self._say(self._survey.rows())
             return
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while not self._stop.wait(INTERVAL_SECONDS):
-                live.update(self._table(survey(self.plan)), refresh=True)
+                live.update(self._table(self._survey.rows()), refresh=True)
 
     def _say(self, rows: list[Progress]) -> None:
         for row in rows:

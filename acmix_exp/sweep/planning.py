@@ -1,230 +1,202 @@
-"""The arm that ``report.reference`` names: refused before the first job where it can only be a slip of the pen."""
+"""The plan of a command: every cell with its arm applied and its run directory, which ``prepare`` makes."""
 
 from __future__ import annotations
 
-import copy
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import OmegaConf
 
 from acmix_exp import files
-from acmix_exp.config import Config, arm_label, load, options, to_object
+from acmix_exp.config import Config, DatasetConfig, arm_label, load, options
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import directory
 from acmix_exp.run.directory import runs_in
 from acmix_exp.run.provenance import redact
-from acmix_exp.sweep import arm, check, compose
-from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, explain
+from acmix_exp.sweep import arm, check
+from acmix_exp.sweep.compose import Composed, override_key, raise_faults
+from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS
 from acmix_exp.sweep.run_key import hash8, identity
 from acmix_exp.yolo.pretrained import find_pretrained
 
-NO_AXES = ("arm", "seed", "block")  # told by a row's label, which names the arm or the block, and its number of runs
-# Swept over cells, these would split one experiment's folder, or say nothing about the result.
-NOT_SWEPT = ("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report")
+# The row's label names the arm or the block, and its n counts the seeds.
+NOT_COLUMNS = ("arm", "seed", "block")
+# Swept over, these would split one experiment's folder, or say nothing about the result.
+NOT_SWEPT = ("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan")
+ONE_PER_COMMAND = ("name", "task", "runs_dir")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One job of the sweep. Several cells may share a run: a baseline does not depend on the block."""
+    """One job of the sweep. Several cells may share a run: a baseline does not depend on the block.
 
-    config: Config  # with the arm applied
+    config: with the arm applied. label: the arm's row in the table. dataset: its name. swept: value by swept key.
+    alias: the row that the command names, if its run is another row's (conv3x3 may be the baseline).
+    """
+
+    config: Config
     label: str
     identity: dict[str, Any]
-    data: str  # the data set's name
+    dataset: str
     swept: dict[str, Any]
     run: directory.Run
-    asked: str = ""  # the row's name where its run is another's: conv3x3 may be the baseline
+    alias: str = ""
 
 
 @dataclass(frozen=True)
 class Plan:
+    """The cells of one command, whose runs are in one folder."""
+
     name: str
     folder: Path
     cells: list[Cell]
     inspections: list[Inspection]
 
-    @property
+    @cached_property
     def runs(self) -> list[directory.Run]:
         """The distinct runs, in the order of the cells."""
         return list(dict.fromkeys(cell.run for cell in self.cells))
 
-
-def jobs(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
-    """The overrides of every job that Hydra's basic sweeper would start."""
-    params = config.hydra.sweeper.get("params") or {}
-    arguments = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
-    return BasicSweeper.split_arguments(parsed, None)[0]
+    @property
+    def runs_at_once(self) -> int:
+        return min(self.cells[0].config.hardware.runs_at_once, len(self.runs))
 
 
-def build(master: DictConfig, loader: ConfigLoader | None) -> Plan:
-    """Compose, check and place every cell.
+def build(cells: Sequence[Composed]) -> Plan:
+    """Apply the arm to every cell, read the data sets and name the run directories. Nothing is written.
 
-    ``loader`` is given for a sweep and None for a single run. Raises ConfigError with one line for each distinct
-    fault of any cell, so that not even the good cells start.
+    Raises ConfigError with one line per distinct fault of any cell.
     """
-    all_overrides = jobs(master, loader) if loader else [list(master.hydra.overrides.task)]
-    if lines := compose.lacking(all_overrides):
+    first = cells[0].config
+    swept = _swept_keys(cells)
+    refuse_split(cells, swept)
+    if lines := check.writable(Path(first.runs_dir)):
         raise ConfigError(*lines)
-    composed = []
-    composer = _Composer(master, loader)
-    for overrides in all_overrides:
-        try:
-            composed.append(composer(overrides))
-        except CONFIG_ERRORS as error:
-            lines += compose.named(explain(error, overrides), overrides, all_overrides)
-    swept = _axes(all_overrides)
-    lines += [f"{key}: can't be swept; give it one value" for key in swept if key.split(".")[0] in NOT_SWEPT]
-    if not lines:
-        lines = check.writable(Path(composed[0].runs_dir))
-    if lines:
-        raise ConfigError(*dict.fromkeys(lines))
-    data = {key: _inspected(config) for config in composed if (key := _dataset_key(config))}
-    folder = Path(composed[0].runs_dir) / composed[0].name
-    cells = []
-    for config, overrides in zip(composed, all_overrides, strict=True):
-        effective = arm.apply(config)
+    data = _inspected(cells)
+    folder = Path(first.runs_dir) / first.name
+    planned = []
+    for cell in cells:
+        effective = arm.apply(cell.config)
         label = arm_label(effective)
-        dataset, inspection = data[_dataset_key(config)]
+        dataset, inspection = data[_dataset_key(cell.config.dataset)]
         parts = identity(effective, inspection.fingerprint)
-        run = directory.Run(folder / f"{label}-s{config.seed}-{hash8(parts)}")
-        asked = arm_label(config) if effective.arm.name != config.arm.name else ""
-        swept_values = _swept_values(effective, swept, overrides)
-        cells.append(Cell(effective, label, parts, dataset.name, swept_values, run, asked))
-    return Plan(composed[0].name, folder, cells, [inspection for _, inspection in data.values()])
+        run = directory.Run(folder / f"{label}-s{effective.seed}-{hash8(parts)}")
+        alias = arm_label(cell.config) if effective.arm.name != cell.config.arm.name else ""
+        values = _swept_values(effective, swept, cell.overrides)
+        planned.append(Cell(effective, label, parts, dataset.name, values, run, alias))
+    return Plan(first.name, folder, planned, [inspection for _, inspection in data.values()])
 
 
-class _Composer:
-    """Composes and checks cells; once for those that differ in the seed alone, for composing is what takes time."""
-
-    def __init__(self, master: DictConfig, loader: ConfigLoader | None) -> None:
-        self.master, self.loader = master, loader
-        self.known: dict[tuple[str, ...], Config | ConfigError] = {}
-
-    def __call__(self, overrides: list[str]) -> Config:
-        rest = tuple(override for override in overrides if _key(override) != "seed")
-        seeds = [override.split("=", 1)[1] for override in overrides if _key(override) == "seed"]
-        known = self.known.get(rest)
-        if isinstance(known, ConfigError):
-            raise known
-        if known and seeds and seeds[-1].isdecimal():
-            return replace(known, seed=int(seeds[-1]))
-        cell = self.loader.load_sweep_config(self.master, overrides) if self.loader else self.master
-        try:
-            config = self.known[rest] = checked(cell, overrides)
-        except ConfigError as error:
-            self.known[rest] = error
-            raise
-        return config
-
-
-def checked(cell: DictConfig, overrides: Sequence[str]) -> Config:
-    """The cell as an object. Raises ConfigError with every fault that shows without the data set."""
-    bare = copy.deepcopy(cell)
-    with read_write(bare), open_dict(bare):
-        bare.pop("hydra", None)
-    lines = check.unknown_keys(bare)
-    if not lines:
-        config = to_object(bare)
-        lines = check.faults(config, {_key(override) for override in overrides})
+def refuse_split(cells: Sequence[Composed], swept: Iterable[str] | None = None) -> None:
+    """Raises ConfigError if the cells belong to different experiments, or differ in what no result depends on."""
+    lines = [
+        f"{key}: can't be swept; give it one value"
+        for key in (_swept_keys(cells) if swept is None else swept)
+        if key.split(".")[0] in NOT_SWEPT
+    ]
+    for key in ONE_PER_COMMAND:
+        values = list(dict.fromkeys(getattr(cell.config, key) for cell in cells))
+        if len(values) > 1 and not lines:
+            lines.append(f"{key}={values[0]}: is {key}={values[1]} in another cell; a command has one {key}")
     if lines:
         raise ConfigError(*lines)
-    return config
 
 
-def _key(override: str) -> str:
-    return override.split("=", 1)[0].lstrip("+~")
-
-
-def _axes(all_overrides: Sequence[Sequence[str]]) -> list[str]:
+def _swept_keys(cells: Sequence[Composed]) -> list[str]:
     """Keys other than arm, seed and block that take more than one value over the cells, in the order given."""
-    values: dict[str, set[str]] = {}
-    for overrides in all_overrides:
-        for key, override in {_key(override): override for override in overrides}.items():  # the last one counts
-            values.setdefault(key, set()).add(override)
-    return [key for key, seen in values.items() if len(seen) > 1 and key not in NO_AXES]
+    values: dict[str, list[str]] = {}
+    for override in dict.fromkeys(override for cell in cells for override in cell.overrides):
+        values.setdefault(override_key(override), []).append(override)
+    return [key for key, overrides in values.items() if len(overrides) > 1 and key not in NOT_COLUMNS]
 
 
 def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
-    """The cell's value on every swept axis; None where the run does not depend on it."""
-    tree = OmegaConf.structured(effective)
-    chosen = {_key(override): override.split("=", 1)[1] for override in overrides if "=" in override}
+    """The cell's value of every swept key; None if the run does not depend on it."""
     values: dict[str, Any] = {}
     for key in keys:
         if not arm.depends(effective, key):
             values[key] = None
-        else:
-            value = OmegaConf.select(tree, key) if "/" not in key else None
-            values[key] = chosen[key] if value is None or OmegaConf.is_config(value) else value
+            continue
+        value = _value(effective, key)
+        if not isinstance(value, (bool, int, float, str)):
+            value = next(text.partition("=")[2] for text in overrides if override_key(text) == key)
+        values[key] = value
     return values
 
 
-def _dataset_key(config: Config) -> tuple[Any, ...]:
-    return tuple(asdict(config.dataset).values())
+def _value(config: Config, key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else getattr(node, part, None)
+    return node
 
 
-_SEEN: dict[tuple[Any, ...], tuple[Dataset, Inspection]] = {}
+def _dataset_key(dataset: DatasetConfig) -> tuple[Any, ...]:
+    return dataset.name, dataset.path, dataset.root
 
 
-def _inspected(config: Config) -> tuple[Dataset, Inspection]:
-    key = _dataset_key(config)
-    if key not in _SEEN:
-        dataset = resolve(config.dataset)
-        _SEEN[key] = (dataset, inspect(dataset))
-    return _SEEN[key]
+def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset, Inspection]]:
+    """Every distinct data set, read once."""
+    data: dict[tuple[Any, ...], tuple[Dataset, Inspection]] = {}
+    failed: dict[tuple[Any, ...], list[str]] = {}
+    faults: dict[str, list[int]] = {}
+    for number, cell in enumerate(cells):
+        key = _dataset_key(cell.config.dataset)
+        if key not in data and key not in failed:
+            try:
+                dataset = resolve(cell.config.dataset)
+                data[key] = dataset, inspect(dataset)
+            except ConfigError as error:
+                failed[key] = error.lines
+        for line in failed.get(key, ()):
+            faults.setdefault(line, []).append(number)
+    raise_faults(faults, [cell.overrides for cell in cells])
+    return data
 
 
 def prepare(plan: Plan) -> None:
     """Make the run directories that are not done yet: config, provenance and a pending status."""
     command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
+    by_run: dict[directory.Run, list[Cell]] = {}
     for cell in plan.cells:
-        with cell.run.lock() as mine:
-            if not mine:
-                continue
-            if cell.run.is_done() and _readable(cell.run):
-                _merge_swept(cell)
-                if cell.asked:
-                    cell.run.set_status(**_serves(cell))
-                continue
-            config = _portable(cell.config)
-            files.write_text(cell.run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
-            if cell.run.is_done():
-                continue
-            files.write_json(
-                cell.run.path / "provenance.json",
-                {
-                    "command": command,
-                    "identity": cell.identity,
-                    "dataset": {"name": cell.data, "fingerprint": cell.identity["data"]},
-                },
-            )
-            status = cell.run.status()
-            if status is None:
-                if (cell.run.path / "status.json").exists():
-                    print(f"{cell.run.name}: status.json is corrupt; the run starts anew", file=sys.stderr)
-                    cell.run.clear()
-                status = {"status": "pending", "attempt": 0, "resumed": False, "pid": None, "error": None}
-            swept = {**status.get("swept", {}), **cell.swept}
-            files.write_json(
-                cell.run.path / "status.json",
-                {**status, "arm": cell.label, "seed": cell.config.seed, "swept": swept, **_serves(cell)},
-            )
+        by_run.setdefault(cell.run, []).append(cell)
+    for run, cells in by_run.items():
+        with run.lock() as held:
+            if held:
+                _prepare(run, cells, command)
 
 
-def _serves(cell: Cell) -> dict[str, Any]:
-    """The other arms whose run this is too."""
-    known = (cell.run.status() or {}).get("serves", [])
-    return {"serves": sorted({*known, cell.asked})} if cell.asked else {}
+def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:
+    cell = cells[-1]
+    status = run.status()
+    aliases = sorted({*(status or {}).get("serves", []), *(cell.alias for cell in cells if cell.alias)})
+    serves = {"serves": aliases} if aliases else {}
+    if run.is_done() and _readable(run):
+        _merge_swept(cell)
+        if serves:
+            run.set_status(**serves)
+        return
+    config = _portable(cell.config)
+    files.write_text(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+    if run.is_done():
+        return
+    dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}
+    files.write_json(run.path / "provenance.json", {"command": command, "identity": cell.identity, "dataset": dataset})
+    if status is None:
+        if (run.path / "status.json").exists():
+            print(f"{run.name}: status.json is corrupt; restarting from scratch", file=sys.stderr)
+            run.clear()
+        status = {"status": "pending", "attempt": 0, "resumed": False, "pid": None, "error": None}
+    swept = {**status.get("swept", {}), **cell.swept}
+    about = {"arm": cell.label, "seed": cell.config.seed, "swept": swept}
+    files.write_json(run.path / "status.json", {**status, **about, **serves})
 
 
 def _readable(run: directory.Run) -> bool:
@@ -259,18 +231,21 @@ OF_ACMIX = ("acmix-conv", "acmix-attention", "acmix-mixed")
 
 
 def check_reference(plan: Plan) -> None:
-    """Raises ConfigError where no arm is called so: not of the plan, not of the folder's runs, and none that we ship.
+    """Raises ConfigError if ``report.reference`` is no arm of the plan, of the folder's runs or of those shipped.
 
-    One of these may be the reference though this command doesn't plan it, for an experiment may be run in parts.
+    A shipped arm may be the reference though this command does not plan it: an experiment may be run in parts.
     """
     reference = plan.cells[0].config.report.reference
-    here = [name for cell in plan.cells for name in (cell.label, cell.asked) if name]
-    here += [str(status["arm"]) for run in runs_in(plan.folder) if (status := run.status() or {}).get("arm")]
-    arms = [name for name in options("arm") if name != "configured"]
-    if reference.split(" (")[0] not in {*here, *arms, *options("block"), *OF_ACMIX}:
-        raise ConfigError(fault(reference, [*here, *arms]))
+    name = reference.split(" (")[0]
+    planned = dict.fromkeys(label for cell in plan.cells for label in (cell.label, cell.alias) if label)
+    shipped = [arm for arm in options("arm") if arm != "configured"]
+    if name in {*planned, *shipped, *options("block"), *OF_ACMIX}:
+        return
+    of_folder = [str(status["arm"]) for run in runs_in(plan.folder) if (status := run.status() or {}).get("arm")]
+    if name not in of_folder:
+        raise ConfigError(unknown_reference(reference, [*planned, *of_folder, *shipped]))
 
 
-def fault(reference: str, arms: Iterable[str]) -> str:
+def unknown_reference(reference: str, arms: Iterable[str]) -> str:
     """The line that refuses it."""
-    return f"report.reference={reference}: no arm is called so; must be one of {', '.join(dict.fromkeys(arms))}"
+    return f"report.reference={reference}: unknown arm; choose from {', '.join(dict.fromkeys(arms))}"

@@ -1,21 +1,20 @@
-"""How far a plan is, and how long it still takes, from the run directories alone."""
+"""How far a plan is and how long it still takes, from the run directories alone."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from pathlib import Path
+from statistics import fmean as mean
 
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.planning import Plan
 
-Timing = dict[str, list[float]]
-
 
 @dataclass(frozen=True)
 class Progress:
-    """One run as it stands. ``epoch`` is the last finished one, ``left`` the seconds it still needs where known."""
+    """One run as it stands. ``epoch`` is the last finished one, ``left`` the seconds it still needs, if known."""
 
     run: Run
     label: str
@@ -29,59 +28,94 @@ class Progress:
     resumed: bool
 
 
-def epoch_seconds(run: Run) -> float | None:
-    """Mean seconds of the epochs behind the run; None before the first."""
-    try:
-        seconds = [float(row["seconds"]) for row in run.history()]
-    except (KeyError, ValueError, csv.Error):
-        return None
-    return mean(seconds) if seconds else None
+class Survey:
+    """Reads the distinct runs of a plan, again and again: of each only what changed since it was last read."""
 
+    def __init__(self, plan: Plan) -> None:
+        self._cells = {cell.run: cell for cell in reversed(plan.cells)}
+        self._runs = plan.runs
+        self._read: dict[Run, tuple[tuple[int, int], _Facts]] = {}
 
-def timing(labelled: Sequence[tuple[str, Run]]) -> Timing:
-    """Mean seconds an epoch by label, from every run that has finished one."""
-    known: Timing = {}
-    for label, run in labelled:
-        if (seconds := epoch_seconds(run)) is not None:
-            known.setdefault(label, []).append(seconds)
-    return known
+    def rows(self) -> list[Progress]:
+        """Every run in the plan's order."""
+        facts = [self._facts(run) for run in self._runs]
+        seconds: dict[str, list[float]] = {}
+        for run, fact in zip(self._runs, facts, strict=True):
+            if fact.epoch_seconds is not None:
+                seconds.setdefault(self._cells[run].label, []).append(fact.epoch_seconds)
+        mean_seconds = {label: mean(values) for label, values in seconds.items()}
+        everywhere = mean(value for values in seconds.values() for value in values) if seconds else None
+        return [
+            self._progress(run, fact, mean_seconds.get(self._cells[run].label, everywhere))
+            for run, fact in zip(self._runs, facts, strict=True)
+        ]
 
+    def _facts(self, run: Run) -> _Facts:
+        stamp = _changed(run.path / "status.json"), _changed(run.path / "history.csv")
+        if stamp == NOTHING:
+            return _Facts()
+        known = self._read.get(run)
+        # The status of a run that is running also depends on whether its owner is alive.
+        if known is None or known[0] != stamp or known[1].state == "running":
+            known = self._read[run] = stamp, _read(run)
+        return known[1]
 
-def survey(plan: Plan) -> list[Progress]:
-    """Every distinct run of the plan, in its order."""
-    cells = {cell.run: cell for cell in reversed(plan.cells)}
-    known = timing([(cells[run].label, run) for run in plan.runs])
-    everything = [seconds for values in known.values() for seconds in values]
-    rows = []
-    for run in plan.runs:
-        cell = cells[run]
-        status = run.status() or {"status": "pending"}
-        state = run.state()
-        history = run.history()
+    def _progress(self, run: Run, facts: _Facts, epoch_seconds: float | None) -> Progress:
+        cell = self._cells[run]
         epochs = cell.config.train.epochs
-        epoch = min(int(float(history[-1]["epoch"])), epochs) if history else 0
-        values = known.get(cell.label) or everything
+        epoch = min(facts.epoch, epochs)
         left = None
-        if state == "done":
+        if facts.state == "done":
             left = 0.0
-        elif values:
-            ahead = epochs if state == "failed" else epochs - epoch
-            left = ahead * mean(values)
-        rows.append(
-            Progress(
-                run,
-                cell.label,
-                state,
-                epoch,
-                epochs,
-                float(history[-1]["map50"]) if history else None,
-                float(history[-1]["map50_95"]) if history else None,
-                left,
-                status.get("error"),
-                bool(status.get("resumed")),
-            )
-        )
-    return rows
+        elif epoch_seconds is not None:
+            left = (epochs if facts.state == "failed" else epochs - epoch) * epoch_seconds
+        scores = facts.map50, facts.map50_95
+        return Progress(run, cell.label, facts.state, epoch, epochs, *scores, left, facts.error, facts.resumed)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the files of a run say of its progress."""
+
+    state: str = "pending"
+    epoch: int = 0
+    map50: float | None = None
+    map50_95: float | None = None
+    epoch_seconds: float | None = None
+    error: str | None = None
+    resumed: bool = False
+
+
+NOTHING = (0, 0)
+
+
+def _changed(path: Path) -> int:
+    """When a file was last written (ns); 0 if there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _mean_seconds(history: Sequence[Mapping[str, str]]) -> float | None:
+    try:
+        return mean(float(row["seconds"]) for row in history) if history else None
+    except (KeyError, ValueError):
+        return None
+
+
+def _read(run: Run) -> _Facts:
+    status, history = run.status() or {}, run.history()
+    last = history[-1] if history else None
+    return _Facts(
+        run.state(),
+        int(float(last["epoch"])) if last else 0,
+        float(last["map50"]) if last else None,
+        float(last["map50_95"]) if last else None,
+        _mean_seconds(history),
+        status.get("error"),
+        bool(status.get("resumed")),
+    )
 
 
 def seconds_left(rows: Sequence[Progress], runs_at_once: int) -> float | None:

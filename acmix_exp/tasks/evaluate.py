@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,32 +17,18 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.run import devices
 from acmix_exp.run.devices import gpu_slot
-from acmix_exp.sweep.planning import Plan, checked
+from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
-from acmix_exp.tasks.plan import show_plan
-from acmix_exp.tasks.profile import profile
 
 
-def before_training(plan: Plan, runs_at_once: int) -> None:
-    """Show the data; for ``task=plan`` and ``task=profile`` their tables too, and then end the program."""
-    for inspection in plan.inspections:
-        console(stderr=True).print(report_table(inspection))
-    if plan.cells[0].config.task == "plan":
-        show_plan(plan, runs_at_once)
-        raise SystemExit(0)
-    if plan.cells[0].config.task == "profile":
-        raise SystemExit(profile(plan))
-
-
-def evaluate(master: DictConfig) -> int:
+def evaluate(cell: Composed) -> int:
     """Evaluate the run and write RUN/evaluations/DATASET-SPLIT-FINGERPRINT.json; the exit code.
 
     The data set is the run's unless the command names one. Raises ConfigError, and ChildError if the child fails.
     """
-    overrides = list(master.hydra.overrides.task)
-    asked = checked(master, overrides)
+    asked = cell.config
     run, config = finished(asked)
-    if names_dataset(overrides):
+    if names_dataset(cell):
         config.dataset = asked.dataset
     config.hardware, config.split = asked.hardware, asked.split
     dataset = resolve(config.dataset)

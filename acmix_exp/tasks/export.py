@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.markup import escape
 from rich.table import Table
 
@@ -27,7 +26,7 @@ from acmix_exp.files import write_json
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.devices import gpu_slot
 from acmix_exp.run.directory import Run
-from acmix_exp.sweep.planning import checked
+from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
 from acmix_exp.yolo.export_formats import Format, export_formats
 
@@ -38,17 +37,16 @@ ARGUMENTS = {"dynamic": True, "simplify": False}
 EXTRA = {"onnx": ("onnx", "onnxruntime")}  # what the extra `export` brings
 
 
-def export(master: DictConfig) -> int:
+def export(cell: Composed) -> int:
     """Write RUN/export/WEIGHTS.FORMAT and, beside it, how far it is from torch; the exit code.
 
     Nothing is kept of what failed or was stopped. Raises ConfigError before anything is written.
     """
-    overrides = list(master.hydra.overrides.task)
-    asked = checked(master, overrides)
+    asked = cell.config
     kind = _format(asked.format)
     run, config = finished(asked)
     weights = kept_weights(run, asked, config)
-    if names_dataset(overrides):
+    if names_dataset(cell):
         config.dataset = asked.dataset
     config.hardware = asked.hardware
     dataset = resolve(config.dataset)

@@ -9,6 +9,7 @@ from acmix_exp import custom_block
 from acmix_exp.config import Config, load
 from acmix_exp.errors import ConfigError
 from acmix_exp.run.directory import Run
+from acmix_exp.sweep.compose import Composed
 
 
 def finished(asked: Config) -> tuple[Run, Config]:
@@ -37,6 +38,6 @@ def kept_weights(run: Run, asked: Config, config: Config) -> Path:
     return weights
 
 
-def names_dataset(overrides: list[str]) -> bool:
-    """Whether the command names a data set, in place of the run's own."""
-    return any(item.lstrip("+").startswith(("dataset=", "dataset.")) for item in overrides)
+def names_dataset(cell: Composed) -> bool:
+    """Whether the command names a data set, in place of the run's."""
+    return any(key.split(".")[0] == "dataset" for key in cell.keys)

@@ -1,48 +1,76 @@
-"""``task=plan``: the matrix, what is done, what is left, and the hours it will take. Starts nothing."""
+"""``task=plan``: the cells of a command, what is done, what is left and how long it will take. Starts nothing."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
 from acmix_exp.console import console
-from acmix_exp.files import read_json
-from acmix_exp.run.directory import runs_in
-from acmix_exp.sweep.planning import Plan
-from acmix_exp.sweep.progress import duration, seconds_left, survey, timing
+from acmix_exp.run.directory import RunState
+from acmix_exp.sweep.planning import Cell, Plan
+from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
 
 
-def show_plan(plan: Plan, runs_at_once: int) -> None:
-    """Print the plan's cells with the status of each, and the time left as far as earlier runs tell it."""
-    rows = survey(plan)
-    labelled = [((read_json(run.path / "status.json") or {}).get("arm", ""), run) for run in runs_in(plan.folder)]
-    by_run = {row.run: row for row in rows}
-    swept = list(dict.fromkeys(key for cell in plan.cells for key in cell.swept))
-    table = Table(
-        title=f"{plan.name}: {_count(len(plan.cells), 'cell')}, {_count(len(rows), 'run')}", title_justify="left"
-    )
-    for column in ("arm", "seed", *swept, "status", "run"):
-        table.add_column(escape(column))
-    shown = set()
-    for cell in plan.cells:
-        row = by_run[cell.run]
-        values = ["" if cell.swept.get(key) is None else str(cell.swept[key]) for key in swept]
+def plan(sweep: Plan) -> int:
+    """Print the first ``plan.rows`` cells, the counts by arm and status, and the time left; the exit code."""
+    rows = Survey(sweep).rows()
+    limit = sweep.cells[0].config.plan.rows
+    lines = list(_distinct(sweep.cells, {row.run: row for row in rows}))
+    printed = lines if limit == "all" else lines[:limit]
+    more = [f"and {len(lines) - len(printed)} more; plan.rows=all prints them"] if len(printed) < len(lines) else []
+    console().print(Group(_cells(sweep, printed), *more, _counts(rows), _left(rows, sweep.runs_at_once)))
+    return 0
+
+
+def _distinct(cells: Iterable[Cell], rows: dict[object, Progress]) -> dict[tuple[str, ...], None]:
+    """A line per cell without repetition: a baseline is a cell of every block, and one run."""
+    lines: dict[tuple[str, ...], None] = {}
+    for cell in cells:
+        row = rows[cell.run]
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
-        arm = f"{cell.asked} (the {cell.label} itself)" if cell.asked else cell.label
-        line = (arm, str(cell.config.seed), *values, status, cell.run.name)
-        if line not in shown:  # a baseline is a cell of every block, and one run
-            shown.add(line)
-            table.add_row(*map(escape, line))
+        arm = f"{cell.alias} (the {cell.label} itself)" if cell.alias else cell.label
+        values = ("" if value is None else str(value) for value in cell.swept.values())
+        lines[(arm, str(cell.config.seed), *values, status, cell.run.name)] = None
+    return lines
+
+
+def _cells(sweep: Plan, lines: Sequence[tuple[str, ...]]) -> Table:
+    title = f"{sweep.name}: {_count(len(sweep.cells), 'cell')}, {_count(len(sweep.runs), 'run')}"
+    table = Table(title=title, title_justify="left")
+    for column in ("arm", "seed", *sweep.cells[0].swept, "status", "run"):
+        table.add_column(escape(column))
+    for line in lines:
+        table.add_row(*map(escape, line))
+    return table
+
+
+def _counts(rows: Sequence[Progress]) -> Table:
+    """Runs by arm and status."""
+    counts = Counter((row.label, row.status) for row in rows)
+    statuses = [status for status in get_args(RunState) if any(status == counted for _, counted in counts)]
+    table = Table()
+    for column in ("arm", *statuses):
+        table.add_column(column, justify="left" if column == "arm" else "right")
+    for label in dict.fromkeys(row.label for row in rows):
+        table.add_row(escape(label), *(str(counts[label, status] or "") for status in statuses))
+    return table
+
+
+def _left(rows: Sequence[Progress], runs_at_once: int) -> str:
     done = sum(row.status == "done" for row in rows)
     left = seconds_left(rows, runs_at_once)
     if done == len(rows):
         time = "nothing is left"
-    elif left is not None:
-        time = f"about {duration(left)} of training with {runs_at_once} at once"
+    elif left is None:
+        time = "how long is unknown until a first epoch has finished"
     else:
-        time = "how long is not known before a first epoch" + ("" if not timing(labelled) else " of each arm")
-    console().print(Group(table, f"{done} done, {len(rows) - done} left: {time}"))
+        time = f"about {duration(left)} of training with {runs_at_once} at once"
+    return f"{done} done, {len(rows) - done} left: {time}"
 
 
 def _count(number: int, noun: str) -> str:

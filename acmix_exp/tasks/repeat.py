@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,24 +21,24 @@ from acmix_exp.files import write_json
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
 from acmix_exp.run.supervise import DONE, Command, supervise
+from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.live_view import View
-from acmix_exp.sweep.planning import Cell, Plan, checked, prepare
+from acmix_exp.sweep.planning import Cell, Plan, prepare
 from acmix_exp.sweep.run_key import identity
 from acmix_exp.tasks import comparison
 from acmix_exp.tasks.comparison import Finding, changes
 from acmix_exp.tasks.finished_run import finished, names_dataset
 
 
-def repeat(master: DictConfig) -> int:
+def repeat(composed: Composed) -> int:
     """Train the run again in RUN/repeat/, apart from every table; 0 where all is the same, 1 where it is not.
 
     A repeat that was stopped is not gone on with, for a resumed run is not bit-exact: the same command starts anew.
     Raises ConfigError, before anything is written, where the data set is not the run's.
     """
-    overrides = list(master.hydra.overrides.task)
-    asked = checked(master, overrides)
+    asked = composed.config
     first, config = finished(asked)
-    if names_dataset(overrides):
+    if names_dataset(composed):
         config.dataset = asked.dataset
     known = first.provenance()
     inspection = inspect(resolve(config.dataset))
@@ -62,7 +61,7 @@ def repeat(master: DictConfig) -> int:
     try:
         outcome = supervise(second, Command(os.getpid(), time.time()))
     except (KeyboardInterrupt, SystemExit):
-        print("acmix_exp: stopped; a repeat starts anew, for a resumed run is not bit-exact", file=sys.stderr)
+        print("acmix_exp: a repeat restarts from scratch, because a resumed run is not bit-exact", file=sys.stderr)
         raise
     finally:
         view.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from acmix_exp.config import Config
@@ -16,18 +16,20 @@ from acmix_exp.report.table import REFERENCE
 from acmix_exp.report.terminal import terminal
 from acmix_exp.report.wandb_report import asked_for, publish
 from acmix_exp.run.directory import runs_in
-from acmix_exp.sweep.planning import fault
+from acmix_exp.sweep.compose import Composed
+from acmix_exp.sweep.planning import unknown_reference
 
 FILES = "report.html, figures/, table.tex, summary.md, .csv, .json and .tex"
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def report(config: Config, explicit: Collection[str] = ()) -> int:
-    """Make the report of ``runs_dir/name`` and log it, as publish.asked_for says of the ``explicit`` overrides.
+def report(cell: Composed) -> int:
+    """Make the report of ``runs_dir/name`` and log it if the command names a logger; the exit code.
 
     Raises ConfigError where there are no runs that can be read, none of them is of the reference that was asked for,
     or it can't be written.
     """
+    config = cell.config
     folder = Path(config.runs_dir) / config.name
     if not runs_in(folder):
         raise ConfigError(f"name={config.name}: no runs in {folder}; right is {_names(Path(config.runs_dir))}")
@@ -42,7 +44,7 @@ def report(config: Config, explicit: Collection[str] = ()) -> int:
     out = console()
     out.print(terminal(made.tables, out.width))
     say(made, folder)
-    for line in publish(folder, made, asked_for(folder, config.logger, explicit)):
+    for line in publish(folder, made, asked_for(folder, config.logger, cell.keys)):
         out.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0
 
@@ -54,7 +56,7 @@ def _check(config: Config, folder: Path) -> None:
         raise ConfigError(f"name={config.name}: no run in {folder} can be read ({left_out[0]}{more}); copy them whole")
     arms = [row.arm for group in groups for row in group.rows]
     if config.report.reference not in (REFERENCE, *arms):
-        raise ConfigError(fault(config.report.reference, arms))
+        raise ConfigError(unknown_reference(config.report.reference, arms))
 
 
 def say(made: Report, folder: Path) -> None:

@@ -1,110 +1,75 @@
-"""One command from its first job to its exit code: live view, summary, and true statuses whatever happens."""
+"""``task=train``: train what is left of a plan, with live view, tables, and true statuses whatever happens."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
-
-from acmix_exp import child
-from acmix_exp.config import load
+from acmix_exp import executors
 from acmix_exp.console import console
 from acmix_exp.errors import one_line
-from acmix_exp.run.directory import Run
-from acmix_exp.run.supervise import Command, supervise
-from acmix_exp.sweep.hydra_callback import JOBS_VARIABLE, PlanCallback
 from acmix_exp.sweep.live_view import View
-from acmix_exp.sweep.planning import Plan
+from acmix_exp.sweep.planning import Plan, prepare
+from acmix_exp.sweep.progress import Survey
+
+SUMMARY_SECONDS = 20.0  # between two summaries while runs finish
+ENDED = ("done", "failed")
 
 
-@dataclass
-class Session:
-    """How the command stands; ``code`` is its exit code."""
+def train(plan: Plan) -> int:
+    """Train the runs that are not done and write the summary; the exit code.
 
-    code: int = 0
-
-
-def run_cell() -> None:
-    """Supervise the run of the Hydra job that calls this, then write the summary with it in."""
-    from acmix_exp.report.write import write_summary
-
-    hydra = HydraConfig.get()
-    number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num  # a single run has no number
-    jobs = json.loads(Path(os.environ[JOBS_VARIABLE]).read_text(encoding="utf-8"))
-    run, command = Run(Path(jobs["runs"][number])), Command(jobs["owner"], jobs["began"])
-    if os.getpid() != command.owner:
-        child.die_with_parent(command.owner)
-    supervise(run, command)
-    write_summary(run.path.parent, load(run.path / "config.yaml").report.reference)
-
-
-@contextlib.contextmanager
-def session() -> Iterator[Session]:
-    """Everything around Hydra's launch. Leaves no process and no status ``running`` of ours behind."""
-    current = Session()
-    view: list[View] = []
-    PlanCallback.planned = lambda plan, runs_at_once: view.append(View(plan, runs_at_once).start())
+    No process and no status ``running`` of ours is left behind. Ctrl-C gives 130, SIGTERM the code that it raises.
+    """
+    prepare(plan)
+    executor = executors.create(plan.runs, plan.cells[0].config.hardware)
+    view = View(plan, plan.runs_at_once)
+    code = 1
     try:
-        yield current
-        if current.code == 0 and PlanCallback.plan is not None:
-            _share(PlanCallback.plan)
-            current.code = int(not all(run.is_done() for run in PlanCallback.plan.runs))
+        view.start()
+        executor.start()
+        _wait(executor, plan)
+        code = int(not all(run.is_done() for run in plan.runs))
     except KeyboardInterrupt:
-        current.code = 130
-    except SystemExit as end:
-        current.code = end.code if isinstance(end.code, int) else 1
+        code = 130
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        for watching in view:
-            watching.stop()
-        if PlanCallback.plan is not None:
-            _close(PlanCallback.plan, current.code)
+        executor.interrupt()
+        view.stop()
+    _conclude(plan, code)
+    return code
 
 
-def _share(plan: Plan) -> None:
-    """Wait for the runs that another process holds, and take over what it left unfinished."""
-    for run in plan.runs:
-        if run.state() not in ("done", "failed"):
-            supervise(run, Command(os.getpid(), time.time()), wait=True)
+def _wait(executor: executors.Executor, plan: Plan) -> None:
+    from acmix_exp.report.write import write_summary
+
+    survey, summarised = Survey(plan), 0
+    while not executor.wait(SUMMARY_SECONDS):
+        ended = sum(row.status in ENDED for row in survey.rows())
+        if ended > summarised:
+            with contextlib.suppress(OSError):  # the last one tells
+                write_summary(plan.folder, plan.cells[0].config.report.reference)
+            summarised = ended
 
 
-def _close(plan: Plan, code: int) -> None:
+def _conclude(plan: Plan, code: int) -> None:
     from acmix_exp.report.terminal import terminal
     from acmix_exp.report.write import write_summary
 
-    for left in (Path(os.environ.pop(JOBS_VARIABLE, "")), plan.folder / "multirun.yaml"):
-        if left.is_file():
-            left.unlink()
-    for run in plan.runs:
-        status = run.status() or {}
-        if status.get("status") == "running" and status.get("owner") == os.getpid():
-            if status.get("pid"):
-                child.end_group(status["pid"])
-            with run.lock() as mine:
-                if mine and (run.status() or {}).get("status") == "running":
-                    run.set_status(status="interrupted", pid=None)
     tables = write_summary(plan.folder, plan.cells[0].config.report.reference)
     out = console()
     out.print(terminal(tables, out.width))
-    failed = [run for run in plan.runs if (run.status() or {}).get("status") == "failed"]
-    for run in failed:
-        print(
-            f"acmix_exp: {run.name} failed: {(run.status() or {}).get('error')}; see {run.log}",
-            file=sys.stderr,
-        )
+    for run in plan.runs:
+        status = run.status() or {}
+        if status.get("status") == "failed":
+            print(f"acmix_exp: {run.name} failed: {status.get('error')}; see {run.log}", file=sys.stderr)
     if code in (130, 143):
-        print("acmix_exp: stopped; the same command goes on from here", file=sys.stderr)
+        print("acmix_exp: interrupted; rerun the same command to resume", file=sys.stderr)
     out.print(
         f"written to {plan.folder}/summary.md, .csv, .json and .tex", soft_wrap=True, highlight=False, markup=False
     )

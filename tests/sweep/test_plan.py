@@ -12,7 +12,7 @@ from acmix_exp.files import write_json
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.planning import Cell, Plan, prepare
-from acmix_exp.sweep.progress import duration, seconds_left, survey
+from acmix_exp.sweep.progress import Survey, duration, seconds_left
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_finished_run_is_left_alone_but_told_a_new_axis(plan):
 
 
 def test_a_run_that_another_arm_asked_for_remembers_it(plan):
-    other = replace(plan.cells[0], asked="conv3x3")
+    other = replace(plan.cells[0], alias="conv3x3")
     prepare(replace(plan, cells=[*plan.cells, other]))
     (run,) = plan.runs
     assert run.status()["arm"] == "mixed"
@@ -78,7 +78,7 @@ def test_a_run_that_another_arm_asked_for_remembers_it(plan):
     assert run.status()["serves"] == ["conv3x3"]
     run.set_status(status="done")
     write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}, "swept": {}})
-    prepare(replace(plan, cells=[replace(other, asked="plain")]))
+    prepare(replace(plan, cells=[replace(other, alias="plain")]))
     assert run.status()["serves"] == ["conv3x3", "plain"]
 
 
@@ -104,12 +104,12 @@ def test_an_interrupted_run_keeps_its_attempts(plan):
 def test_progress_counts_epochs_and_seconds(plan):
     prepare(plan)
     (run,) = plan.runs
-    (row,) = survey(plan)
+    (row,) = Survey(plan).rows()
     assert (row.status, row.epoch, row.left) == ("pending", 0, None)
     assert seconds_left([row], 1) is None
     run.set_status(status="running", owner=os.getpid(), host=platform.node())
     (run.path / "history.csv").write_text("epoch,map50,map50_95,seconds\n1,0.5,0.25,30\n")
-    (row,) = survey(plan)
+    (row,) = Survey(plan).rows()
     assert (row.status, row.epoch, row.map50_95, row.left) == ("running", 1, 0.25, 90.0)
     assert seconds_left([row, row, row], 2) == 180.0
 

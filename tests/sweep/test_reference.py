@@ -27,7 +27,7 @@ def test_what_is_planned_or_shipped_may_be_named(check, name):
 
 
 def test_what_is_in_the_folder_may_be_named(check, make_run):
-    with pytest.raises(ConfigError, match=r"^report.reference=mine: .*; must be one of mixed, attention, baseline, "):
+    with pytest.raises(ConfigError, match=r"^report.reference=mine: .*; choose from mixed, attention, baseline, "):
         check("mine")
     make_run("mine-s0-00000000", arm="mine")
     check("mine")
