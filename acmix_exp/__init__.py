@@ -5,7 +5,7 @@ import sys
 
 from acmix_exp import moved
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 moved.install()
 

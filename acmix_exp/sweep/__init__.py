@@ -1,1 +1,5 @@
-"""Before a run."""
+"""Before a run: from overrides to a checked plan. Nothing here imports torch.
+
+Read compose.py (overrides to cells), arm.py and check.py (what an arm does, what is refused), run_key.py (which runs
+are equal), planning.py (the plan); then progress.py and live_view.py (the screen during a sweep).
+"""
