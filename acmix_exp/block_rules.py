@@ -1,25 +1,95 @@
-"""What each block may be told: its options' rules and what it asks of the channels at its sites.
+"""The options of every block: defaults, allowed values, meaning and constraints, stated here and nowhere else.
 
-One table for the command line, which refuses a wrong option before the first job. Floor 0: nothing here imports torch.
-To add a block: its rules here, its file in ``nn/``, its line in ``nn/__init__.py``, its page ``conf/block/NAME.yaml``.
+``python -m scripts.block_options`` writes ``conf/block/*.yaml`` and the table of options in docs/blocks.md from
+``RULES``. The command line is checked against it before the first job, and ``build_block`` takes its defaults from it.
+This module does not import torch.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from acmix_exp.config import PATHS
-
+FORMS = ("unit", "residual", "block")
+PATHS = ("conv", "attention", "mixed")
+BACKENDS = ("auto", "reference", "shift", "tile", "triton")
 HEAD_DIM = 32
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a block.
+
+    ``allowed`` follows the words "must be"; a default of None allows null too. ``used_with`` gives the values of other
+    options with which this one has an effect; with any other value it must keep its default.
+    """
+
+    default: Any
+    meaning: str
+    allowed: str
+    accepts: Callable[[Any], bool]
+    used_with: Mapping[str, tuple[Any, ...]]
+    choices: Sequence[Any] = ()
+
+
+def _option(allowed: str, accepts: Callable[[Any], bool], default: Any, meaning: str, **used_with: Any) -> Option:
+    values = {key: value if isinstance(value, tuple) else (value,) for key, value in used_with.items()}
+    if default is None:
+        return Option(None, meaning, f"{allowed}, or null", lambda value: value is None or accepts(value), values)
+    return Option(default, meaning, allowed, accepts, values)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+whole = partial(_option, "a whole number from 1", lambda value: type(value) is int and value >= 1)
+odd = partial(_option, "an odd number from 1", lambda value: type(value) is int and value >= 1 and value % 2 == 1)
+positive = partial(_option, "a number above 0", lambda value: _is_number(value) and 0 < value < float("inf"))
+fraction = partial(_option, "a number from 0, below 1", lambda value: _is_number(value) and 0 <= value < 1)
+switch = partial(_option, "true or false", lambda value: type(value) is bool)
+
+
+def choice(default: Any, values: Sequence[Any], meaning: str, **used_with: Any) -> Option:
+    def accepts(value: Any) -> bool:
+        return type(value) is type(default) and value in values
+
+    option = _option(f"one of {', '.join(map(str, values))}", accepts, default, meaning, **used_with)
+    return replace(option, choices=values)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A condition on the options of a block and, unless ``at_sites`` is false, on the channels of each site.
+
+    ``must`` follows the word "must" in a message that names the option ``key``, or the block if ``key`` is None.
+    ``holds`` takes the channels and all options.
+    """
+
+    key: str | None
+    must: str
+    holds: Callable[[int, Options], bool]
+    at_sites: bool = True
+
+
+class Block:
+    """A block: MODULE.NAME below ``acmix_exp.nn`` of what builds it (or of a table of that by form), what it is in one
+    sentence, its options, and the constraints on them.
+    """
+
+    def __init__(self, target: str, title: str, *constraints: Constraint, **options: Option) -> None:
+        self.target, self.title, self.constraints, self.options = target, title, constraints, options
 
 
 def count_heads(channels: int, num_heads: int | None) -> int:
-    """``num_heads``, or where it is None the divisor of ``channels`` whose heads are nearest to 32 channels, by ratio.
+    """``num_heads``, or if it is None the divisor of ``channels`` whose heads are nearest to 32 channels, by ratio.
 
-    Of two as near, the one with more heads. Raises ValueError unless ``num_heads`` divides ``channels``.
+    Of two equally near divisors, the larger. Raises ValueError unless ``num_heads`` divides ``channels``.
     """
     if num_heads is None:
         divisors = (n for n in range(channels, 0, -1) if channels % n == 0)
@@ -30,7 +100,7 @@ def count_heads(channels: int, num_heads: int | None) -> int:
 
 
 def count_groups(heads: int, num_groups: int | None) -> int:
-    """``num_groups``, or where it is None the largest divisor of ``heads`` up to half of them.
+    """``num_groups``, or if it is None the largest divisor of ``heads`` up to half of them.
 
     Raises ValueError unless ``num_groups`` divides ``heads``.
     """
@@ -41,306 +111,233 @@ def count_groups(heads: int, num_groups: int | None) -> int:
     return num_groups
 
 
-@dataclass(frozen=True)
-class Option:
-    """A value's test, what would be right in words that follow "must be", and the default."""
-
-    default: Any
-    fits: Callable[[Any], bool]
-    right: str
+def _divides(key: str) -> Constraint:
+    return Constraint(key, "divide the channels of every site", lambda n, options: n % (options[key] or 1) == 0)
 
 
-@dataclass(frozen=True)
-class Together:
-    """What options owe each other. ``fits`` gets all options of the block; ``right`` follows "must"."""
-
-    key: str
-    fits: Callable[[Mapping[str, Any]], bool]
-    right: str
+def _at_most_channels(key: str) -> Constraint:
+    return Constraint(key, "be at most the channels of a site", lambda n, options: (options[key] or 1) <= n)
 
 
-@dataclass(frozen=True)
-class Channels:
-    """What the block asks of its channels. ``fits`` gets them and all options; ``right`` follows "must"; ``key`` is the
-    option to blame, None for the block itself.
-    """
-
-    key: str | None
-    fits: Callable[[int, Mapping[str, Any]], bool]
-    right: str
-
-
-@dataclass(frozen=True)
-class Rules:
-    options: Mapping[str, Option] = field(default_factory=dict)
-    together: Sequence[Together] = ()
-    channels: Sequence[Channels] = ()
-
-
-def whole(default: int, least: int = 1, extra: str = "") -> Option:
-    right = f"a whole number from {least}{extra}"
-    return Option(default, lambda value: type(value) is int and value >= least, right)
-
-
-def odd(default: int) -> Option:
-    return Option(default, lambda value: type(value) is int and value >= 1 and value % 2 == 1, "an odd number from 1")
-
-
-def positive(default: float) -> Option:
-    return Option(default, lambda value: type(value) in (int, float) and 0 < value < float("inf"), "a number above 0")
-
-
-def choice(default: Any, *values: Any) -> Option:
-    def fits(value: Any) -> bool:
-        return any(type(value) is type(one) and value == one for one in values)
-
-    return Option(default, fits, f"one of {', '.join(map(str, values))}")
-
-
-def switch(default: bool) -> Option:
-    return Option(default, lambda value: type(value) is bool, "true or false")
-
-
-def divides(key: str) -> Channels:
-    return Channels(key, lambda channels, options: channels % options[key] == 0, "divide the channels of every site")
-
-
-def fraction(default: float) -> Option:
-    return Option(default, lambda value: type(value) in (int, float) and 0 <= value < 1, "a number from 0, below 1")
-
-
-def unless_null(option: Option, meaning: str) -> Option:
-    """``option``, or null, which stands for ``meaning`` and is the default."""
-    return Option(None, lambda value: value is None or option.fits(value), f"{option.right}, or null for {meaning}")
-
-
-def _heads_divide(channels: int, options: Mapping[str, Any]) -> bool:
-    return channels % (options["num_heads"] or 1) == 0
-
-
-def _groups_divide(channels: int, options: Mapping[str, Any]) -> bool:
-    if not _heads_divide(channels, options):
-        return True  # the heads are at fault
+def _groups_divide_heads(channels: int, options: Options) -> bool:
+    if channels % (options["num_heads"] or 1):
+        return True  # reported by the constraint on num_heads
     return count_heads(channels, options["num_heads"]) % (options["num_groups"] or 1) == 0
 
 
-HEADS = Channels("num_heads", _heads_divide, "divide the channels of every site")
-GROUPS = Channels("num_groups", _groups_divide, "divide the heads at every site")
+def _even_overlap(_: int, options: Options) -> bool:
+    overlap = int(options["window_size"] * options["overlap_ratio"])
+    return options["form"] not in ("group", "overlapping") or overlap % 2 == 0
 
 
-@dataclass(frozen=True)
-class UsedWith:
-    """``keys`` are used where ``option`` has one of ``values``."""
-
-    keys: tuple[str, ...]
-    option: str
-    values: tuple[Any, ...]
+def _has_values(_: int, options: Options) -> bool:
+    return int(options["attn_ratio"] * options["key_dim"]) >= 1
 
 
-IN_BLOCK = UsedWith(("mlp_ratio", "drop_path"), "form", ("block",))
+HEADS = _divides("num_heads")
+EVEN = Constraint(None, "sit at sites with an even number of channels", lambda n, options: n % 2 == 0)
+FROM_8 = Constraint(None, "sit at sites with 8 channels or more", lambda n, options: n >= 8)
+MLP = Constraint("mlp_ratio", "give the MLP at least one channel", lambda n, values: int(n * values["mlp_ratio"]) >= 1)
 
-USED_WITH: dict[str, tuple[UsedWith, ...]] = {
-    "deformable_attention": (
-        UsedWith(("mlp_ratio",), "form", ("block",)),
-        UsedWith(("drop_path",), "form", ("residual", "block")),
-        UsedWith(("num_groups", "kernel_size", "offset_range", "position", "query_size"), "offsets", (True,)),
-        UsedWith(("query_size",), "position", ("table",)),
+NUM_HEADS = "attention heads; null: heads of about 32 channels"
+MLP_RATIO = "hidden channels of the MLP, as a multiple of the site's channels"
+DROP_PATH = "share of samples in training for which a branch is skipped"
+SHORTCUT = "unit: as published, starts {}; residual: with a shortcut"
+SHRINKS = "unit: without a shortcut, shrinks its input at initialisation; residual: with {}; block: with {} too"
+VAN_FORM = choice("residual", FORMS, SHRINKS.format("projections and shortcut", "norms and MLP"))
+VAN_OPTIONS = {
+    "mlp_ratio": positive(4.0, MLP_RATIO, form="block"),
+    "drop_path": fraction(0.0, DROP_PATH, form="block"),
+}
+HAT_WINDOWS = ("group", "hybrid", "overlapping")
+HAT_CONV = ("group", "hybrid", "channel")
+
+RULES = {
+    "acmix": Block(
+        "acmix.acmix",
+        "ACmix (CVPR 2022): windowed attention and convolution share their query, key and value projections.",
+        _divides("head"),
+        kernel_att=odd(7, "side of the attention window in pixels"),
+        head=whole(4, "attention heads; head is the published name, as num_heads is in the other blocks"),
+        kernel_conv=odd(3, "side of the convolution kernel in pixels"),
+        path=choice("mixed", PATHS, "branches in use; the arms conv, attention and mixed set it themselves"),
+        backend=choice("auto", BACKENDS, "implementation of the attention; triton needs a CUDA GPU"),
     ),
-    "dlka": (IN_BLOCK,),
-    "hat": (
-        UsedWith(("depth",), "form", ("group",)),
-        UsedWith(("overlap_ratio",), "form", ("group", "overlapping")),
-        UsedWith(("compress_ratio", "squeeze_factor"), "form", ("group", "hybrid", "channel")),
-        UsedWith(("conv_scale",), "form", ("group", "hybrid")),
-        UsedWith(("num_heads", "window_size", "mlp_ratio", "drop_path"), "form", ("group", "hybrid", "overlapping")),
+    "deformable_attention": Block(
+        "deformable_attention.BY_FORM",
+        "Deformable attention (DAT, CVPR 2022; DAT++): pixels attend to a coarse grid of points with learned offsets.",
+        HEADS,
+        Constraint("num_groups", "divide the heads at every site", _groups_divide_heads),
+        MLP,
+        form=choice("residual", FORMS, SHRINKS.format("layer norm and shortcut", "an MLP")),
+        num_heads=whole(None, NUM_HEADS),
+        num_groups=whole(None, "groups of channels with offsets of their own; null: half the heads", offsets=True),
+        stride=whole(2, "pixels per point along each side: 4 suits P3, 2 P4, 1 P5 (H x W x points logits per head)"),
+        kernel_size=whole(5, "kernel that predicts the offsets: 7 to 9 suits P3, 5 P4, 3 P5", offsets=True),
+        offset_range=positive(None, "largest offset in points of the grid; null: anywhere on the map", offsets=True),
+        position=choice(
+            "table",
+            ("table", "depthwise", "log", "none"),
+            "bias for relative positions; log needs by far the most memory",
+            offsets=True,
+        ),
+        query_size=whole(
+            20, "side of the map that the table is made for; other maps sample it", offsets=True, position="table"
+        ),
+        offsets=switch(True, "false: average pooling instead of moved points"),
+        mlp_ratio=positive(4.0, MLP_RATIO, form="block"),
+        drop_path=fraction(0.0, DROP_PATH, form=("residual", "block")),
     ),
-    "lsk": (IN_BLOCK,),
-    "lska": (IN_BLOCK,),
-    "sea_attention": (IN_BLOCK,),
+    "dlka": Block(
+        "dlka.BY_FORM",
+        "Deformable large kernel attention (WACV 2024): two depthwise convolutions with learned offsets gate the map.",
+        MLP,
+        form=VAN_FORM,
+        offsets=choice(
+            "dense",
+            ("dense", "light"),
+            "dense: predicted by a k x k convolution; light: by a 1x1 and a depthwise 3x3",
+        ),
+        zero_offsets=switch(False, "start with zero offsets, as a plain dilated convolution (not published)"),
+        max_offset=positive(None, "largest offset in pixels (not published); null: no limit"),
+        **VAN_OPTIONS,
+    ),
+    "ema": Block(
+        "ema.BY_FORM",
+        "Efficient multi-scale attention (ICASSP 2023): in each group two branches weight each other's maps.",
+        _divides("factor"),
+        form=choice("residual", FORMS[:2], SHORTCUT.format("at half its input")),
+        factor=whole(8, "groups of channels; published: 32"),
+    ),
+    "hat": Block(
+        "hat.BY_FORM",
+        "Hybrid attention (HAT, CVPR 2023): shifted windows, overlapping windows and channel attention in one group.",
+        Constraint(
+            "overlap_ratio",
+            "add an even number of pixels, window_size x overlap_ratio, to the window",
+            _even_overlap,
+            False,
+        ),
+        HEADS,
+        _at_most_channels("compress_ratio"),
+        _at_most_channels("squeeze_factor"),
+        MLP,
+        form=choice("group", ("group", "hybrid", "overlapping", "channel"), "the whole group, or one of its parts"),
+        depth=whole(2, "hybrid blocks before the overlapping one, every second with shifted windows", form="group"),
+        num_heads=whole(None, NUM_HEADS, form=HAT_WINDOWS),
+        window_size=whole(8, "side of the windows in pixels; maps are extended to whole windows", form=HAT_WINDOWS),
+        overlap_ratio=positive(
+            0.5,
+            "pixels that an overlapping window sees beyond its own, as a multiple of window_size",
+            form=("group", "overlapping"),
+        ),
+        compress_ratio=whole(3, "factor by which the channel attention's convolutions narrow the map", form=HAT_CONV),
+        squeeze_factor=whole(
+            None, "factor by which its gate narrows the map; null: 30, at most a quarter of the channels", form=HAT_CONV
+        ),
+        conv_scale=positive(0.01, "weight of the channel attention", form=("group", "hybrid")),
+        mlp_ratio=positive(2.0, MLP_RATIO, form=HAT_WINDOWS),
+        drop_path=fraction(0.0, DROP_PATH, form=HAT_WINDOWS),
+    ),
+    "lsk": Block(
+        "lsk.BY_FORM",
+        "Large selective kernel (LSKNet, ICCV 2023): two large depthwise kernels, weighted per pixel, gate the map.",
+        MLP,
+        form=VAN_FORM,
+        **VAN_OPTIONS,
+    ),
+    "lska": Block(
+        "lska.BY_FORM",
+        "Large separable kernel attention (ESWA 2024): depthwise strips along rows and columns gate the map.",
+        MLP,
+        form=VAN_FORM,
+        kernel_size=choice(23, (7, 11, 23, 35, 41, 53), "pixels that the gate sees; from 35 more than a P5 map has"),
+        **VAN_OPTIONS,
+    ),
+    "polarized_parallel": Block(
+        "polarized_self_attention.PARALLEL",
+        "Polarized self-attention, parallel (arXiv 2107.00782): channel mask plus pixel mask of the same map.",
+        EVEN,
+        form=choice("unit", FORMS[:2], SHORTCUT.format("close to the identity")),
+    ),
+    "polarized_sequential": Block(
+        "polarized_self_attention.SEQUENTIAL",
+        "Polarized self-attention, sequential (arXiv 2107.00782): channel mask, then pixel mask of the result.",
+        EVEN,
+        FROM_8,
+        form=choice("residual", FORMS[:2], SHORTCUT.format("at a quarter of its input")),
+    ),
+    "sea_attention": Block(
+        "sea_attention.BY_FORM",
+        "Squeeze-enhanced axial attention (SeaFormer, ICLR 2023): attention along both axes gates a convolution.",
+        Constraint("attn_ratio", "give a head at least one value channel, attn_ratio x key_dim", _has_values, False),
+        MLP,
+        form=choice("residual", FORMS, SHORTCUT.format("with its gate at 1/2") + "; block: with an MLP too"),
+        key_dim=whole(16, "channels of a head's queries and keys"),
+        num_heads=whole(4, "attention heads"),
+        attn_ratio=positive(2.0, "channels of a head's values, as a multiple of key_dim"),
+        mlp_ratio=positive(4.0, MLP_RATIO, form="block"),
+        activation=choice("ReLU6", ("ReLU6", "ReLU", "GELU", "SiLU", "Hardswish"), "activation function"),
+        drop_path=fraction(0.0, DROP_PATH, form="block"),
+    ),
+    "conv3x3": Block("controls.Conv3x3", "A plain 3x3 convolution: the control for capacity (arm=conv3x3)."),
+    "identity": Block("controls.Identity", "Its input, unchanged: the control for the harness (arm=identity)."),
 }
 
 
-def idle_faults(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """A line for each of all ``options`` of the block that is not at its default and not used."""
-    lines: dict[str, str] = {}
-    for used in USED_WITH.get(name, ()):
-        if options[used.option] in used.values:
-            continue
-        right = " or ".join(f"block.{used.option}={_shown(value)}" for value in used.values)
-        for key in used.keys:
-            if options[key] != defaults[key]:
-                lines.setdefault(
-                    key,
-                    f"block.{key}={_shown(options[key])}: must be left out, or go with {right}; "
-                    f"with block.{used.option}={_shown(options[used.option])} it does nothing",
-                )
-    return list(lines.values())
-
-
-def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-BACKENDS = ("auto", "reference", "shift", "tile", "triton")
-FORMS = ("unit", "residual", "block")
-EVEN = Channels(None, lambda channels, options: channels % 2 == 0, "sit where the number of channels is even")
-MLP_HAS_CHANNELS = Channels(
-    "mlp_ratio",
-    lambda channels, options: int(channels * options["mlp_ratio"]) >= 1,
-    "give the MLP at least one channel",
-)
-
-
-def _leaves_channels(key: str) -> Channels:
-    return Channels(key, lambda channels, options: (options[key] or 1) <= channels, "be at most the channels of a site")
-
-
-RULES: dict[str, Rules] = {
-    "acmix": Rules(
-        {
-            "kernel_att": odd(7),
-            "head": whole(4, extra=" that divides the channels of every site"),
-            "kernel_conv": odd(3),
-            "path": choice("mixed", *PATHS),
-            "backend": choice("auto", *BACKENDS),
-        },
-        channels=[divides("head")],
-    ),
-    "deformable_attention": Rules(
-        {
-            "form": choice("residual", *FORMS),
-            "num_heads": unless_null(whole(1), "heads of about 32 channels"),
-            "num_groups": unless_null(whole(1), "half the heads"),
-            "stride": whole(2),
-            "kernel_size": whole(5),
-            "offset_range": unless_null(positive(1.0), "anywhere on the map"),
-            "position": choice("table", "table", "depthwise", "log", "none"),
-            "query_size": whole(20),
-            "offsets": switch(True),
-            "mlp_ratio": positive(4.0),
-            "drop_path": fraction(0.0),
-        },
-        channels=[HEADS, GROUPS, MLP_HAS_CHANNELS],
-    ),
-    "dlka": Rules(
-        {
-            "form": choice("residual", *FORMS),
-            "offsets": choice("dense", "dense", "light"),
-            "zero_offsets": switch(False),
-            "max_offset": unless_null(positive(1.0), "no limit"),
-            "mlp_ratio": positive(4.0),
-            "drop_path": fraction(0.0),
-        },
-        channels=[MLP_HAS_CHANNELS],
-    ),
-    "ema": Rules(
-        {
-            "form": choice("residual", "unit", "residual"),
-            "factor": whole(8, extra=" that divides the channels of every site"),
-        },
-        channels=[divides("factor")],
-    ),
-    "hat": Rules(
-        {
-            "form": choice("group", "group", "hybrid", "overlapping", "channel"),
-            "depth": whole(2),
-            "num_heads": unless_null(whole(1), "heads of about 32 channels"),
-            "window_size": whole(8),
-            "overlap_ratio": positive(0.5),
-            "compress_ratio": whole(3),
-            "squeeze_factor": unless_null(whole(1), "30, at most a quarter of the channels"),
-            "conv_scale": positive(0.01),
-            "mlp_ratio": positive(2.0),
-            "drop_path": fraction(0.0),
-        },
-        [
-            Together(
-                "overlap_ratio",
-                lambda options: (
-                    options["form"] not in ("group", "overlapping")
-                    or int(options["window_size"] * options["overlap_ratio"]) % 2 == 0
-                ),
-                "add an even number of pixels, window_size x overlap_ratio, to the window",
-            )
-        ],
-        [HEADS, _leaves_channels("compress_ratio"), _leaves_channels("squeeze_factor"), MLP_HAS_CHANNELS],
-    ),
-    "lsk": Rules(
-        {"form": choice("residual", *FORMS), "mlp_ratio": positive(4.0), "drop_path": fraction(0.0)},
-        channels=[MLP_HAS_CHANNELS],
-    ),
-    "lska": Rules(
-        {
-            "form": choice("residual", *FORMS),
-            "kernel_size": choice(23, 7, 11, 23, 35, 41, 53),
-            "mlp_ratio": positive(4.0),
-            "drop_path": fraction(0.0),
-        },
-        channels=[MLP_HAS_CHANNELS],
-    ),
-    "polarized_parallel": Rules({"form": choice("unit", "unit", "residual")}, channels=[EVEN]),
-    "polarized_sequential": Rules(
-        {"form": choice("residual", "unit", "residual")},
-        channels=[
-            EVEN,
-            Channels(None, lambda channels, options: channels >= 8, "sit where there are 8 channels or more"),
-        ],
-    ),
-    "sea_attention": Rules(
-        {
-            "form": choice("residual", *FORMS),
-            "key_dim": whole(16),
-            "num_heads": whole(4),
-            "attn_ratio": positive(2.0),
-            "mlp_ratio": positive(4.0),
-            "activation": choice("ReLU6", "ReLU6", "ReLU", "GELU", "SiLU", "Hardswish"),
-            "drop_path": fraction(0.0),
-        },
-        [
-            Together(
-                "attn_ratio",
-                lambda options: int(options["attn_ratio"] * options["key_dim"]) >= 1,
-                "give a head at least one value channel, attn_ratio x key_dim",
-            )
-        ],
-        [MLP_HAS_CHANNELS],
-    ),
-    "conv3x3": Rules(),
-    "identity": Rules(),
-}
-
-
-def option_faults(name: str, options: Mapping[str, Any]) -> list[str]:
-    """Lines for options that the block ``name`` does not have or that cannot be; its own name left out of them."""
-    rules = RULES[name]
+def option_faults(name: str, options: Options) -> list[str]:
+    """A line for each of the given ``options`` that block ``name`` lacks, refuses or does not use."""
+    known = RULES[name].options
     lines = []
     for key, value in options.items():
-        if key not in rules.options:
-            lines.append(f"block.{key}={value}: unknown key{suggestion(key, rules.options, 'block.')}")
-        elif not rules.options[key].fits(value):
-            lines.append(f"block.{key}={value}: must be {rules.options[key].right}")
+        if key not in known:
+            lines.append(f"block.{key}={value}: unknown key{suggestion(key, known, 'block.')}")
+        elif not known[key].accepts(value):
+            lines.append(f"block.{key}={value}: must be {known[key].allowed}")
     if lines:
         return lines
-    known = with_defaults(name, options)
-    return idle_faults(name, known, with_defaults(name, {})) or [
-        f"block.{rule.key}={known[rule.key]}: must {rule.right}" for rule in rules.together if not rule.fits(known)
+    values = with_defaults(name, options)
+    return _unused(name, values) or [
+        f"block.{rule.key}={values[rule.key]}: must {rule.must}"
+        for rule in RULES[name].constraints
+        if rule.key and not rule.at_sites and not rule.holds(0, values)
     ]
 
 
-def channel_faults(name: str, options: Mapping[str, Any], sites: Mapping[str, int], scale: str) -> list[str]:
-    """Lines for sites, given with their channels, that the block cannot sit at; options must have passed."""
-    known = with_defaults(name, options)
+def _unused(name: str, values: Options) -> list[str]:
+    """A line for each option that is not at its default although other options leave it without effect."""
     lines = []
-    for rule in RULES[name].channels:
-        bad = [f"{site} has {channels}" for site, channels in sites.items() if not rule.fits(channels, known)]
-        if bad:
-            blamed = f"block={name}" if rule.key is None else f"block.{rule.key}={known[rule.key]}"
-            lines.append(f"{blamed}: must {rule.right}; at scale {scale} {', '.join(bad)}")
+    for key, option in RULES[name].options.items():
+        blockers = (other for other, used in option.used_with.items() if values[other] not in used)
+        if values[key] != option.default and (other := next(blockers, None)):
+            cure = " or ".join(f"block.{other}={shown(value)}" for value in option.used_with[other])
+            lines.append(
+                f"block.{key}={shown(values[key])}: has no effect with block.{other}={shown(values[other])}; "
+                f"must be left out, or be used with {cure}"
+            )
     return lines
 
 
-def with_defaults(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def channel_faults(name: str, options: Options, sites: Mapping[str, int], scale: str) -> list[str]:
+    """A line for each constraint broken at ``sites``, {site: channels}; the options must have passed option_faults."""
+    values = with_defaults(name, options)
+    lines = []
+    for rule in RULES[name].constraints:
+        broken = [f"{site} has {channels}" for site, channels in sites.items() if not rule.holds(channels, values)]
+        if broken:
+            subject = f"block={name}" if rule.key is None else f"block.{rule.key}={values[rule.key]}"
+            lines.append(f"{subject}: must {rule.must}; at scale {scale} {', '.join(broken)}")
+    return lines
+
+
+def with_defaults(name: str, options: Options) -> dict[str, Any]:
+    """All options of the block: those given, and the defaults of the others."""
     return {**{key: option.default for key, option in RULES[name].options.items()}, **options}
+
+
+def shown(value: Any) -> str:
+    """A value as YAML and the command line spell it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:

@@ -11,7 +11,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from acmix_exp import custom_block
 from acmix_exp.errors import ConfigError
 
-PATHS = ("conv", "attention", "mixed")
 SCALES = ("n", "s", "m", "l", "x")
 IDENTITY, CONV3X3 = "identity", "conv3x3"  # blocks of the control arms
 

@@ -28,6 +28,8 @@ MODULES = {
     "acmix_exp.nn.hat.overlapping": _HAT_ATTENTION,
     "acmix_exp.nn.hat.token_mlp": _HAT_ATTENTION,
     "acmix_exp.nn.hat.windows": _HAT_ATTENTION,
+    "acmix_exp.nn.conv3x3": "acmix_exp.nn.controls",
+    "acmix_exp.nn.identity": "acmix_exp.nn.controls",
     "acmix_exp.nn.own_block": "acmix_exp.nn.custom",
 }
 

@@ -16,21 +16,17 @@ from benchmarks.shapes import MAPS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "blocks.md"
 BEGIN, END = "<!-- costs: python -m benchmarks.block_costs -->", "<!-- /costs -->"
-FORMS = ("unit", "residual", "block", "group", "hybrid", "overlapping", "channel")
 
 
 def variants() -> list[tuple[str, dict[str, str]]]:
     """Every block in every form, the default first; of ACmix every path."""
-    found: list[tuple[str, dict[str, str]]] = []
+    cases: list[tuple[str, dict[str, str]]] = []
     for name in block_names():
         key = "path" if name == "acmix" else "form"
-        rule = RULES[name].options.get(key)
-        values = sorted(
-            (value for value in ("mixed", "attention", "conv", *FORMS) if rule and rule.fits(value)),
-            key=lambda value: value != (rule and rule.default),
-        )
-        found += [(name, {key: value}) for value in values] or [(name, {})]
-    return found
+        option = RULES[name].options.get(key)
+        values = sorted(option.choices, key=lambda value: value != option.default) if option else []
+        cases += [(name, {key: value}) for value in values] or [(name, {})]
+    return cases
 
 
 def table() -> str:
@@ -45,9 +41,9 @@ def table() -> str:
         blocks = [build_block(name, channels, **options) for channels, _ in sizes]
         parameters = [f"{sum(p.numel() for p in block.parameters()):,}" for block in blocks]
         gflops = [f"{block.flops(side, side) / 1e9:.3f}" for block, (_, side) in zip(blocks, sizes, strict=True)]
-        form = "".join(options.values())
-        default = RULES[name].options.get("form" if "form" in options else "path")
-        form = f"**{form}**" if default and form == default.default else form
+        form = "".join(
+            f"**{value}**" if value == RULES[name].options[key].default else value for key, value in options.items()
+        )
         lines.append(f"| {name} | {form} | {' | '.join(parameters)} | {' | '.join(gflops)} |")
     return "\n".join(lines)
 

@@ -11,8 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from acmix_exp.block_rules import BACKENDS
 from acmix_exp.ops import reflected_window_attention
-from acmix_exp.ops.window_attention.validation import BACKENDS
 from benchmarks import peers
 from benchmarks.compare import Theme, main
 from benchmarks.published_form import published_operator

@@ -1,46 +1,103 @@
-"""The table of options against the blocks and the config files: one truth."""
+"""Block options are stated once: files, documents, classes and errors agree with ``acmix_exp.block_rules``."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
-from acmix_exp.block_rules import RULES, USED_WITH, channel_faults, option_faults
-from acmix_exp.config import conf_dir, options
+from acmix_exp.block_rules import RULES, channel_faults, option_faults, with_defaults
+from acmix_exp.cli import TEXT
+from acmix_exp.config import options
 from acmix_exp.nn import block_names, build_block
-from acmix_exp.nn.registry import _factories
+from scripts import block_options
 
-
-def defaults(name: str) -> dict[str, object]:
-    return {key: option.default for key, option in RULES[name].options.items()}
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = block_options.PAGE.read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+every_block = pytest.mark.parametrize("name", sorted(RULES))
 
 
 def test_every_block_has_rules_and_a_config_file() -> None:
     assert block_names() == sorted(RULES) == [name for name in options("block") if name != "custom"]
 
 
-@pytest.mark.parametrize("name", block_names())
-def test_config_file_rules_and_factory_agree(name: str) -> None:
-    text = (conf_dir() / "block" / f"{name}.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(text) == {"name": name, **defaults(name)}
-    parameters = list(inspect.signature(_factories[name]).parameters.values())[1:]
-    assert {parameter.name: parameter.default for parameter in parameters} == defaults(name)
-    lines = text.splitlines()
-    assert lines[0].startswith("# ")
-    assert all("#" in line for line in lines[2:]), "every option is explained"
+@every_block
+def test_the_config_file_is_written_from_the_rules(name: str) -> None:
+    text = block_options.config_file(name).read_text(encoding="utf-8")
+    assert text == block_options.config_text(name), "run: python -m scripts.block_options"
+    assert yaml.safe_load(text) == {"name": name, **with_defaults(name, {})}
+    assert max(map(len, text.splitlines())) <= 120
 
 
-@pytest.mark.parametrize("name", block_names())
+def test_the_table_of_options_is_written_from_the_rules() -> None:
+    assert block_options.with_table(PAGE) == PAGE, "run: python -m scripts.block_options"
+    changed = PAGE.replace("| acmix | kernel_att | 7 |", "| acmix | kernel_att | 9 |")
+    assert changed != PAGE
+    assert block_options.with_table(changed) == PAGE
+
+
+def test_documents_name_blocks_and_options_that_exist() -> None:
+    known = {key for block in RULES.values() for key in block.options} | {
+        "name",
+        "target",
+        "KEY",
+        "OPTION",
+        "reduction",
+    }
+    for text in (TEXT, README, PAGE):
+        assert set(re.findall(r"\bblock\.(\w+)", text)) <= known
+    (row,) = re.findall(r"^\| `block` \|.*", README, re.MULTILINE)
+    first, *names = re.findall(r"`(\w+)`", row)
+    acmix = ["acmix", *RULES["acmix"].options]
+    assert (first, names[: len(acmix)]) == ("block", acmix)
+    assert set(names[len(acmix) :]) <= set(options("block"))
+
+
+def by_form(name: str) -> Iterator[dict[str, Any]]:
+    form = RULES[name].options.get("form")
+    yield from ({"form": value} for value in form.choices) if form else ({},)
+
+
+@every_block
+def test_classes_have_the_defaults_of_the_rules(name: str) -> None:
+    """A parameter of the block's class, or of a part's, that is named like an option has that option's default."""
+    defaults = with_defaults(name, {})
+    for form in by_form(name):
+        for cls in {type(module) for module in build_block(name, 16, **form).modules()}:
+            if cls.__module__.startswith("acmix_exp.nn."):
+                for key, parameter in inspect.signature(cls).parameters.items():
+                    if key in defaults and parameter.default is not parameter.empty:
+                        assert parameter.default == defaults[key], f"{cls.__name__}({key})"
+
+
+@every_block
+def test_the_code_takes_the_choices_of_the_rules_and_no_other(name: str) -> None:
+    python_only = {"position": {"fixed"}}  # biases that fit one map size
+    for key, option in RULES[name].options.items():
+        if option.choices:
+            with pytest.raises(ValueError, match=f"^{key} must be one of .*, got 'nonsense'$") as refused:
+                build_block(name, 16, **{key: "nonsense"})
+            listed = str(refused.value).removeprefix(f"{key} must be one of ").partition(", got")[0].split(", ")
+            assert set(listed) - python_only.get(key, set()) == set(map(str, option.choices))
+            for value in option.choices:
+                build_block(name, 16, **{key: value})
+
+
+@every_block
 def test_defaults_pass(name: str) -> None:
-    assert option_faults(name, defaults(name)) == []
+    assert option_faults(name, with_defaults(name, {})) == []
     assert channel_faults(name, {}, {"backbone_p3": 64}, "n") == []
 
 
-@pytest.mark.parametrize("name", block_names())
+@every_block
 def test_every_option_refuses_nonsense(name: str) -> None:
     for key in RULES[name].options:
         for value in ("nonsense", -1, [1]):
@@ -87,9 +144,11 @@ SWITCHES = {
 SWITCHES_OF = {"hat": {"form": ("group", "hybrid", "overlapping", "channel")}, "deformable_attention": SWITCHES}
 
 
-@pytest.mark.parametrize("name", sorted(USED_WITH))
-def test_an_option_is_refused_just_where_it_does_nothing(name):
-    """By the networks: an idle option leaves the first output of training what it was, a used one does not."""
+@pytest.mark.parametrize(
+    "name", [name for name in sorted(RULES) if any(option.used_with for option in RULES[name].options.values())]
+)
+def test_an_option_is_refused_exactly_if_it_has_no_effect(name):
+    """An option without effect leaves the first output of training unchanged, any other option changes it."""
     switches = SWITCHES_OF.get(name, {"form": SWITCHES["form"]})
     common = {"num_heads": 4} if name == "deformable_attention" else {}
     for values in itertools.product(*switches.values()):
@@ -100,7 +159,7 @@ def test_an_option_is_refused_just_where_it_does_nothing(name):
         for key in RULES[name].options.keys() - switches.keys():
             changed = {**chosen, key: OTHER[key]}
             idle = torch.equal(plain, first_output(name, changed))
-            refused = any("it does nothing" in line for line in option_faults(name, changed))
+            refused = any("has no effect with" in line for line in option_faults(name, changed))
             assert refused == idle, f"{key} in {chosen}"
 
 
@@ -110,13 +169,13 @@ def first_output(name, chosen):
     return block(torch.linspace(-1, 1, 8 * 32 * 8 * 8).sin().reshape(8, 32, 8, 8))
 
 
-def test_an_idle_option_is_refused_with_where_it_would_be_used():
+def test_an_option_without_effect_is_refused_with_the_value_that_uses_it():
     assert option_faults("lska", {"mlp_ratio": 2}) == [
-        "block.mlp_ratio=2: must be left out, or go with block.form=block; with block.form=residual it does nothing"
+        "block.mlp_ratio=2: has no effect with block.form=residual; must be left out, or be used with block.form=block"
     ]
     (line,) = option_faults("deformable_attention", {"offsets": False, "position": "log"})
-    assert line.startswith("block.position=log: must be left out, or go with block.offsets=true;")
+    assert line.startswith("block.position=log: has no effect with block.offsets=false; must be left out, or be used ")
     (line,) = option_faults("hat", {"form": "channel", "window_size": 4})
-    assert line.startswith("block.window_size=4: must be left out, or go with block.form=group or block.form=hybrid")
+    assert line.endswith("be used with block.form=group or block.form=hybrid or block.form=overlapping")
     assert option_faults("lska", {"mlp_ratio": 4}) == [], "its default changes nothing"
     assert option_faults("hat", {"form": "hybrid", "window_size": 10}) == [], "nothing overlaps"

@@ -187,13 +187,13 @@ def test_it_is_built_by_its_target(folder):
         ("my_wrong.Frozen", {}, "Frozen(16) on a map of 8 x 8 gives an output without gradient"),
         ("my_wrong.EvenOnly", {}, "EvenOnly(16) on a map of 5 x 7 raised RuntimeError: pixel_unshuffle expects"),
         ("my_wrong.Pair", {}, "Pair(16) on a map of 8 x 8 gives a tuple; must give one tensor"),
-        ("my_wrong.Local", {}, "Local can't be copied or saved after a step: "),
+        ("my_wrong.Local", {}, "Local cannot be copied or saved after a step: "),
         (
             "my_wrong.Indexed",
             {},
             "; call a Sequential of a convolution and its BatchNorm as a whole, or give the class a fuse() that does n",
         ),
-        ("my_wrong.FusesWrongly", {}, "; mend its fuse()"),
+        ("my_wrong.FusesWrongly", {}, "; correct its fuse()"),
         (
             "my_wrong.TakesTheNorm",
             {"wrong": True},
@@ -212,10 +212,11 @@ def test_what_a_trial_lets_pass(folder, name):
     try_custom_block([16], f"my_wrong.{name}", {})
 
 
-@pytest.mark.parametrize("name", ["ema", "dlka", "lsk", "lska", "sea_attention"])
-def test_our_blocks_would_pass_the_trial(name):
-    form = "residual" if name == "ema" else "block"
-    try_custom_block([16], f"acmix_exp.nn.{name}.{name}", {"form": form})
+@pytest.mark.parametrize(
+    "target", ["ema.EMAttention", "dlka.DLKABlock", "lsk.lsk_block", "lska.LSKABlock", "sea_attention.SeaBlock"]
+)
+def test_the_shipped_blocks_would_pass_the_trial(target):
+    try_custom_block([16], f"acmix_exp.nn.{target}", {})
 
 
 def test_the_pages_commands_have_a_plan(folder):

@@ -1,43 +1,45 @@
-"""ACmix: attention and convolution of one set of queries, keys and values."""
+"""ACmix: windowed attention and convolution that share their queries, keys and values."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from acmix_exp.block_rules import PATHS
 from acmix_exp.nn.acmix_weights import FusedWeights, compose
 from acmix_exp.nn.complexity import Stage, acmix_stages
-from acmix_exp.ops.checks import check_odd, check_positive
+from acmix_exp.ops.checks import check_choice, check_odd, check_positive
 from acmix_exp.ops.shift_convolution import grouped_convolution
 from acmix_exp.ops.window_attention.packed import packed_window_attention
 from acmix_exp.ops.window_attention.validation import check_backend
-
-PATHS = ("mixed", "attention", "conv")
 
 
 class ACmix(nn.Module):
     """Windowed self-attention and convolution that share their three 1x1 projections.
 
     ``rate1 * attention + rate2 * convolution``: (B, in_planes, H, W) -> (B, out_planes, ceil(H / stride),
-    ceil(W / stride)), in the dtype of the projections, channels_last where the input is. Any map size from 1
-    x 1, any floating dtype, any device.
+    ceil(W / stride)), in the dtype of the projections, and in channels_last if the input is. Any map size from 1 x 1,
+    any floating dtype, any device.
 
-    In path "mixed" the parameters have the names and shapes of the published module, so its weights load
-    strictly. Path "attention" or "conv" holds only what its branch uses, its own rate with it, so that a
-    branch alone starts at the scale it has in the mixture.
+    With path "mixed" the parameters have the names and shapes of the published module, so its weights load strictly.
+    With path "attention" or "conv" the block holds only the parameters of that branch, including its rate, so a single
+    branch starts at the scale that it has in the mixture.
 
     Args:
         in_planes, out_planes: channels of the input and of the output.
-        kernel_att: side of the attention window, odd. The window is mirrored at the border.
+        kernel_att: side of the attention window in pixels, odd. The window is reflected at the border.
         head: number of attention heads; divides out_planes.
-        kernel_conv: side of the convolution kernel, odd; zero padding kernel_conv // 2.
-        stride: distance of the output sites in both branches.
-        dilation: distance of the taps of the attention window. The convolution is not dilated, as in the
-        publication. path: "mixed", or one branch alone: "attention" or "conv".
-        backend: of ``reflected_window_attention``.
+        kernel_conv: side of the convolution kernel in pixels, odd; zero padding of kernel_conv // 2.
+        stride: distance of the output sites in pixels, in both branches.
+        dilation: distance of the taps of the attention window in pixels. The convolution is not dilated, as published.
+        path: "mixed", or one branch alone: "attention" or "conv".
+        backend: that of ``reflected_window_attention``.
 
-    Raises ValueError, one line, for a value that cannot work.
+    Raises:
+        ValueError: in one line, for an invalid value.
 
     Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.
     """
@@ -63,8 +65,7 @@ class ACmix(nn.Module):
         check_odd("kernel_conv", kernel_conv)
         if out_planes % head:
             raise ValueError(f"head must divide out_planes {out_planes}, got {head}")
-        if path not in PATHS:
-            raise ValueError(f"path must be one of {', '.join(PATHS)}, got {path!r}")
+        check_choice("path", path, PATHS)
         check_backend(backend)
         self.in_planes, self.out_planes = in_planes, out_planes
         self.kernel_att, self.kernel_conv = kernel_att, kernel_conv
@@ -104,7 +105,7 @@ class ACmix(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Rates 0.5, a convolution that sums the shifted maps; the rest keeps torch's default."""
+        """Set the rates to 0.5 and ``dep_conv`` to a sum of shifted maps; the rest keeps torch's initial values."""
         if self.has_attention:
             self.rate1.fill_(0.5)
         if self.has_conv:
@@ -117,11 +118,11 @@ class ACmix(nn.Module):
         return hasattr(self, "fused")
 
     def fuse(self, norm: nn.BatchNorm2d | None = None) -> ACmix:
-        """Make the block one for inference, in place: composed weights are stored instead of the parameters.
+        """Store composed weights instead of the parameters, in place, for inference. Returns the block.
 
-        The three projections become one, ``fc`` and ``dep_conv`` one grouped convolution, the rates and a ``norm``
-        that follows the block a part of these. The output stays what it was, with ``norm`` applied (eval mode).
-        Fused again it only takes ``norm`` in. Returns itself.
+        The three projections become one, ``fc`` and ``dep_conv`` one grouped convolution; the rates and a ``norm``
+        that follows the block become part of these. The output is that of the block followed by ``norm`` in eval mode.
+        On a fused block, only ``norm`` is merged.
         """
         if not self.is_fused:
             fused = FusedWeights(self, norm)
@@ -153,15 +154,15 @@ class ACmix(nn.Module):
     def _project(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Queries, keys and values by one product: (B, 3, head, d, H, W), in memory as (B, d, 3, head, H, W).
 
-        So the convolution branch reads contiguous groups, and attention reads strided heads.
+        In this layout the convolution branch reads contiguous groups, and attention reads strided heads.
         """
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-            # The same sum as a convolution, without its detour through blocked memory formats.
+            # Faster than the equal convolution, which converts to a blocked memory format and back.
             pixels = x.flatten(2)
             out = torch.baddbmm(bias[:, None], weight.expand(x.shape[0], -1, -1), pixels)
         else:
             out = F.conv2d(x, weight[:, :, None, None], bias)
-        # Not unflatten: in ONNX it keeps the size that was traced.
+        # Not unflatten: its ONNX export would fix the size that was traced.
         out = out.reshape(x.shape[0], self.head_dim, 3, self.head, *x.shape[2:])
         return out.permute(0, 2, 3, 1, 4, 5)
 
@@ -177,13 +178,13 @@ class ACmix(nn.Module):
         ).flatten(1, 2)
 
     def stages(self, height: int, width: int, itemsize: int = 4) -> dict[str, Stage]:
-        """Cost by stage of the published form of this path; see :func:`acmix_exp.nn.complexity.acmix_stages`."""
+        """Cost per stage of the published form of this path; see :func:`acmix_exp.nn.complexity.acmix_stages`."""
         return acmix_stages(self, height, width, itemsize)
 
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) of the published form of this path, for one image of height x width.
 
-        The composed convolution that is really run needs fewer for head <= 4.
+        For head <= 4 the composed convolution that is run needs fewer.
         """
         return sum(stage.flops for stage in self.stages(height, width).values())
 
@@ -193,3 +194,8 @@ class ACmix(nn.Module):
             f"kernel_conv={self.kernel_conv}, stride={self.stride}, dilation={self.dilation}, "
             f"path={self.path}, backend={self.backend}"
         )
+
+
+def acmix(channels: int, **options: Any) -> ACmix:
+    """:class:`ACmix` with ``channels`` in and out."""
+    return ACmix(channels, channels, **options)

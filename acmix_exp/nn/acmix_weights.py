@@ -1,4 +1,4 @@
-"""What ACmix multiplies by: composed from its parameters in every training step, stored once it is fused."""
+"""The weights of ACmix's forward pass: composed from its parameters in training, stored after fusing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 
 class Weights(NamedTuple):
-    """The factors of one forward pass, None where a path has no use for one.
+    """The weights of one forward pass; those that the path does not use are None.
 
-    projection, projection_bias: (3C, in_planes) and (3C); rows by (feature of a head, query | key | value, head), so
-        that the convolution reads contiguous groups. conv: (C, 3 * head, k, k), groups of one feature, with rate2.
-    conv_bias: (C). position: (head_dim, 2, 1, 1). rate: (1) or (C), factor of the attention's output.
+    projection, projection_bias: (3C, in_planes) and (3C); rows ordered by (feature of a head, query | key | value,
+        head), so that the convolution reads contiguous groups.
+    conv: (C, 3 * head, k, k), one group per feature, multiplied by rate2.
+    conv_bias: (C).
+    position: (head_dim, 2, 1, 1).
+    rate: (1) or (C), factor of the attention's output.
     """
 
     projection: Tensor
@@ -32,19 +35,19 @@ class Weights(NamedTuple):
 
 
 def compose(block: ACmix) -> Weights:
-    """The weights of a block that is not fused. Differentiable in each of its parameters."""
+    """Compose the weights of a block that is not fused, differentiably in each of its parameters."""
     convs = (block.conv1, block.conv2, block.conv3)
     split = (block.head, block.head_dim)
     weight = torch.stack([conv.weight for conv in convs]).flatten(2)
     bias = torch.stack([conv.bias for conv in convs])  # type: ignore[misc]
     conv = position = rate = None
     if block.has_conv:
-        # The rate is a factor of the small weight, not of a map.
+        # Multiplying the weight by the rate is cheaper than multiplying the map.
         conv = compose_convolution(block.fc.weight, block.dep_conv.weight * block.rate2)
     if block.has_attention:
         position, rate = block.conv_p.weight, block.rate1
         if block.conv_p.bias is not None:
-            # It cancels in the softmax. Kept in the graph, its gradient is zero, not None.
+            # The bias cancels in the softmax. In the graph its gradient is zero instead of None.
             position = position + 0.0 * block.conv_p.bias[:, None, None, None]
     return Weights(
         weight.unflatten(1, split).permute(2, 0, 1, 3).flatten(0, 2),
@@ -57,11 +60,10 @@ def compose(block: ACmix) -> Weights:
 
 
 class FusedWeights(nn.Module):
-    """``Weights`` kept as parameters without gradients, in the dtype of the block that they are taken from.
+    """``Weights`` as parameters without gradients, in the dtype of the block that they are composed from.
 
-    The path attention has no ``rate``: its factor is in the value projection, which no one else reads. In the
-    mixture the values feed the convolution too, so the factor stays where the branches are added, at no cost:
-    that sum multiplies and adds in one pass.
+    With path "attention" there is no ``rate``: it is part of the value projection. With path "mixed" the convolution
+    reads the values too, so the rate stays a factor in the sum of the branches, which multiplies and adds in one pass.
     """
 
     projection: Tensor
@@ -84,7 +86,7 @@ class FusedWeights(nn.Module):
 
     @torch.no_grad()
     def absorb(self, norm: nn.BatchNorm2d) -> None:
-        """Take a BatchNorm that follows the block into the weights, with its running statistics."""
+        """Merge a BatchNorm that follows the block, by its running statistics, into the weights."""
         weights = Weights(*(getattr(self, name) for name in Weights._fields))
         self._store(self._absorbed(weights, norm), self.projection.dtype)
 
@@ -99,11 +101,9 @@ class FusedWeights(nn.Module):
         )
 
     def _with_scaled_values(self, weights: Weights, scale: Tensor, shift: Tensor | int) -> Weights:
-        """Attention's output channels scaled and shifted by way of its values, for the shares of a window sum to 1."""
+        """Scale and shift the attention's output through its values: the attention weights of a window sum to 1."""
         rows = torch.arange(weights.projection.shape[0], device=weights.projection.device)
-        rows = (
-            rows.view(self.heads[1], 3, self.heads[0])[:, 2].t().flatten()
-        )  # of the values, as the output orders them
+        rows = rows.view(self.heads[1], 3, self.heads[0])[:, 2].t().flatten()  # of the values, in the output's order
         projection, bias = (tensor.to(scale.dtype, copy=True) for tensor in weights[:2])
         projection[rows] *= scale[:, None]
         bias[rows] = bias[rows] * scale + shift

@@ -1,4 +1,4 @@
-"""What an ACmix looks at: its softmax weights at chosen sites, for figures."""
+"""The softmax weights of an ACmix at given sites, for figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from acmix_exp.ops.window_attention.geometry import position_map, tap_index
 
 class Windows(NamedTuple):
     """``weights``: (sites, head, kernel_att, kernel_att), each window summing to 1. ``rows`` and ``columns``: int64
-    (sites, kernel_att), the pixel of the input map under each tap, mirrored at the border as the operator does.
+    (sites, kernel_att), the pixel of the input map under each tap, reflected at the border as in the operator.
     """
 
     weights: Tensor
@@ -24,9 +24,9 @@ class Windows(NamedTuple):
 
 @torch.no_grad()
 def attention_windows(block: ACmix, x: Tensor, sites: Sequence[tuple[int, int]]) -> Windows:
-    """The attention of ``block`` over input ``x`` (1, in_planes, H, W) at output ``sites`` (row, column).
+    """The attention of ``block`` on input ``x`` (1, in_planes, H, W) at output ``sites`` (row, column).
 
-    Slow and obvious, apart from ``forward``. Raises ValueError for a block without attention.
+    A plain loop that shares no code with ``forward``. Raises ValueError for a block without attention.
 
     Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022, section 4.
     """
@@ -36,12 +36,12 @@ def attention_windows(block: ACmix, x: Tensor, sites: Sequence[tuple[int, int]])
     query = block.conv1(x)[0].unflatten(0, (heads, dim))
     key = block.conv2(x)[0].unflatten(0, (heads, dim))
     height, width = x.shape[-2:]
-    chosen = torch.tensor(list(sites), device=x.device)
-    rows = tap_index(height, kernel, block.stride, block.dilation, x.device)[chosen[:, 0]]
-    columns = tap_index(width, kernel, block.stride, block.dilation, x.device)[chosen[:, 1]]
+    indices = torch.tensor(list(sites), device=x.device)
+    rows = tap_index(height, kernel, block.stride, block.dilation, x.device)[indices[:, 0]]
+    columns = tap_index(width, kernel, block.stride, block.dilation, x.device)[indices[:, 1]]
     embedding = position_map(block.conv_p.weight, height, width)
     windows = []
-    for (row, column), under, across in zip(chosen.tolist(), rows, columns, strict=True):
+    for (row, column), under, across in zip(indices.tolist(), rows, columns, strict=True):
         row, column = row * block.stride, column * block.stride
         taps = key[:, :, under][..., across] + embedding[:, row, column, None, None] - embedding[:, under][..., across]
         logits = dim**-0.5 * (query[:, :, row, column, None, None] * taps).sum(1)

@@ -1,4 +1,4 @@
-"""What ACmix costs, stage by stage, as its publication counts it."""
+"""The cost of ACmix per stage, counted as in its publication."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 
 class Stage(NamedTuple):
-    """flops: 2 x multiply-adds of one image. bytes: every operand of the stage read once and its result written once;
-    what is made and used inside the stage, such as unfolded windows, is not counted. parameters: those it uses."""
+    """The cost of one stage for one image.
+
+    flops: 2 x multiply-adds. bytes: every operand read once and the result written once; intermediates of the stage,
+    such as unfolded windows, are not counted. parameters: number of parameters that the stage uses.
+    """
 
     flops: int
     bytes: int
@@ -24,9 +27,9 @@ class Stage(NamedTuple):
 def acmix_stages(block: ACmix, height: int, width: int, itemsize: int = 4) -> dict[str, Stage]:
     """The cost of the published form of ``block`` for one image of height x width, elements of ``itemsize`` bytes.
 
-    "projection" is Stage I, the three 1x1 convolutions; "attention" and "convolution", as far as the block's path has
-    them, are Stage II: position embedding and the two products of the window; ``fc`` and ``dep_conv``. Biases, softmax
-    and the two rates' products are no multiply-adds here.
+    "projection" is Stage I, the three 1x1 convolutions. "attention" (position embedding and the two products of the
+    window) and "convolution" (``fc`` and ``dep_conv``), if the path has them, are Stage II. Biases, softmax and the
+    products with the rates are not counted.
 
     Source: Pan et al., CVPR 2022, section 4.2 and table 1, where Stage I is 3 C^2 and Stage II 2 k_a^2 C for attention,
     3 k_c^2 C + k_c^4 C for the convolution, each times H W.
@@ -45,9 +48,9 @@ def acmix_stages(block: ACmix, height: int, width: int, itemsize: int = 4) -> di
         )
     }
     if block.has_attention:
-        seen = _seen(height, block) * _seen(width, block)
+        read_pixels = _covered(height, block) * _covered(width, block)
         macs = 2 * dim * pixels + 2 * channels * block.kernel_att**2 * sites
-        stages["attention"] = stage(macs, channels * sites + 2 * channels * seen, channels * sites, 3 * dim + 1)
+        stages["attention"] = stage(macs, channels * sites + 2 * channels * read_pixels, channels * sites, 3 * dim + 1)
     if block.has_conv:
         macs = 3 * block.head * taps * dim * pixels + channels * taps**2 * sites
         weights = 3 * block.head * taps + channels * taps**2 + 1
@@ -55,6 +58,6 @@ def acmix_stages(block: ACmix, height: int, width: int, itemsize: int = 4) -> di
     return stages
 
 
-def _seen(size: int, block: ACmix) -> int:
-    """Places of an axis that lie in some window: all but where the stride leaves gaps."""
+def _covered(size: int, block: ACmix) -> int:
+    """Number of positions of an axis that lie in some window: a large stride leaves gaps."""
     return int(tap_index(size, block.kernel_att, block.stride, block.dilation, torch.device("cpu")).unique().numel())

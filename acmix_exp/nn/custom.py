@@ -1,4 +1,4 @@
-"""A block from outside the package: found by its dotted name, built, and tried before anything rests on it."""
+"""User-defined blocks: import the class by its dotted name, build it, and try it before training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from acmix_exp.errors import one_line
 from acmix_exp.nn.fusion import absorb, fuse, has_statistics
 from acmix_exp.ops.checks import check_positive
 
-# Odd, and less than a window: where images are not square, maps have any size.
+# Odd sizes and sizes below a window occur with images that are not square.
 SIZES = ((8, 8), (5, 7), (2, 2))
-# What fusing in float32 changes is a millionth; a norm that is lost or applied twice, a tenth and more.
+# Fusing in float32 changes the output by a millionth; a norm that is lost or applied twice, by a tenth or more.
 FUSED_TOLERANCE = 1e-3
 INDEXED = (
     "call a Sequential of a convolution and its BatchNorm as a whole, or give the class a fuse() that does nothing"
@@ -27,13 +27,13 @@ INDEXED = (
 
 
 def build_custom_block(channels: int, target: str, **options: Any) -> nn.Module:
-    """The block of the class ``MODULE.CLASS``, which takes the channels first and ``options`` by name.
+    """Build ``MODULE.CLASS(channels, **options)``.
 
-    Raises ValueError, in one line, where it is not found, raises, or is no module of torch.
+    Raises ValueError, in one line, if the class is not found, raises, or does not give a torch.nn.Module.
     """
     check_positive("channels", channels)
     name, _, attribute = target.rpartition(".")
-    made = f"{attribute}({', '.join([str(channels), *(f'{key}={value!r}' for key, value in options.items())])})"
+    call = f"{attribute}({', '.join([str(channels), *(f'{key}={value!r}' for key, value in options.items())])})"
     try:
         module = import_module(name)
     except Exception as error:
@@ -43,34 +43,36 @@ def build_custom_block(channels: int, target: str, **options: Any) -> nn.Module:
     try:
         block = getattr(module, attribute)(channels, **options)
     except Exception as error:
-        raise ValueError(f"{made} raised {_reason(error)}") from error
+        raise ValueError(f"{call} raised {_reason(error)}") from error
     if not isinstance(block, nn.Module):
-        raise ValueError(f"{made} is a {type(block).__name__}; must be a torch.nn.Module")
+        raise ValueError(f"{call} is a {type(block).__name__}; must be a torch.nn.Module")
     return block
 
 
 def try_custom_block(channels: Sequence[int], target: str, options: Mapping[str, Any]) -> None:
-    """Build the block at each width and run it forward and backward, in training and in evaluation.
+    """Build the block at each width of ``channels`` and run it forward and backward, in training and in evaluation.
 
-    Raises ValueError, in one line, where it does not keep the shape and dtype of its input, does not pass gradients to
-    it and to all its parameters, can't be copied and saved, or gives another output once fused for inference.
+    ``target`` is MODULE.CLASS, called with the width and ``options``.
+
+    Raises ValueError, in one line, if the block does not keep the shape and dtype of its input, does not pass gradients
+    to the input and to all its parameters, cannot be copied and saved, or changes its output when fused for inference.
     """
     name = target.rpartition(".")[2]
     for width in channels:
         for height, length in SIZES:
             block = build_custom_block(width, target, **options)
-            where = f"{name}({width}) on a map of {height} x {length}"
+            case = f"{name}({width}) on a map of {height} x {length}"
             try:
-                _run(block, torch.randn(2, width, height, length, requires_grad=True), where)
+                _run(block, torch.randn(2, width, height, length, requires_grad=True), case)
             except _Fault as fault:
                 raise ValueError(str(fault)) from None
             except Exception as error:
-                raise ValueError(f"{where} raised {_reason(error)}") from error
+                raise ValueError(f"{case} raised {_reason(error)}") from error
     try:
         copy.deepcopy(block)
         pickle.dumps(block)
     except Exception as error:
-        raise ValueError(f"{name} can't be copied or saved after a step: {_reason(error)}") from error
+        raise ValueError(f"{name} cannot be copied or saved after a step: {_reason(error)}") from error
     try:
         _compare_fused(block, width, f"{name}({width})")
     except _Fault as fault:
@@ -83,34 +85,34 @@ class _Fault(Exception):
     pass
 
 
-def _run(block: nn.Module, x: torch.Tensor, where: str) -> None:
+def _run(block: nn.Module, x: torch.Tensor, case: str) -> None:
     out = block.train()(x)
     if not isinstance(out, torch.Tensor):
-        raise _Fault(f"{where} gives a {type(out).__name__}; must give one tensor")
+        raise _Fault(f"{case} gives a {type(out).__name__}; must give one tensor")
     if out.shape != x.shape or out.dtype != x.dtype:
         given, wanted = (f"{tuple(tensor.shape)} {tensor.dtype}" for tensor in (out, x))
-        raise _Fault(f"{where} gives {given}; must keep the shape and dtype, {wanted}")
+        raise _Fault(f"{case} gives {given}; must keep the shape and dtype, {wanted}")
     if not out.requires_grad:
-        raise _Fault(f"{where} gives an output without gradient")
+        raise _Fault(f"{case} gives an output without gradient")
     (out * torch.randn_like(out)).sum().backward()
     if x.grad is None:
-        raise _Fault(f"{where} passes no gradient to its input")
+        raise _Fault(f"{case} passes no gradient to its input")
     for key, parameter in block.named_parameters():
         if parameter.requires_grad and parameter.grad is None:
-            raise _Fault(f"{where} does not use its parameter {key}: it gets no gradient")
+            raise _Fault(f"{case} does not use its parameter {key}: it gets no gradient")
     with torch.no_grad():
         out = block.eval()(x[:1])
     if out.shape != x[:1].shape:
-        raise _Fault(f"{where} gives {tuple(out.shape)} in evaluation; must keep the shape, {tuple(x[:1].shape)}")
+        raise _Fault(f"{case} gives {tuple(out.shape)} in evaluation; must keep the shape, {tuple(x[:1].shape)}")
 
 
 @torch.no_grad()
-def _compare_fused(block: nn.Module, channels: int, made: str) -> None:
-    """Fault where :func:`fuse`, which ultralytics' predict, val and export come to, changes what the block gives."""
+def _compare_fused(block: nn.Module, channels: int, name: str) -> None:
+    """Raise _Fault if :func:`fuse`, which ultralytics' predict, val and export call, changes the output."""
     block = copy.deepcopy(block).eval()
     norm = nn.BatchNorm2d(channels).eval()
     for module in (block, norm):
-        _leave_start(module)
+        _randomise(module)
     x = torch.randn(1, channels, *SIZES[1])
     plain = norm(_seeded(block, x))
     fused = fuse(copy.deepcopy(block))
@@ -118,12 +120,12 @@ def _compare_fused(block: nn.Module, channels: int, made: str) -> None:
     after = norm(_seeded(fused, x)) if together is None else _seeded(together, x)
     differs = (after - plain).abs().max().item()
     if plain.isfinite().all() and not differs <= FUSED_TOLERANCE * max(1.0, plain.abs().max().item()):
-        cure = "mend its fuse()" if callable(getattr(block, "fuse", None)) else INDEXED
-        raise _Fault(f"{made} gives another output once fused for inference, by {differs:.2g}; {cure}")
+        cure = "correct its fuse()" if callable(getattr(block, "fuse", None)) else INDEXED
+        raise _Fault(f"{name} gives another output once fused for inference, by {differs:.2g}; {cure}")
 
 
-def _leave_start(module: nn.Module) -> None:
-    """Give values to what starts without effect: statistics of norms, and parameters that are all alike."""
+def _randomise(module: nn.Module) -> None:
+    """Randomise what has no effect at initialisation: statistics of norms, and parameters of equal values."""
     for norm in filter(has_statistics, module.modules()):
         norm.running_mean.uniform_(-0.5, 0.5)  # type: ignore[union-attr]
         norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
@@ -139,7 +141,7 @@ def _seeded(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def _reason(error: BaseException) -> str:
-    """The error in one line, with the place in the user's code that it came from."""
+    """The error in one line, with its file and line if these are not in this module."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame.filename != __file__ else ""
-    return one_line(error) + place
+    location = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame.filename != __file__ else ""
+    return one_line(error) + location

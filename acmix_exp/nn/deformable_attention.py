@@ -1,21 +1,35 @@
-"""Deformable attention with what the transformer of its publication puts around it."""
+"""Deformable attention (DAT): every pixel attends to a coarse grid of points with learned offsets.
+
+First the geometry of the points, then the position biases, the attention, and the forms around it.
+Sources: Xia et al., Vision Transformer with Deformable Attention, CVPR 2022; DAT++, 2023.
+"""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from acmix_exp.block_rules import count_groups, count_heads
-from acmix_exp.nn.layers import ChannelLayerNorm, at_least, biased_attention, extend
-from acmix_exp.ops.checks import check_positive
+from acmix_exp.nn.layers import (
+    ChannelLayerNorm,
+    at_least,
+    biased_attention,
+    extend,
+    hidden_channels,
+    stochastic_depth,
+)
+from acmix_exp.ops.checks import check_choice, check_positive
+
+LOG_HIDDEN = 32  # hidden channels of the MLP of position "log"
+POSITIONS = ("table", "depthwise", "log", "fixed", "none")
 
 
 def reference_points(height: int, width: int, like: Tensor) -> Tensor:
-    """(height, width, 2), in the dtype and on the device of ``like``: ``2 (i + 1/2) / (n - 1) - 1``.
+    """The undisplaced grid, ``2 (i + 1/2) / (n - 1) - 1`` for n >= 2 points per side: (height, width, 2) as (y, x).
 
-    They reach from -1 + 1/(n - 1) to 1 + 1/(n - 1): the last ones lie outside the map, as published. n >= 2.
+    In the dtype and on the device of ``like``. The points reach from -1 + 1/(n - 1) to 1 + 1/(n - 1), so the last ones
+    lie outside the map, as published.
     """
     y = (torch.arange(height, device=like.device).to(like.dtype) + 0.5) * 2 / (height - 1) - 1
     x = (torch.arange(width, device=like.device).to(like.dtype) + 0.5) * 2 / (width - 1) - 1
@@ -23,10 +37,10 @@ def reference_points(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def moved_points(offset: Tensor, offset_range: float | None) -> Tensor:
-    """(G, 2, h, w) offsets, channel 0 in y -> (G, h, w, 2) positions.
+    """Offsets (G, 2, h, w), channel 0 along y, to positions (G, h, w, 2) as (y, x).
 
-    offset_range: offsets are squashed by tanh to that many steps of the grid; None: they are added as they are and
-    the positions clamped to the map.
+    offset_range: largest offset in steps of the grid, by tanh. None: offsets are added unchanged and the positions
+    clamped to the map.
     """
     height, width = offset.shape[2:]
     reference = reference_points(height, width, offset)
@@ -50,13 +64,10 @@ def displacements(height: int, width: int, positions: Tensor) -> tuple[Tensor, T
     return along_y, along_x
 
 
-LOG_HIDDEN = 32
-
-
 def table_bias(table: Tensor, positions: Tensor, groups: int, height: int, width: int) -> Tensor:
-    """The planes (heads, th, tw) of ``table``, sampled where the displacement falls: the table spans [-2, 2] x [-2, 2].
+    """The bias (B, heads, height width, points), sampled from ``table`` (heads, th, tw) at the displacements.
 
-    positions: (B groups, h, w, 2). Any map size runs with any table.
+    positions: (B groups, h, w, 2). The table spans displacements of [-2, 2] x [-2, 2], so it fits any map size.
     """
     heads = table.shape[0]
     along_y, along_x = displacements(height, width, positions)
@@ -70,9 +81,10 @@ def table_bias(table: Tensor, positions: Tensor, groups: int, height: int, width
 
 
 def log_bias(mlp: nn.Sequential, positions: Tensor, groups: int, height: int, width: int) -> Tensor:
-    """An MLP of the logarithm of the displacement, the same for all groups.
+    """The bias (B, heads, height width, points) by an MLP of the logarithm of the displacement, one for all groups.
 
-    The first layer is a sum of a part for y and a part for x, so it is applied to rows and columns, not to pairs.
+    positions: (B groups, h, w, 2). The first layer is a sum of a part for y and a part for x, so it is applied to rows
+    and columns instead of pairs.
     """
     first, last = mlp[0], mlp[2]
     assert isinstance(first, nn.Linear)
@@ -90,9 +102,6 @@ def _log(displacement: Tensor) -> Tensor:
     return displacement.sign() * torch.log2(displacement.abs() + 1) / 3
 
 
-POSITIONS = ("table", "depthwise", "log", "fixed", "none")
-
-
 class OffsetNorm(nn.Module):
     """A layer norm over channels, under the published key ``norm``."""
 
@@ -107,24 +116,23 @@ class OffsetNorm(nn.Module):
 class DeformableAttention(nn.Module):
     """Multi-head attention of all pixels to a coarse grid of moved points: (B, C, H, W) -> (B, C, H, W).
 
-    Any map: where a side is too short for two points, its last row or column is repeated, and the result cropped.
-    Parameters have the published names. Positions are computed in float32 at least.
+    Any map size from 1 x 1: a side too short for two points is extended by its last row or column, and the result
+    cropped. Keys as published. Positions are computed in float32 or better.
 
     Args:
         channels: C.
-        num_heads: attention heads; None for the number that makes them nearest to 32 channels wide.
-        num_groups: groups of channels with offsets of their own, a divisor of the heads; None for half the heads or
-            the next smaller divisor.
-        stride: pixels for each point. Logits take H W x (H / stride) (W / stride) values a head.
-        kernel_size: of the depthwise convolution that sees the queries to predict offsets.
-        offset_range: how far an offset reaches, in points of the grid; None for anywhere on the map.
-        position: "table" of biases over displacements, sampled, for any map size; "depthwise" convolution of the
-            queries added to the result; "log", an MLP of log displacements; "fixed" biases for one map size; "none".
-        query_size: the map (or its side) that the table is made for, or the fixed biases belong to.
-        offsets: False for average pooling in place of moved points, without position, as published.
+        num_heads: attention heads, a divisor of C; None: heads of about 32 channels (``count_heads``).
+        num_groups: groups of channels with offsets of their own, a divisor of the heads; None: ``count_groups``.
+        stride: pixels per point along each side. The logits take H W x (H / stride) (W / stride) values per head.
+        kernel_size: side of the depthwise convolution that predicts the offsets from the queries.
+        offset_range: largest offset in steps of the grid; None: anywhere on the map.
+        position: "table", biases over displacements, sampled, for any map size; "depthwise", a convolution of the
+            queries added to the result; "log", an MLP of log displacements; "fixed", biases for one map size; "none".
+        query_size: map size (or side of a square map) that "table" is made for or that "fixed" requires.
+        offsets: False: average pooling instead of moved points, without position, as published.
 
     Raises:
-        ValueError: one line, for a value that cannot work, and in ``forward`` for a map that "fixed" does not fit.
+        ValueError: in one line, for an invalid value, and in ``forward`` for a map that "fixed" does not fit.
 
     Source: Xia et al., Vision Transformer with Deformable Attention, CVPR 2022, section 3.2; DAT++, 2023, for "log".
     """
@@ -149,8 +157,7 @@ class DeformableAttention(nn.Module):
         check_positive("kernel_size", kernel_size)
         if offset_range is not None and not offset_range >= 0:
             raise ValueError(f"offset_range must be a number from 0, or null for anywhere, got {offset_range}")
-        if position not in POSITIONS:
-            raise ValueError(f"position must be one of {', '.join(POSITIONS)}, got {position!r}")
+        check_choice("position", position, POSITIONS)
         self.query_size = (query_size, query_size) if isinstance(query_size, int) else tuple(query_size)
         for side in self.query_size:
             check_positive("query_size", side)
@@ -194,7 +201,7 @@ class DeformableAttention(nn.Module):
             nn.init.trunc_normal_(self.rpe_table, std=0.01)  # type: ignore[arg-type]
 
     def points(self, side: int) -> int:
-        """Points along a side of so many pixels."""
+        """Number of points along a side of ``side`` pixels."""
         if not self.offsets:
             return max(side, self.least) // self.stride
         return (max(side, self.least) + 2 * self.padding - self.kernel_size) // self.stride + 1
@@ -215,17 +222,17 @@ class DeformableAttention(nn.Module):
         return self.proj_out(out[:, :, :height, :width])
 
     def sampling_positions(self, query: Tensor) -> Tensor:
-        """(B groups, h, w, 2) normalised (y, x) from queries (B, C, H, W), in float32 or float64."""
+        """Positions (B groups, h, w, 2) as (y, x) in [-1, 1] from queries (B, C, H, W), in float32 or float64."""
         with torch.autocast(query.device.type, enabled=False):
             offset = self.conv_offset(self._grouped(query).to(self.proj_q.weight.dtype))
             return moved_points(offset if offset.dtype == torch.float64 else offset.float(), self.offset_range)
 
     def _grouped(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B groups, C / groups, H, W). With sizes written out: the tracer freezes inferred ones."""
+        """(B, C, H, W) -> (B groups, C / groups, H, W), all sizes explicit: the tracer freezes inferred ones."""
         return x.reshape(x.shape[0] * self.groups, self.channels // self.groups, x.shape[2], x.shape[3])
 
     def _sample(self, x: Tensor, positions: Tensor) -> Tensor:
-        """The map at the positions: (B, C, 1, Ns), in the dtype of x."""
+        """The map, sampled at the positions: (B, C, 1, Ns) in the dtype of x."""
         with torch.autocast(x.device.type, enabled=False):
             points = F.grid_sample(self._grouped(x).to(positions.dtype), positions.flip(-1), align_corners=True)
             count = positions.shape[1] * positions.shape[2]
@@ -240,8 +247,8 @@ class DeformableAttention(nn.Module):
                 return log_bias(self.rpe_table, positions, self.groups, height, width)  # type: ignore[arg-type]
         if self.position == "fixed":
             if (height, width) != self.query_size:
-                made = " x ".join(map(str, self.query_size))
-                raise ValueError(f"position='fixed' was made for a map of {made}, got {height} x {width}: use 'table'")
+                size = " x ".join(map(str, self.query_size))
+                raise ValueError(f"position='fixed' was made for a map of {size}, got {height} x {width}: use 'table'")
             return self.rpe_table.unsqueeze(0)  # type: ignore[operator]
         return None
 
@@ -268,44 +275,37 @@ class DeformableAttention(nn.Module):
         return 2 * macs
 
 
-FORMS = ("unit", "residual", "block")
-
-
 class DeformableResidual(nn.Module):
-    """``x + attn(norm(x))`` with a layer norm over channels: (B, C, H, W) -> (B, C, H, W).
+    """``x + attn(norm1(x))`` with a layer norm over channels: (B, C, H, W) -> (B, C, H, W).
 
-    ``options`` are DeformableAttention's, as are the errors; ``drop_path`` is the share of samples, in training, for
-    which the branch is left out.
+    ``drop_path`` is the share of samples in training for which the branch is skipped. ``options`` and errors are those
+    of DeformableAttention.
     """
 
     def __init__(self, channels: int, drop_path: float = 0.0, **options: object) -> None:
         super().__init__()
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
         self.attn = DeformableAttention(channels, **options)  # type: ignore[arg-type]
         self.norm1 = ChannelLayerNorm(channels)
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = stochastic_depth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.drop_path(self.attn(self.norm1(x)))
 
     def flops(self, height: int, width: int) -> int:
-        """2 x multiply-adds for one image of height x width: see DeformableAttention."""
+        """2 x multiply-adds for one image of height x width: as DeformableAttention."""
         return self.attn.flops(height, width)
 
 
 class LocalMlp(nn.Module):
-    """1x1 to ``int(channels * ratio)``, a depthwise 3x3 with a residual, GELU, 1x1 back: (B, C, H, W) -> the same.
+    """1x1 to ``int(channels * ratio)``, depthwise 3x3 with shortcut, GELU, 1x1 back: (B, C, H, W) -> (B, C, H, W).
 
-    Raises ValueError for a ratio that leaves no hidden channel. Source: Xia et al., DAT++, 2023, section 3.4.
+    Raises ValueError if the ratio leaves no hidden channel. Source: Xia et al., DAT++, 2023, section 3.4.
     """
 
     def __init__(self, channels: int, ratio: float = 4.0) -> None:
         super().__init__()
         self.channels = channels
-        self.hidden = int(channels * ratio)
-        if self.hidden < 1:
-            raise ValueError(f"mlp_ratio must give {channels} channels at least one hidden channel, got {ratio}")
+        self.hidden = hidden_channels(channels, ratio)
         self.fc1 = nn.Conv2d(channels, self.hidden, 1)
         self.dwconv = nn.Conv2d(self.hidden, self.hidden, 3, padding=1, groups=self.hidden)
         self.fc2 = nn.Conv2d(self.hidden, channels, 1)
@@ -320,7 +320,7 @@ class LocalMlp(nn.Module):
 
 
 class DeformableBlock(DeformableResidual):
-    """The residual form followed by ``x + mlp(norm(x))``: (B, C, H, W) -> (B, C, H, W)."""
+    """DeformableResidual, then ``x + mlp(norm2(x))``: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, channels: int, mlp_ratio: float = 4.0, drop_path: float = 0.0, **options: object) -> None:
         super().__init__(channels, drop_path, **options)
@@ -336,39 +336,4 @@ class DeformableBlock(DeformableResidual):
         return super().flops(height, width) + self.mlp.flops(height, width)
 
 
-def deformable_attention(
-    channels: int,
-    form: str = "residual",
-    num_heads: int | None = None,
-    num_groups: int | None = None,
-    stride: int = 2,
-    kernel_size: int = 5,
-    offset_range: float | None = None,
-    position: str = "table",
-    query_size: int = 20,
-    offsets: bool = True,
-    mlp_ratio: float = 4.0,
-    drop_path: float = 0.0,
-) -> nn.Module:
-    """Deformable attention by form: "unit", "residual" (the default: the bare unit shrinks its input), "block".
-
-    ``drop_path`` is the residual's and the block's, ``mlp_ratio`` the block's. Raises ValueError for a value that
-    cannot work.
-    """
-    options: dict[str, object] = {
-        "num_heads": num_heads,
-        "num_groups": num_groups,
-        "stride": stride,
-        "kernel_size": kernel_size,
-        "offset_range": offset_range,
-        "position": position,
-        "query_size": query_size,
-        "offsets": offsets,
-    }
-    if form == "unit":
-        return DeformableAttention(channels, **options)  # type: ignore[arg-type]
-    if form == "residual":
-        return DeformableResidual(channels, drop_path, **options)
-    if form == "block":
-        return DeformableBlock(channels, mlp_ratio, drop_path, **options)
-    raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+BY_FORM = {"unit": DeformableAttention, "residual": DeformableResidual, "block": DeformableBlock}

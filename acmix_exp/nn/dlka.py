@@ -1,7 +1,7 @@
-"""Deformable large kernel attention (D-LKA): a gate from two depthwise convolutions whose taps move.
+"""Deformable large kernel attention (D-LKA): a gate of two depthwise convolutions with learned offsets of the taps.
 
-Three nested forms, each with the published parameter names: the ``unit`` x * gate(x), the ``residual`` form with
-projections and residual around it, the ``block`` with layer norms and MLP.
+Three nested forms, each with the published parameter names: ``unit`` is x * gate(x), ``residual`` adds projections and
+a shortcut, ``block`` adds layer norms and an MLP.
 Source: Azad et al., Beyond Self-Attention: Deformable Large Kernel Attention for Medical Image Segmentation, WACV 2024.
 """
 
@@ -16,15 +16,14 @@ from torch import Tensor, nn
 
 from acmix_exp.nn.layers import ChannelLayerNorm
 from acmix_exp.nn.van import VanBlock
-from acmix_exp.ops.checks import check_odd, check_positive
+from acmix_exp.ops.checks import check_choice, check_odd, check_positive
 from acmix_exp.ops.deformable_convolution import deformable_depthwise
 
-FORMS = ("unit", "residual", "block")
 OFFSETS = ("dense", "light")
 
 
 class DepthwiseWeight(nn.Module):
-    """The depthwise weight (C, 1, k, k) under its published key, without a bias."""
+    """The depthwise weight (C, 1, k, k), without a bias, under its published key."""
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -33,19 +32,19 @@ class DepthwiseWeight(nn.Module):
 
 
 class DeformableConv(nn.Module):
-    """A depthwise deformable convolution with its offsets from the input itself: (B, C, H, W) -> (B, C, H, W).
+    """A depthwise deformable convolution that predicts its offsets from its input: (B, C, H, W) -> (B, C, H, W).
 
     Args:
         channels: C.
         kernel_size: k, odd.
-        dilation: distance of the taps where the offsets are zero.
+        dilation: distance of the taps in pixels if the offsets are zero.
         offsets: "dense" predicts the 2 k^2 offsets by one k x k convolution, as published; "light" by a 1x1 and a
             depthwise 3x3, at a fraction of the parameters.
-        zero_offsets: start with all offsets zero, as a plain dilated convolution. Not published.
+        zero_offsets: initialise all offsets to zero, as a plain dilated convolution. Not published.
         max_offset: clamp offsets to this many pixels; None for no limit, as published.
 
     Raises:
-        ValueError: one line, for a value that cannot work.
+        ValueError: in one line, for an invalid value.
     """
 
     def __init__(
@@ -61,8 +60,7 @@ class DeformableConv(nn.Module):
         check_positive("channels", channels)
         check_odd("kernel_size", kernel_size)
         check_positive("dilation", dilation)
-        if offsets not in OFFSETS:
-            raise ValueError(f"offsets must be one of {', '.join(OFFSETS)}, got {offsets!r}")
+        check_choice("offsets", offsets, OFFSETS)
         if max_offset is not None and not max_offset > 0:
             raise ValueError(f"max_offset must be above 0 or null, got {max_offset}")
         self.channels = channels
@@ -101,7 +99,7 @@ class DeformableConv(nn.Module):
 class DLKA(nn.Module):
     """``x * gate(x)``: deformable 5x5, deformable 7x7 of dilation 3, 1x1. (B, C, H, W) -> (B, C, H, W).
 
-    Any map from 1 x 1; C channels; the keywords are DeformableConv's, as are the errors.
+    Any map from 1 x 1. Keyword arguments and errors are those of DeformableConv.
 
     Source: Azad et al. 2024, section 3.2, equations 5 to 7.
     """
@@ -123,7 +121,7 @@ class DLKA(nn.Module):
 
 
 class DLKAAttention(nn.Module):
-    """``x + proj_2(DLKA(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Arguments and errors are DLKA's."""
+    """``x + proj_2(DLKA(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Arguments and errors are those of DLKA."""
 
     def __init__(self, channels: int, **offsets: Any) -> None:
         super().__init__()
@@ -141,33 +139,13 @@ class DLKAAttention(nn.Module):
 
 
 class DLKABlock(VanBlock):
-    """The attention in the block of the visual attention network, with layer norms: (B, C, H, W) -> (B, C, H, W).
+    """DLKAAttention in a VanBlock with layer norms: (B, C, H, W) -> (B, C, H, W).
 
-    Arguments and errors are DLKA's and VanBlock's.
+    Arguments and errors are those of DLKA and VanBlock.
     """
 
     def __init__(self, channels: int, mlp_ratio: float = 4.0, drop_path: float = 0.0, **offsets: Any) -> None:
         super().__init__(channels, DLKAAttention(channels, **offsets), ChannelLayerNorm, mlp_ratio, drop_path)
 
 
-def dlka(
-    channels: int,
-    form: str = "residual",
-    offsets: str = "dense",
-    zero_offsets: bool = False,
-    max_offset: float | None = None,
-    mlp_ratio: float = 4.0,
-    drop_path: float = 0.0,
-) -> nn.Module:
-    """D-LKA by form: "unit", "residual" (the default: the bare unit shrinks its input where training starts), "block".
-
-    ``mlp_ratio`` and ``drop_path`` are the block's alone. Raises ValueError for a value that cannot work.
-    """
-    kinds: dict[str, Any] = {"offsets": offsets, "zero_offsets": zero_offsets, "max_offset": max_offset}
-    if form == "unit":
-        return DLKA(channels, **kinds)
-    if form == "residual":
-        return DLKAAttention(channels, **kinds)
-    if form == "block":
-        return DLKABlock(channels, mlp_ratio, drop_path, **kinds)
-    raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+BY_FORM = {"unit": DLKA, "residual": DLKAAttention, "block": DLKABlock}

@@ -5,25 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from acmix_exp.nn.layers import Residual
+from acmix_exp.nn.layers import with_shortcut
 from acmix_exp.ops.checks import check_positive
-
-FORMS = ("unit", "residual")
 
 
 class EMAttention(nn.Module):
-    """Two branches of each group of channels weigh each other's maps: (B, C, H, W) -> the same.
+    """Two branches of each group of channels weight each other's maps: (B, C, H, W) -> (B, C, H, W).
 
     The first branch gates the group by its row and column means and normalises it; the second is a 3x3 convolution.
-    ``x * sigmoid(sum_c p1 second + sum_c p2 first)``, p being softmaxes over the channels' means. Any map size
-    from 1 x 1. All groups share the weights. Parameter names are the published ones.
+    ``x * sigmoid(sum_c p1 second + sum_c p2 first)``, where p1 and p2 are softmaxes over the channels' means of the
+    first and the second branch. All groups share the weights. Any map size from 1 x 1. Keys as published.
 
     Args:
         channels: C.
         factor: number of groups; divides C.
 
     Raises:
-        ValueError: one line, with the factors that divide ``channels``.
+        ValueError: in one line, naming the factors that divide ``channels``.
 
     Source: Ouyang et al., Efficient Multi-Scale Attention Module with Cross-Spatial Learning, ICASSP 2023, section 2.
     """
@@ -48,7 +46,7 @@ class EMAttention(nn.Module):
         means = torch.cat([group.mean(3, keepdim=True), group.mean(2, keepdim=True).transpose(2, 3)], dim=2)
         rows, columns = torch.sigmoid(self.conv1x1(means)).split([height, width], dim=2)
         gated = group * rows * columns.transpose(2, 3)
-        # nn.GroupNorm refuses a single value per group; its result, the bias, is what is wanted there
+        # Not nn.GroupNorm: it refuses a single value per group, for which the result is the bias.
         first = torch.group_norm(gated, self.gn.num_groups, self.gn.weight, self.gn.bias, self.gn.eps)
         second = self.conv3x3(group)
         # The mean of a normalised map is the norm's bias.
@@ -60,17 +58,12 @@ class EMAttention(nn.Module):
 
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) for one image of height x width: convolutions and the two weighted sums."""
-        each = self.channels // self.factor
+        group = self.channels // self.factor
         pixels = height * width
-        return 2 * self.factor * (each**2 * (height + width + 9 * pixels) + 2 * each * pixels)
+        return 2 * self.factor * (group**2 * (height + width + 9 * pixels) + 2 * group * pixels)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, factor={self.factor}"
 
 
-def ema(channels: int, form: str = "residual", factor: int = 8) -> nn.Module:
-    """:class:`EMAttention` bare (form unit: it starts by halving its input) or with a shortcut (residual)."""
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    unit = EMAttention(channels, factor)
-    return unit if form == "unit" else Residual(unit)
+BY_FORM = {"unit": EMAttention, "residual": with_shortcut(EMAttention)}

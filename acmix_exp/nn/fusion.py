@@ -1,12 +1,12 @@
-"""Convolution and BatchNorm as one convolution, for inference.
+"""Merge a BatchNorm into the convolution before or after it, for inference.
 
 With scale = gamma / sqrt(running_var + eps) and shift = beta - running_mean * scale, BatchNorm in eval mode is
 ``scale * x + shift`` for each channel, and a sum of convolutions of the same input is one convolution with the sum of
 their kernels. Sources: Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 2; Ding et al., RepVGG, CVPR 2021,
 section 3.3 (the three branches).
 
-Running statistics are used in any mode. All is computed in float32 or better, kept in the convolution's dtype. Modules
-given stay as they are, unless said otherwise; those returned have no gradients.
+The running statistics are used in any mode. Results are computed in float32 or better and stored in the convolution's
+dtype. Arguments are not changed unless the docstring says so; parameters of the results need no gradients.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ Module = TypeVar("Module", bound=nn.Module)
 def norm_affine(norm: nn.Module, channels: int | None = None) -> tuple[Tensor, Tensor]:
     """scale and shift, (C) each, of a BatchNorm2d or SyncBatchNorm in eval mode, in float32 or better.
 
-    Raises ValueError for another module, without running statistics, and for other than ``channels`` channels.
+    Raises ValueError for any other module, for a norm without running statistics, and unless it has ``channels``
+    channels.
     """
     if not has_statistics(norm):
         raise ValueError(f"norm must be a BatchNorm2d with running statistics, got {norm}")
@@ -46,12 +47,11 @@ def norm_affine(norm: nn.Module, channels: int | None = None) -> tuple[Tensor, T
 
 @torch.no_grad()
 def fuse_conv_bn(conv: Conv, norm: nn.Module) -> Conv:
-    """``norm(conv(x))`` as one convolution of the kind of ``conv``.
+    """``norm(conv(x))`` as one convolution of the type of ``conv``: (B, C_in, H, W) -> (B, C_out, H', W') as before.
 
-    conv: Conv2d or ConvTranspose2d with any kernel, stride, padding, padding mode, dilation and groups, with or
-    without bias: the norm sees its output alone. (B, C_in, H, W) -> (B, C_out, H', W') as before.
+    conv: Conv2d or ConvTranspose2d with any kernel, stride, padding, padding mode, dilation, groups and bias.
 
-    Raises ValueError where norm is no BatchNorm2d with statistics of C_out channels.
+    Raises ValueError unless ``norm`` is a BatchNorm2d with running statistics and C_out channels.
     """
     scale, shift = norm_affine(norm, conv.out_channels)
     weight = conv.weight.to(torch.promote_types(conv.weight.dtype, scale.dtype))
@@ -65,15 +65,17 @@ def fuse_conv_bn(conv: Conv, norm: nn.Module) -> Conv:
 
 @torch.no_grad()
 def fuse_bn_conv(norm: nn.Module, conv: nn.Conv2d) -> nn.Conv2d:
-    """``conv(norm(x))`` as one convolution, where that is exact.
+    """``conv(norm(x))`` as one convolution, for a convolution without zero padding.
 
-    It is where the convolution does not pad with zeros: those come after the norm, and the norm has moved what zero
-    stands for. Padding by reflection, replication or wrapping repeats values of the map, so it is exact too.
+    Zeros are padded after the norm, so the merged convolution would pad the wrong value. Padding by reflection,
+    replication or wrapping repeats values of the map, so it is exact.
 
-    Raises ValueError for zero padding, and for a norm of other than C_in channels.
+    Raises ValueError for zero padding, and unless ``norm`` has C_in channels.
     """
-    if not _pads_with_nothing_new(conv):
-        raise ValueError(f"a norm before a convolution that pads with zeros can't be fused, got padding {conv.padding}")
+    if not _pads_no_zeros(conv):
+        raise ValueError(
+            f"a convolution that pads with zeros cannot merge the norm before it, got padding {conv.padding}"
+        )
     scale, shift = norm_affine(norm, conv.in_channels)
     weight = conv.weight.to(torch.promote_types(conv.weight.dtype, scale.dtype))
     per_group = (conv.groups, 1, -1, 1, 1)
@@ -87,11 +89,12 @@ def fuse_bn_conv(norm: nn.Module, conv: nn.Conv2d) -> nn.Conv2d:
 def merge_branches(dense: nn.Conv2d, *, point: nn.Conv2d | None = None, identity: nn.Module | None = None) -> nn.Conv2d:
     """``dense(x) + point(x) + identity(x)`` as one convolution of the kernel of ``dense``.
 
-    dense: k x k, k odd, padded to keep the size (before its stride). point: 1 x 1 without padding, of the same
-    channels, stride and groups. identity: a BatchNorm2d, or ``nn.Identity()``, of an input with as many channels as
-    the output, at stride 1. Fuse a branch's own norm into it first: ``fuse_conv_bn``.
+    dense: k x k, k odd, padded to keep the size (before its stride).
+    point: 1 x 1 without padding, with the same channels, stride and groups.
+    identity: a BatchNorm2d or ``nn.Identity()``, if input and output have the same channels and the stride is 1.
+    Merge the norm of a branch into it first, by ``fuse_conv_bn``.
 
-    Raises ValueError where the branches do not fit together.
+    Raises ValueError if the branches do not fit together.
     """
     same = tuple(d * (k // 2) for d, k in zip(dense.dilation, dense.kernel_size, strict=True))
     if not all(k % 2 for k in dense.kernel_size) or dense.padding not in (same, "same"):
@@ -103,9 +106,9 @@ def merge_branches(dense: nn.Conv2d, *, point: nn.Conv2d | None = None, identity
         bias += dense.bias
     centre = (..., dense.kernel_size[0] // 2, dense.kernel_size[1] // 2)
     if point is not None:
-        alike = all(getattr(point, name) == getattr(dense, name) for name in ("stride", "groups", "in_channels"))
-        alike = alike and point.padding in ((0, 0), "valid", "same")
-        if not alike or point.weight.shape != (*weight.shape[:2], 1, 1):
+        fits = all(getattr(point, name) == getattr(dense, name) for name in ("stride", "groups", "in_channels"))
+        fits = fits and point.padding in ((0, 0), "valid", "same")
+        if not fits or point.weight.shape != (*weight.shape[:2], 1, 1):
             raise ValueError(f"point must be a 1x1 without padding that fits {dense}, got {point}")
         weight[centre] += point.weight[..., 0, 0]
         if point.bias is not None:
@@ -116,17 +119,17 @@ def merge_branches(dense: nn.Conv2d, *, point: nn.Conv2d | None = None, identity
         scale, shift = torch.ones_like(bias), torch.zeros_like(bias)
         if not isinstance(identity, nn.Identity):
             scale, shift = norm_affine(identity, dense.in_channels)
-        within = torch.arange(dense.in_channels, device=weight.device) % weight.shape[1]  # its input, in its group
-        weight[centre] += F.one_hot(within, weight.shape[1]) * scale[:, None]
+        own_input = torch.arange(dense.in_channels, device=weight.device) % weight.shape[1]  # index within the group
+        weight[centre] += F.one_hot(own_input, weight.shape[1]) * scale[:, None]
         bias += shift
     return _with_weights(dense, weight, bias)
 
 
 def absorb(module: nn.Module, norm: nn.Module) -> nn.Module | None:
-    """``norm(module(x))`` as ``module`` with new weights, or None where it can't be.
+    """``norm(module(x))`` as ``module`` with new weights, or None if that is not possible.
 
-    A convolution, a Sequential that ends in one, and a block whose ``fuse`` takes a ``norm`` (ACmix) can. Such a
-    block is changed in place; the others are not.
+    It is possible for a convolution, a Sequential that ends in one, and a block whose ``fuse`` takes a ``norm``
+    (ACmix). Such a block is changed in place; the others are not.
     """
     if not has_statistics(norm) or module._forward_hooks or module._forward_pre_hooks:
         return None
@@ -138,24 +141,24 @@ def absorb(module: nn.Module, norm: nn.Module) -> nn.Module | None:
         *first, last = module.children()
         fused = absorb(last, norm)
         return fused and nn.Sequential(*first, fused)
-    own = getattr(module, "fuse", None)
-    if callable(own) and "norm" in inspect.signature(own).parameters:
-        own(norm=norm)
+    fuse_module = getattr(module, "fuse", None)
+    if callable(fuse_module) and "norm" in inspect.signature(fuse_module).parameters:
+        fuse_module(norm=norm)
         return module
     return None
 
 
 def fuse(module: Module) -> Module:
-    """Fuse all that can be inside ``module``, in place, and return it. A second time changes nothing.
+    """Merge all BatchNorms that can be merged inside ``module``, in place, and return it. Repeating changes nothing.
 
-    A module with a ``fuse()`` of its own is left to it. In a Sequential a BatchNorm after a convolution, or before
-    one where that is exact, becomes ``nn.Identity()``, so that indices stay. A convolution or norm that is used in
-    other places as well is the same there as before.
+    A module with its own ``fuse()`` is fused by that. In a Sequential, a BatchNorm after a convolution, or before one
+    without zero padding, becomes ``nn.Identity()``, so that indices stay. A convolution or norm that is also used
+    elsewhere stays unchanged there.
     """
-    own = getattr(module, "fuse", None)
-    if callable(own):
-        if all(one.default is not one.empty for one in inspect.signature(own).parameters.values()):
-            own()
+    fuse_module = getattr(module, "fuse", None)
+    if callable(fuse_module):
+        if all(one.default is not one.empty for one in inspect.signature(fuse_module).parameters.values()):
+            fuse_module()
         return module
     for child in module.children():
         fuse(child)
@@ -171,25 +174,21 @@ def _fuse_chain(chain: nn.Sequential) -> None:
             chain[i], chain[i + 1] = fused, nn.Identity()
     for i in range(len(chain) - 1):
         norm, conv = chain[i], chain[i + 1]
-        if (
-            has_statistics(norm)
-            and isinstance(conv, nn.Conv2d)
-            and _is_plain(conv, nn.Conv2d)
-            and _pads_with_nothing_new(conv)
-        ):
+        if has_statistics(norm) and isinstance(conv, nn.Conv2d) and _is_plain(conv, nn.Conv2d) and _pads_no_zeros(conv):
             chain[i], chain[i + 1] = nn.Identity(), fuse_bn_conv(norm, conv)
 
 
-def _is_plain(module: nn.Module, kind: type[Module]) -> TypeGuard[Module]:
-    return isinstance(module, kind) and type(module).forward is kind.forward and not is_parametrized(module)
+def _is_plain(module: nn.Module, cls: type[Module]) -> TypeGuard[Module]:
+    """Whether it is a ``cls`` that computes what ``cls`` computes."""
+    return isinstance(module, cls) and type(module).forward is cls.forward and not is_parametrized(module)
 
 
 def has_statistics(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-    """Whether it is a norm that can be fused."""
+    """Whether it is a BatchNorm that can be merged."""
     return isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)) and norm.running_mean is not None
 
 
-def _pads_with_nothing_new(conv: nn.Conv2d) -> bool:
+def _pads_no_zeros(conv: nn.Conv2d) -> bool:
     return conv.padding_mode != "zeros" or not any(conv._reversed_padding_repeated_twice)
 
 

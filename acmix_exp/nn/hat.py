@@ -1,22 +1,25 @@
-"""The residual group of HAT, a block of a detector: hybrid blocks, an overlapping one, a convolution, a shortcut."""
+"""Hybrid attention (HAT): the hybrid block HAB and the residual group RHAG of HABs and one OCAB.
+
+The parts that they share with the other forms are in ``hat_attention``.
+Source: Chen et al., Activating More Pixels in Image Super-Resolution Transformer, CVPR 2023.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from acmix_exp.block_rules import count_heads
 from acmix_exp.nn.hat_attention import CAB, OCAB, TokenMlp, on_whole_windows, shift_mask, whole, window_index
-from acmix_exp.nn.layers import ChannelLayerNorm, biased_attention
+from acmix_exp.nn.layers import ChannelLayerNorm, biased_attention, stochastic_depth
 from acmix_exp.ops.checks import check_positive
 
 
 class WindowAttention(nn.Module):
     """Multi-head attention in square windows with a learned bias for each relative position.
 
-    (B, C, H, W) -> (B, C, H, W), H and W multiples of ``window_size``. ``shift``: the windows are moved by so many
-    pixels right and down, around the border; pixels that only meet there do not see each other.
+    (B, C, H, W) -> (B, C, H, W), H and W multiples of ``window_size``. The windows are shifted cyclically by ``shift``
+    pixels to the right and down; pixels that are neighbours only by the cyclic shift do not attend to each other.
     """
 
     index: Tensor
@@ -50,7 +53,7 @@ class WindowAttention(nn.Module):
         split = qkv.reshape(batch, rows, window, columns, window, 3, heads, head_dim).permute(5, 0, 1, 3, 6, 2, 4, 7)
         bias = self.relative_position_bias_table.to(qkv.dtype)[self.index].permute(2, 0, 1)
         if self.shift:
-            # windows differ, images do not: windows go with the heads, so that the mask is one for all images
+            # Windows share an axis with the heads, so that one mask serves all images.
             bias = bias + shift_mask(height, width, window, self.shift, bias)[:, None]
             bias = bias.reshape(1, rows * columns * heads, window**2, window**2)
             shape = (3, batch, rows * columns * heads, window**2, head_dim)
@@ -63,27 +66,28 @@ class WindowAttention(nn.Module):
         return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, height, width, self.channels)
 
     def flops(self, height: int, width: int) -> int:
-        """2 x multiply-adds for one image of height x width, multiples of the window's side."""
+        """2 x multiply-adds for one image of height x width, multiples of ``window_size``."""
         return 2 * height * width * self.channels * (4 * self.channels + 2 * self.window**2)
 
 
 class HAB(nn.Module):
-    """``x + attention(norm1(x)) + conv_scale * CAB(norm1(x))``, then ``x + mlp(norm2(x))``. (B, C, H, W) to the same.
+    """``x + attn(norm1(x)) + conv_scale * CAB(norm1(x))``, then ``x + mlp(norm2(x))``: (B, C, H, W) -> (B, C, H, W).
 
-    Any map: it is extended to whole windows by its last row and column, and the result cropped. Keys as published.
+    Any map size from 1 x 1: the map is extended to whole windows by its last row and column, and the result cropped.
+    Keys as published.
 
     Args:
         channels: C.
-        num_heads: attention heads, a divisor of C; None for the number that makes them nearest to 32 channels wide.
+        num_heads: attention heads, a divisor of C; None: heads of about 32 channels (``count_heads``).
         window_size: side of the windows in pixels.
-        shift: by how many pixels they are moved, 0 to window_size - 1.
+        shift: pixels by which the windows are shifted, from 0 to window_size - 1.
         compress_ratio, squeeze_factor: see CAB.
         conv_scale: weight of the channel attention.
         mlp_ratio: hidden channels of the MLP as a multiple of C.
-        drop_path: share of samples, in training, for which attention, or the MLP, is left out.
+        drop_path: share of samples in training for which the attention, or the MLP, is skipped.
 
     Raises:
-        ValueError: one line, for a value that cannot work.
+        ValueError: in one line, for an invalid value.
 
     Source: Chen et al., Activating More Pixels in Image Super-Resolution Transformer, CVPR 2023, section 3.2.2.
     """
@@ -105,8 +109,6 @@ class HAB(nn.Module):
         check_positive("window_size", window_size)
         if not 0 <= shift < window_size:
             raise ValueError(f"shift must be from 0, below window_size {window_size}, got {shift}")
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
         self.window = window_size
         self.conv_scale = conv_scale
         self.norm1 = ChannelLayerNorm(channels)
@@ -114,13 +116,13 @@ class HAB(nn.Module):
         self.conv_block = CAB(channels, compress_ratio, squeeze_factor)
         self.norm2 = ChannelLayerNorm(channels)
         self.mlp = TokenMlp(channels, mlp_ratio)
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = stochastic_depth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         return on_whole_windows(self.on_windows, x, self.window)
 
     def on_windows(self, x: Tensor) -> Tensor:
-        """``forward`` of a map that is whole windows."""
+        """``forward`` for a map whose sides are multiples of ``window_size``."""
         normed = self.norm1(x)
         x = x + self.drop_path(self.attn(normed)) + self.conv_scale * self.conv_block(normed)
         return x + self.drop_path(self.mlp(self.norm2(x)))
@@ -131,11 +133,8 @@ class HAB(nn.Module):
         return sum(part.flops(height, width) for part in (self.attn, self.conv_block, self.mlp))
 
 
-FORMS = ("group", "hybrid", "overlapping", "channel")
-
-
 class AttentionBlocks(nn.Module):
-    """The blocks of a group under their published keys: ``depth`` HABs, every other one shifted, then an OCAB."""
+    """HABs and then an OCAB, under their published keys."""
 
     def __init__(self, blocks: list[HAB], overlap_attn: OCAB) -> None:
         super().__init__()
@@ -154,17 +153,18 @@ class AttentionBlocks(nn.Module):
 
 
 class RHAG(nn.Module):
-    """``x + conv3x3(blocks(x))``: (B, C, H, W) -> (B, C, H, W).
+    """The residual group, ``x + conv3x3(OCAB(HAB(...HAB(x))))``: (B, C, H, W) -> (B, C, H, W).
 
-    Any map: it is extended to whole windows by its last row and column, and the result cropped. Keys as published.
+    Any map size from 1 x 1: the map is extended to whole windows by its last row and column, and the result cropped.
+    Keys as published.
 
     Args:
         channels, num_heads, window_size, compress_ratio, squeeze_factor, conv_scale, mlp_ratio, drop_path: see HAB.
-        depth: number of HABs; the second, fourth and so on shifted by half a window.
+        depth: number of HABs; the windows of every second one are shifted by half a window.
         overlap_ratio: see OCAB.
 
     Raises:
-        ValueError: one line, for a value that cannot work.
+        ValueError: in one line, for an invalid value.
 
     Source: Chen et al., Activating More Pixels in Image Super-Resolution Transformer, CVPR 2023, section 3.2.
     """
@@ -202,31 +202,4 @@ class RHAG(nn.Module):
         return self.residual_group.flops(height, width) + 18 * height * width * self.channels**2
 
 
-def hat(
-    channels: int,
-    form: str = "group",
-    depth: int = 2,
-    num_heads: int | None = None,
-    window_size: int = 8,
-    overlap_ratio: float = 0.5,
-    compress_ratio: int = 3,
-    squeeze_factor: int | None = None,
-    conv_scale: float = 0.01,
-    mlp_ratio: float = 2.0,
-    drop_path: float = 0.0,
-) -> nn.Module:
-    """HAT by form: "group" (the default), or one of its parts: "hybrid" (unshifted), "overlapping", "channel".
-
-    A part ignores the options of the others. Raises ValueError for a value that cannot work.
-    """
-    narrowing = (compress_ratio, squeeze_factor)
-    if form == "group":
-        windows = (num_heads, window_size, overlap_ratio)
-        return RHAG(channels, depth, *windows, *narrowing, conv_scale, mlp_ratio, drop_path)
-    if form == "hybrid":
-        return HAB(channels, num_heads, window_size, 0, *narrowing, conv_scale, mlp_ratio, drop_path)
-    if form == "overlapping":
-        return OCAB(channels, num_heads, window_size, overlap_ratio, mlp_ratio, drop_path)
-    if form == "channel":
-        return CAB(channels, *narrowing)
-    raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+BY_FORM = {"group": RHAG, "hybrid": HAB, "overlapping": OCAB, "channel": CAB}

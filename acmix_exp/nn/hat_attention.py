@@ -1,4 +1,7 @@
-"""The overlapping cross-attention block of HAT: each window attends to a larger area around it."""
+"""The parts of HAT: windows, channel attention (CAB), MLP, and attention of windows to larger areas (OCAB).
+
+Source: Chen et al., Activating More Pixels in Image Super-Resolution Transformer, CVPR 2023.
+"""
 
 from __future__ import annotations
 
@@ -7,76 +10,74 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from acmix_exp.block_rules import count_heads
-from acmix_exp.nn.layers import ChannelLayerNorm, biased_attention, extend
+from acmix_exp.nn.layers import ChannelLayerNorm, biased_attention, extend, hidden_channels, stochastic_depth
 from acmix_exp.ops.checks import check_positive
 
 MASKED = -100.0  # as published: e^-100 is zero in every dtype
+SQUEEZE = 30  # as published: the largest squeeze_factor of the channel attention
 
 
 def on_whole_windows(function: Callable[[Tensor], Tensor], x: Tensor, window: int) -> Tensor:
-    """``function`` of the map (B, C, H, W), extended by its last row and column to whole windows; cropped."""
+    """Apply ``function`` to the map (B, C, H, W), extended to whole windows by its last row and column, and crop."""
     height, width = x.shape[2:]
     x = extend(x, whole(height, window), whole(width, window)).contiguous(memory_format=torch.channels_last)
     return function(x)[:, :, :height, :width]
 
 
 def whole(size: int, window: int) -> int:
-    """The multiple of ``window`` that holds ``size``."""
+    """The smallest multiple of ``window`` from ``size``."""
     return (size + window - 1) // window * window
 
 
 def window_index(window: int) -> Tensor:
-    """(window^2, window^2) rows of a table with (2 window - 1)^2 rows, one for each relative position.
+    """The row of each (query, key), (window^2, window^2), in a table of one row per relative position.
 
-    Row (dy + window - 1)(2 window - 1) + dx + window - 1, d = query - key.
+    The table has (2 window - 1)^2 rows; the row is (dy + window - 1)(2 window - 1) + dx + window - 1, d = query - key.
     """
     pixels = torch.arange(window)
     return _rows(pixels[:, None] - pixels + window - 1, 2 * window - 1)
 
 
 def overlapping_index(window: int, reach: int) -> Tensor:
-    """(window^2, reach^2) rows of a table with (window + reach - 1)^2 rows, one for each relative position.
+    """The row of each (query, key), (window^2, reach^2), in a table of one row per relative position.
 
-    Queries are a window's pixels, keys those of the reach x reach area around it. Row dy (window + reach - 1) + dx,
-    d = key - query + window - reach + 1; rows below zero count from the end, as published.
+    Queries are the pixels of a window, keys those of the reach x reach area around it. The table has
+    (window + reach - 1)^2 rows; the row is dy (window + reach - 1) + dx, d = key - query + window - reach + 1. Negative
+    rows count from the end, as published.
     """
     ahead = torch.arange(reach) - torch.arange(window)[:, None]
     return _rows(ahead + window - reach + 1, window + reach - 1)
 
 
 def _rows(step: Tensor, span: int) -> Tensor:
-    """step (queries, keys) along one axis -> (queries^2, keys^2)."""
+    """Combine the steps (queries, keys) along one axis to rows (queries^2, keys^2) of a table ``span`` wide."""
     rows = step[:, None, :, None] * span + step[None, :, None, :]
     return rows.flatten(0, 1).flatten(1) % span**2
 
 
 def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
-    """(windows, L, L) added to the logits of a map rolled by ``shift``: 0 within a region, -100 across the seam."""
-    rows, columns = _zone(height, window, shift, like), _zone(width, window, shift, like)
-    zone = (3 * rows[:, None] + columns).reshape(height // window, window, width // window, window)
-    zone = zone.transpose(1, 2).reshape(-1, window**2)
-    return (zone[:, :, None] != zone[:, None]).to(like.dtype) * MASKED
+    """The mask (windows, L, L) for a map rolled by ``shift``: 0 within a region, -100 across the seam."""
+    rows, columns = _region(height, window, shift, like), _region(width, window, shift, like)
+    region = (3 * rows[:, None] + columns).reshape(height // window, window, width // window, window)
+    region = region.transpose(1, 2).reshape(-1, window**2)
+    return (region[:, :, None] != region[:, None]).to(like.dtype) * MASKED
 
 
-def _zone(size: int, window: int, shift: int, like: Tensor) -> Tensor:
-    """0 before the last window, 1 in it, 2 in the part that the roll brought there."""
+def _region(size: int, window: int, shift: int, like: Tensor) -> Tensor:
+    """The region of each index: 0 before the last window, 1 in it, 2 in the part that the roll moved there."""
     index = torch.arange(size, device=like.device)
     return (index >= size - window).long() + (index >= size - shift).long()
 
 
-SQUEEZE = 30
-
-
 def squeeze(channels: int, squeeze_factor: int | None) -> int:
-    """``squeeze_factor``, or where it is None the published 30, at most a quarter of the channels and at least 1."""
+    """``squeeze_factor``, or if it is None the published 30, at most a quarter of the channels and at least 1."""
     return max(1, min(SQUEEZE, channels // 4)) if squeeze_factor is None else squeeze_factor
 
 
 class ChannelAttention(nn.Module):
-    """``x * sigmoid(1x1(relu(1x1(mean of x))))``: (B, C, H, W) -> the same. Keys as published."""
+    """``x * sigmoid(1x1(relu(1x1(mean of x))))``: (B, C, H, W) -> (B, C, H, W). Keys as published."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -93,17 +94,17 @@ class ChannelAttention(nn.Module):
 
 
 class CAB(nn.Module):
-    """The channel attention block: 3x3 to C / compress_ratio, GELU, 3x3 back, gate. (B, C, H, W) -> the same.
+    """The channel attention block: 3x3 to C / compress_ratio, GELU, 3x3 back, gate. (B, C, H, W) -> (B, C, H, W).
 
-    Any map from 1 x 1.
+    Any map size from 1 x 1. Keys as published.
 
     Args:
         channels: C.
-        compress_ratio: by how much the convolutions narrow the map.
-        squeeze_factor: by how much the gate does; None for 30, at most a quarter of the channels.
+        compress_ratio: factor by which the convolutions narrow the map.
+        squeeze_factor: factor by which the gate narrows it; None: 30, at most a quarter of the channels.
 
     Raises:
-        ValueError: one line, for a value that leaves no channel.
+        ValueError: in one line, for a value that leaves no channel.
 
     Source: Chen et al., Activating More Pixels in Image Super-Resolution Transformer, CVPR 2023, section 3.2.2.
     """
@@ -136,15 +137,13 @@ class CAB(nn.Module):
 class TokenMlp(nn.Module):
     """Linear to ``int(channels * ratio)``, GELU, linear back, at each position of (B, C, H, W). Keys fc1, fc2.
 
-    Raises ValueError for a ratio that leaves no hidden channel.
+    Raises ValueError if the ratio leaves no hidden channel.
     """
 
     def __init__(self, channels: int, ratio: float) -> None:
         super().__init__()
         self.channels = channels
-        self.hidden = int(channels * ratio)
-        if self.hidden < 1:
-            raise ValueError(f"mlp_ratio must give {channels} channels at least one hidden channel, got {ratio}")
+        self.hidden = hidden_channels(channels, ratio)
         self.fc1 = nn.Linear(channels, self.hidden)
         self.fc2 = nn.Linear(self.hidden, channels)
 
@@ -157,22 +156,22 @@ class TokenMlp(nn.Module):
 
 
 class OCAB(nn.Module):
-    """``x + attention(norm1(x))``, then ``x + mlp(norm2(x))``: (B, C, H, W) -> (B, C, H, W).
+    """The overlapping cross-attention block, ``x + attention(norm1(x))``, then ``x + mlp(norm2(x))``.
 
-    The queries of a window see the keys of an area (1 + overlap_ratio) times as wide around it. Keys and values
-    outside the map are zeros that take part, as published. Any map: it is extended to whole windows by its last row
-    and column, and the result cropped. Keys as published.
+    (B, C, H, W) -> (B, C, H, W). The pixels of a window attend to an area (1 + overlap_ratio) times as wide around it.
+    Keys and values outside the map are zeros that take part in the softmax, as published. Any map size from 1 x 1: the
+    map is extended to whole windows by its last row and column, and the result cropped. Parameter names as published.
 
     Args:
         channels: C.
-        num_heads: attention heads, a divisor of C; None for the number that makes them nearest to 32 channels wide.
+        num_heads: attention heads, a divisor of C; None: heads of about 32 channels (``count_heads``).
         window_size: side of the windows in pixels.
-        overlap_ratio: int(window_size * overlap_ratio) pixels, an even number, are added to the side of the keys' area.
+        overlap_ratio: int(window_size * overlap_ratio) pixels, an even number, are added to the side of the area.
         mlp_ratio: hidden channels of the MLP as a multiple of C.
-        drop_path: share of samples, in training, for which attention, or the MLP, is left out. Not published.
+        drop_path: share of samples in training for which the attention, or the MLP, is skipped. Not published.
 
     Raises:
-        ValueError: one line, for a value that cannot work.
+        ValueError: in one line, for an invalid value.
 
     Source: Chen et al., Activating More Pixels in Image Super-Resolution Transformer, CVPR 2023, section 3.2.3.
     """
@@ -196,8 +195,6 @@ class OCAB(nn.Module):
             raise ValueError(
                 f"overlap_ratio must add an even number of pixels to window_size {window_size}, got {overlap_ratio}"
             )
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
         self.channels = channels
         self.heads = count_heads(channels, num_heads)
         self.window = window_size
@@ -211,13 +208,13 @@ class OCAB(nn.Module):
         self.proj = nn.Linear(channels, channels)
         self.norm2 = ChannelLayerNorm(channels)
         self.mlp = TokenMlp(channels, mlp_ratio)
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = stochastic_depth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         return on_whole_windows(self.on_windows, x, self.window)
 
     def on_windows(self, x: Tensor) -> Tensor:
-        """``forward`` of a map that is whole windows."""
+        """``forward`` for a map whose sides are multiples of ``window_size``."""
         qkv = self.qkv(self.norm1(x).permute(0, 2, 3, 1))
         x = x + self.drop_path(self.proj(self._attend(qkv)).permute(0, 3, 1, 2))
         return x + self.drop_path(self.mlp(self.norm2(x)))
@@ -236,7 +233,7 @@ class OCAB(nn.Module):
         return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, height, width, self.channels)
 
     def _areas(self, key_value: Tensor, rows: int, columns: int) -> Tensor:
-        """(B, H, W, 2 C) -> (2, B rows columns, heads, reach^2, head_dim): what each window sees, zero off the map."""
+        """(B, H, W, 2 C) -> (2, B rows columns, heads, reach^2, head_dim): each window's area, zero outside the map."""
         batch, window, reach, heads = key_value.shape[0], self.window, self.reach, self.heads
         head_dim = self.channels // heads
         margin = (reach - window) // 2

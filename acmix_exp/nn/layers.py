@@ -1,19 +1,21 @@
-"""Maps made larger for blocks that cannot take every size; the caller crops the result."""
+"""Layers and functions shared by several blocks: shortcut, norms, axial positions, biased attention, padding."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from acmix_exp.nn.fusion import fuse_conv_bn
 from acmix_exp.ops.checks import is_tracing_or_exporting
 
 
 class Residual(nn.Module):
-    """``x + attn(x)``, for a unit that scales its input down where training starts. (B, C, H, W) to the same."""
+    """``x + attn(x)``, for a unit that shrinks its input at initialisation: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, attn: nn.Module) -> None:
         super().__init__()
@@ -27,8 +29,31 @@ class Residual(nn.Module):
         return self.attn.flops(height, width)  # type: ignore[operator]
 
 
+def with_shortcut(unit: Callable[..., nn.Module]) -> Callable[..., Residual]:
+    """The factory of ``unit`` inside a :class:`Residual`."""
+    return lambda channels, **options: Residual(unit(channels, **options))
+
+
+def stochastic_depth(drop_path: float) -> StochasticDepth:
+    """torchvision's layer that skips a branch for a share ``drop_path`` of the samples in training.
+
+    Raises ValueError unless the share is from 0, below 1.
+    """
+    if not 0 <= drop_path < 1:
+        raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
+    return StochasticDepth(drop_path, "row")
+
+
+def hidden_channels(channels: int, mlp_ratio: float) -> int:
+    """``int(channels * mlp_ratio)``. Raises ValueError if that leaves no channel."""
+    hidden = int(channels * mlp_ratio)
+    if hidden < 1:
+        raise ValueError(f"mlp_ratio must give {channels} channels at least one hidden channel, got {mlp_ratio}")
+    return hidden
+
+
 class ChannelLayerNorm(nn.LayerNorm):
-    """``nn.LayerNorm(C)`` at each position of (B, C, H, W); its result lies in memory as channels_last."""
+    """``nn.LayerNorm(C)`` at each position of (B, C, H, W); the result is in channels_last."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
@@ -36,8 +61,8 @@ class ChannelLayerNorm(nn.LayerNorm):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """torch's, but where a channel has a single value, which has no variance, training normalises by the running
-    statistics.
+    """torch's BatchNorm2d, except that in training a channel with a single value, which has no variance, is normalised
+    by the running statistics.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,7 +74,7 @@ class BatchNorm(nn.BatchNorm2d):
 class ConvBN(nn.Module):
     """``bn(c(x))``: (B, in_channels, H, W) -> (B, out_channels, H, W), "same" zero padding, no bias.
 
-    ``c`` and ``bn`` are the names that SeaFormer's weights have. ``gamma`` is what the norm's weight starts at.
+    ``c`` and ``bn`` are the keys of SeaFormer's published weights. ``gamma`` is the initial weight of the norm.
     """
 
     def __init__(
@@ -64,7 +89,7 @@ class ConvBN(nn.Module):
         return self.bn(self.c(x))
 
     def fuse(self) -> None:
-        """For inference, in place: the norm into the convolution's weights."""
+        """Merge the norm into the convolution, in place, for inference."""
         if isinstance(self.bn, BatchNorm):
             self.c, self.bn = fuse_conv_bn(self.c, self.bn), nn.Identity()
 
@@ -72,7 +97,7 @@ class ConvBN(nn.Module):
 class AxialPosition(nn.Module):
     """``x + embedding``: (B, C, n) -> (B, C, n), the ``length`` learned positions resampled to n.
 
-    ``resampling`` is that of :func:`linear_resampling`, which embeddings of one axis share.
+    ``resampling`` is the matrix of :func:`linear_resampling`, which the embeddings of one axis share.
     """
 
     def __init__(self, channels: int, length: int = 16) -> None:
@@ -84,9 +109,9 @@ class AxialPosition(nn.Module):
 
 
 def linear_resampling(length: int, n: int, like: Tensor) -> Tensor:
-    """The matrix (length, n) of linear interpolation with align_corners=False, in float32 at least, where ``like`` is.
+    """The matrix (length, n) of linear interpolation with align_corners=False, on the device of ``like``.
 
-    A product with it is ``F.interpolate``, but its backward is deterministic on a GPU too.
+    It is in float32 or better. A product with it equals ``F.interpolate``; its backward is deterministic on a GPU too.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
     source = ((torch.arange(n, dtype=dtype, device=like.device) + 0.5) * length / n - 0.5).clamp(0, length - 1)
@@ -95,12 +120,13 @@ def linear_resampling(length: int, n: int, like: Tensor) -> Tensor:
 
 
 def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """``softmax(query key^T / sqrt(d) + bias) value``: (B, h, L, d), twice (B, h, S, d), and (B, h, L, S) or None.
+    """``softmax(query key^T / sqrt(d) + bias) value``: (B, h, L, d).
 
-    bias: of the dtype of the query; its first two sizes may be 1. -> (B, h, L, d).
+    query: (B, h, L, d). key, value: (B, h, S, d). bias: (B, h, L, S) in the dtype of the query, whose first two sizes
+    may be 1, or None.
 
-    By scaled_dot_product_attention. On a CPU that has no fused kernel for a bias with a gradient, and its unfused form
-    also looks for rows that are masked throughout, which a finite bias cannot have: there the products are taken here.
+    Runs scaled_dot_product_attention, except on a CPU with a bias that needs a gradient: there it has no fused kernel,
+    and its unfused form also searches for fully masked rows, which a finite bias cannot have.
     """
     needs_gradient = bias is not None and torch.is_grad_enabled() and bias.requires_grad
     if bias is None or not needs_gradient or query.device.type != "cpu":
@@ -110,10 +136,10 @@ def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | N
 
 
 def extend(x: Tensor, height: int, width: int) -> Tensor:
-    """(B, C, H, W) -> (B, C, height, width), neither smaller: the last column and the last row are repeated.
+    """Repeat the last row and column: (B, C, H, W) -> (B, C, height, width), with height >= H and width >= W.
 
-    Its gradient is deterministic on every device, unlike that of replication padding. In a recorded graph sizes may
-    be left open.
+    The gradient is deterministic on every device, unlike that of replication padding. In a recorded graph the sizes may
+    be symbolic. The caller crops the result.
     """
     if is_tracing_or_exporting():
         rows = torch.arange(height, device=x.device).clamp(max=x.shape[2] - 1)
@@ -128,5 +154,5 @@ def extend(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def at_least(size: int | Tensor, least: int) -> Any:
-    """The larger one, without a branch on an open size of a recorded graph. The tracer gives tensors as sizes."""
+    """The larger of both, without a Python branch on a symbolic size. The TorchScript tracer gives sizes as tensors."""
     return size.clamp(min=least) if isinstance(size, Tensor) else torch.sym_max(size, least)

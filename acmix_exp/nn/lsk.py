@@ -1,4 +1,4 @@
-"""Large selective kernel."""
+"""Large selective kernel (LSK): two large depthwise kernels, weighted at every pixel, gate the map."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from torch import Tensor, nn
 from acmix_exp.nn.van import VanBlock, fan_out_init
 from acmix_exp.ops.checks import check_positive
 
-FORMS = ("unit", "residual", "block")
-
 
 class LSKUnit(nn.Module):
-    """Two large depthwise kernels, mixed at every pixel by learned weights, gate the map: (B, C, H, W) -> the same.
+    """``x * gate(x)``, the gate a mixture of two large depthwise kernels: (B, C, H, W) -> (B, C, H, W).
 
-    A 5x5 kernel and, after it, a 7x7 one of dilation 3 (together 23x23). Any map size from 1 x 1. The gate is not
-    bounded. Parameter names are the published ones.
+    A 5x5 kernel and, after it, a 7x7 kernel of dilation 3 (together 23x23) are weighted at every pixel. The gate is not
+    bounded. Any map size from 1 x 1. Keys as published.
+
+    Args:
+        dim: C, at least 2.
 
     Raises:
-        ValueError: one line, for less than two channels.
+        ValueError: in one line, for an invalid number of channels.
 
     Source: Li et al., Large Selective Kernel Network for Remote Sensing Object Detection, ICCV 2023, section 3.
-    Written from the paper; the authors' own code is for non-commercial use.
+    Written from the paper; the authors' code is for non-commercial use.
     """
 
     def __init__(self, dim: int) -> None:
@@ -39,7 +40,7 @@ class LSKUnit(nn.Module):
         self.conv = nn.Conv2d(dim // 2, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Wide depthwise kernels are faster so on a CPU, unlike the strips of LSKA.
+        # On a CPU channels_last makes wide depthwise kernels faster, unlike the strips of LSKA.
         inner = x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
         near = self.conv0(inner)
         far = self.conv2(self.conv_spatial(near))
@@ -56,7 +57,7 @@ class LSKUnit(nn.Module):
 
 
 class LSKAttention(nn.Module):
-    """``x + proj_2(lsk(gelu(proj_1(x))))``: (B, C, H, W) -> the same."""
+    """``x + proj_2(LSKUnit(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Keys as published."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -72,22 +73,11 @@ class LSKAttention(nn.Module):
         return self.spatial_gating_unit.flops(height, width) + 4 * height * width * self.proj_1.in_channels**2
 
 
-def lsk(channels: int, form: str = "residual", mlp_ratio: float = 4.0, drop_path: float = 0.0) -> nn.Module:
-    """Form unit: :class:`LSKUnit` bare (it shrinks its input where training starts); residual: :class:`LSKAttention`;
-    block: that in a VAN block, with batch norms and an MLP of ``mlp_ratio`` x channels, which leaves out each branch
-    for a share ``drop_path`` of the samples in training.
-    """
-    if form == "unit":
-        return LSKUnit(channels)
-    if form == "residual":
-        return LSKAttention(channels)
-    if form == "block":
-        return lsk_block(channels, mlp_ratio, drop_path)
-    raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-
-
 def lsk_block(dim: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> VanBlock:
-    """The published block, initialised as for training from scratch."""
+    """LSKAttention in a VanBlock, initialised as VAN is: (B, C, H, W) -> (B, C, H, W)."""
     attn = LSKAttention(dim)
     fan_out_init(attn)
     return VanBlock(dim, attn, mlp_ratio=mlp_ratio, drop_path=drop_path)
+
+
+BY_FORM = {"unit": LSKUnit, "residual": LSKAttention, "block": lsk_block}

@@ -1,7 +1,7 @@
-"""Large separable kernel attention (LSKA): a gate from depthwise strips, each applied along one axis.
+"""Large separable kernel attention (LSKA): a gate of depthwise strips, each along one axis.
 
-Three nested forms, each with the published parameter names: the ``unit`` x * gate(x), the ``residual`` form with
-projections and residual around it, the ``block`` of the visual attention network with norm and MLP.
+Three nested forms, each with the published parameter names: ``unit`` is x * gate(x), ``residual`` adds projections and
+a shortcut, ``block`` is that in the block of the visual attention network, with norms and an MLP.
 Source: Lau, Po and Rehman, Large Separable Kernel Attention, Expert Systems with Applications 2024.
 """
 
@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acmix_exp.nn.van import VanBlock, fan_out_init
-from acmix_exp.ops.checks import check_positive
+from acmix_exp.ops.checks import check_choice, check_positive
 
-FORMS = ("unit", "residual", "block")
 # kernel_size: (plain strip, dilated strip, dilation). The pair spans about kernel_size pixels.
 STRIPS = {7: (3, 3, 2), 11: (3, 5, 2), 23: (5, 7, 3), 35: (5, 11, 3), 41: (5, 13, 3), 53: (5, 17, 3)}
 
@@ -21,15 +20,15 @@ STRIPS = {7: (3, 3, 2), 11: (3, 5, 2), 23: (5, 7, 3), 35: (5, 11, 3), 41: (5, 13
 class LSKA(nn.Module):
     """``x * gate(x)``, the gate four depthwise strips and a 1x1 convolution: (B, C, H, W) -> (B, C, H, W).
 
-    Any map from 1 x 1. The gate has no sigmoid: the output is quadratic in the input, so float16 overflows where
-    both factors reach 256; feed it normalised activations.
+    Any map from 1 x 1. The gate has no sigmoid: the output is quadratic in the input, so float16 overflows when both
+    factors reach 256; feed it normalised activations.
 
     Args:
         channels: C.
-        kernel_size: extent of the gate's view in pixels, one of 7, 11, 23, 35, 41, 53.
+        kernel_size: pixels that the gate sees along each side, one of 7, 11, 23, 35, 41, 53.
 
     Raises:
-        ValueError: one line, for a value that cannot work.
+        ValueError: in one line, for an invalid value.
 
     Source: Lau et al. 2024, section 3.2 and figure 3 (d).
     """
@@ -37,8 +36,7 @@ class LSKA(nn.Module):
     def __init__(self, channels: int, kernel_size: int = 23) -> None:
         super().__init__()
         check_positive("channels", channels)
-        if kernel_size not in STRIPS:
-            raise ValueError(f"kernel_size must be one of {', '.join(map(str, STRIPS))}, got {kernel_size}")
+        check_choice("kernel_size", kernel_size, STRIPS)
         self.channels = channels
         self.kernel_size = kernel_size
         plain, dilated, dilation = STRIPS[kernel_size]
@@ -65,7 +63,7 @@ def _strip(channels: int, height: int, width: int, dilation: int = 1) -> nn.Conv
 
 
 class LSKAAttention(nn.Module):
-    """``x + proj_2(LSKA(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Arguments and errors are LSKA's."""
+    """``x + proj_2(LSKA(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Arguments and errors are those of LSKA."""
 
     def __init__(self, channels: int, kernel_size: int = 23) -> None:
         super().__init__()
@@ -83,9 +81,9 @@ class LSKAAttention(nn.Module):
 
 
 class LSKABlock(VanBlock):
-    """The attention in the block of the visual attention network, with batch norms and VAN's initial weights.
+    """LSKAAttention in a VanBlock with batch norms, initialised as VAN is: (B, C, H, W) -> (B, C, H, W).
 
-    (B, C, H, W) -> (B, C, H, W). Arguments and errors are LSKA's and VanBlock's.
+    Arguments and errors are those of LSKA and VanBlock.
     """
 
     def __init__(self, channels: int, kernel_size: int = 23, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
@@ -94,21 +92,4 @@ class LSKABlock(VanBlock):
         fan_out_init(attn)
 
 
-def lska(
-    channels: int,
-    form: str = "residual",
-    kernel_size: int = 23,
-    mlp_ratio: float = 4.0,
-    drop_path: float = 0.0,
-) -> nn.Module:
-    """LSKA by form: "unit", "residual" (the default: the bare unit shrinks its input where training starts), "block".
-
-    ``mlp_ratio`` and ``drop_path`` are the block's alone. Raises ValueError for a value that cannot work.
-    """
-    if form == "unit":
-        return LSKA(channels, kernel_size)
-    if form == "residual":
-        return LSKAAttention(channels, kernel_size)
-    if form == "block":
-        return LSKABlock(channels, kernel_size, mlp_ratio, drop_path)
-    raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+BY_FORM = {"unit": LSKA, "residual": LSKAAttention, "block": LSKABlock}

@@ -1,18 +1,16 @@
-"""Polarized self-attention, parallel and sequential. Not ultralytics' PSA, which is another module."""
+"""Polarized self-attention, parallel and sequential. Not ultralytics' PSA, which is a different module."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from acmix_exp.nn.layers import Residual
+from acmix_exp.nn.layers import with_shortcut
 from acmix_exp.ops.checks import check_positive
-
-FORMS = ("unit", "residual")
 
 
 class _Polarized(nn.Module):
-    """The projections that both layouts share. Parameter names are the published ones."""
+    """The projections that both layouts share. Keys as published."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -29,9 +27,9 @@ class _Polarized(nn.Module):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
 
     def _pooled(self, x: Tensor) -> Tensor:
-        """The values averaged with the weights of the channel branch: (B, C, H, W) -> (B, C / 2, 1, 1).
+        """The mean value under the channel branch's weights: (B, C, H, W) -> (B, C / 2, 1, 1).
 
-        The projection is linear, so it is the mean that is projected and not every pixel.
+        The projection is linear, so the mean is projected instead of every pixel.
         """
         weights = _softmax(self.conv_q_right(x).flatten(2))
         mean = torch.bmm(x.flatten(2), weights.transpose(1, 2).to(x.dtype))
@@ -46,13 +44,13 @@ class _Polarized(nn.Module):
 
 
 class PolarizedParallel(_Polarized):
-    """``x * channel_mask + x * spatial_mask``, both masks of x: (B, C, H, W) -> the same. Any map size from 1 x 1.
+    """``x * channel_mask(x) + x * spatial_mask(x)``: (B, C, H, W) -> (B, C, H, W). Any map size from 1 x 1.
 
-    The published code, which differs from the paper: no softmax over channels in the spatial branch, no layer norm in
-    the channel branch. Softmax over the pixels is taken in float32 at least.
+    As the published code, which differs from the paper: no softmax over channels in the spatial branch, no layer norm
+    in the channel branch. The softmax over pixels is computed in float32 or better.
 
     Raises:
-        ValueError: one line, where ``channels`` is odd.
+        ValueError: in one line, if ``channels`` is odd.
 
     Source: Liu et al., Polarized Self-Attention: Towards High-quality Pixel-wise Regression, arXiv 2107.00782,
     section 3.2.
@@ -64,7 +62,7 @@ class PolarizedParallel(_Polarized):
 
     def forward(self, x: Tensor) -> Tensor:
         channel = torch.sigmoid(self.conv_up(self._pooled(x)))
-        # query . (W x) = (W^T query) . x: one product for each pixel instead of C / 2
+        # query . (W x) = (W^T query) . x: one product per pixel instead of C / 2
         direction = self._query(x) @ self.conv_v_left.weight.flatten(1)
         scores = torch.bmm(direction, x.flatten(2).to(direction.dtype))
         spatial = torch.sigmoid(_softmax(scores)).to(x.dtype).unflatten(2, x.shape[2:])
@@ -73,7 +71,7 @@ class PolarizedParallel(_Polarized):
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) of the published form for one image of height x width.
 
-        Fewer are run: what is linear is applied after pooling.
+        Fewer are run, because linear projections are applied after pooling.
         """
         half = self.channels // 2
         pixels = height * width
@@ -81,14 +79,14 @@ class PolarizedParallel(_Polarized):
 
 
 class PolarizedSequential(_Polarized):
-    """``y = x * channel_mask(x)``, then ``y * spatial_mask(y)``: (B, C, H, W) -> the same. Any map size from 1 x 1.
+    """``y = x * channel_mask(x)``, then ``y * spatial_mask(y)``: (B, C, H, W) -> (B, C, H, W). Any map size from 1 x 1.
 
-    As published in code. Softmax over the pixels is taken in float32 at least.
+    As the published code. The softmax over pixels is computed in float32 or better.
 
     Raises:
-        ValueError: one line, where ``channels`` is odd or less than 8.
+        ValueError: in one line, if ``channels`` is odd or less than 8.
 
-    Source: as :class:`PolarizedParallel`'s.
+    Source: as :class:`PolarizedParallel`.
     """
 
     def __init__(self, channels: int) -> None:
@@ -117,22 +115,10 @@ class PolarizedSequential(_Polarized):
         return 2 * (pixels * (3 * self.channels * half + self.channels + 2 * half) + up)
 
 
-def polarized_parallel(channels: int, form: str = "unit") -> nn.Module:
-    """:class:`PolarizedParallel` bare (form unit: it starts close to the identity) or with a shortcut (residual)."""
-    return _in_form(PolarizedParallel(channels), form)
-
-
-def polarized_sequential(channels: int, form: str = "residual") -> nn.Module:
-    """:class:`PolarizedSequential` bare (form unit) or with a shortcut (residual)."""
-    return _in_form(PolarizedSequential(channels), form)
-
-
-def _in_form(unit: nn.Module, form: str) -> nn.Module:
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    return unit if form == "unit" else Residual(unit)
-
-
 def _softmax(scores: Tensor) -> Tensor:
-    """Over the last axis: the weights of thousands of pixels are too small for half precision."""
+    """Softmax over the last axis, in float32 or better: weights of thousands of pixels are too small for 16 bits."""
     return torch.softmax(scores, -1, dtype=torch.promote_types(scores.dtype, torch.float32))
+
+
+PARALLEL = {"unit": PolarizedParallel, "residual": with_shortcut(PolarizedParallel)}
+SEQUENTIAL = {"unit": PolarizedSequential, "residual": with_shortcut(PolarizedSequential)}

@@ -1,47 +1,71 @@
-"""Blocks by name. To add one: its file in this room, one line in ``nn/__init__.py``, its rules in ``block_options``."""
+"""Blocks by name: the shipped ones of ``acmix_exp.block_rules``, those registered from Python, and users' classes."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 from torch import nn
 
+from acmix_exp.block_rules import RULES, with_defaults
 from acmix_exp.nn.custom import build_custom_block
-from acmix_exp.ops.checks import check_positive
+from acmix_exp.ops.checks import check_choice, check_positive
 
 Factory = Callable[..., nn.Module]
-_factories: dict[str, Factory] = {}
+_registered: dict[str, Factory] = {}
 
 
 def register(name: str, factory: Factory) -> None:
-    """Make a block known: ``factory(channels, **options)`` gives a module that keeps the shape of its input.
+    """Make a block known to :func:`build_block`; the command line knows those of ``acmix_exp.block_rules`` alone.
 
-    Raises ValueError where the name is taken by another factory.
+    ``factory(channels, **options)`` returns a module that keeps the shape of its input, (B, C, H, W).
+
+    Raises ValueError if the name belongs to a shipped block or to another factory.
     """
-    if _factories.get(name, factory) is not factory:
+    if name in RULES or _registered.get(name, factory) is not factory:
         raise ValueError(f"a block named {name!r} is registered already")
-    _factories[name] = factory
+    _registered[name] = factory
 
 
 def block_names() -> list[str]:
-    return sorted(_factories)
+    return sorted({*RULES, *_registered})
 
 
 def build_block(name: str, channels: int, **options: Any) -> nn.Module:
-    """A registered block with ``channels`` in and out; with the option ``target``, one from outside the package.
+    """The block ``name`` for maps (B, ``channels``, H, W), with the default of each option that is not given.
 
-    Raises ValueError, in one line, for an unknown name, an option the block does not have, or what the block refuses.
+    Options that the chosen ``form`` does not use are ignored. With the option ``target``, MODULE.CLASS, the block is
+    that class and ``name`` is ignored.
+
+    Raises ValueError, in one line, for an unknown name, an unknown option, or a value that the block refuses.
     """
     if options.get("target") is not None:
         return build_custom_block(channels, **options)
-    if name not in _factories:
-        raise ValueError(f"block must be one of {', '.join(block_names())}, got {name!r}")
-    factory = _factories[name]
-    known = list(inspect.signature(factory).parameters)[1:]
+    if name in _registered:
+        factory = _registered[name]
+        _check_options(name, options, list(inspect.signature(factory).parameters)[1:])
+        check_positive("channels", channels)
+        return factory(channels, **options)
+    check_choice("block", name, block_names())
+    rules = RULES[name]
+    _check_options(name, options, rules.options)
+    check_positive("channels", channels)
+    module, _, attribute = rules.target.rpartition(".")
+    factory = getattr(import_module(f"acmix_exp.nn.{module}"), attribute)
+    options = with_defaults(name, options)
+    if "form" in options:
+        form = options.pop("form")
+        check_choice("form", form, factory)
+        factory = factory[form]
+        for key, option in rules.options.items():
+            if form not in option.used_with.get("form", (form,)):
+                del options[key]
+    return factory(channels, **options)
+
+
+def _check_options(name: str, options: Iterable[str], known: Iterable[str]) -> None:
     for option in options:
         if option not in known:
             raise ValueError(f"block {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
-    check_positive("channels", channels)
-    return factory(channels, **options)

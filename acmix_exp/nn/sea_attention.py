@@ -1,34 +1,40 @@
-"""Squeeze-enhanced axial attention."""
+"""Squeeze-enhanced axial attention (SEA): attention along both axes gates a local convolution."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
-from acmix_exp.nn.layers import AxialPosition, ConvBN, Residual, linear_resampling
-from acmix_exp.ops.checks import check_positive
+from acmix_exp.nn.layers import (
+    AxialPosition,
+    ConvBN,
+    hidden_channels,
+    linear_resampling,
+    stochastic_depth,
+    with_shortcut,
+)
+from acmix_exp.ops.checks import check_choice, check_positive
 
 ACTIVATIONS = {"ReLU6": nn.ReLU6, "ReLU": nn.ReLU, "GELU": nn.GELU, "SiLU": nn.SiLU, "Hardswish": nn.Hardswish}
-FORMS = ("unit", "residual", "block")
 
 
 class SeaAttention(nn.Module):
-    """Attention among the rows and among the columns of a map, gating a local convolution: (B, C, H, W) -> the same.
+    """``hardsigmoid(proj(v + rows + columns)) * local``: (B, C, H, W) -> (B, C, H, W).
 
-    ``hardsigmoid(proj(v + rows + columns)) * local``. Rows attend by their means over the width, columns by their
-    means over the height, so that the cost grows with H^2 + W^2 instead of (H W)^2. The norms of the gate start at
-    zero, so the gate starts at 1/2. Any map size from 1 x 1. Parameter names are the published ones.
+    ``rows`` is attention between the means of the rows, ``columns`` between those of the columns, so the cost grows
+    with H^2 + W^2 instead of (H W)^2; ``local`` is a depthwise convolution of queries, keys and values.
+    The norms of the gate start at zero, so the gate starts at 1/2. Any map size from 1 x 1. Keys as published.
 
     Args:
         dim: C.
-        key_dim, num_heads: channels of a head's queries and keys; number of heads.
+        key_dim: channels of a head's queries and keys.
+        num_heads: number of heads.
         attn_ratio: channels of a head's values as a multiple of ``key_dim``.
         activation: ReLU6, ReLU, GELU, SiLU or Hardswish.
 
     Raises:
-        ValueError: one line, for a value that cannot work.
+        ValueError: in one line, for an invalid value.
 
     Source: Wan et al., SeaFormer: Squeeze-enhanced Axial Transformer for Mobile Semantic Segmentation, ICLR 2023,
     section 3.2.
@@ -76,11 +82,11 @@ class SeaAttention(nn.Module):
         key_columns = self.pos_emb_columnk(key.mean(2), width)
         columns = self._attend(query_columns, key_columns, value.mean(2)).unsqueeze(2)
         gate = self.proj(value + self.proj_encode_row(rows) + self.proj_encode_column(columns))
-        # Not F.hardsigmoid: its backward rounds 1/6 to float32, in float64 too.
+        # Not F.hardsigmoid: its backward rounds 1/6 to float32 even in float64.
         return F.relu6(gate + 3) / 6 * local
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, heads * width, n) each -> (B, heads * value_dim, n)."""
+        """(B, heads * width, n) each, the width of query and key being key_dim -> (B, heads * value_dim, n)."""
         query, key, value = (tensor.unflatten(1, (self.num_heads, -1)) for tensor in (query, key, value))
         if query.is_cuda:
             query, key, value = query.transpose(2, 3), key.transpose(2, 3), value.transpose(2, 3)
@@ -99,7 +105,7 @@ class SeaAttention(nn.Module):
 def axis_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(B, heads, width, n) each, positions last -> (B, heads, value width, n).
 
-    ``F.scaled_dot_product_attention`` in two products: on a CPU it has no kernel for values of another width.
+    ``F.scaled_dot_product_attention`` as two products: on a CPU it has no kernel for values of a different width.
     """
     heads = query.shape[1]
     scaled = (query * query.shape[2] ** -0.5).flatten(0, 1)
@@ -108,7 +114,7 @@ def axis_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class SeaMlp(nn.Module):
-    """1x1, depthwise 3x3, activation, 1x1: (B, C, H, W) -> the same. Norms after both 1x1."""
+    """1x1, depthwise 3x3, activation, 1x1, with norms after both 1x1: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, dim: int, hidden: int, activation: str = "ReLU6") -> None:
         super().__init__()
@@ -126,10 +132,11 @@ class SeaMlp(nn.Module):
 
 
 class SeaBlock(nn.Module):
-    """``x += attn(x); x += mlp(x)``: (B, C, H, W) -> the same. Arguments as :class:`SeaAttention`'s.
+    """``x += attn(x); x += mlp(x)``: (B, C, H, W) -> (B, C, H, W).
 
-    mlp_ratio: channels inside the MLP as a multiple of ``dim``. drop_path: share of samples, in training, for which
-    a branch is left out.
+    Arguments and errors are those of :class:`SeaAttention`, and:
+        mlp_ratio: hidden channels of the MLP as a multiple of C.
+        drop_path: share of samples in training for which a branch is skipped.
     """
 
     def __init__(
@@ -143,13 +150,9 @@ class SeaBlock(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
-        if int(dim * mlp_ratio) < 1:
-            raise ValueError(f"mlp_ratio must give dim {dim} at least one hidden channel, got {mlp_ratio}")
         self.attn = SeaAttention(dim, key_dim, num_heads, attn_ratio, activation)
-        self.mlp = SeaMlp(dim, int(dim * mlp_ratio), activation)
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.mlp = SeaMlp(dim, hidden_channels(dim, mlp_ratio), activation)
+        self.drop_path = stochastic_depth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(x))
@@ -160,26 +163,9 @@ class SeaBlock(nn.Module):
         return self.attn.flops(height, width) + self.mlp.flops(height, width)
 
 
-def sea_attention(
-    channels: int,
-    form: str = "residual",
-    key_dim: int = 16,
-    num_heads: int = 4,
-    attn_ratio: float = 2.0,
-    mlp_ratio: float = 4.0,
-    activation: str = "ReLU6",
-    drop_path: float = 0.0,
-) -> nn.Module:
-    """:class:`SeaAttention` bare (form unit), with a shortcut (residual), or with shortcut and MLP (block)."""
-    if form == "block":
-        return SeaBlock(channels, key_dim, num_heads, mlp_ratio, attn_ratio, activation, drop_path)
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    unit = SeaAttention(channels, key_dim, num_heads, attn_ratio, activation)
-    return unit if form == "unit" else Residual(unit)
-
-
 def _activation(name: str) -> type[nn.Module]:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
+
+
+BY_FORM = {"unit": SeaAttention, "residual": with_shortcut(SeaAttention), "block": SeaBlock}

@@ -1,4 +1,4 @@
-"""The block of the visual attention network (VAN), shared by the blocks that put another attention into it.
+"""The block of the visual attention network (VAN), which LSK, LSKA and D-LKA fill with their own attention.
 
 Source: Guo et al., Visual Attention Network, CVMJ 2023, section 3.3 and figure 3 (d).
 """
@@ -11,10 +11,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from acmix_exp.nn.fusion import fuse, fuse_bn_conv, has_statistics
-from acmix_exp.nn.layers import BatchNorm
+from acmix_exp.nn.layers import BatchNorm, hidden_channels, stochastic_depth
 from acmix_exp.ops.checks import check_positive
 
 
@@ -32,23 +31,17 @@ class DepthwiseConv(nn.Module):
 class ConvMlp(nn.Module):
     """1x1 to ``int(channels * ratio)``, depthwise 3x3, GELU, 1x1 back: (B, C, H, W) -> (B, C, H, W).
 
-    Keys are the published ones: fc1, dwconv.dwconv, fc2.
-
-    Raises:
-        ValueError: one line, for a ratio that leaves no hidden channel.
+    Keys as published: fc1, dwconv.dwconv, fc2. Raises ValueError if the ratio leaves no hidden channel.
     """
 
     def __init__(self, channels: int, ratio: float = 4.0) -> None:
         super().__init__()
         check_positive("channels", channels)
-        hidden = int(channels * ratio)
-        if hidden < 1:
-            raise ValueError(f"mlp_ratio must give {channels} channels at least one hidden channel, got {ratio}")
         self.channels = channels
-        self.hidden = hidden
-        self.fc1 = nn.Conv2d(channels, hidden, 1)
-        self.dwconv = DepthwiseConv(hidden)
-        self.fc2 = nn.Conv2d(hidden, channels, 1)
+        self.hidden = hidden_channels(channels, ratio)
+        self.fc1 = nn.Conv2d(channels, self.hidden, 1)
+        self.dwconv = DepthwiseConv(self.hidden)
+        self.fc2 = nn.Conv2d(self.hidden, channels, 1)
         fan_out_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,18 +55,18 @@ class ConvMlp(nn.Module):
 class VanBlock(nn.Module):
     """``x += s1 * attn(norm1(x)); x += s2 * mlp(norm2(x))``: (B, C, H, W) -> (B, C, H, W).
 
-    s1 and s2 are vectors of C that start at 0.01. Keys are the published ones: norm1, attn, norm2, mlp,
-    layer_scale_1, layer_scale_2.
+    s1 and s2 are vectors of C values, 0.01 at first. Keys as published: norm1, attn, norm2, mlp, layer_scale_1,
+    layer_scale_2.
 
     Args:
         channels: C.
-        attn: a module that keeps the shape and offers ``flops``.
-        norm: makes a norm of (B, C, H, W) from C.
+        attn: a module that keeps the shape and has ``flops(height, width)``.
+        norm: the class of the norms of (B, C, H, W), called with C.
         mlp_ratio: hidden channels of the MLP as a multiple of C.
-        drop_path: share of samples, in training, for which a branch is left out.
+        drop_path: share of samples in training for which a branch is skipped.
 
     Raises:
-        ValueError: one line, for a value that cannot work.
+        ValueError: in one line, for an invalid value.
     """
 
     def __init__(
@@ -85,23 +78,22 @@ class VanBlock(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
         self.norm1 = norm(channels)
         self.attn = attn
         self.norm2 = norm(channels)
         self.mlp = ConvMlp(channels, mlp_ratio)
         self.layer_scale_1 = nn.Parameter(torch.full((channels,), 0.01))
         self.layer_scale_2 = nn.Parameter(torch.full((channels,), 0.01))
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = stochastic_depth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
         return x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
 
     def fuse(self) -> None:
-        """For inference, in place: the second norm into the MLP's first 1x1. The attention has a shortcut of its own
-        from the first norm, which stays.
+        """Merge the second norm into the MLP's first 1x1, in place, for inference.
+
+        The first norm stays, because the attention's own shortcut reads its output too.
         """
         fuse(self.attn)
         if has_statistics(self.norm2):
@@ -113,7 +105,7 @@ class VanBlock(nn.Module):
 
 
 def fan_out_init(module: nn.Module) -> None:
-    """VAN's start: convolution weights normal with variance 2 / fan-out, biases zero."""
+    """Initialise as VAN does: convolution weights normal with variance 2 / fan-out, biases zero."""
     for conv in module.modules():
         if isinstance(conv, nn.Conv2d):
             fan_out = math.prod(conv.kernel_size) * conv.out_channels // conv.groups

@@ -1,6 +1,8 @@
-"""Checks that the operators and the blocks share: integer arguments, and whether a graph is being recorded."""
+"""Checks that the operators and the blocks share: arguments, and whether a graph is being recorded."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch.jit import is_tracing  # type: ignore[attr-defined]
@@ -17,6 +19,12 @@ def check_odd(name: str, value: object) -> None:
     check_positive(name, value)
     if isinstance(value, int) and value % 2 == 0:
         raise ValueError(f"{name} must be odd, got {value}")
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if value not in (choices := list(choices)):
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
 
 
 def is_tracing_or_exporting() -> bool:

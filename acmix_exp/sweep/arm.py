@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from acmix_exp.config import CONV3X3, IDENTITY, PATHS, ArmConfig, Config, PlacementConfig
+from acmix_exp.block_rules import PATHS
+from acmix_exp.config import CONV3X3, IDENTITY, ArmConfig, Config, PlacementConfig
 from acmix_exp.yolo.sites import starts_from_features
 
 

@@ -17,7 +17,7 @@ from ultralytics.engine.exporter import Exporter
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 
-from acmix_exp.ops.window_attention.validation import BACKENDS
+from acmix_exp.block_rules import BACKENDS
 
 Network = Callable[[Tensor], Tensor]
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from acmix_exp.nn import block_names
+from acmix_exp.nn import block_names, build_block
 from acmix_exp.nn.ema import EMAttention
 from benchmarks import blocks
+from benchmarks.straightforward import forwards
 from benchmarks.verify import WrongResult
 
 
-def test_every_block_with_a_form_of_its_own_is_timed() -> None:
-    assert set(block_names()) - set(blocks.timed()) == {"conv3x3", "identity"}
+def test_every_block_with_a_straightforward_form_is_timed() -> None:
+    used = {name: {type(module) for module in build_block(name, 64).modules()} for name in block_names()}
+    assert set(blocks.timed()) == {name for name, classes in used.items() if classes & set(forwards())}
+    assert len(blocks.timed()) >= 10
     assert {case.block for case in blocks.cpu_cases()} == set(blocks.timed()) - {"acmix"}
 
 

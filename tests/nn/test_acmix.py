@@ -237,7 +237,7 @@ def test_article_names() -> None:
             for name in ("in_planes", "out_planes", "kernel_att", "head", "kernel_conv", "stride", "dilation")
             for bad in (0, -1, 1.0, True)
         ),
-        ({"path": "both"}, "path must be one of mixed, attention, conv, got 'both'"),
+        ({"path": "both"}, "path must be one of conv, attention, mixed, got 'both'"),
         ({"backend": "cuda"}, "backend must be one of auto, reference, shift, tile, triton, got 'cuda'"),
     ],
     ids=lambda value: None if isinstance(value, str) else str(value),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from acmix_exp.block_rules import RULES, channel_faults, option_faults
+from acmix_exp.block_rules import channel_faults, option_faults
 from acmix_exp.nn import build_block
 from acmix_exp.nn.hat import CAB, HAB, OCAB
 from acmix_exp.nn.hat_attention import overlapping_index, shift_mask, window_index
@@ -145,4 +145,3 @@ def test_the_command_line_refuses_the_same() -> None:
     (line,) = channel_faults("hat", {"squeeze_factor": 30}, {"backbone_p2": 16}, "n")
     assert line == "block.squeeze_factor=30: must be at most the channels of a site; at scale n backbone_p2 has 16"
     assert channel_faults("hat", {}, {"backbone_p2": 16}, "n") == []
-    assert set(RULES["hat"].options["form"].right.removeprefix("one of ").split(", ")) >= {"group", "channel"}

@@ -38,7 +38,7 @@ def test_what_a_block_refuses_is_passed_on() -> None:
 
 
 def test_register(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
+    monkeypatch.setattr(registry, "_registered", {})
     register("pointwise", lambda channels, bias=True: nn.Conv2d(channels, channels, 1, bias=bias))
     block = build_block("pointwise", 3, bias=False)
     assert isinstance(block, nn.Conv2d)

@@ -8,9 +8,9 @@ import os
 import torch
 from torch import Tensor
 
-from acmix_exp.ops.checks import check_odd, check_positive
+from acmix_exp.block_rules import BACKENDS
+from acmix_exp.ops.checks import check_choice, check_odd, check_positive
 
-BACKENDS = ("auto", "reference", "shift", "tile", "triton")
 BACKEND_VARIABLE = "ACMIX_EXP_BACKEND"
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -19,8 +19,7 @@ TRITON_SPAN = 2**31  # elements: the kernels use 32-bit offsets within an image,
 
 
 def check_backend(backend: str, name: str = "backend") -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f"{name} must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    check_choice(name, backend, BACKENDS)
 
 
 def resolve_backend(backend: str) -> str:
