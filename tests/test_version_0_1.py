@@ -10,9 +10,12 @@ import os
 import subprocess
 import sys
 import tarfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from acmix_exp import moved
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "version_0_1.tar.xz"
 OPEN = """
@@ -76,3 +79,10 @@ def test_the_interrupted_run_resumes(folder: Path):
     epochs = [line.split(",")[0] for line in (run / "history.csv").read_text().splitlines()[1:]]
     assert epochs == ["1", "2", "3", "4", "5", "6"]
     assert "resumed after epoch 1" in (run / "train.log").read_text()
+
+
+@pytest.mark.parametrize(("old", "name"), [("conv3x3", "Conv3x3"), ("identity", "Identity"), ("residual", "Residual")])
+def test_an_old_class_path_gives_the_moved_class(old: str, name: str):
+    module = import_module(f"acmix_exp.nn.{old}")
+    assert getattr(module, name).__name__ == name
+    assert getattr(module, name).__module__ == moved.MODULES[f"acmix_exp.nn.{old}"]
