@@ -1,4 +1,8 @@
-"""Data sets: found, generated or converted, checked and counted. No torch in this room."""
+"""Data sets: find or generate one, read and check its images and labels, count it. Nothing here imports torch.
+
+Read dataset.py (the types) and find.py (from the config to a data set); then the three sources yolo_layout.py, voc.py
+and shapes.py; then the reading in images.py, labels.py and scan.py, and the counting in inspection.py.
+"""
 
 from acmix_exp.data.dataset import Dataset, Sample
 from acmix_exp.data.find import resolve

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the house."""
+"""The Dataset and Sample types, which every other module of this package uses."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that has been found, generated or converted; nothing of it has been read yet.
+    """A data set that has been found, generated or converted; its files have not been read yet.
 
-    ``splits`` has train and val, and test where there is one; image paths are absolute and sorted. The labels
-    of an image lie where ultralytics looks for them: /images/ replaced by /labels/, suffix .txt.
+    ``splits`` has train and val, and test if the data set has one; image paths are absolute and sorted. The labels
+    of an image are where ultralytics looks for them: /images/ replaced by /labels/, suffix .txt.
     """
 
     name: str
-    names: dict[int, str]
+    names: dict[int, str]  # class names
     splits: dict[str, tuple[Path, ...]]
-    source: Path  # the data.yaml or folder it came from
-    setting: str = ""  # the config key and value that errors name
-    pose_values: int = 0  # values that follow a box in pose labels, which are left aside
-    notes: tuple[str, ...] = ()  # what was left out on the way, one line each
+    source: Path  # the data.yaml or folder it was read from
+    setting: str = ""  # the config key and value that error messages name
+    pose_values: int = 0  # values after the box in a pose label; they are ignored
+    notes: tuple[str, ...] = ()  # what the conversion left out, one line each
 
 
 @dataclass(frozen=True)
 class Sample:
     """One image and its boxes.
 
-    ``height`` and ``width`` in pixels, after EXIF orientation. ``boxes`` is float32 ``[n, 5]``: class,
-    centre x, centre y, width, height as fractions of the image; degenerate boxes and duplicates are gone.
+    ``height`` and ``width`` in pixels, after EXIF orientation. ``boxes`` is float32 ``[n, 5]``: class, centre x,
+    centre y, width, height as fractions of the image, without degenerate boxes and duplicates.
     """
 
     image: Path

@@ -1,4 +1,4 @@
-"""From the config's dataset group to a data set that is there."""
+"""From the dataset group of the config to a data set on disk: generated, converted, found or downloaded."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ from acmix_exp.data.yolo_layout import load_yaml, read_data_yaml
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, cache_dir
 
+DEFINITIONS = {
+    "coco8": "coco8.yaml",
+    "coco128": "coco128.yaml",
+    "coco": "coco.yaml",
+    "voc": "VOC.yaml",
+    "visdrone": "VisDrone.yaml",
+}
 _TIMEOUT = 20.0  # seconds without a byte
 
 
@@ -30,10 +37,97 @@ class DownloadError(RuntimeError):
     """Why a download failed, in one line."""
 
 
+def resolve(cfg: DatasetConfig) -> Dataset:
+    """Find, generate, convert or download the data set of a config.
+
+    Raises ConfigError: one line with key, value and what would be right.
+    """
+    root = Path(cfg.root).expanduser().absolute() if cfg.root else None
+    output = root or cache_dir()
+    try:
+        if cfg.name == "shapes":
+            return read_data_yaml(make_shapes(output), setting="dataset.name=shapes", name="shapes")
+        if cfg.name == "voc_xml":
+            return convert_voc(_path(cfg), output)
+    except OSError as error:
+        raise ConfigError(
+            f"dataset.root={cfg.root or 'null'}: cannot write to {output}: "
+            f"{error.filename or output}: {error.strerror or error}; must be a writable folder"
+        ) from None
+    if cfg.name == "yolo":
+        return read_data_yaml(_path(cfg))
+    if cfg.name in DEFINITIONS:
+        return find_named(cfg.name, root)
+    known = ", ".join(["shapes", "yolo", "voc_xml", *DEFINITIONS])
+    raise ConfigError(f"dataset.name={cfg.name}: no such data set; must be one of {known}")
+
+
+def _path(cfg: DatasetConfig) -> Path:
+    if not cfg.path:
+        needed = "a data.yaml" if cfg.name == "yolo" else "a VOC folder"
+        raise ConfigError(f"dataset.path=null: dataset={cfg.name} needs a path; must be {needed}")
+    return Path(cfg.path).expanduser()
+
+
+def find_named(name: str, root: Path | None) -> Dataset:
+    """Return a data set that ultralytics defines, from ``root`` or ultralytics' datasets folder, or download it.
+
+    A download appears there complete or not at all. Raises ConfigError that says where to put the files by hand.
+    """
+    setting = f"dataset.name={name}"
+    file = definition(DEFINITIONS[name])
+    if file is None:
+        raise ConfigError(f"{setting}: {DEFINITIONS[name]} is a file of ultralytics; ultralytics must be installed")
+    data = load_yaml(file, setting)
+    base = root or datasets_dir()
+    folder = base / str(data["path"])
+    # dataset.root may name the folder that holds the data set, or the data set itself.
+    for candidate in (folder, *([root] if root else ())):
+        if all((candidate / entry).exists() for entry in _entries(data)):
+            return _read(name, file, candidate)
+    if folder.exists():
+        raise ConfigError(f"{setting}: {folder} is incomplete; must contain {_files(data)}, or not exist")
+    try:
+        _download(file, data, folder)
+    except (DownloadError, OSError) as error:
+        raise ConfigError(
+            f"{setting}: not in {base}, and the download failed ({error}); "
+            f"{_files(data)} must be in {folder}, or in FOLDER with dataset.root=FOLDER"
+        ) from None
+    return _read(name, file, folder)
+
+
+def _read(name: str, file: Path, folder: Path) -> Dataset:
+    dataset = read_data_yaml(file, setting=f"dataset.name={name}", name=name, root=folder)
+    return replace(dataset, source=folder)
+
+
+def _entries(data: dict[str, Any]) -> list[str]:
+    """The files and folders of train and val, relative to the data set."""
+    entries = [data[split] for split in ("train", "val")]
+    return [part for entry in entries for part in (entry if isinstance(entry, list) else [entry])]
+
+
+def _files(data: dict[str, Any]) -> str:
+    """What the folder of the data set must contain, for messages."""
+    parts = list(dict.fromkeys(_entries(data)))
+    labels = [part.replace("images/", "labels/", 1) for part in parts if part.startswith("images/")]
+    return ", ".join([*parts, *(labels or ["images/", "labels/"])])
+
+
+def _download(file: Path, data: dict[str, Any], folder: Path) -> None:
+    if os.environ.get("YOLO_OFFLINE", "").lower() == "true":
+        raise DownloadError("YOLO_OFFLINE is set")
+    source = str(data.get("download") or "").strip()
+    if source.startswith("http") and "\n" not in source:
+        download_zip(source, folder)
+    else:
+        download_by_script(file, folder)
+
+
 def download_zip(url: str, folder: Path) -> None:
-    """Download a zip and make ``folder`` of the one folder in it. Raises DownloadError, OSError."""
-    _refuse_offline()
-    with appearing(folder) as made, tempfile.TemporaryFile() as file:
+    """Download a zip and write the content of its top folder to ``folder``. Raises DownloadError, OSError."""
+    with appearing(folder) as unpacked, tempfile.TemporaryFile() as file:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
                 shutil.copyfileobj(response, file)
@@ -45,22 +139,21 @@ def download_zip(url: str, folder: Path) -> None:
                     inside = Path(*Path(member).parts[1:])  # without the top folder
                     if member.endswith("/") or not Path(member).parts[1:] or ".." in inside.parts:
                         continue
-                    place = made / inside
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes(archive.read(member))
+                    target = unpacked / inside
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(archive.read(member))
         except zipfile.BadZipFile:
             raise DownloadError(f"{url}: not a zip file") from None
 
 
 def download_by_script(definition: Path, folder: Path) -> None:
-    """Let ultralytics run the download of a data.yaml, and make ``folder`` of what it brings.
+    """Let ultralytics run the download of a data.yaml, and move what it brings to ``folder``.
 
-    It runs in a child process with settings of its own, whose datasets folder lies beside ``folder``: the user's
-    settings stay untouched and nobody sees a half downloaded set. Raises DownloadError, OSError.
+    It runs in a child process with other ultralytics settings, whose datasets folder is beside ``folder``: the user's
+    settings stay unchanged, and no process sees a half-downloaded data set. Raises DownloadError, OSError.
     """
-    _refuse_offline()
-    with appearing(folder) as made, tempfile.TemporaryDirectory(prefix="acmix_exp-") as scratch:
-        datasets = made / "datasets"
+    with appearing(folder) as complete, tempfile.TemporaryDirectory(prefix="acmix_exp-") as scratch:
+        datasets = complete / "datasets"
         settings = Path(scratch, "Ultralytics", "settings.json")
         for parent in (datasets, settings.parent):
             parent.mkdir()
@@ -68,116 +161,9 @@ def download_by_script(definition: Path, folder: Path) -> None:
         variables = {"YOLO_CONFIG_DIR": scratch, "YOLO_OFFLINE": "", "YOLO_VERBOSE": "true"}
         progress = Path("/dev/stderr") if sys.stderr.isatty() else None
         request = {"definition": str(definition), "scratch": scratch}
-        done = run_child("download", folder, request, variables=variables, log=progress)
-        if done.error is not None:
-            raise DownloadError(done.error)
+        child = run_child("download", folder, request, variables=variables, log=progress)
+        if child.error is not None:
+            raise DownloadError(child.error)
         for item in sorted((datasets / folder.name).iterdir()):
-            shutil.move(item, made / item.name)
+            shutil.move(item, complete / item.name)
         shutil.rmtree(datasets)
-
-
-def _refuse_offline() -> None:
-    if os.environ.get("YOLO_OFFLINE", "").lower() == "true":
-        raise DownloadError("YOLO_OFFLINE is set")
-
-
-DEFINITIONS = {
-    "coco8": "coco8.yaml",
-    "coco128": "coco128.yaml",
-    "coco": "coco.yaml",
-    "voc": "VOC.yaml",
-    "visdrone": "VisDrone.yaml",
-}
-
-
-def find_named(name: str, root: Path | None) -> Dataset:
-    """Return a data set by its name, from ``root`` or ultralytics' datasets folder, or download it.
-
-    A download appears there whole or not at all. Raises ConfigError, saying where to put the files by hand.
-    """
-    setting = f"dataset.name={name}"
-    file = definition(DEFINITIONS[name])
-    if file is None:
-        raise ConfigError(
-            f"{setting}: its definition {DEFINITIONS[name]} comes with ultralytics, which is not installed"
-        )
-    data = load_yaml(file, setting)
-    base = root or datasets_dir()
-    folder = base / str(data["path"])
-    # dataset.root may name the folder that holds the data set, or the data set itself.
-    for candidate in (folder, *([root] if root else ())):
-        if _present(candidate, data):
-            return _read(name, file, candidate)
-    if folder.exists():
-        raise ConfigError(f"{setting}: {folder} is incomplete; right is {_files(data)} in it, or no such folder at all")
-    try:
-        _download(file, data, folder)
-    except (DownloadError, OSError) as error:
-        raise ConfigError(
-            f"{setting}: not in {base}, and the download failed ({error}); "
-            f"right is {_files(data)} in {folder}, or dataset.root=FOLDER where they are"
-        ) from None
-    return _read(name, file, folder)
-
-
-def _read(name: str, file: Path, folder: Path) -> Dataset:
-    dataset = read_data_yaml(file, setting=f"dataset.name={name}", name=name, root=folder)
-    return replace(dataset, source=folder)
-
-
-def _entries(data: dict[str, Any]) -> list[str]:
-    entries = [data[split] for split in ("train", "val")]
-    return [part for entry in entries for part in (entry if isinstance(entry, list) else [entry])]
-
-
-def _files(data: dict[str, Any]) -> str:
-    parts = list(dict.fromkeys(_entries(data)))
-    labels = [part.replace("images/", "labels/", 1) for part in parts if part.startswith("images/")]
-    return ", ".join([*parts, *(labels or ["images/", "labels/"])])
-
-
-def _present(folder: Path, data: dict[str, Any]) -> bool:
-    return all((folder / entry).exists() for entry in _entries(data))
-
-
-def _download(file: Path, data: dict[str, Any], folder: Path) -> None:
-    how = str(data.get("download") or "")
-    if how.startswith("http") and "\n" not in how.strip():
-        download_zip(how.strip(), folder)
-    else:
-        download_by_script(file, folder)
-
-
-def resolve(cfg: DatasetConfig) -> Dataset:
-    """Find, generate, convert or download the data set of a config.
-
-    Raises ConfigError, in one line that names key, value and what would be right.
-    """
-    root = Path(cfg.root).expanduser().absolute() if cfg.root else None
-    keep = root or cache_dir()
-    try:
-        if cfg.name == "shapes":
-            return read_data_yaml(make_shapes(keep), setting="dataset.name=shapes", name="shapes")
-        if cfg.name == "voc_xml":
-            return convert_voc(_path(cfg), keep)
-    except OSError as error:
-        reason = f"{error.filename or keep}: {error.strerror or error}"
-        if cfg.path and Path(str(error.filename)).is_relative_to(_path(cfg).absolute()):
-            raise ConfigError(f"dataset.path={cfg.path}: {reason}; right is a folder that can be read") from None
-        raise ConfigError(
-            f"dataset.root={cfg.root or 'null'}: cannot write to {keep}: {reason}; "
-            "right is a folder that can be written, as dataset.root=FOLDER"
-        ) from None
-    if cfg.name == "yolo":
-        return read_data_yaml(_path(cfg))
-    if cfg.name in DEFINITIONS:
-        return find_named(cfg.name, root)
-    known = ", ".join(["shapes", "yolo", "voc_xml", *DEFINITIONS])
-    raise ConfigError(f"dataset.name={cfg.name}: no such data set; right are {known}")
-
-
-def _path(cfg: DatasetConfig) -> Path:
-    if not cfg.path:
-        what = "a data.yaml" if cfg.name == "yolo" else "a VOC folder"
-        raise ConfigError(f"dataset.path=null: dataset={cfg.name} needs one; right is {what}")
-    return Path(cfg.path).expanduser()

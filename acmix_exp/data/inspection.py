@@ -1,4 +1,4 @@
-"""Counting a data set before anything is trained on it."""
+"""Count a data set before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from acmix_exp.data.scan import Scan, orphans, scan_split
 from acmix_exp.data.yolo_layout import label_path
 from acmix_exp.errors import ConfigError
 
-_MOST_CLASSES = 8  # rows; the rest is summed up in one
+_MOST_CLASSES = 8  # rows; the rest is summed in the last one
 _MOST_WARNINGS = 4
+_ROWS = "rows 'class x_center y_center width height' in fractions of the image"
 
 
 @dataclass
 class Inspection:
-    """What a data set holds and what is wrong with it.
+    """Counts and faults of a data set.
 
-    ``fingerprint`` is a sha256 over the content training sees: class names, and for each split every image's
-    path (relative to the folder all images share), all bytes of its file and its boxes. A copy elsewhere has
-    the same one.
+    ``fingerprint`` is a sha256 over what training sees: class names, and for each split every image's path (relative to
+    the folder that all images share), the bytes of its file and its boxes. A copy in another folder has the same one.
     """
 
     name: str
     source: Path
-    images: dict[str, int] = field(default_factory=dict)  # by split, readable ones
-    boxes: dict[str, int] = field(default_factory=dict)  # by split, degenerate ones not counted
+    images: dict[str, int] = field(default_factory=dict)  # readable ones, by split
+    boxes: dict[str, int] = field(default_factory=dict)  # by split, without degenerate ones
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # boxes by split and class name
-    problems: dict[str, int] = field(default_factory=dict)  # kind of problem: how many; only kinds that occur
-    warnings: list[str] = field(default_factory=list)  # one line each, with file and line where there is one
+    problems: dict[str, int] = field(default_factory=dict)  # how often each problem occurs; only those that occur
+    warnings: list[str] = field(default_factory=list)  # one line each, with the file and, in label files, the line
     fingerprint: str = ""
 
 
 def inspect(dataset: Dataset) -> Inspection:
-    """Read the data set and count it. Raises ConfigError where it cannot be trained on."""
-    found = Inspection(dataset.name, dataset.source)
+    """Read the data set and count it. Raises ConfigError if it cannot be trained on."""
+    inspection = Inspection(dataset.name, dataset.source)
     scans = {split: scan_split(dataset, split) for split in dataset.splits}
     for split, scan in scans.items():
         _check_usable(dataset, split, scan)
         classes = np.bincount(scan.boxes[:, 0].astype(int), minlength=len(dataset.names))
-        found.images[split] = int(scan.readable.sum())
-        found.boxes[split] = len(scan.boxes)
-        found.counts[split] = {name: int(classes[index]) for index, name in dataset.names.items()}
+        inspection.images[split] = int(scan.readable.sum())
+        inspection.boxes[split] = len(scan.boxes)
+        inspection.counts[split] = {name: int(classes[index]) for index, name in dataset.names.items()}
     listed = {
         "unreadable images, left out": [line for scan in scans.values() for line in scan.unreadable],
         "degenerate boxes, dropped": [line for scan in scans.values() for line in scan.degenerate],
@@ -60,20 +60,20 @@ def inspect(dataset: Dataset) -> Inspection:
         "labels without image": orphans(dataset),
         "left out or clipped beforehand": list(dataset.notes),
     }
-    found.problems = {kind: len(lines) for kind, lines in listed.items() if lines}
-    found.warnings = [line for lines in listed.values() for line in lines]
+    inspection.problems = {problem: len(lines) for problem, lines in listed.items() if lines}
+    inspection.warnings = [line for lines in listed.values() for line in lines]
     unlabelled = sum(int((scan.readable & ~scan.labelled).sum()) for scan in scans.values())
-    _count(found, "images without label, taken as background", unlabelled)
-    _count(found, "images of train that are also in val or test", _shared(scans))
-    unseen = [name for name, count in found.counts["train"].items() if not count]
-    _count(found, "classes without a box in train", len(unseen))
-    found.fingerprint = _fingerprint(dataset, scans)
-    return found
+    _count(inspection, "images without label, taken as background", unlabelled)
+    _count(inspection, "images of train that are also in val or test", _shared(scans))
+    unseen = [name for name, count in inspection.counts["train"].items() if not count]
+    _count(inspection, "classes without a box in train", len(unseen))
+    inspection.fingerprint = _fingerprint(dataset, scans)
+    return inspection
 
 
-def _count(found: Inspection, kind: str, count: int) -> None:
+def _count(inspection: Inspection, problem: str, count: int) -> None:
     if count:
-        found.problems[kind] = count
+        inspection.problems[problem] = count
 
 
 def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
@@ -81,19 +81,13 @@ def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
         raise ConfigError(f"{dataset.setting}: no image of {split} can be read: {scan.unreadable[0]}")
     if not len(scan.boxes):
         if scan.degenerate:
-            raise ConfigError(
-                f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; right are rows "
-                "'class x_center y_center width height' in fractions of the image"
-            )
-        place = label_path(dataset.splits[split][0])
-        raise ConfigError(
-            f"{dataset.setting}: no boxes in {split}; right are rows 'class x_center y_center width height' "
-            f"in label files such as {place}"
-        )
+            raise ConfigError(f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; must be {_ROWS}")
+        file = label_path(dataset.splits[split][0])
+        raise ConfigError(f"{dataset.setting}: no boxes in {split}; label files such as {file} must have {_ROWS}")
 
 
 def _shared(scans: dict[str, Scan]) -> int:
-    """Images of train whose bytes occur in another split too: they flatter what is measured there."""
+    """Number of images of train whose bytes are also in another split, where they make the results look better."""
     train = _contents(scans["train"])
     others = {content for split, scan in scans.items() if split != "train" for content in _contents(scan)}
     return len(train & others)
@@ -105,13 +99,13 @@ def _contents(scan: Scan) -> set[bytes]:
 
 def _fingerprint(dataset: Dataset, scans: dict[str, Scan]) -> str:
     folders = {path.parent for images in dataset.splits.values() for path in images}
-    shared = os.path.commonpath(folders)
+    common = os.path.commonpath(folders)
     content = hashlib.sha256(repr(sorted(dataset.names.items())).encode())
     for split in sorted(scans):
         scan = scans[split]
         content.update(f"\0{split}\0".encode())
         for image, digest, boxes in zip(dataset.splits[split], scan.digests, scan.boxes_by_image(), strict=True):
-            content.update(os.fsencode(os.path.relpath(image, shared)) + b"\0" + digest.tobytes())
+            content.update(os.fsencode(os.path.relpath(image, common)) + b"\0" + digest.tobytes())
             content.update(np.ascontiguousarray(boxes, "<f4").tobytes() + b"\0")
     return content.hexdigest()
 
@@ -123,8 +117,7 @@ def report_table(inspection: Inspection) -> RenderableType:
     table.add_column("class")
     for split in splits:
         table.add_column(split, justify="right")
-    rows = _class_rows(inspection)
-    for name, counts in rows:
+    for name, counts in _class_rows(inspection):
         table.add_row(escape(name), *(f"{count:,}" for count in counts))
     table.add_section()
     table.add_row("boxes", *(f"{inspection.boxes[split]:,}" for split in splits))
@@ -132,11 +125,11 @@ def report_table(inspection: Inspection) -> RenderableType:
     title = Text(f"{inspection.name}  ({_short(inspection.source)})", overflow="ellipsis", no_wrap=True)
     lines: list[RenderableType] = [title, table]
     if inspection.problems:
-        summary = "; ".join(f"{count:,} {kind}" for kind, count in inspection.problems.items())
+        summary = "; ".join(f"{count:,} {problem}" for problem, count in inspection.problems.items())
         lines.append(Text(summary, style="yellow"))
         shown = inspection.warnings[:_MOST_WARNINGS]
-        place = f"{inspection.source if inspection.source.is_dir() else inspection.source.parent}{os.sep}"
-        lines += [Text(f"  {line.removeprefix(place)}", overflow="ellipsis", no_wrap=True) for line in shown]
+        folder = f"{inspection.source if inspection.source.is_dir() else inspection.source.parent}{os.sep}"
+        lines += [Text(f"  {line.removeprefix(folder)}", overflow="ellipsis", no_wrap=True) for line in shown]
         if len(inspection.warnings) > len(shown):
             lines.append(Text(f"  and {len(inspection.warnings) - len(shown):,} more"))
     else:
@@ -146,7 +139,7 @@ def report_table(inspection: Inspection) -> RenderableType:
 
 
 def _class_rows(inspection: Inspection) -> list[tuple[str, list[int]]]:
-    """Every class in its own order; of many, the commonest in train, and one row for all others together."""
+    """Boxes by split for each class, in order; of many classes, for the most frequent in train and for all others."""
     splits = list(inspection.images)
     names = list(inspection.counts[splits[0]])
     rows = [(name, [inspection.counts[split][name] for split in splits]) for name in names]
@@ -163,6 +156,6 @@ def _class_rows(inspection: Inspection) -> list[tuple[str, list[int]]]:
 
 
 def _short(path: Path) -> str:
-    """A path as one would type it from here."""
+    """The path relative to the working folder if it is near."""
     relative = os.path.relpath(path)
     return relative if not relative.startswith(os.path.join("..", "..")) else str(path)

@@ -1,8 +1,7 @@
-"""The one parser of YOLO label files: what the scan accepts is what training sees.
+"""The parser of YOLO label files, for the checks and for training: both see the same boxes.
 
-It reads what ultralytics reads (boxes, polygons, pose rows, a byte-order mark, duplicates) with two
-differences: a degenerate box costs that box, never its image, and a row that cannot be meant stops the
-program.
+It reads what ultralytics reads (boxes, polygons, pose rows, a byte-order mark, duplicates) with two differences: for a
+degenerate box only the box is dropped, not its image, and a malformed row is an error.
 """
 
 from __future__ import annotations
@@ -13,20 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-_SLACK = 0.01  # how far outside of 0..1 a value may lie: rounding, by ultralytics' own tolerance
+_SLACK = 0.01  # how far outside of 0..1 a value may be: rounding, ultralytics' tolerance
+_ROW = "a row must be class x_center y_center width height"
 
 
 class LabelError(ValueError):
-    """A label file that cannot be used: ``path:line: what; what would be right``."""
+    """A label file that cannot be used: ``path:line: fault; what it must be``."""
 
 
 @dataclass
 class Labels:
-    """The boxes of one file and what was left out."""
+    """The boxes of one file, and its faults."""
 
     boxes: np.ndarray  # float32 [n, 5]: class, centre x, centre y, width, height
-    degenerate: list[str] = field(default_factory=list)  # "path:line: what"
-    outside: list[str] = field(default_factory=list)  # kept, though they reach beyond the image
+    degenerate: list[str] = field(default_factory=list)  # boxes dropped, "path:line: why"
+    outside: list[str] = field(default_factory=list)  # boxes kept, though they reach beyond the image
     duplicates: int = 0
 
 
@@ -44,14 +44,13 @@ def parse_labels(path: Path, text: str, classes: int, pose_values: int = 0) -> L
         if pose_values and len(values) == 5 + pose_values:
             values = values[:5]
         box = _box(place, values)
-        fault = _fault(box)
-        if fault:
+        if fault := _fault(box):
             labels.degenerate.append(f"{place}: {fault}, box dropped")
         elif tuple(values) in rows:
             labels.duplicates += 1
         else:
             rows[tuple(values)] = np.array([values[0], *box])
-            if _reaches_out(box):
+            if _reaches_beyond(box):
                 labels.outside.append(f"{place}: box reaches beyond the image, kept as ultralytics keeps it")
     if rows:
         labels.boxes = np.array(list(rows.values()), np.float32)
@@ -66,16 +65,16 @@ def _numbers(place: str, words: list[str]) -> list[float]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise LabelError(f"{place}: {word!r} is not a number; a row is: class x_center y_center width height")
+            raise LabelError(f"{place}: {word!r} is not a number; {_ROW}")
         values.append(value)
     return values
 
 
 def _check_class(place: str, word: str, value: float, classes: int) -> None:
     if value != int(value):
-        raise LabelError(f"{place}: class {word} is not an integer; classes are 0 to {classes - 1}")
+        raise LabelError(f"{place}: class {word} is not an integer; must be 0 to {classes - 1}")
     if not 0 <= value < classes:
-        raise LabelError(f"{place}: class {word} has no name; names has classes 0 to {classes - 1}")
+        raise LabelError(f"{place}: class {word} has no name; must be 0 to {classes - 1}")
 
 
 def _box(place: str, values: list[float]) -> tuple[float, float, float, float]:
@@ -86,8 +85,8 @@ def _box(place: str, values: list[float]) -> tuple[float, float, float, float]:
         x, y = values[1::2], values[2::2]
         return (min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)
     raise LabelError(
-        f"{place}: {len(values)} columns; right are 5 (class x_center y_center width height) "
-        "or a polygon's (class x1 y1 x2 y2 x3 y3 ...)"
+        f"{place}: {len(values)} columns; must be 5 (class x_center y_center width height) "
+        "or those of a polygon (class x1 y1 x2 y2 x3 y3 ...)"
     )
 
 
@@ -95,7 +94,7 @@ def _fault(box: tuple[float, float, float, float]) -> str | None:
     x, y, width, height = box
     if width < 0 or height < 0:
         return f"negative size {width:g} x {height:g}"
-    # The comparison is made as training will make it, in float32: what underflows there is of no area.
+    # In float32, as in training: a size that underflows there has no area.
     if not (np.float32(width) > 0 and np.float32(height) > 0):
         return f"zero area, size {width:g} x {height:g}"
     if not all(-_SLACK <= value <= 1 + _SLACK for value in box):
@@ -103,7 +102,7 @@ def _fault(box: tuple[float, float, float, float]) -> str | None:
     return None
 
 
-def _reaches_out(box: tuple[float, float, float, float]) -> bool:
+def _reaches_beyond(box: tuple[float, float, float, float]) -> bool:
     x, y, width, height = box
     edges = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     return not all(-_SLACK <= edge <= 1 + _SLACK for edge in edges)

@@ -1,13 +1,13 @@
-"""Reading every image and label of a split once, for the checks and for training alike."""
+"""Read every image and label of a split once, for the checks and for training, and cache the result."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,62 +22,18 @@ from acmix_exp.data.yolo_layout import label_path
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import cache_dir, write_arrays
 
-_VERSION = 1  # raise it when the parser or what is stored changes
-
-
-def scan_place(dataset: Dataset, split: str) -> Path:
-    """Where the scan of a split is kept: one file a source and split, overwritten when the data changes."""
-    name = hashlib.sha256(f"{dataset.source}\0{split}".encode(errors="surrogateescape")).hexdigest()[:24]
-    return cache_dir() / "scans" / f"{name}.npz"
-
-
-def files_state(dataset: Dataset, images: Iterable[Path], labels: Iterable[Path]) -> str:
-    """sha256 over path, size and modification time of every file, and what else the parser depends on."""
-    state = hashlib.sha256(f"{_VERSION} {len(dataset.names)} {dataset.pose_values}".encode())
-    for image, label in zip(images, labels, strict=True):
-        for path in (os.fspath(image), os.fspath(label)):
-            try:
-                found = os.stat(path)
-                stamp = f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
-            except OSError:
-                stamp = "-"
-            state.update(os.fsencode(path) + b"\0" + stamp.encode() + b"\0")
-    return state.hexdigest()
-
-
-def load(place: Path, state: str) -> dict[str, Any] | None:
-    """The arrays and lists stored for this state; None where there are none or the file is damaged."""
-    try:
-        with np.load(place, allow_pickle=False) as stored:
-            lists = json.loads(stored["lists"].tobytes())
-            if lists.pop("state") != state:
-                return None
-            return {**{key: stored[key] for key in stored.files if key != "lists"}, **lists}
-    except Exception:  # np.load raises many kinds on a damaged file; reading the data again is always right
-        return None
-
-
-def save(place: Path, state: str, values: dict[str, Any]) -> None:
-    """Store arrays and lists of strings. A cache that cannot be written is no fault: data is read again."""
-    arrays: dict[str, Any] = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
-    lists = {key: value for key, value in values.items() if key not in arrays}
-    text = json.dumps({**lists, "state": state}).encode()
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_arrays(place, {"lists": np.frombuffer(text, np.uint8), **arrays}, compress=False)
-
-
+_VERSION = 1  # raise it when the parser or the stored values change
 _THREADS = 8  # reading waits for the disk; parsing does not gain from more
 
 
 @dataclass
 class Scan:
-    """A split as read; every array has one row an image, in the order of ``Dataset.splits``."""
+    """A split as read; every array but ``boxes`` has one row per image, in the order of ``Dataset.splits``."""
 
-    sizes: np.ndarray  # int32 [n, 2], height and width; 0 where unreadable
-    labelled: np.ndarray  # bool [n], whether there is a label file
+    sizes: np.ndarray  # int32 [n, 2], height and width; 0 if unreadable
+    labelled: np.ndarray  # bool [n], whether the image has a label file
     digests: np.ndarray  # uint8 [n, 32], sha256 of the image file
-    counts: np.ndarray  # int32 [n], boxes of the image
+    counts: np.ndarray  # int32 [n], number of boxes
     boxes: np.ndarray  # float32 [sum of counts, 5]
     unreadable: list[str] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
@@ -94,20 +50,19 @@ class Scan:
 
 
 def scan_split(dataset: Dataset, split: str) -> Scan:
-    """Read a split, or take it from the cache where no file has changed since.
+    """Read a split, or load it from the cache if no file has changed since.
 
     Raises ConfigError for labels that cannot be used.
     """
     images = dataset.splits[split]
     labels = [label_path(image) for image in images]
-    place, state = scan_place(dataset, split), files_state(dataset, images, labels)
-    known = load(place, state)
-    if known is not None:
-        return Scan(**known)
+    cache, state = cache_file(dataset, split), files_state(dataset, images, labels)
+    stored = load(cache, state)
+    if stored is not None:
+        return Scan(**stored)
     with ThreadPoolExecutor(_THREADS) as pool:
         rows = list(pool.map(partial(_read, dataset), images, labels))
-    faults = [row.fault for row in rows if row.fault]
-    if faults:
+    if faults := [row.fault for row in rows if row.fault]:
         more = f" (and {len(faults) - 1} more label files like it)" if len(faults) > 1 else ""
         raise ConfigError(f"{dataset.setting}: {faults[0]}{more}")
     scan = Scan(
@@ -125,8 +80,8 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
             if row.labels.duplicates
         ],
     )
-    if not any(row.passing for row in rows):
-        save(place, state, vars(scan))
+    if not any(row.transient for row in rows):
+        save(cache, state, vars(scan))
     return scan
 
 
@@ -150,7 +105,7 @@ class _Row:
     labelled: bool = False
     labels: Labels = field(default_factory=lambda: Labels(np.zeros((0, 5), np.float32)))
     unreadable: str = ""
-    passing: bool = False  # unreadable for a reason that may be gone next time
+    transient: bool = False  # unreadable for a reason that may not recur
     fault: str = ""
 
 
@@ -162,7 +117,7 @@ def _read(dataset: Dataset, image: Path, label: Path) -> _Row:
         row.size = image_size(data)
     except OSError as error:
         row.unreadable = f"{image}: {error.strerror or error}, image left out"
-        row.passing = True
+        row.transient = True
     except ImageError as error:
         row.unreadable = f"{image}: {error}, image left out"
     try:
@@ -175,28 +130,70 @@ def _read(dataset: Dataset, image: Path, label: Path) -> _Row:
         row.fault = str(error)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
-        row.fault = f"{label}: {reason}; right is a text file of rows: class x_center y_center width height"
+        row.fault = f"{label}: {reason}; must be text, each row class x_center y_center width height"
     if row.unreadable:
         row.labels = Labels(np.zeros((0, 5), np.float32))
     return row
 
 
 def orphans(dataset: Dataset) -> list[str]:
-    """Label files in the folders of the data set's labels that belong to no image, one line each."""
+    """Label files of the data set that belong to no image, one line each."""
     stems: dict[Path, set[str]] = {}
     for images in dataset.splits.values():
         for image in images:
             stems.setdefault(image.parent, set()).add(image.stem)
     lines = []
     for folder in sorted(stems):
-        place = label_path(folder / "image.jpg").parent
-        if place == folder or not place.is_dir():
-            continue  # where labels lie among the images, any text file may lie there too
+        labels = label_path(folder / "image.jpg").parent
+        if labels == folder or not labels.is_dir():
+            continue  # in a folder with images and labels, any other text file is possible
         # A split given as a list may use only some images of a folder: the others' labels are no orphans.
-        known = stems[folder] | {Path(name).stem for name in (os.listdir(folder) if folder.is_dir() else ())}
+        images_in_folder = stems[folder] | {Path(name).stem for name in (os.listdir(folder) if folder.is_dir() else ())}
         lines += [
-            f"{place / name}: label without image"
-            for name in sorted(os.listdir(place))
-            if name.endswith(".txt") and name[:-4] not in known
+            f"{labels / name}: label without image"
+            for name in sorted(os.listdir(labels))
+            if name.endswith(".txt") and name[:-4] not in images_in_folder
         ]
     return lines
+
+
+def cache_file(dataset: Dataset, split: str) -> Path:
+    """The cache of a split's scan: one file per source and split, overwritten when the data changes."""
+    name = hashlib.sha256(f"{dataset.source}\0{split}".encode(errors="surrogateescape")).hexdigest()[:24]
+    return cache_dir() / "scans" / f"{name}.npz"
+
+
+def files_state(dataset: Dataset, images: Iterable[Path], labels: Iterable[Path]) -> str:
+    """sha256 over path, size and modification time of every file, and over what else the parser depends on."""
+    state = hashlib.sha256(f"{_VERSION} {len(dataset.names)} {dataset.pose_values}".encode())
+    for image, label in zip(images, labels, strict=True):
+        for path in (os.fspath(image), os.fspath(label)):
+            try:
+                stat = os.stat(path)
+                stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+            except OSError:
+                stamp = "-"
+            state.update(os.fsencode(path) + b"\0" + stamp.encode() + b"\0")
+    return state.hexdigest()
+
+
+def load(file: Path, state: str) -> dict[str, Any] | None:
+    """The arrays and lists stored for this state; None if there are none or the file is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            lists = json.loads(stored["lists"].tobytes())
+            if lists.pop("state") != state:
+                return None
+            return {**{key: stored[key] for key in stored.files if key != "lists"}, **lists}
+    except Exception:  # np.load raises many types on a damaged file; the data is then read again
+        return None
+
+
+def save(file: Path, state: str, values: dict[str, Any]) -> None:
+    """Store arrays and lists of strings; a cache that cannot be written only means that the data is read again."""
+    arrays: dict[str, Any] = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+    lists = {key: value for key, value in values.items() if key not in arrays}
+    text = json.dumps({**lists, "state": state}).encode()
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_arrays(file, {"lists": np.frombuffer(text, np.uint8), **arrays}, compress=False)

@@ -1,4 +1,7 @@
-"""The embedded data set: generated once, the same bytes everywhere, in YOLO layout."""
+"""The embedded data set in YOLO layout: textured shapes, generated once, with the same bytes on every machine.
+
+Generation first, then the drawing of one image, then the PNG encoder.
+"""
 
 from __future__ import annotations
 
@@ -14,148 +17,30 @@ import numpy as np
 
 from acmix_exp.files import appearing
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_STORED_BLOCK = 65535  # most bytes one stored deflate block holds (RFC 1951, section 3.2.4)
-
-
-def encode_png(pixels: np.ndarray) -> bytes:
-    """Encode RGB pixels, uint8 of shape ``[H, W, 3]``, as an uncompressed PNG.
-
-    The deflate stream is made of stored blocks written here: compressors differ between zlib builds, and with
-    them the bytes, the fingerprint and the comparability of runs from two machines. Format: RFC 1950, 2083.
-    """
-    height, width, _ = pixels.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # a leading 0 in every row: filter type none
-    rows[:, 1:] = pixels.reshape(height, -1)
-    raw = rows.tobytes()
-    stream = b"\x78\x01"
-    for start in range(0, len(raw), _STORED_BLOCK):
-        block = raw[start : start + _STORED_BLOCK]
-        last = start + _STORED_BLOCK >= len(raw)
-        stream += struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block
-    stream += struct.pack(">I", zlib.adler32(raw))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", stream) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
+VERSION = 1  # part of the folder's name: raise it with every change of the images
+COUNTS = {"train": 200, "val": 64}
+_FIRST_SEED = {"train": 10_000, "val": 20_000}
 NAMES = {0: "ring", 1: "square", 2: "triangle", 3: "cross"}
 SIZE = 128  # pixels, height and width
 _RADIUS = (20, 40)  # pixels, smallest and largest
-_CONTRAST = 110  # least distance of a shape's colours from the ground's, summed over the channels
+_CONTRAST = 110  # smallest distance of a shape's colour from the background's, summed over the channels
 _ONE = 1024  # fixed-point 1.0
 _Y, _X = (np.arange(SIZE, dtype=np.int32).reshape(shape) for shape in ((SIZE, 1), (1, SIZE)))
-
-
-def draw_scene(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one picture with one to three shapes.
-
-    Returns pixels, uint8 ``[SIZE, SIZE, 3]`` RGB, and boxes, float64 ``[n, 5]``: class, centre x, centre y,
-    width, height as fractions of the picture; each box is tight around the pixels of its shape.
-    """
-    ground = random.randint(40, 216, 3)
-    pixels = _texture(random, ground, random.randint(8, 24))
-    boxes: list[tuple[int, int, int, int, int]] = []
-    for _ in range(random.randint(1, 4)):
-        label, radius = random.randint(len(NAMES)), random.randint(*_RADIUS)
-        center_x, center_y = random.randint(radius + 1, SIZE - radius - 1, 2)
-        mask = _shape_mask(label, center_x, center_y, radius, random.randint(360))
-        colour = _far_colour(random, ground)
-        texture = _texture(random, colour, random.randint(16, 40))
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        if any(_touch(box, other[1:]) for other in boxes):
-            continue
-        pixels[mask] = texture[mask]
-        boxes.append((label, *box))
-    grain = random.randint(-10, 11, (SIZE, SIZE, 1))
-    return np.clip(pixels + grain, 0, 255).astype(np.uint8), np.array([_normalised(*box) for box in boxes])
-
-
-def _normalised(label: int, left: int, top: int, right: int, bottom: int) -> tuple[float, ...]:
-    double = 2 * SIZE
-    return (
-        label,
-        (left + right) / double,
-        (top + bottom) / double,
-        (right - left) / SIZE,
-        (bottom - top) / SIZE,
-    )
-
-
-def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _far_colour(random: np.random.RandomState, ground: np.ndarray) -> np.ndarray:
-    while True:
-        colour = random.randint(20, 236, 3)
-        if abs(colour - ground).sum() >= _CONTRAST:
-            return colour
-
-
-def _texture(random: np.random.RandomState, colour: np.ndarray, strength: int) -> np.ndarray:
-    """int64 ``[SIZE, SIZE, 3]``: the colour, made lighter and darker in stripes, checks, dots or clouds."""
-    x, y = _X, _Y
-    period, kind = random.randint(4, 10), random.randint(4)
-    along, across = random.randint(-2, 3), random.randint(1, 3)
-    if kind == 0:
-        wave = (along * x + across * y) // period % 2 * 2 - 1
-    elif kind == 1:
-        wave = (x // period + y // period) % 2 * 2 - 1
-    elif kind == 2:
-        wave = ((x % period * 2 - period) ** 2 + (y % period * 2 - period) ** 2 < period**2 // 2) * 2 - 1
-    else:
-        return colour + (_clouds(random, 16) * strength // 128)[..., None]
-    return colour + (wave * strength)[..., None]
-
-
-def _clouds(random: np.random.RandomState, cell: int) -> np.ndarray:
-    """int64 ``[SIZE, SIZE]`` in -128..127: random values at every ``cell`` pixels, bilinear between."""
-    side = SIZE // cell + 1
-    knots = random.randint(-128, 128, (side, side))
-    whole, part = np.divmod(np.arange(SIZE), cell)
-    rows = knots[whole] * (cell - part)[:, None] + knots[whole + 1] * part[:, None]
-    return (rows[:, whole] * (cell - part) + rows[:, whole + 1] * part) // cell**2
-
-
-def _shape_mask(label: int, center_x: int, center_y: int, radius: int, degrees: int) -> np.ndarray:
-    """bool ``[SIZE, SIZE]``: the pixels of one shape, turned about its centre, within ``radius``."""
-    cosine, sine = (round(_ONE * f(math.radians(degrees))) for f in (math.cos, math.sin))
-    x, y = _X - center_x, _Y - center_y
-    u, v = (cosine * x + sine * y), (cosine * y - sine * x)
-    reach = radius * _ONE
-    if NAMES[label] == "ring":
-        square = x * x + y * y
-        return (square <= radius**2) & (4 * square >= radius**2)
-    if NAMES[label] == "square":
-        return np.maximum(abs(u), abs(v)) * 7 <= reach * 5  # 5/7: just below 1/sqrt(2)
-    if NAMES[label] == "triangle":
-        slope = 1774  # sqrt(3) in fixed point
-        return (v * 2 <= reach) & (slope * u - v * _ONE <= reach * _ONE) & (-slope * u - v * _ONE <= reach * _ONE)
-    arm, wide = np.minimum(abs(u), abs(v)), np.maximum(abs(u), abs(v))
-    return (arm * 4 <= reach) & (wide * 20 <= reach * 19)
-
-
-VERSION = 1  # part of the folder's name: raise it with every change of the pictures
-COUNTS = {"train": 200, "val": 64}
-_FIRST_SEED = {"train": 10_000, "val": 20_000}
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_STORED_BLOCK = 65535  # most bytes in a stored deflate block (RFC 1951, section 3.2.4)
 
 
 def make_shapes(root: Path) -> Path:
-    """Return ``root/shapes-v1/data.yaml``, generating the folder where it is missing or incomplete.
+    """Return ``root/shapes-v1/data.yaml``; generate the folder if it is missing or incomplete.
 
-    Safe for several processes at once: each generates apart and the first to finish is kept. Raises OSError.
+    Safe for several processes at once: each generates its copy and the first to finish is kept. Raises OSError.
     """
     folder = root / f"shapes-v{VERSION}"
     if not _complete(folder):
         if folder.exists():
-            _throw_away(folder)
-        with appearing(folder) as made:
-            _generate(made)
+            _remove(folder)
+        with appearing(folder) as output:
+            _generate(output)
     return folder / "data.yaml"
 
 
@@ -178,18 +63,132 @@ def _complete(folder: Path) -> bool:
         return False
     for split, count in COUNTS.items():
         for kind in ("images", "labels"):
-            place = folder / kind / split
-            if not place.is_dir() or len(os.listdir(place)) < count:
+            files = folder / kind / split
+            if not files.is_dir() or len(os.listdir(files)) < count:
                 return False
     return True
 
 
-def _throw_away(folder: Path) -> None:
-    """Move a damaged folder aside in one step, so that no other process ever sees it half deleted."""
+def _remove(folder: Path) -> None:
+    """Delete a damaged folder after renaming it, so that no other process sees it half deleted."""
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.making-", dir=folder.parent))
     try:
         os.rename(folder, aside / "damaged")
     except FileNotFoundError:
-        pass  # another process was quicker
+        pass  # another process was faster
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def draw_scene(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one image with one to three shapes.
+
+    Returns pixels, uint8 ``[SIZE, SIZE, 3]`` RGB, and boxes, float64 ``[n, 5]``: class, centre x, centre y, width,
+    height as fractions of the image; each box is tight around the pixels of its shape.
+    """
+    background = random.randint(40, 216, 3)
+    pixels = _texture(random, background, random.randint(8, 24))
+    boxes: list[tuple[int, int, int, int, int]] = []
+    for _ in range(random.randint(1, 4)):
+        label, radius = random.randint(len(NAMES)), random.randint(*_RADIUS)
+        center_x, center_y = random.randint(radius + 1, SIZE - radius - 1, 2)
+        mask = _shape_mask(label, center_x, center_y, radius, random.randint(360))
+        colour = _contrasting_colour(random, background)
+        texture = _texture(random, colour, random.randint(16, 40))
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        if any(_overlap(box, other[1:]) for other in boxes):
+            continue
+        pixels[mask] = texture[mask]
+        boxes.append((label, *box))
+    grain = random.randint(-10, 11, (SIZE, SIZE, 1))
+    return np.clip(pixels + grain, 0, 255).astype(np.uint8), np.array([_normalized(*box) for box in boxes])
+
+
+def _normalized(label: int, left: int, top: int, right: int, bottom: int) -> tuple[float, ...]:
+    double = 2 * SIZE
+    return (
+        label,
+        (left + right) / double,
+        (top + bottom) / double,
+        (right - left) / SIZE,
+        (bottom - top) / SIZE,
+    )
+
+
+def _overlap(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _contrasting_colour(random: np.random.RandomState, background: np.ndarray) -> np.ndarray:
+    while True:
+        colour = random.randint(20, 236, 3)
+        if abs(colour - background).sum() >= _CONTRAST:
+            return colour
+
+
+def _texture(random: np.random.RandomState, colour: np.ndarray, strength: int) -> np.ndarray:
+    """int64 ``[SIZE, SIZE, 3]``: the colour with lighter and darker stripes, checks, dots or clouds."""
+    x, y = _X, _Y
+    period, pattern = random.randint(4, 10), random.randint(4)
+    along, across = random.randint(-2, 3), random.randint(1, 3)
+    if pattern == 0:
+        wave = (along * x + across * y) // period % 2 * 2 - 1
+    elif pattern == 1:
+        wave = (x // period + y // period) % 2 * 2 - 1
+    elif pattern == 2:
+        wave = ((x % period * 2 - period) ** 2 + (y % period * 2 - period) ** 2 < period**2 // 2) * 2 - 1
+    else:
+        return colour + (_clouds(random, 16) * strength // 128)[..., None]
+    return colour + (wave * strength)[..., None]
+
+
+def _clouds(random: np.random.RandomState, cell: int) -> np.ndarray:
+    """int64 ``[SIZE, SIZE]`` in -128..127: random values at every ``cell`` pixels, interpolated bilinearly."""
+    side = SIZE // cell + 1
+    knots = random.randint(-128, 128, (side, side))
+    whole, part = np.divmod(np.arange(SIZE), cell)
+    rows = knots[whole] * (cell - part)[:, None] + knots[whole + 1] * part[:, None]
+    return (rows[:, whole] * (cell - part) + rows[:, whole + 1] * part) // cell**2
+
+
+def _shape_mask(label: int, center_x: int, center_y: int, radius: int, degrees: int) -> np.ndarray:
+    """bool ``[SIZE, SIZE]``: the pixels of one shape, rotated about its centre, within ``radius``."""
+    cosine, sine = (round(_ONE * f(math.radians(degrees))) for f in (math.cos, math.sin))
+    x, y = _X - center_x, _Y - center_y
+    u, v = (cosine * x + sine * y), (cosine * y - sine * x)
+    reach = radius * _ONE
+    if NAMES[label] == "ring":
+        square = x * x + y * y
+        return (square <= radius**2) & (4 * square >= radius**2)
+    if NAMES[label] == "square":
+        return np.maximum(abs(u), abs(v)) * 7 <= reach * 5  # 5/7: just below 1/sqrt(2)
+    if NAMES[label] == "triangle":
+        slope = 1774  # sqrt(3) in fixed point
+        return (v * 2 <= reach) & (slope * u - v * _ONE <= reach * _ONE) & (-slope * u - v * _ONE <= reach * _ONE)
+    arm, wide = np.minimum(abs(u), abs(v)), np.maximum(abs(u), abs(v))
+    return (arm * 4 <= reach) & (wide * 20 <= reach * 19)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode RGB pixels, uint8 ``[H, W, 3]``, as a PNG without compression. Format: RFC 1950, 1951, 2083.
+
+    Written here because the fingerprint of the data set, a part of the run key, covers these bytes, and those of an
+    image library depend on its version and on its build of zlib.
+    """
+    height, width, _ = pixels.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with 0: filter type none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    raw = rows.tobytes()
+    stream = b"\x78\x01"
+    for start in range(0, len(raw), _STORED_BLOCK):
+        block = raw[start : start + _STORED_BLOCK]
+        last = start + _STORED_BLOCK >= len(raw)
+        stream += struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block
+    stream += struct.pack(">I", zlib.adler32(raw))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", stream) + _chunk(b"IEND", b"")
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

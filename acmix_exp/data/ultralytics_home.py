@@ -1,4 +1,4 @@
-"""Where ultralytics keeps data sets and their definitions: read without importing it, and never written."""
+"""Where ultralytics keeps data sets and their definitions: read without importing ultralytics, never written."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from acmix_exp.child import USER_SETTINGS_VARIABLE
 
 
 def datasets_dir() -> Path:
-    """The datasets folder of the user's ultralytics settings; its own default ``./datasets`` without them."""
+    """The datasets folder of the user's ultralytics settings; without settings ultralytics' default ``./datasets``."""
     return settings_folder("datasets_dir") or Path("datasets").absolute()
 
 
 def settings_folder(key: str) -> Path | None:
-    """A folder of the user's ultralytics settings, such as ``weights_dir``; None where they don't name it."""
+    """A folder of the user's ultralytics settings, such as ``weights_dir``; None if they do not name it."""
     for file in _settings_files():
         try:
-            place = json.loads(file.read_text(encoding="utf-8"))[key]
+            value = json.loads(file.read_text(encoding="utf-8"))[key]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if isinstance(place, str) and place:
-            return Path(place).expanduser().absolute()
+        if isinstance(value, str) and value:
+            return Path(value).expanduser().absolute()
     return None
 
 
 def definition(file: str) -> Path | None:
-    """The data.yaml of this name that the installed ultralytics ships; None where it is not installed."""
+    """The data.yaml of this name that the installed ultralytics ships; None if it is not installed."""
     try:
-        spec = importlib.util.find_spec("ultralytics")  # of a top-level package: finds it without importing it
+        spec = importlib.util.find_spec("ultralytics")  # does not import a top-level package
     except (ImportError, ValueError):
         spec = None
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -42,13 +42,10 @@ def definition(file: str) -> Path | None:
 
 
 def _settings_files() -> list[Path]:
-    # A child of ours has private settings and is told where the user's are.
-    own = os.environ.get(USER_SETTINGS_VARIABLE, os.environ.get("YOLO_CONFIG_DIR"))
-    if own:
-        return [
-            Path(own).expanduser() / "Ultralytics" / "settings.json",
-            Path(own).expanduser() / "settings.json",
-        ]
+    # Child processes have private settings, and the folder of the user's in USER_SETTINGS_VARIABLE.
+    if configured := os.environ.get(USER_SETTINGS_VARIABLE, os.environ.get("YOLO_CONFIG_DIR")):
+        folder = Path(configured).expanduser()
+        return [folder / "Ultralytics" / "settings.json", folder / "settings.json"]
     if sys.platform == "darwin":
         return [Path.home() / "Library" / "Application Support" / "Ultralytics" / "settings.json"]
     if sys.platform == "win32":

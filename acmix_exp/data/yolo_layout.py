@@ -1,4 +1,4 @@
-"""Data sets in YOLO layout: a data.yaml says where images lie, and labels lie beside them by convention."""
+"""Data sets in YOLO layout: a data.yaml names the folders of images; those of the labels follow by convention."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from acmix_exp.data.images import SUFFIXES
 from acmix_exp.data.ultralytics_home import datasets_dir
 from acmix_exp.errors import ConfigError
 
-_WANTED = "right is a data.yaml with the keys train, val and names"
+_DATA_YAML = "must be a data.yaml with the keys train, val and names"
 
 
 def label_path(image: Path) -> Path:
-    """Where the labels of an image lie: the last /images/ of its path replaced by /labels/, suffix .txt."""
+    """The label file of an image: the last /images/ of its path replaced by /labels/, suffix .txt."""
     images, labels = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
     return Path(labels.join(str(image).rsplit(images, 1)).rsplit(".", 1)[0] + ".txt")
 
@@ -28,10 +28,9 @@ def read_data_yaml(
 ) -> Dataset:
     """Read a data.yaml as ultralytics does, without its side effects.
 
-    A relative ``path:`` is looked for beside the file, then in the working folder, then in ultralytics'
-    datasets folder; ``root`` replaces it. A split is a folder, a .txt list, an image, or a list of these. A
-    test split that is not there or has no label at all is left out, with a note. Raises ConfigError, which
-    names ``setting``.
+    A relative ``path:`` is searched for beside the file, then in the working folder, then in ultralytics' datasets
+    folder; ``root`` replaces it. A split is a folder, a .txt list, an image, or a list of these. A test split that does
+    not exist or has no label at all is left out, with a note. Raises ConfigError that names ``setting``.
     """
     setting = setting or f"dataset.path={path}"
     data = load_yaml(path, setting)
@@ -42,11 +41,11 @@ def read_data_yaml(
     for split in SPLITS:
         entry = data.get(split)
         if split == "val" and entry is None:
-            entry = data.get("validation")  # ultralytics takes both
+            entry = data.get("validation")  # ultralytics accepts both
         if not entry:
             if split == "test":
                 continue
-            raise ConfigError(f"{setting}: no key {split!r}; {_WANTED}")
+            raise ConfigError(f"{setting}: no key {split!r}; {_DATA_YAML}")
         try:
             splits[split] = _images(entry, split, root, setting)
         except ConfigError as error:
@@ -54,7 +53,7 @@ def read_data_yaml(
                 raise
             notes = (f"{str(error).removeprefix(f'{setting}: ').split(';')[0]}, test split left out",)
     if "test" in splits and not any(label_path(image).is_file() for image in splits["test"]):
-        # Sets whose test labels are kept secret list the images all the same: nothing can be scored there.
+        # Data sets whose test labels are secret still list the images; nothing can be scored on them.
         del splits["test"]
         notes = ("test has images but no labels, test split left out",)
     return Dataset(
@@ -69,43 +68,42 @@ def read_data_yaml(
 
 
 def load_yaml(path: Path, setting: str) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError where there is none."""
+    """The mapping in a YAML file. Raises ConfigError if there is none."""
     if path.is_dir():
-        found = sorted(path.glob("*.yaml")) or sorted(path.glob("*.yml"))
-        hint = f"dataset.path={found[0]}" if found else _WANTED
-        raise ConfigError(f"{setting}: a folder; right is the data.yaml itself: {hint}")
+        files = sorted(path.glob("*.yaml")) or sorted(path.glob("*.yml"))
+        raise ConfigError(f"{setting}: a folder; must be {f'dataset.path={files[0]}' if files else 'a data.yaml'}")
     if not path.exists():
-        raise ConfigError(f"{setting}: no such file; {_WANTED}")
+        raise ConfigError(f"{setting}: no such file; {_DATA_YAML}")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8-sig", errors="strict"))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or "it cannot be parsed"
-        raise ConfigError(f"{setting}: not YAML: {path}{line}: {what}; {_WANTED}") from None
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise ConfigError(f"{setting}: not YAML: {path}{line}: {problem}; {_DATA_YAML}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{setting}: cannot be read: {error}; {_WANTED}") from None
+        raise ConfigError(f"{setting}: cannot be read: {error}; {_DATA_YAML}") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{setting}: holds no keys; {_WANTED}")
+        raise ConfigError(f"{setting}: holds no keys; {_DATA_YAML}")
     return data
 
 
 def _names(data: dict[str, Any], setting: str) -> dict[int, str]:
     names = data.get("names")
-    right = "right is a list of class names, or a mapping of 0, 1, 2, ... to names"
+    form = "must be a list of class names, or a mapping of 0, 1, 2, ... to names"
     if not names:
-        raise ConfigError(f"{setting}: no key 'names'; {right}")
+        raise ConfigError(f"{setting}: no key 'names'; {form}")
     if isinstance(names, list):
         names = dict(enumerate(names))
     try:
         names = {int(index): str(name) for index, name in names.items()}
     except (AttributeError, TypeError, ValueError):
-        raise ConfigError(f"{setting}: names cannot be used; {right}") from None
+        raise ConfigError(f"{setting}: names cannot be used; {form}") from None
     if sorted(names) != list(range(len(names))):
-        raise ConfigError(f"{setting}: names has classes {_some(sorted(names))}; right are 0 to {len(names) - 1}")
+        raise ConfigError(f"{setting}: names has classes {_some(sorted(names))}; must be 0 to {len(names) - 1}")
     count = data.get("nc")
     if count is not None and str(count) not in (str(len(names)), f"{len(names)}.0"):
-        raise ConfigError(f"{setting}: nc is {count} and names has {len(names)} classes; right is the same number")
+        raise ConfigError(f"{setting}: nc is {count} and names has {len(names)} classes; must be the same number")
     return {index: names[index] for index in sorted(names)}
 
 
@@ -121,11 +119,11 @@ def _pose_values(data: dict[str, Any], setting: str) -> int:
         points, values = shape
         return int(points) * int(values)
     except (TypeError, ValueError):
-        raise ConfigError(f"{setting}: kpt_shape is {shape}; right is [points, values a point]") from None
+        raise ConfigError(f"{setting}: kpt_shape is {shape}; must be [points, values per point]") from None
 
 
 def _root(data: dict[str, Any], beside: Path) -> Path:
-    """The folder the splits are relative to: the first candidate that has them."""
+    """The folder that the splits are relative to: the first candidate that has them."""
     given = Path(str(data.get("path") or ".")).expanduser()
     candidates = [beside / given, Path.cwd() / given, datasets_dir() / given, beside]
     entry = data.get("train")
@@ -137,43 +135,43 @@ def _root(data: dict[str, Any], beside: Path) -> Path:
 
 
 def _located(root: Path, entry: str) -> Path:
-    place = (root / Path(entry).expanduser()).resolve()
-    if not place.exists() and entry.startswith("../"):
-        # Exports of annotation tools write ../train/images for a folder that lies beside the yaml.
+    path = (root / Path(entry).expanduser()).resolve()
+    if not path.exists() and entry.startswith("../"):
+        # Exports of annotation tools write ../train/images for a folder beside the yaml.
         inside = (root / entry[3:]).resolve()
-        return inside if inside.exists() else place
-    return place
+        return inside if inside.exists() else path
+    return path
 
 
 def _images(entry: Any, split: str, root: Path, setting: str) -> tuple[Path, ...]:
-    found: list[str] = []
+    files: list[str] = []
     for part in entry if isinstance(entry, list) else [entry]:
         if not isinstance(part, str):
-            raise ConfigError(f"{setting}: {split} is {part!r}; right is a path or a list of paths")
-        place = _located(root, part)
-        if place.is_dir():
-            found += glob.glob(str(Path(glob.escape(str(place))) / "**" / "*.*"), recursive=True)
-        elif place.suffix.lower().lstrip(".") in SUFFIXES:
-            found.append(str(place))
-        elif place.is_file():
-            found += _listed(place, root, setting)
+            raise ConfigError(f"{setting}: {split} is {part!r}; must be a path or a list of paths")
+        path = _located(root, part)
+        if path.is_dir():
+            files += glob.glob(str(Path(glob.escape(str(path))) / "**" / "*.*"), recursive=True)
+        elif path.suffix.lower().lstrip(".") in SUFFIXES:
+            files.append(str(path))
+        elif path.is_file():
+            files += _listed(path, root, setting)
         else:
-            raise ConfigError(f"{setting}: {split} is not there: {place}; right is a folder or a .txt list of images")
-    images = tuple(Path(image) for image in sorted(found) if image.rpartition(".")[2].lower() in SUFFIXES)
+            raise ConfigError(f"{setting}: {split} does not exist: {path}; must be a folder or a .txt list of images")
+    images = tuple(Path(image) for image in sorted(files) if image.rpartition(".")[2].lower() in SUFFIXES)
     if not images:
-        places = ", ".join(str(_located(root, part)) for part in (entry if isinstance(entry, list) else [entry]))
-        raise ConfigError(f"{setting}: no images in {split}: {places}; right is a folder or a .txt list of images")
+        paths = ", ".join(str(_located(root, part)) for part in (entry if isinstance(entry, list) else [entry]))
+        raise ConfigError(f"{setting}: no images in {split}: {paths}; must be a folder or a .txt list of images")
     return images
 
 
 def _listed(file: Path, root: Path, setting: str) -> list[str]:
-    """The images of a .txt list, one a line: absolute, or relative to list, data set or working folder."""
+    """The images of a .txt list, one per line: absolute, or relative to list, data set or working folder."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{setting}: {file} cannot be read: {error}; right is one image path a line") from None
+        raise ConfigError(f"{setting}: {file} cannot be read: {error}; must be one image path per line") from None
     images = []
-    base: Path | None = None  # found once, for a list has a hundred thousand lines and one convention
+    base: Path | None = None  # searched for once: a list may have a hundred thousand lines and has one convention
     for line in filter(None, map(str.strip, lines)):
         if os.path.isabs(line):
             images.append(line)

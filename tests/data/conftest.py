@@ -1,4 +1,4 @@
-"""A cache folder for each test, and tiny data sets."""
+"""A cache folder per test, and small data sets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.tiny_sets import VocSet, YoloSet
+from tests.data.builders import VocSet, YoloSet
 
 
 @pytest.fixture(autouse=True)
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder for each test, and no ultralytics settings."""
+    """A cache folder per test, and no ultralytics settings."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "no-settings"))
     return tmp_path / "cache" / "acmix_exp"

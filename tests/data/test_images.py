@@ -1,4 +1,4 @@
-"""Sizes as training will see them, and images that it could not read."""
+"""Image sizes as training sees them, and images that it cannot read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_orientation_is_that_of_the_reader(kind: str, orientation: int) -> None:
         (b"hello", "not an image"),
         (encoded()[:-200], "truncated"),
         (encoded("PNG")[:-200], "PNG|[Tt]runcated|not an image"),
-        (encoded(size=(40, 9)), "fewer than 10 a side"),
+        (encoded(size=(40, 9)), "fewer than 10 per side"),
         (encoded("GIF"), "gif is none of"),
     ],
     ids=["empty", "text", "cut-jpeg", "cut-png", "small", "gif"],

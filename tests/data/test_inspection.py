@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from acmix_exp.data import Inspection, inspect, read_split, report_table, resolve, scan
-from tests.data.tiny_sets import YoloSet, write_image
+from tests.data.builders import YoloSet, write_image
 
 
 def fingerprint(yolo_set: YoloSet) -> str:
@@ -55,7 +55,7 @@ def test_problems(yolo_set: YoloSet) -> None:
         assert line.startswith(f"{yolo_set.root}/{start}")
 
 
-def test_training_sees_what_the_scan_counted(yolo_set: YoloSet) -> None:
+def test_training_sees_what_the_inspection_counted(yolo_set: YoloSet) -> None:
     (yolo_set.root / "images/train/b.jpg").write_bytes(b"broken")
     for split, stem in (("train", "a"), ("val", "d")):
         yolo_set.label(f"{split}/{stem}", "1 0.5 0.5 0.5 0.5\n0 0.787500 0.702083 0.000000 0.000000\n")
@@ -99,36 +99,36 @@ def test_fingerprint_changes_with_the_content(change: str, yolo_set: YoloSet) ->
     assert fingerprint(yolo_set) != before
 
 
-def test_cache_answers_without_reading(yolo_set: YoloSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_split_is_not_read_again(yolo_set: YoloSet, monkeypatch: pytest.MonkeyPatch) -> None:
     first = inspect(resolve(yolo_set.config))
     monkeypatch.setattr("acmix_exp.data.scan._read", lambda *_: pytest.fail("read again"))
     assert inspect(resolve(yolo_set.config)) == first
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not really"], ids=["empty", "torn"])
-def test_damaged_cache_is_read_over(damage: bytes, yolo_set: YoloSet, cache_home: Path) -> None:
+def test_damaged_cache_is_replaced(damage: bytes, yolo_set: YoloSet, cache_home: Path) -> None:
     first = inspect(resolve(yolo_set.config))
     for file in (cache_home / "scans").iterdir():
         file.write_bytes(damage)
     assert inspect(resolve(yolo_set.config)) == first
 
 
-def test_cache_that_cannot_be_written_is_no_fault(yolo_set: YoloSet, cache_home: Path) -> None:
+def test_cache_that_cannot_be_written_is_no_error(yolo_set: YoloSet, cache_home: Path) -> None:
     cache_home.parent.mkdir(parents=True, exist_ok=True)
     cache_home.write_text("in the way")
     assert inspect(resolve(yolo_set.config)).images == {"train": 3, "val": 2}
 
 
-def test_cache_keeps_one_file_a_split(yolo_set: YoloSet, cache_home: Path) -> None:
+def test_cache_has_one_file_per_split(yolo_set: YoloSet, cache_home: Path) -> None:
     for text in ("0 0.5 0.5 0.5 0.5\n", "1 0.5 0.5 0.5 0.25\n"):
         yolo_set.label("train/a", text)
         dataset = resolve(yolo_set.config)
         assert read_split(dataset, "train")[0].boxes[0, 0] == float(text[0])
     assert len(list((cache_home / "scans").iterdir())) == 1
-    assert scan.scan_place(dataset, "train").exists()
+    assert scan.cache_file(dataset, "train").exists()
 
 
-def shown(found: Inspection, width: int = 80) -> str:
+def printed(found: Inspection, width: int = 80) -> str:
     console = Console(width=width, file=io.StringIO())
     console.print(report_table(found))
     return console.file.getvalue()
@@ -136,7 +136,7 @@ def shown(found: Inspection, width: int = 80) -> str:
 
 def test_table_shows_classes_splits_and_problems(yolo_set: YoloSet) -> None:
     yolo_set.label("train/a", "0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0 0.5\n")
-    text = shown(inspect(resolve(yolo_set.config)))
+    text = printed(inspect(resolve(yolo_set.config)))
     for part in (
         "cats",
         "train",
@@ -164,7 +164,7 @@ def test_table_of_many_classes_fits_a_screen() -> None:
         warnings=[f"/somewhere/far/away/labels/{index}.txt:1: zero area" for index in range(50)],
         fingerprint="0" * 64,
     )
-    lines = shown(found).splitlines()
+    lines = printed(found).splitlines()
     assert len(lines) <= 24
     assert all(len(line) <= 80 for line in lines)
     assert any("73 others (" in line for line in lines)

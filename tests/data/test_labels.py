@@ -1,4 +1,4 @@
-"""One parser: what it reads, what it drops, what it refuses."""
+"""The label parser: rows that are read, boxes that are dropped, files that are refused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_rounding_is_tolerated_as_ultralytics_does() -> None:
     assert labels.degenerate == []
 
 
-def test_box_reaching_out_is_kept_and_told() -> None:
+def test_box_reaching_beyond_the_image_is_kept_and_noted() -> None:
     labels = parse("0 0.95 0.5 0.3 0.1")
     assert len(labels.boxes) == 1
     assert labels.outside[0].startswith(f"{PATH}:1: ")
@@ -80,7 +80,7 @@ def test_box_reaching_out_is_kept_and_told() -> None:
 @pytest.mark.parametrize(
     ("row", "what"),
     [
-        ("3 0.5 0.5 0.1 0.1", "class 3 has no name; names has classes 0 to 2"),
+        ("3 0.5 0.5 0.1 0.1", "class 3 has no name; must be 0 to 2"),
         ("-1 0.5 0.5 0.1 0.1", "class -1 has no name"),
         ("0.5 0.5 0.5 0.1 0.1", "class 0.5 is not an integer"),
         ("cat 0.5 0.5 0.1 0.1", "'cat' is not a number"),
@@ -93,7 +93,7 @@ def test_box_reaching_out_is_kept_and_told() -> None:
         ("0", "1 columns"),
     ],
 )
-def test_unusable_row_is_refused_with_its_place(row: str, what: str) -> None:
-    with pytest.raises(LabelError, match=r";") as caught:
+def test_unusable_row_is_refused_with_file_and_line(row: str, what: str) -> None:
+    with pytest.raises(LabelError, match=r"; .*must be ") as caught:
         parse(f"{GOOD}\n{row}\n")
     assert str(caught.value).startswith(f"{PATH}:2: {what}")

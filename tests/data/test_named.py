@@ -1,4 +1,4 @@
-"""Sets that ultralytics knows by name: found, downloaded whole, or refused with the way out."""
+"""Data sets that ultralytics defines: found, downloaded completely, or refused with the place for the files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from acmix_exp.data import find, inspect, resolve
 from acmix_exp.data.find import DEFINITIONS
 from acmix_exp.data.ultralytics_home import datasets_dir, definition
 from acmix_exp.errors import ConfigError
-from tests.data.tiny_sets import YoloSet, tree_state
+from tests.data.builders import YoloSet, tree_state
 
 
 @pytest.fixture
@@ -64,17 +64,19 @@ def test_found_in_the_users_datasets_folder(yolo_set: YoloSet, settings: Path, t
 
 @pytest.mark.parametrize("inner", ["", "coco8"], ids=["itself", "parent"])
 def test_found_in_root(inner: str, yolo_set: YoloSet, settings: Path, tmp_path: Path) -> None:
-    shutil.copytree(yolo_set.root, tmp_path / "mine" / inner)
-    dataset = resolve(DatasetConfig(name="coco8", root=str(tmp_path / "mine")))
-    assert dataset.source == tmp_path / "mine" / inner
+    shutil.copytree(yolo_set.root, tmp_path / "root" / inner)
+    dataset = resolve(DatasetConfig(name="coco8", root=str(tmp_path / "root")))
+    assert dataset.source == tmp_path / "root" / inner
 
 
-def test_downloaded_whole(yolo_set: YoloSet, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downloaded_completely(
+    yolo_set: YoloSet, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = zipped(yolo_set.root, "coco8")
-    asked = []
+    urls = []
 
     def answer(url: str, timeout: float) -> io.BytesIO:
-        asked.append(url)
+        urls.append(url)
         return io.BytesIO(data)
 
     monkeypatch.setattr(find.urllib.request, "urlopen", answer)
@@ -82,8 +84,8 @@ def test_downloaded_whole(yolo_set: YoloSet, settings: Path, tmp_path: Path, mon
     assert dataset.source == tmp_path / "sets" / "coco8"
     assert len(dataset.splits["train"]) == 3
     resolve(DatasetConfig(name="coco8"))
-    assert len(asked) == 1
-    assert asked[0].endswith("/coco8.zip")
+    assert len(urls) == 1
+    assert urls[0].endswith("/coco8.zip")
     assert not list(tmp_path.rglob("escaped.txt"))
 
 
@@ -106,19 +108,19 @@ def check_failure(name: str, folder: Path, files: str) -> None:
         resolve(DatasetConfig(name=name))
     message = str(caught.value)
     assert message.startswith(f"dataset.name={name}: not in {folder.parent}, and the download failed (")
-    assert f"; right is {files} in {folder}, or dataset.root=FOLDER" in message
+    assert f"; {files} must be in {folder}, or in FOLDER with dataset.root=FOLDER" in message
     assert "\n" not in message
 
 
-def test_offline_is_not_even_tried(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_download_if_offline(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOLO_OFFLINE", "true")
-    monkeypatch.setattr(find.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    monkeypatch.setattr(find.urllib.request, "urlopen", lambda *_, **__: pytest.fail("used the network"))
     monkeypatch.setattr(find, "run_child", lambda *_, **__: pytest.fail("started a child"))
     check_failure("coco128", tmp_path / "sets" / "coco128", "images/train2017, labels/train2017")
     check_failure("visdrone", tmp_path / "sets" / "VisDrone", "images/train, images/val, labels/train, labels/val")
 
 
-def test_script_runs_apart_from_the_users_settings(
+def test_download_script_leaves_the_users_settings_unchanged(
     yolo_set: YoloSet, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The child is replaced by one that does what ultralytics' script does: fill its datasets folder."""
@@ -145,16 +147,14 @@ def _child_runs(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 def test_script_that_fails(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _child_runs(monkeypatch, "raise OSError('the host is away')\n")
-    with pytest.raises(
-        ConfigError, match=r"the download failed \(OSError: the host is away\); right is train2017\.txt"
-    ):
+    with pytest.raises(ConfigError, match=r"the download failed \(OSError: the host is away\); train2017\.txt"):
         resolve(DatasetConfig(name="coco"))
     assert not (tmp_path / "sets").exists()
 
 
-def test_incomplete_set_is_not_written_into(settings: Path, tmp_path: Path) -> None:
+def test_incomplete_data_set_is_not_written_into(settings: Path, tmp_path: Path) -> None:
     (tmp_path / "sets" / "coco8" / "images" / "train").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"coco8 is incomplete; right is images/train, images/val"):
+    with pytest.raises(ConfigError, match=r"coco8 is incomplete; must contain images/train, images/val"):
         resolve(DatasetConfig(name="coco8"))
 
 

@@ -1,4 +1,4 @@
-"""The embedded data set: the same everywhere, whole or not there, safe for several processes."""
+"""The embedded data set: the same bytes everywhere, complete or absent, safe for several processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from acmix_exp.data import inspect, read_split, resolve, shapes
 from acmix_exp.data.shapes import COUNTS, SIZE, VERSION, draw_scene, encode_png, make_shapes
 from acmix_exp.errors import ConfigError
 
-# sha256 over the embedded set of a version, on every machine. Where it changes, VERSION must change with it.
+# sha256 over the embedded data set by version, on every machine. If it changes, VERSION must change too.
 CONTENT = {1: "edb667bcfae5f1b04d463b2727127152681ee4d7e75170f5e89f46a6a1af3993"}
 MAKE = """
 import sys
@@ -38,22 +38,22 @@ def content(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shapes(tmp_path_factory.mktemp("shapes")).parent
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handful of pictures, where only their coming and going matters."""
+    """Few images, for tests that do not look at them."""
     monkeypatch.setattr(shapes, "COUNTS", {"train": 8, "val": 6})
 
 
-def test_bytes_are_those_of_this_version(made: Path) -> None:
-    assert content(made) == CONTENT[VERSION]
+def test_bytes_are_those_of_this_version(shapes_folder: Path) -> None:
+    assert content(shapes_folder) == CONTENT[VERSION]
 
 
-def test_counts_and_classes(made: Path) -> None:
-    dataset = resolve(DatasetConfig(name="shapes", root=str(made.parent)))
+def test_counts_and_classes(shapes_folder: Path) -> None:
+    dataset = resolve(DatasetConfig(name="shapes", root=str(shapes_folder.parent)))
     found = inspect(dataset)
     assert found.images == {"train": 200, "val": 64} == COUNTS
     assert len(dataset.names) >= 4
@@ -80,10 +80,10 @@ def test_png_reads_back(height: int, width: int, tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), pixels)
 
 
-def test_is_made_once(made: Path) -> None:
-    before = made.stat().st_mtime_ns
-    make_shapes(made.parent)
-    assert made.stat().st_mtime_ns == before
+def test_is_generated_once(shapes_folder: Path) -> None:
+    before = shapes_folder.stat().st_mtime_ns
+    make_shapes(shapes_folder.parent)
+    assert shapes_folder.stat().st_mtime_ns == before
 
 
 @pytest.mark.usefixtures("few")
@@ -91,7 +91,7 @@ def test_cache_folder_is_the_default(cache_home: Path) -> None:
     assert resolve(DatasetConfig(name="shapes")).source == cache_home / f"shapes-v{VERSION}" / "data.yaml"
 
 
-def test_processes_at_once_share_one_folder(tmp_path: Path) -> None:
+def test_concurrent_processes_share_one_folder(tmp_path: Path) -> None:
     children = [subprocess.Popen([sys.executable, "-c", MAKE, str(tmp_path)]) for _ in range(2)]
     assert [child.wait(120) for child in children] == [0, 0]
     assert content(tmp_path / f"shapes-v{VERSION}") == CONTENT[VERSION]
@@ -99,7 +99,7 @@ def test_processes_at_once_share_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_kill_leaves_nothing_half_made(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_incomplete_folder(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", NEVER_ENDS, str(tmp_path)])
     until = time.monotonic() + 30
     while not list(tmp_path.glob(".*/folder/images/train/0010.png")) and time.monotonic() < until:
@@ -111,7 +111,7 @@ def test_kill_leaves_nothing_half_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_stale_leftovers_are_cleared(tmp_path: Path) -> None:
+def test_stale_temporary_folders_are_deleted(tmp_path: Path) -> None:
     old, new = (tmp_path / f".shapes-v{VERSION}.making-{name}" for name in ("old", "new"))
     old.mkdir()
     new.mkdir()
@@ -122,7 +122,7 @@ def test_stale_leftovers_are_cleared(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_damaged_folder_is_made_anew(tmp_path: Path) -> None:
+def test_damaged_folder_is_regenerated(tmp_path: Path) -> None:
     folder = make_shapes(tmp_path).parent
     before = content(folder)
     (folder / "images" / "val" / "0005.png").unlink()
@@ -130,7 +130,7 @@ def test_damaged_folder_is_made_anew(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [folder.name]
 
 
-def test_unwritable_place_is_a_config_error(tmp_path: Path) -> None:
+def test_unwritable_folder_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"^dataset\.root=.*file: cannot write to .*; right is "):
+    with pytest.raises(ConfigError, match=r"^dataset\.root=.*file: cannot write to .*; must be a writable folder$"):
         resolve(DatasetConfig(name="shapes", root=str(tmp_path / "file")))

@@ -1,4 +1,4 @@
-"""Pascal VOC folders: classes, boxes, splits, and what cannot be used."""
+"""Pascal VOC folders: classes, boxes, splits, and faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from acmix_exp.config import DatasetConfig
 from acmix_exp.data import Dataset, inspect, read_split, resolve
 from acmix_exp.errors import ConfigError
-from tests.data.tiny_sets import VocSet, tree_state
+from tests.data.builders import VocSet, tree_state
 
 
 def stems(dataset: Dataset) -> dict[str, list[str]]:
@@ -39,7 +39,7 @@ def test_split_without_lists_is_four_to_one_and_stable(voc_set: VocSet, tmp_path
     assert found["val"] == ["p1", "p7"]
 
 
-def test_lists_are_followed(voc_set: VocSet) -> None:
+def test_lists_decide_the_splits(voc_set: VocSet) -> None:
     voc_set.write_list("train", "p3 p1")
     voc_set.write_list("val", "p2")
     voc_set.write_list("test", "p9 p8")
@@ -59,7 +59,7 @@ def test_lists_are_followed(voc_set: VocSet) -> None:
     ],
     ids=["trainval-test", "train", "val-trainval", "train-trainval", "test"],
 )
-def test_splits_that_lists_leave_open(lists: dict[str, str], counts: dict[str, int], voc_set: VocSet) -> None:
+def test_splits_that_have_no_list(lists: dict[str, str], counts: dict[str, int], voc_set: VocSet) -> None:
     for name, names in lists.items():
         voc_set.write_list(name, names)
     found = stems(resolve(voc_set.config))
@@ -77,7 +77,7 @@ def test_images_folder_and_parent_folder(voc_set: VocSet) -> None:
     assert len(resolve(voc_set.config).splits["train"]) == 8
 
 
-def test_what_is_left_out_is_told_with_file_and_line(voc_set: VocSet) -> None:
+def test_what_is_left_out_is_noted_with_file_and_object(voc_set: VocSet) -> None:
     flat = voc_set.annotate("p0", ("cat", 0, 0, 8, 6), ("dog", 7, 7, 7, 7))
     far = voc_set.annotate("p1", ("cat", 0, 0, 8, 6), ("dog", 50, 5, 60, 20))
     cut = voc_set.annotate("p2", ("cat", 35, 5, 50, 20), ("dog", 0, 0, 41, 30))
@@ -88,10 +88,10 @@ def test_what_is_left_out_is_told_with_file_and_line(voc_set: VocSet) -> None:
     dataset = resolve(voc_set.config)
     notes = "\n".join(dataset.notes)
     for part in (
-        f"{flat}:5: zero or negative area",
-        f"{far}:5: out of range",
-        f"{cut}:3: 35 5 50 20 reaches beyond 40x30 pixels, box clipped",
-        f"{hard}:3: cat is marked difficult",
+        f"{flat}: object 2: zero or negative area",
+        f"{far}: object 2: out of range",
+        f"{cut}: object 1: 35 5 50 20 reaches beyond 40x30 pixels, box clipped",
+        f"{hard}: object 1: cat is marked difficult",
         "p4.xml: annotation without image",
         "p5.jpg: image without annotation",
     ):
@@ -104,7 +104,7 @@ def test_what_is_left_out_is_told_with_file_and_line(voc_set: VocSet) -> None:
     np.testing.assert_allclose(boxes["p2"][1], [1, 0.5, 0.5, 1, 1], rtol=0, atol=1e-6)
 
 
-def test_size_is_taken_from_the_image_where_the_annotation_lacks_it(voc_set: VocSet) -> None:
+def test_size_is_read_from_the_image_if_the_annotation_lacks_it(voc_set: VocSet) -> None:
     expected = inspect(resolve(voc_set.config)).fingerprint
     for index in range(10):
         voc_set.annotate(f"p{index}", ("dog", 10, 5, 30, 20), ("cat", 0, 0, 8, 6), size="0x0")
@@ -125,7 +125,7 @@ def test_fingerprint_is_that_of_a_copy(voc_set: VocSet, tmp_path: Path) -> None:
     assert inspect(resolve(copy.config)).fingerprint == inspect(resolve(voc_set.config)).fingerprint
 
 
-def test_folder_of_the_user_is_not_touched(voc_set: VocSet) -> None:
+def test_the_users_folder_is_unchanged(voc_set: VocSet) -> None:
     before = tree_state(voc_set.root)
     dataset = resolve(voc_set.config)
     inspect(dataset)
@@ -133,9 +133,9 @@ def test_folder_of_the_user_is_not_touched(voc_set: VocSet) -> None:
     assert tree_state(voc_set.root) == before
 
 
-def test_place_of_the_conversion(voc_set: VocSet, tmp_path: Path, cache_home: Path) -> None:
-    dataset = resolve(DatasetConfig(name="voc_xml", path=str(voc_set.root), root=str(tmp_path / "kept")))
-    assert dataset.splits["train"][0].is_relative_to(tmp_path / "kept" / "voc_xml")
+def test_folder_of_the_conversion(voc_set: VocSet, tmp_path: Path, cache_home: Path) -> None:
+    dataset = resolve(DatasetConfig(name="voc_xml", path=str(voc_set.root), root=str(tmp_path / "root")))
+    assert dataset.splits["train"][0].is_relative_to(tmp_path / "root" / "voc_xml")
     assert not (cache_home / "voc_xml").exists()
 
 
@@ -143,7 +143,7 @@ def check_error(config: DatasetConfig, what: str) -> None:
     with pytest.raises(ConfigError) as caught:
         inspect(resolve(config))
     assert str(caught.value).startswith(f"dataset.path={config.path}: {what}")
-    assert "; right " in str(caught.value)
+    assert "; must be " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -157,29 +157,29 @@ def test_unusable_folder(voc_set: VocSet, tmp_path: Path, cache_home: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "what"),
+    ("content", "what"),
     [
-        ("<annotation><object>", 1, "not XML"),
-        ("", 1, "not XML"),
-        ('<?xml version="1.0" encoding="gbk"?><annotation/>', 1, "multi-byte encodings"),
-        ("<annotation>\n<object><bndbox/></object></annotation>", 2, "object without a name"),
-        ("<annotation>\n\n<object><name>cat</name></object></annotation>", 3, "xmin is None, not a number"),
+        ("<annotation>\n<object>", "not XML: no element found: line 2"),
+        ("", "not XML: no element found: line 1"),
+        ('<?xml version="1.0" encoding="gbk"?><annotation/>', "multi-byte encodings"),
+        ('<?xml version="1.0" encoding="nonsense"?><annotation/>', "unknown encoding"),
+        ("<annotation><object/></annotation>", "object 1: no name"),
+        ("<annotation><object><name>cat</name></object></annotation>", "object 1: xmin is None, not a number"),
         (
             "<annotation><object><name>cat</name><bndbox><xmin>a</xmin></bndbox></object></annotation>",
-            1,
-            "xmin is 'a', not a number",
+            "object 1: xmin is 'a', not a number",
         ),
     ],
 )
-def test_unusable_annotation(content: str, line: int, what: str, voc_set: VocSet, cache_home: Path) -> None:
+def test_unusable_annotation(content: str, what: str, voc_set: VocSet, cache_home: Path) -> None:
     path = voc_set.root / "Annotations" / "p3.xml"
     path.write_text(content)
-    check_error(voc_set.config, f"{path}:{line}: {what}")
+    check_error(voc_set.config, f"{path}: {what}")
     assert not list(cache_home.glob("voc_xml/*"))
     assert not list(cache_home.glob("voc_xml/.*"))
 
 
-def test_image_that_cannot_be_reached(voc_set: VocSet) -> None:
+def test_link_to_a_missing_image(voc_set: VocSet) -> None:
     link = voc_set.root / "JPEGImages" / "p0.jpg"
     link.unlink()
     link.symlink_to("nowhere.jpg")

@@ -1,4 +1,4 @@
-"""Tiny data sets that tests write, change and break."""
+"""Builders of small data sets, which tests then change or damage."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class VocSet:
 
 
 def tree_state(folder: Path) -> dict[str, tuple[int, str]]:
-    """Every entry below a folder with its modification time and content: unequal once it was touched."""
+    """Modification time and content of every entry of a folder: unequal after any write."""
     return {
         str(path.relative_to(folder)): (
             path.lstat().st_mtime_ns,
