@@ -1,4 +1,8 @@
-"""The W&B run of a training job. wandb itself is imported when a run starts."""
+"""W&B runs. Errors in here never fail a training run; wandb is imported when a W&B run starts.
+
+Read tracker.py (one W&B run), settings.py (its mode and settings), summary.py (result.json as a W&B summary), then
+experiment_run.py (the W&B run of a report).
+"""
 
 from acmix_exp.tracking.settings import Mode, choose_mode
 from acmix_exp.tracking.tracker import Tracker

@@ -1,6 +1,6 @@
-"""The W&B run of a whole experiment, beside those of its jobs.
+"""The W&B run of an experiment's report, in the same group as the runs of its training runs.
 
-It is logged in a child process, because wandb reads its folders from the environment.
+It is logged in a child process, because wandb reads its folders from environment variables.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Table(TypedDict):
 
 
 class Request(TypedDict):
-    """``folder``: the experiment's. ``tables`` by key. ``figures``: PNG files and their captions. ``page``: the HTML
-    file. ``summary``: scalars."""
+    """What to log. folder: of the experiment. tables: by key. figures: PNG file and caption by key. page: the HTML
+    file. summary: scalars."""
 
     folder: str
     mode: str
@@ -36,7 +36,7 @@ class Request(TypedDict):
 
 
 def log(request: Request) -> Tracker:
-    """Log an experiment's report as one row of its run; each report goes on with the same run."""
+    """Log a report as one row of the experiment's W&B run; later reports resume the same run."""
     folder = Path(request["folder"])
     before = set((folder / "wandb").glob("offline-run-*"))
 
@@ -54,13 +54,13 @@ def log(request: Request) -> Tracker:
         folder,
         arguments,
         resumed=True,
-        unharmed="the report stands",
+        unaffected="the report is not affected",
         finish_seconds=FINISH_SECONDS,
     )
     tracker.log(lambda: _values(request), LOG_SECONDS)
     tracker.end()
     if not tracker.warnings and tracker.folder is not None:
-        # an older report of this run, not uploaded, would be one more row of the same
+        # An older report that was not uploaded would become one more row of the same run.
         for old in before - {tracker.folder}:
             shutil.rmtree(old, ignore_errors=True)
     return tracker
@@ -80,5 +80,5 @@ def _values(request: Request) -> dict[str, Any]:
 
 
 def work(job: Job) -> list[str]:
-    """The child's side: log the report; the warnings."""
+    """Log the report in the child process; returns the warnings."""
     return log(cast(Request, job.request)).warnings

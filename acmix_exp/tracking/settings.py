@@ -1,4 +1,4 @@
-"""What wandb is told, so that it stays inside the run directory and keeps to itself."""
+"""W&B mode and settings: write only to the run directory, and collect nothing but what is logged explicitly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-# The public server goes by either name: a login stored for one serves the other.
+# Two names of the public server: a login stored for one is valid for the other.
 DEFAULT_URL = "https://api.forge.coreweave.com"
 PUBLIC_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")
 
@@ -28,7 +28,7 @@ WANDB_MODES = {
 
 
 class Mode(NamedTuple):
-    """mode: online | offline | disabled; warning: why it is not the one asked for, or None."""
+    """mode: online | offline | disabled; warning: why it is not the configured mode, or None."""
 
     mode: str
     warning: str | None = None
@@ -37,41 +37,40 @@ class Mode(NamedTuple):
 def choose_mode(configured: str, environ: Mapping[str, str]) -> Mode:
     """The mode for ``logger.mode`` = auto | online | offline | disabled.
 
-    auto: WANDB_MODE where it is set, else what ``wandb offline`` or ``wandb disabled`` left in the settings
-    files, else online where credentials are configured for the server, else offline. Explicit values beat
-    WANDB_MODE. Online without credentials becomes offline with a warning: wandb would ask for a key or raise.
+    auto: WANDB_MODE if it is set, else what ``wandb offline`` or ``wandb disabled`` wrote to the settings files,
+    else online if credentials are configured for the server, else offline. Explicit values of ``logger.mode`` take
+    precedence. Online without credentials becomes offline with a warning, because wandb would ask for a key or raise.
     """
     if configured in ("offline", "disabled"):
         return Mode(configured)
-    asked = "online" if configured == "online" else ""
+    requested = "online" if configured == "online" else ""
     source = "logger.mode=online"
-    if not asked and (value := environ.get("WANDB_MODE", "").strip()):
+    if not requested and (value := environ.get("WANDB_MODE", "").strip()):
         source = f"WANDB_MODE={value}"
-        asked = WANDB_MODES.get(value.lower(), "")
-        if not asked:
-            return Mode("offline", f"{source} is none of {', '.join(WANDB_MODES)}: W&B stays offline")
-    stored = _settings(environ)
-    if not asked:
-        asked = WANDB_MODES.get(stored.get("mode", ""), "")
-        if asked == "online":  # what `wandb online` writes is permission, not a wish
-            asked = ""
-    if asked in ("offline", "disabled"):
-        return Mode(asked)
+        requested = WANDB_MODES.get(value.lower(), "")
+        if not requested:
+            return Mode("offline", f"{source}: must be one of {', '.join(WANDB_MODES)}; W&B stays offline")
+    if not requested:
+        requested = WANDB_MODES.get(_settings(environ).get("mode", ""), "")
+        if requested == "online":  # "online" in the settings file permits online mode, it does not request it
+            requested = ""
+    if requested in ("offline", "disabled"):
+        return Mode(requested)
     if has_credentials(environ):
         return Mode("online")
-    if asked == "online":
+    if requested == "online":
         return Mode("offline", f"{source}, but no W&B key is configured (wandb login): W&B stays offline")
     return Mode("offline")
 
 
 def base_url(environ: Mapping[str, str]) -> str:
-    """The W&B server: WANDB_BASE_URL, else what ``wandb login --host`` stored, else the public one."""
+    """URL of the W&B server: WANDB_BASE_URL, else the host stored by ``wandb login --host``, else the public server."""
     url = environ.get("WANDB_BASE_URL") or _settings(environ).get("base_url") or DEFAULT_URL
     return url.rstrip("/")
 
 
 def has_credentials(environ: Mapping[str, str]) -> bool:
-    """Whether a key or an identity token is configured for the server, by any of the ways wandb looks."""
+    """Whether a key or an identity token is configured for the server, in any place that wandb reads."""
     if environ.get("WANDB_API_KEY") or environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     if _settings(environ).get("api_key"):
@@ -80,10 +79,10 @@ def has_credentials(environ: Mapping[str, str]) -> bool:
     hosts = PUBLIC_HOSTS if host in PUBLIC_HOSTS else (host,)
     try:
         entries = netrc.netrc(_netrc_path(environ))
-        found = [entries.authenticators(name) for name in hosts]
+        logins = [entries.authenticators(name) for name in hosts]
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
         return False
-    return any(entry is not None and bool(entry[2]) for entry in found)
+    return any(login is not None and bool(login[2]) for login in logins)
 
 
 def _netrc_path(environ: Mapping[str, str]) -> Path:
@@ -95,7 +94,7 @@ def _netrc_path(environ: Mapping[str, str]) -> Path:
 
 
 def _settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """What wandb's own settings files hold: the user's, then the working directory's."""
+    """Values of wandb's settings files: that of the user, then that of the working directory."""
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
     user = Path(environ.get("WANDB_CONFIG_DIR") or home / ".config" / "wandb").expanduser() / "settings"
     parser = configparser.ConfigParser(interpolation=None)
@@ -103,7 +102,7 @@ def _settings(environ: Mapping[str, str]) -> dict[str, str]:
         try:
             parser.read(path)
         except (OSError, configparser.Error, UnicodeDecodeError):
-            continue  # wandb, too, takes a broken file for an empty one
+            continue  # as wandb does
     return dict(parser["default"]) if parser.has_section("default") else {}
 
 
@@ -113,8 +112,8 @@ PROBE_SECONDS = 3.0
 def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
     """Whether a TCP connection to ``url`` (http or https) opens within ``seconds``.
 
-    True without a look where a proxy stands between: a direct connection would prove nothing. Runs in a
-    thread of its own, for a name that does not resolve can block the resolver far longer than any socket timeout.
+    True without a test if a proxy is configured, because a direct connection would prove nothing. The connection is
+    opened in a separate thread, because resolving a name can take far longer than any socket timeout.
     """
     parts = urlsplit(url)
     host = parts.hostname
@@ -139,22 +138,22 @@ def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
 
 
 def available(chosen: Mode) -> Mode:
-    """The mode that can be had: offline, with a warning, where the server can't be reached."""
+    """``chosen``, or offline with a warning if the server cannot be reached."""
     if chosen.mode == "online" and not reachable(url := base_url(os.environ)):
         return Mode("offline", f"{url} cannot be reached: W&B stays offline")
     return chosen
 
 
-# In the worst case the probe (3 s) and these three stay below the 30 s that tracking may cost a run.
+# Together with the probe (3 s) these stay below 30 s, the most that tracking may cost a run.
 INIT_SECONDS = 9.0
 TABLE_SECONDS = 6.0
 FINISH_SECONDS = 9.0
 
 
 def environment(run_dir: Path) -> dict[str, str]:
-    """The variables for the training process: what wandb-core and wandb's early output read from there alone.
+    """Environment variables for the training process: settings that wandb-core reads only from there.
 
-    WANDB_CONFIG_DIR is left as it is: nothing is written there, and the user's server is read from it.
+    WANDB_CONFIG_DIR is not changed: nothing is written there, and the user's server is read from it.
     """
     home = (run_dir / "wandb").resolve()
     return {
@@ -171,7 +170,7 @@ def environment(run_dir: Path) -> dict[str, str]:
 
 
 def settings(run_dir: Path) -> dict[str, Any]:
-    """Arguments of ``wandb.Settings``: quiet, bounded in time, nothing collected that we did not log."""
+    """Arguments of ``wandb.Settings``: quiet, with time limits, and collecting only what is logged explicitly."""
     return {
         "root_dir": str(run_dir.resolve()),
         "use_dot_wandb": False,
@@ -189,10 +188,10 @@ def settings(run_dir: Path) -> dict[str, Any]:
         "label_disable": True,
         "sagemaker_disable": True,
         "host": "",
-        "program": "acmix_exp",  # its default is an absolute path of this machine
+        "program": "acmix_exp",  # the default is an absolute path of this machine
         "x_disable_meta": True,
         "x_disable_stats": True,
         "x_disable_machine_info": True,
         "x_save_requirements": False,
-        "x_transaction_log_flush_interval": 0.2,  # what a killed run loses at most; the default is 15 s
+        "x_transaction_log_flush_interval": 0.2,  # seconds of rows that a killed run can lose; the default is 15
     }

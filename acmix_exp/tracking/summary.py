@@ -1,20 +1,20 @@
-"""From ``result.json`` to what stands in the W&B summary."""
+"""``result.json`` as a W&B summary."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-AUDIT_KINDS = ("transferred", "rebuilt", "new")
+AUDIT_KEYS = ("transferred", "rebuilt", "new")
 
 
 def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat summary of a run's result; what the result lacks is left out.
+    """The flat summary of a run's result; missing values are left out.
 
     Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); val_best/* and val_last/*
     (epoch, map50, map50_95); parameters, gflops and the other costs by name; audit/transferred,
-    audit/rebuilt, audit/new (numbers of tensors); per_class/<class>/<metric>. The tracker adds per_class,
-    the same as a table.
+    audit/rebuilt, audit/new (numbers of tensors); per_class/<class>/<metric>. The tracker adds the last as a table,
+    per_class.
     """
     flat: dict[str, Any] = {}
     for key, value in _mapping(result.get("metrics")).items():
@@ -28,9 +28,9 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
             if _scalar(value):
                 flat[f"{group}/{key}"] = value
     audit = _mapping(result.get("audit"))
-    for kind in AUDIT_KINDS:
-        if kind in audit:
-            flat[f"audit/{kind}"] = _count(audit[kind])
+    for key in AUDIT_KEYS:
+        if key in audit:
+            flat[f"audit/{key}"] = _count(audit[key])
     for name, metrics in per_class(result).items():
         for key, value in metrics.items():
             flat[f"per_class/{name}/{key}"] = value
@@ -39,8 +39,8 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def per_class(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Metrics by class name, or {}."""
-    found = _mapping(_mapping(result.get("metrics")).get("per_class"))
-    return {str(name): dict(_mapping(metrics)) for name, metrics in found.items()}
+    classes = _mapping(_mapping(result.get("metrics")).get("per_class"))
+    return {str(name): dict(_mapping(metrics)) for name, metrics in classes.items()}
 
 
 def table(classes: Mapping[str, Mapping[str, Any]]) -> tuple[list[str | int], list[list[Any]]]:
@@ -58,5 +58,5 @@ def _scalar(value: Any) -> bool:
 
 
 def _count(value: Any) -> int:
-    """The audit names its tensors or merely counts them."""
+    """Number of tensors: an audit holds their names or their number."""
     return len(value) if isinstance(value, Sequence | Mapping) and not isinstance(value, str) else int(value)

@@ -1,4 +1,4 @@
-"""One W&B run. Nothing that goes wrong in here reaches the job that it tells of."""
+"""One W&B run. Errors in W&B logging never fail the training run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from acmix_exp.tracking.summary import per_class, summarize, table
 def within(seconds: float, action: Callable[[], object]) -> None:
     """Run ``action``; raise what it raises, or TimeoutError after ``seconds``.
 
-    For calls of wandb that ask the server and wait, such as storing a table online (20 s on a dead
-    connection). What has run out of time is left behind in a daemon thread.
+    For calls of wandb that block on the server without a timeout, such as storing a table online (20 s on a dead
+    connection). A call that times out stays behind in a daemon thread.
     """
     failure: list[BaseException] = []
 
@@ -46,10 +46,10 @@ ID = re.compile(r"[a-z0-9]{12}")
 
 
 def run_id(run_dir: Path, *, resumed: bool) -> str:
-    """The id stored under ``run_dir``/wandb where a run is resumed and has one; else a new one, stored there.
+    """The id stored in ``run_dir``/wandb if the run is resumed and has one; else a new id, which is stored there.
 
-    Random, not derived from the directory's name: the same baseline of two experiments is two W&B runs, a run
-    that starts anew must not append to the rows of a failed attempt, and W&B never gives out a deleted id again.
+    Ids are random and not derived from the name of the directory: the same baseline in two experiments is two W&B runs,
+    a run that restarts must not append to the rows of a failed attempt, and W&B never reuses a deleted id.
     """
     path = run_dir / "wandb" / "run_id"
     if resumed and path.is_file():
@@ -66,10 +66,10 @@ logger = logging.getLogger(__name__)
 
 
 class Tracker:
-    """The W&B run of a directory. Made by ``start`` for a training job, in whose process it runs, or by ``open``.
+    """The W&B run of a directory. Created by ``start`` in the process of a training run, or by ``open``.
 
-    mode: what became of ``logger.mode``: online | offline | disabled. warnings: what the user should hear,
-    one line each; they are logged as well. url: the run's page, or None.
+    mode: online | offline | disabled, as resolved from ``logger.mode``. warnings: messages for the user, one line each,
+    which are logged too. url: page of the run, or None. folder: its files, or None.
     """
 
     def __init__(self, mode: str = "disabled") -> None:
@@ -78,16 +78,15 @@ class Tracker:
         self._run: Any = None
         self._warned = False
         self.folder: Path | None = None
-        self._unharmed = "training goes on"
+        self._unaffected = "training continues"
 
     @classmethod
     def start(cls, config: Config, run_dir: Path, *, resumed: bool, resolved: Mapping[str, Any]) -> Tracker:
-        """Begin the job's W&B run, or with ``resumed`` go on with the one this directory has. Never raises.
+        """Start the W&B run of a training run; with ``resumed`` resume the one of this directory. Never raises.
 
-        ``resolved`` is the whole config as plain containers. The WANDB_* variables of ``environment`` are set
-        in this process, because wandb-core inherits them. Online, a resume continues the rows on the server;
-        offline it writes a second segment (another offline-run folder) with the same id, whose rows go on
-        from the next epoch.
+        ``resolved`` is the whole config as plain containers. The WANDB_* variables of ``environment`` are set in this
+        process, because wandb-core inherits them. Online, a resumed run appends to the rows on the server; offline it
+        writes a second segment (another offline-run folder) with the same id, which begins at the next epoch.
         """
 
         def arguments(identity: str) -> dict[str, Any]:
@@ -105,28 +104,27 @@ class Tracker:
         arguments: Callable[[str], dict[str, Any]],
         *,
         resumed: bool,
-        unharmed: str = "training goes on",
+        unaffected: str = "training continues",
         finish_seconds: float | None = None,
     ) -> Tracker:
-        """Begin a W&B run whose files are in ``run_dir``/wandb, or go on with the one it has. Never raises.
+        """Start or resume a W&B run whose files are in ``run_dir``/wandb. Never raises.
 
-        ``arguments`` are those of ``wandb.init``, made from the run's id; ``unharmed`` says in a warning what does
-        not suffer.
+        ``arguments`` gives those of ``wandb.init`` for an id; ``unaffected`` says in a warning what is not affected.
         """
         tracker = cls()
-        tracker._unharmed = unharmed
+        tracker._unaffected = unaffected
         try:
             chosen = available(choose_mode(mode, os.environ))
             tracker.mode = chosen.mode
             if chosen.warning:
                 tracker._warn(chosen.warning)
             if chosen.mode != "disabled":
-                os.environ.pop("WANDB_SERVICE", None)  # a service of somebody else would outlive this process
+                os.environ.pop("WANDB_SERVICE", None)  # a service of another process would outlive this one
                 os.environ.update(environment(run_dir))
                 identity = run_id(run_dir, resumed=resumed)
                 tracker._begin(arguments(identity), run_dir, finish_seconds)
         except Exception as error:
-            tracker._lose("start", error)
+            tracker._warn_once("start", error)
         return tracker
 
     @property
@@ -134,19 +132,19 @@ class Tracker:
         return getattr(self._run, "url", None)
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """Log one row of the history under its own keys; ``row["epoch"]`` (from 1) is the step as well."""
-        # wandb drops a step it has already: an epoch that a resume repeats keeps its first row
+        """Log one row of the history; ``row["epoch"]`` (from 1) is also the step."""
+        # wandb drops a step that it already has: an epoch that a resumed run repeats keeps its first row.
         self._guarded("epoch", lambda run: run.log(dict(row), step=int(row["epoch"]), commit=True))
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the summary of a finished job (the content of result.json) and end the run."""
+        """Write the summary of a finished run (the content of result.json) and end the W&B run."""
         self._guarded("finish", lambda run: run.summary.update(summarize(result)))
         if classes := per_class(result):
             self._guarded("finish", lambda run: within(TABLE_SECONDS, lambda: _store(run, classes)))
         self._end(exit_code=0)
 
     def log(self, values: Callable[[], dict[str, Any]], seconds: float) -> None:
-        """Log ``values()``, which may be media, as one row; given up after ``seconds``."""
+        """Log ``values()``, which may contain media, as one row; gives up after ``seconds``."""
         self._guarded("log", lambda run: within(seconds, lambda: run.log(values())))
 
     def end(self) -> None:
@@ -160,8 +158,8 @@ class Tracker:
     def _begin(self, arguments: dict[str, Any], run_dir: Path, finish_seconds: float | None) -> None:
         import wandb
 
-        own = {} if finish_seconds is None else {"finish_timeout": finish_seconds}
-        options = wandb.Settings(**{**settings(run_dir), **own})
+        timeout = {} if finish_seconds is None else {"finish_timeout": finish_seconds}
+        options = wandb.Settings(**{**settings(run_dir), **timeout})
         if self.mode == "online":
             before = _segments(run_dir)
             try:
@@ -170,20 +168,20 @@ class Tracker:
                 self._warn(f"W&B stays offline: {one_line(error, 300)}")
                 self.mode = "offline"
                 wandb.teardown()
-                # the attempt that never began would be synced as a run of its own
+                # `wandb sync` would upload the folder of the failed attempt as a separate run.
                 for empty in _segments(run_dir) - before:
                     shutil.rmtree(empty, ignore_errors=True)
         if self._run is None:
             self._run = wandb.init(mode="offline", settings=options, **arguments)
         self.folder = Path(self._run.settings.sync_dir)
 
-    def _guarded(self, what: str, action: Callable[[Any], None]) -> None:
+    def _guarded(self, step: str, action: Callable[[Any], None]) -> None:
         if self._run is None:
             return
         try:
             action(self._run)
         except Exception as error:
-            self._lose(what, error)
+            self._warn_once(step, error)
 
     def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None
@@ -194,15 +192,15 @@ class Tracker:
 
             run.finish(exit_code=exit_code)
             wandb.teardown()
-        except (Exception, SystemExit) as error:  # teardown exits where wandb-core ended badly
-            self._lose("finish", error)
+        except (Exception, SystemExit) as error:  # teardown exits if wandb-core failed
+            self._warn_once("finish", error)
 
-    def _lose(self, what: str, error: BaseException) -> None:
+    def _warn_once(self, step: str, error: BaseException) -> None:
         if not self._warned:
             self._warned = True
-            message = f"W&B failed at {what}, {self._unharmed}: {one_line(error, 300)}"
+            message = f"W&B failed at {step}, {self._unaffected}: {one_line(error, 300)}"
             if self.mode == "online" and self.folder:
-                message += f"; to upload what is missing: wandb sync {self.folder}"
+                message += f"; to upload the rest: wandb sync {self.folder}"
             self._warn(message)
 
     def _warn(self, message: str) -> None:
@@ -233,7 +231,7 @@ def _arguments(config: Config, run_dir: Path, identity: str, resolved: Mapping[s
         "id": identity,
         "resume": "allow",
         "config": dict(resolved),
-        "reinit": "create_new",  # not wandb.run: integrations that look for it must not write into this run
+        "reinit": "create_new",  # does not set wandb.run, into which integrations would write
     }
 
 

@@ -1,4 +1,4 @@
-"""A home without logins, an environment that is put back, and a server that is not the real one."""
+"""A home folder without logins, a restored environment, and a local W&B server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAKE_KEY = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty HOME that is the working directory too; what the tracker does to the environment is undone."""
+    """An empty HOME that is also the working directory; changes of the environment by the tracker are undone."""
     before = dict(os.environ)
     home = tmp_path / "home"
     home.mkdir()
@@ -49,7 +49,7 @@ def config() -> Config:
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
-    """A W&B server on this machine that ``logger.mode=auto`` finds, with a key for it."""
+    """A local W&B server that ``logger.mode=auto`` finds, with a key for it."""
     with serving() as server:
         os.environ.update(WANDB_BASE_URL=server.url, WANDB_API_KEY=FAKE_KEY)
         yield server

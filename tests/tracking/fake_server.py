@@ -1,4 +1,4 @@
-"""A W&B server small enough to read: it keeps what a run sends, and can fall silent."""
+"""A small W&B server that records what a run sends and can stop answering."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FakeServer(ThreadingHTTPServer):
         self.requests: list[str] = []
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no error here."""
+        """Ignore a client that closes the connection."""
 
     def graphql(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
         project = {"id": "p", "name": "acmix_exp", "entity": {"id": "e", "name": "someone"}}

@@ -1,4 +1,4 @@
-"""Which mode a run gets, and where credentials are looked for."""
+"""The mode of a run, and the places where credentials are found."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def test_mode(configured: str, environ: dict[str, str], mode: str, home: Path) -
     ("configured", "environ"),
     [("online", {}), ("auto", {"WANDB_MODE": "online"}), ("auto", {"WANDB_MODE": "sometimes", **KEY})],
 )
-def test_online_that_cannot_be_is_offline_with_a_warning(configured: str, environ: dict[str, str], home: Path) -> None:
+def test_online_without_credentials_is_offline_with_a_warning(
+    configured: str, environ: dict[str, str], home: Path
+) -> None:
     chosen = choose_mode(configured, {"HOME": str(home), **environ})
     assert chosen.mode == "offline"
     assert chosen.warning
@@ -85,13 +87,13 @@ def test_server_and_mode_of_the_settings_files(home: Path) -> None:
     assert choose_mode("auto", environ).mode == "online"
 
 
-def test_public_server_is_wandbs_own_default() -> None:
+def test_the_public_server_is_the_default_of_wandb() -> None:
     from wandb.sdk.lib.urls import DEFAULT_BASE_URL
 
-    assert DEFAULT_BASE_URL == DEFAULT_URL, "change tracking/mode.py"
+    assert DEFAULT_BASE_URL == DEFAULT_URL, "change DEFAULT_URL in tracking/settings.py"
 
 
-def test_deciding_imports_no_wandb() -> None:
+def test_choosing_the_mode_imports_no_wandb() -> None:
     code = (
         "import os, sys; from acmix_exp.tracking import choose_mode; choose_mode('auto', os.environ);"
         "sys.exit(any(name in sys.modules for name in ('wandb', 'torch', 'hydra')))"

@@ -21,11 +21,11 @@ def test_refused_connection_is_known_at_once() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "https://", "http://127.0.0.1:99999"])
-def test_nonsense_is_not_reachable(url: str) -> None:
+def test_an_invalid_url_is_not_reachable(url: str) -> None:
     assert not reachable(url)
 
 
-def test_slow_resolver_does_not_hold_us_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_resolver_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*args: object, **kwargs: object) -> None:
         time.sleep(1)
         raise OSError("no such name")
@@ -36,7 +36,7 @@ def test_slow_resolver_does_not_hold_us_up(monkeypatch: pytest.MonkeyPatch) -> N
     assert time.monotonic() - began < 0.9
 
 
-def test_behind_a_proxy_wandb_itself_must_find_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_behind_a_proxy_counts_as_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert reachable("http://example.org")
     monkeypatch.setenv("no_proxy", "127.0.0.1")

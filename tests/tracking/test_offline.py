@@ -1,4 +1,4 @@
-"""What an offline run leaves behind, read back from its .wandb file."""
+"""Offline runs, read from their .wandb files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_run_reads_back_as_it_was_logged(config: Config, run_dir: Path, home: 
     assert content["data"] == [["red cell", 0.8, 0.4], ["platelet v1.0", 0.2, 0.1]]
 
 
-def test_nothing_is_written_elsewhere_nor_told_about_the_machine(
+def test_nothing_is_written_elsewhere_or_collected_about_the_machine(
     config: Config, run_dir: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "name-of-the-host")
@@ -108,7 +108,7 @@ def test_nothing_is_written_elsewhere_nor_told_about_the_machine(
         assert secret.encode() not in told
 
 
-def test_resume_goes_on_with_the_same_id_in_a_second_segment(config: Config, run_dir: Path) -> None:
+def test_a_resumed_run_has_the_same_id_and_a_second_segment(config: Config, run_dir: Path) -> None:
     track(config, run_dir, range(1, 3)).fail("killed")
     track(config, run_dir, range(3, 5), resumed=True).finish(RESULT)
     paths = wandb_file.find(run_dir)
@@ -129,7 +129,7 @@ def test_a_fresh_start_in_the_same_directory_is_another_run(config: Config, run_
     assert logged(wandb_file.read_run(run_dir)) == [row(epoch) for epoch in range(1, 5)]
 
 
-def test_numbers_that_are_none(config: Config, run_dir: Path) -> None:
+def test_values_that_are_not_finite_numbers(config: Config, run_dir: Path) -> None:
     tracker = track(config, run_dir, range(1, 1))
     tracker.epoch({"epoch": 1, "map50": float("nan"), "train/box_loss": float("inf")})
     tracker.fail("train/box_loss is not finite")
@@ -138,13 +138,13 @@ def test_numbers_that_are_none(config: Config, run_dir: Path) -> None:
     assert found["train/box_loss"] == float("inf")
 
 
-def test_the_configured_arm_goes_by_its_block(config: Config, run_dir: Path) -> None:
+def test_the_job_type_of_the_configured_arm_is_its_block(config: Config, run_dir: Path) -> None:
     config.arm.name = "configured"
     track(config, run_dir, range(1, 2)).finish({})
     assert wandb_file.read_run(run_dir).job_type == "acmix-mixed"
 
 
-def test_disabled_leaves_nothing(config: Config, run_dir: Path) -> None:
+def test_disabled_writes_nothing(config: Config, run_dir: Path) -> None:
     os.environ["WANDB_MODE"] = "disabled"
     tracker = track(config, run_dir, range(1, 3))
     tracker.finish(RESULT)
@@ -152,7 +152,9 @@ def test_disabled_leaves_nothing(config: Config, run_dir: Path) -> None:
     assert list(run_dir.iterdir()) == []
 
 
-def test_what_wandb_refuses_costs_no_run(config: Config, run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_wandb_does_not_fail_the_run(
+    config: Config, run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config.tags = ["x" * 65]
     with caplog.at_level(logging.WARNING):
         tracker = track(config, run_dir, range(1, 3))
@@ -163,7 +165,7 @@ def test_what_wandb_refuses_costs_no_run(config: Config, run_dir: Path, caplog: 
     assert "\n" not in tracker.warnings[0]
 
 
-def test_errors_of_wandb_are_told_once(config: Config, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_wandb_are_reported_once(config: Config, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = track(config, run_dir, range(1, 2))
 
     def refuse(*args: Any, **kwargs: Any) -> None:
@@ -174,10 +176,10 @@ def test_errors_of_wandb_are_told_once(config: Config, run_dir: Path, monkeypatc
     tracker.epoch(row(3))
     tracker.finish(RESULT)
     tracker.finish(RESULT)
-    assert tracker.warnings == ["W&B failed at epoch, training goes on: RuntimeError: no space left on device"]
+    assert tracker.warnings == ["W&B failed at epoch, training continues: RuntimeError: no space left on device"]
 
 
-def test_an_epoch_costs_nothing_to_log(config: Config, run_dir: Path) -> None:
+def test_logging_an_epoch_takes_little_time(config: Config, run_dir: Path) -> None:
     tracker = track(config, run_dir, range(1, 2))
     began = time.monotonic()
     for epoch in range(2, 102):

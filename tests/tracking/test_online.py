@@ -1,4 +1,4 @@
-"""Online, against a small server of our own: what is sent, and what a bad network may cost."""
+"""Online runs against a local server: what is sent, and how long a bad network can delay a run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_network_is_offline_at_once(config: Config, run_dir: Path) -> None:
     assert logged(wandb_file.read_run(run_dir)) == [row(epoch) for epoch in range(1, 4)]
 
 
-def test_a_key_the_server_refuses(config: Config, run_dir: Path, server: FakeServer) -> None:
+def test_a_key_that_the_server_rejects(config: Config, run_dir: Path, server: FakeServer) -> None:
     server.status = 401
     tracker = track(config, run_dir, range(1, 3))
     tracker.finish(RESULT)
@@ -86,7 +86,7 @@ def test_a_server_that_never_answers(config: Config, run_dir: Path, monkeypatch:
     assert logged(wandb_file.read_run(run_dir)) == [row(1), row(2)]
 
 
-def test_a_network_lost_on_the_way(
+def test_a_network_lost_during_the_run(
     config: Config, run_dir: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "FINISH_SECONDS", 1.0)
@@ -107,7 +107,7 @@ def test_a_network_lost_on_the_way(
     assert file.summary["map50"] == 0.5
 
 
-def test_all_limits_together_are_within_the_allowance() -> None:
+def test_the_sum_of_all_time_limits_is_below_30_seconds() -> None:
     limits = (PROBE_SECONDS, settings.INIT_SECONDS, settings.TABLE_SECONDS, settings.FINISH_SECONDS)
     assert sum(limits) < ALLOWED
 

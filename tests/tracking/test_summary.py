@@ -33,7 +33,7 @@ RESULT: dict[str, Any] = {
 }
 
 
-def test_everything_the_run_is_judged_by() -> None:
+def test_all_metrics_and_costs() -> None:
     assert summarize(RESULT) == {
         "map50": 0.5,
         "map50_95": 0.3,
@@ -62,12 +62,12 @@ def test_everything_the_run_is_judged_by() -> None:
     }
 
 
-def test_a_bare_result() -> None:
+def test_a_result_without_details() -> None:
     assert summarize({}) == {}
     assert summarize({"metrics": {"map50": 0.5, "per_class": None}, "audit": None}) == {"map50": 0.5}
 
 
-def test_table_has_a_row_a_class() -> None:
+def test_the_table_has_one_row_per_class() -> None:
     columns, rows = table(per_class(RESULT))
     assert columns == ["class", "map50", "map50_95"]
     assert rows == [["red cell", 0.8, 0.4], ["platelet v1.0", 0.2, 0.1]]

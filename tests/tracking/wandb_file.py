@@ -1,4 +1,4 @@
-"""Reads what wandb really wrote: the transaction log of a run, ``run-<id>.wandb``."""
+"""Reader of the transaction log that wandb writes, ``run-<id>.wandb``."""
 
 from __future__ import annotations
 
