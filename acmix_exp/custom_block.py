@@ -1,7 +1,4 @@
-"""A block from outside the package, by ``block.target=MODULE.CLASS``: what can be told of it without running it.
-
-Floor 0: nothing here imports torch, and the user's module is found but not imported.
-"""
+"""Static checks of a user-defined block, ``block.target=MODULE.CLASS``, without importing it and without torch."""
 
 from __future__ import annotations
 
@@ -13,30 +10,32 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-NAME = "custom"  # of conf/block/custom.yaml; any other name is the label its user gave
+from acmix_exp.block_rules import shown
+
+NAME = "custom"  # of conf/block/custom.yaml; any other name is a label that the user gave
 
 
 def is_custom(block: Mapping[str, Any]) -> bool:
+    """Whether the config ``block`` names a user-defined block."""
     return block.get("name") == NAME or block.get("target") is not None
 
 
 def label(block: Mapping[str, Any]) -> str:
-    """The block's name; the class's in lower case where none was given."""
+    """The label of the block's rows: its name, or if none was given, the name of the class in lower case."""
     name = block.get("name", NAME)
     return str(block["target"]).rpartition(".")[2].lower() if name == NAME else str(name)
 
 
 def options(block: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes to the class beside the channels."""
+    """The keyword arguments of the class."""
     return {key: value for key, value in block.items() if key not in ("name", "target")}
 
 
 def faults(block: Mapping[str, Any], taken: Sequence[str]) -> list[str]:
-    """Lines for a target that can't be, that is not found, or whose label is one of ``taken``."""
+    """A line for a malformed target or name, a label that is one of ``taken``, or a module that is not found."""
     target, name = block.get("target"), block.get("name", NAME)
     if not isinstance(target, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
-        shown = "null" if target is None else target
-        return [f"block.target={shown}: must be MODULE.CLASS, a class in a module of yours such as my_module.MyBlock"]
+        return [f"block.target={shown(target)}: must be MODULE.CLASS, a class in your own module, as my_module.MyBlock"]
     if not re.fullmatch(r"\w[\w.-]*", str(name)):
         return [f"block.name={name}: must be letters, digits, '.', '_' and '-' only"]
     if name in taken:
@@ -53,7 +52,7 @@ def faults(block: Mapping[str, Any], taken: Sequence[str]) -> list[str]:
 
 
 def missing(block: Mapping[str, Any]) -> list[str]:
-    """A line where the module of a block of one's own is not found from here, to train it or to read a checkpoint."""
+    """A line if ``block`` is user-defined and its module is not found, which training and reading a checkpoint need."""
     if not is_custom(block) or source(block["target"]) is not None:
         return []
     target = block["target"]
@@ -64,11 +63,11 @@ def missing(block: Mapping[str, Any]) -> list[str]:
 
 
 def source(target: str) -> Path | None:
-    """The file of the module of ``MODULE.CLASS``, looked for where a run will: in the working folder first."""
-    top, *inner = target.split(".")[:-1]
+    """The file of the module of ``MODULE.CLASS``, first in the working folder, as for a run; None if not found."""
+    top, *submodules = target.split(".")[:-1]
     spec = PathFinder.find_spec(top, [str(Path.cwd())]) or _installed(top)
-    for part in inner:
-        spec = PathFinder.find_spec(part, spec.submodule_search_locations) if spec else None
+    for name in submodules:
+        spec = PathFinder.find_spec(name, spec.submodule_search_locations) if spec else None
     return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 

@@ -1,7 +1,7 @@
-"""Old import paths of classes that checkpoints name, so that files written by version 0.1 still open.
+"""Old import paths of classes, so that checkpoints written by version 0.1 still open.
 
 A checkpoint pickles its classes by module path. Importing this package puts one small alias module per old path into
-``sys.modules``; nothing is imported before a checkpoint asks for a class.
+``sys.modules``; the new module is imported only when a checkpoint asks for one of its classes.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ class _Alias(ModuleType):
 
 
 def install() -> None:
-    """Make every old path importable. Cheap: no module of ``nn`` is imported."""
+    """Make every old path importable, without importing any module of ``nn``."""
     for old in MODULES:
         sys.modules.setdefault(old, _Alias(old))
