@@ -1,4 +1,4 @@
-"""Ultralytics' environment before its import: no network, no installs, none of the user's files. No torch."""
+"""Environment variables for the import of ultralytics: no network, no installs, no access to the user's files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from acmix_exp.files import cache_dir
 
 
 def variables(config_dir: Path) -> dict[str, str]:
-    """Environment variables for a process that trains; ``config_dir`` takes ultralytics' settings file."""
+    """Environment variables for a process that trains; ``config_dir`` holds the settings file of ultralytics."""
     return {
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",
@@ -20,10 +20,10 @@ def variables(config_dir: Path) -> dict[str, str]:
 
 
 def prepare() -> None:
-    """Set what the caller left unset, unless ultralytics is imported already and reads no variable any more.
+    """Set the variables that are unset, unless ultralytics is already imported and no longer reads them.
 
-    The import writes a settings file where there is none and migrates an old one, so without a folder named
-    by the caller it gets one of its own, under the cache folder.
+    The import writes a missing settings file and migrates an old one. If the caller has not set YOLO_CONFIG_DIR, this
+    happens in a folder below the cache folder of this package.
     """
     if "ultralytics" in sys.modules:
         return

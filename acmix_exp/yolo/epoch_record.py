@@ -1,4 +1,4 @@
-"""The most memory that this process has held."""
+"""Records of a training run: the row of an epoch, the hash of the first batches, the peak memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOSSES = ("box_loss", "cls_loss", "dfl_loss")
 def epoch_row(
     epoch: int, metrics: Mapping[str, float], seconds: float, blocks: Mapping[str, nn.Module]
 ) -> dict[str, float]:
-    """``epoch`` from 1, losses, metrics of the averaged (EMA) network, its blocks' rates, seconds it took."""
+    """Row of an epoch: number (from 1), losses, metrics of the averaged (EMA) network, rates of its blocks, seconds."""
     row: dict[str, float] = {"epoch": epoch}
     row |= {f"{split}/{loss}": float(metrics[f"{split}/{loss}"]) for split in ("train", "val") for loss in LOSSES}
     row |= {name: float(metrics[key]) for name, key in NAMES.items()}
@@ -38,7 +38,7 @@ def epoch_row(
 
 
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:
-    """A row in one line; ``epochs`` is how many the run trains."""
+    """A row as one line of text; ``epochs`` is the number of epochs of the run."""
     losses = {
         split: ", ".join(f"{loss.removesuffix('_loss')} {row[f'{split}/{loss}']:.3f}" for loss in LOSSES)
         for split in ("train", "val")
@@ -57,13 +57,13 @@ class SeedProof:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._left = BATCHES
+        self._remaining = BATCHES
 
     def add(self, batch: dict[str, Any]) -> None:
-        """Take a batch as it leaves the loader; those after the first :data:`BATCHES` are ignored."""
-        if not self._left:
+        """Add a batch of the loader; batches after the first :data:`BATCHES` are ignored."""
+        if not self._remaining:
             return
-        self._left -= 1
+        self._remaining -= 1
         for key in ("img", "cls", "bboxes", "batch_idx"):
             array = batch[key].detach().cpu().contiguous().numpy()
             self._hash.update(f"{key}{array.shape}{array.dtype}".encode())
@@ -74,8 +74,8 @@ class SeedProof:
 
 
 def peak_mb(device: torch.device) -> float:
-    """MiB: allocated by torch on a GPU, resident on a CPU (loader processes not counted)."""
+    """Peak memory of this process in MiB: allocated by torch on a GPU, resident on a CPU (without loader processes)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,4 +1,4 @@
-"""A checkpoint on a split."""
+"""Evaluate a checkpoint on a data split, and record its detections per image."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from acmix_exp.yolo import sample_dataset as datasets
 from acmix_exp.yolo.arguments import train_arguments
 
 
-class KeepingValidator(DetectionValidator):
-    """A DetectionValidator that keeps what it scored.
+class RecordingValidator(DetectionValidator):
+    """A DetectionValidator that records its detections.
 
-    files: the image paths in the order of evaluation. found: by image tp, conf, pred_cls, target_cls, as ultralytics'
-    own ``metrics.stats``.
+    files: image paths in the order of evaluation. detections: per image tp, conf, pred_cls and target_cls, as in
+    ``metrics.stats`` of ultralytics, which clears them.
     """
 
     files: list[str]
-    found: dict[str, list[np.ndarray]]
+    detections: dict[str, list[np.ndarray]]
 
     def init_metrics(self, model: Any) -> None:
         super().init_metrics(model)
@@ -42,39 +42,39 @@ class KeepingValidator(DetectionValidator):
         super().update_metrics(preds, batch)
 
     def get_stats(self) -> dict[str, Any]:
-        self.found = {key: list(values) for key, values in self.metrics.stats.items()}
+        self.detections = {key: list(values) for key, values in self.metrics.stats.items()}
         return dict(super().get_stats())
 
 
-def gather(files: Sequence[str], found: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) -> Outcomes:
-    """The outcomes of an evaluation, in the very order in which ``ap_per_class`` sorts the detections."""
+def to_outcomes(files: Sequence[str], stats: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) -> Outcomes:
+    """The detections of an evaluation, in the order in which ``ap_per_class`` of ultralytics sorts them."""
     names = np.array(relative_names(list(files)))
     order = np.argsort(names)
-    place = np.empty(len(order), dtype=np.uint32)
-    place[order] = np.arange(len(order))
-    confidence = np.concatenate(found["conf"])
-    ranked = np.argsort(-confidence)  # ties as ultralytics breaks them, on this machine
-    image = np.repeat(place, [len(values) for values in found["conf"]])
-    targets = np.stack([np.bincount(values.astype(int), minlength=len(classes)) for values in found["target_cls"]])
+    rank = np.empty(len(order), dtype=np.uint32)
+    rank[order] = np.arange(len(order))
+    confidence = np.concatenate(stats["conf"])
+    ranked = np.argsort(-confidence)  # breaks ties as ultralytics does on this machine
+    image = np.repeat(rank, [len(values) for values in stats["conf"]])
+    targets = np.stack([np.bincount(values.astype(int), minlength=len(classes)) for values in stats["target_cls"]])
     return Outcomes(
         images=names[order],
         classes=np.array(list(classes)),
         targets=targets[order].astype(np.uint16),
         image=image[ranked],
-        label=np.concatenate(found["pred_cls"])[ranked].astype(np.uint16),
+        label=np.concatenate(stats["pred_cls"])[ranked].astype(np.uint16),
         confidence=confidence[ranked].astype(np.float32),
-        matches=pack(np.concatenate(found["tp"])[ranked]),
+        matches=pack(np.concatenate(stats["tp"])[ranked]),
     )
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int, keep: Path | None = None
+    checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int, outcomes: Path | None = None
 ) -> dict[str, Any]:
-    """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of the epochs' validation.
+    """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of validation in training.
 
-    What was found in each image goes to the file ``keep``, as :class:`acmix_exp.outcomes.Outcomes`.
-    ``per_class`` has the classes with at least one box in the split. Raises ConfigError where the data set's
-    classes are not the checkpoint's.
+    The detections per image are written to the file ``outcomes`` (:class:`acmix_exp.outcomes.Outcomes`). ``per_class``
+    has the classes with at least one box in the split. Raises ConfigError if the data set and the checkpoint have
+    different classes.
     """
     model, _ = load_checkpoint(checkpoint)
     names = {int(key): str(value) for key, value in model.names.items()}
@@ -83,12 +83,12 @@ def evaluate_checkpoint(
             f"dataset.name={dataset.name}: its classes are {_list(dataset.names)}; "
             f"must be those of the checkpoint, {_list(names)}"
         )
-    where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
+    torch_device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     torch.set_num_threads(config.hardware.threads)
-    validator = _validate(model.to(where), dataset, split, config, where)
+    validator = _validate(model.to(torch_device), dataset, split, config, torch_device)
     metrics = validator.metrics
-    if keep is not None:
-        gather(validator.files, validator.found, list(names.values())).save(keep)
+    if outcomes is not None:
+        to_outcomes(validator.files, validator.detections, list(names.values())).save(outcomes)
     results = dict(zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True))
     per_class = {}
     for i, index in enumerate(metrics.ap_class_index):
@@ -99,25 +99,25 @@ def evaluate_checkpoint(
 
 def _validate(
     model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device
-) -> KeepingValidator:
-    """Ultralytics' validator in the mode it has while training, which takes a network and a loader as they are.
+) -> RecordingValidator:
+    """Run the validator of ultralytics in its training mode, which accepts a network and a loader.
 
-    Its other mode wants a data set's YAML file and looks up a font.
+    Its other mode requires a YAML file of the data set and looks up a font.
     """
     index = "cpu" if device.type == "cpu" else device.index
     with tempfile.TemporaryDirectory() as scratch:
         args = get_cfg(overrides=train_arguments(config, dataset.source, Path(scratch), index))
         data = {split: split, "names": dict(dataset.names), "nc": len(dataset.names), "channels": 3}
-        batch = 2 * config.train.batch  # as in training: the shapes of rectangular batches depend on it
+        batch = 2 * config.train.batch  # as in training; the shapes of rectangular batches depend on it
         stride = max(int(model.stride.max()), 32)
         images = datasets.build(
             read_split(dataset, split), args, data, train=False, batch=batch, stride=stride, split=split
         )
         loader = build_dataloader(images, batch=batch, workers=args.workers, shuffle=False, device=device)
-        validator = KeepingValidator(loader, save_dir=Path(scratch), args=args)
+        validator = RecordingValidator(loader, save_dir=Path(scratch), args=args)
         validator._check_max_det(validator.args, {split: images})
         validator.callbacks.clear()
-        model.loss = lambda batch, preds: (None, {})  # not asked for
+        model.loss = lambda batch, preds: (None, {})  # not needed
         try:
             validator(trainer=_trainer(model, data, device))
         finally:
@@ -126,7 +126,7 @@ def _validate(
 
 
 def _trainer(model: DetectionModel, data: dict[str, Any], device: torch.device) -> SimpleNamespace:
-    """What the validator asks of a trainer."""
+    """The attributes of a trainer that the validator reads."""
     return SimpleNamespace(
         ema=SimpleNamespace(ema=model),
         device=device,

@@ -1,4 +1,4 @@
-"""A checkpoint in another format by ultralytics' own exporter, and how far it is from torch on real images."""
+"""Export a checkpoint with the exporter of ultralytics, and compare the result with torch on real images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEASURE = (
 
 @dataclass(frozen=True)
 class Difference:
-    """To torch at one size, the largest over all anchors and images; ``boxes`` in grid cells."""
+    """Largest difference from torch at one image size, over all anchors and images; ``boxes`` in grid cells."""
 
     height: int
     width: int
@@ -40,25 +40,24 @@ class Difference:
 
     @property
     def largest(self) -> float:
-        return float(np.max([self.boxes, self.scores]))  # NaN where either is
+        return float(np.max([self.boxes, self.scores]))  # NaN if either is NaN
 
 
 def export_checkpoint(
     checkpoint: Path, format: str, imgsz: int, folder: Path, *, arguments: dict[str, Any], device: str | int
 ) -> Path:
-    """Write the fused network to a file or folder under ``folder``, which is returned.
+    """Write the fused network to a file or folder below ``folder``; returns its path.
 
-    It takes (B, 3, H, W) in 0..1, RGB, and gives (B, 4 + classes, anchors): centre x, centre y, width, height in
-    pixels, then scores. Blocks are exported in their form of shifts, whatever backend they were trained with.
-    arguments: of ultralytics' exporter, such as ``dynamic``.
+    Input (B, 3, H, W), RGB in 0..1. Output (B, 4 + classes, anchors): centre x, centre y, width and height in pixels,
+    then scores. Blocks are exported with the backend "shift". arguments: of the exporter, such as ``dynamic``.
     """
     model = _load(checkpoint)
     set_backend(model, "shift")
-    model.pt_path = str(folder / checkpoint.name)  # names the file that is written
+    model.pt_path = str(folder / checkpoint.name)  # the exporter derives the name of its file from it
     exporter = Exporter(overrides={**arguments, "format": format, "imgsz": imgsz, "device": str(device)})
     exporter.callbacks.clear()  # integrations and telemetry
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer: that sizes are not constants is checked by running it
+        warnings.simplefilter("ignore")  # of the tracer about constant sizes: ``compare`` runs two sizes
         return Path(exporter(model=model))
 
 
@@ -72,46 +71,49 @@ def compare(
     threads: int,
     device: str | int,
 ) -> list[Difference]:
-    """Run what was exported on images, letterboxed to each (height, width), and compare with torch.
+    """Run the exported network on images, letterboxed to each (height, width), and compare with torch.
 
-    Raises ImportError where the format's runtime is not installed.
+    Raises ImportError if the runtime of the format is not installed.
     """
     torch.set_num_threads(threads)
     model = _load(checkpoint)
     set_backend(model, "reference")
     run, batched = _runner(exported, format, threads, device)
-    found = []
+    differences = []
     for height, width in sizes:
         batch = torch.stack([read_image(path, height, width) for path in images])
         with torch.inference_mode():
-            right = torch.cat([model(image[None])[0] for image in batch])
+            expected = torch.cat([model(image[None])[0] for image in batch])
             outputs = [run(batch)] if batched else [run(image[None]) for image in batch]
-        found.append(difference(right, torch.cat([output.float().cpu() for output in outputs]), height, width, model))
-    return found
+        output = torch.cat([output.float().cpu() for output in outputs])
+        differences.append(difference(expected, output, height, width, model))
+    return differences
 
 
-def difference(right: Tensor, output: Tensor, height: int, width: int, model: DetectionModel) -> Difference:
-    """Of two predictions (B, 4 + classes, anchors) for images of one size; NaN where either holds one."""
-    if right.shape != output.shape:
+def difference(expected: Tensor, output: Tensor, height: int, width: int, model: DetectionModel) -> Difference:
+    """Largest difference of two predictions (B, 4 + classes, anchors) for one image size; NaN if either holds NaN."""
+    if expected.shape != output.shape:
         raise ValueError(
-            f"the exported network gives {tuple(output.shape)} at {height}x{width}, not {tuple(right.shape)}"
+            f"the exported network gives {tuple(output.shape)} at {height}x{width}, not {tuple(expected.shape)}"
         )
     strides = [int(stride) for stride in model.stride]
     cell = torch.cat([torch.full((height // stride * (width // stride),), float(stride)) for stride in strides])
-    gap = (right - output).abs()
+    gap = (expected - output).abs()
     boxes, scores = gap[:, :4], gap[:, 4:]
-    return Difference(height, width, len(right), float(boxes.max()), float((boxes / cell).max()), float(scores.max()))
+    return Difference(
+        height, width, len(expected), float(boxes.max()), float((boxes / cell).max()), float(scores.max())
+    )
 
 
 def set_backend(model: nn.Module, backend: str) -> None:
-    """Have every block that has a choice of backend take this one."""
+    """Set the backend of every block that has one."""
     for module in model.modules():
         if getattr(module, "backend", None) in BACKENDS:
             module.backend = backend  # type: ignore[assignment]
 
 
 def read_image(path: Path, height: int, width: int) -> Tensor:
-    """(3, height, width), RGB, 0..1, float32. Raises ValueError for what OpenCV cannot read."""
+    """A letterboxed image: (3, height, width), RGB in 0..1, float32. Raises ValueError if OpenCV cannot read it."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"{path}: OpenCV cannot read it")
@@ -125,7 +127,7 @@ def _load(checkpoint: Path) -> DetectionModel:
 
 
 def _runner(exported: Path, format: str, threads: int, device: str | int) -> tuple[Network, bool]:
-    """What runs the exported network, and whether it takes several images at once."""
+    """A function that runs the exported network, and whether it accepts several images at once."""
     if format == "onnx":
         return _onnx(exported, threads), True
     if format == "torchscript":

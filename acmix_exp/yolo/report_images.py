@@ -1,4 +1,4 @@
-"""What a finished run keeps for the report: a few images with truth and predictions, and where its attention looked."""
+"""Images for the report: a few of a run's scored split with ground truth, predictions and attention windows."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from acmix_exp.nn import ACmix
 from acmix_exp.nn.attention_weights import attention_windows
 
 OBJECTS = 3
-MOST_NUMBERS = 12_000  # of all sites and points: about 100 kB of JSON
-GRID = 12  # where a point of background is looked for
+MOST_NUMBERS = 12_000  # attention weights over all sites and points: about 100 kB of JSON
+GRID = 12  # grid points per side among which the background point is chosen
 
 
 class Recorder:
-    """Keeps, while it is entered, what every attending ACmix of ``model`` takes in."""
+    """Context manager that records the input of every ACmix block of ``model`` that has attention."""
 
     def __init__(self, model: nn.Module) -> None:
         blocks: dict[str, nn.Module] = getattr(model, "blocks", dict)()
@@ -43,7 +43,7 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         for name, block in self.blocks.items():
-            self._hooks.append(block.register_forward_pre_hook(self._keeper(name)))
+            self._hooks.append(block.register_forward_pre_hook(self._hook(name)))
         return self
 
     def __exit__(
@@ -52,19 +52,19 @@ class Recorder:
         for hook in self._hooks:
             hook.remove()
 
-    def _keeper(self, name: str) -> Any:
-        def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _hook(self, name: str) -> Any:
+        def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             self.inputs[name] = inputs[0].detach()
 
-        return keep
+        return record
 
     def windows(self, boxed: Letterbox, size: tuple[int, int], points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One entry a site, in network order.
+        """One entry per site, in network order.
 
-        ``map`` [rows, columns] of the feature map, ``origin`` [x, y] of its corner and ``cell`` [width, height], both
-        in fractions of the image, and ``windows``, one for each of ``points`` or the first few of them: ``site``
-        [row, column], ``rows`` and ``columns`` under the taps, ``mean`` over the heads [k][k] and ``heads``
-        [head][k][k], null where it would be too much.
+        ``map`` [rows, columns] of the feature map; ``origin`` [x, y] of its corner and ``cell`` [width, height], in
+        fractions of the image; ``windows``, one per point, or for the first points only if there are too many:
+        ``site`` [row, column], ``rows`` and ``columns`` under the taps, ``mean`` over the heads [k][k], and ``heads``
+        [head][k][k], null if there are too many numbers.
         """
         numbers = sum(block.head * block.kernel_att**2 for block in self.blocks.values())
         points = points[: max(1, MOST_NUMBERS // max(numbers, 1))]
@@ -74,15 +74,15 @@ class Recorder:
             x = self.inputs[name]
             rows, columns = x.shape[-2:]
             high, wide = boxed.pixels.shape[-2] / rows, boxed.pixels.shape[-1] / columns
-            places = [(p["y"] * size[0] * boxed.scale, p["x"] * size[1] * boxed.scale) for p in points]
+            positions = [(p["y"] * size[0] * boxed.scale, p["x"] * size[1] * boxed.scale) for p in points]
             sites = [
                 (
                     min(int((y + boxed.top) / high), rows - 1) // block.stride,
                     min(int((x + boxed.left) / wide), columns - 1) // block.stride,
                 )
-                for y, x in places
+                for y, x in positions
             ]
-            found = attention_windows(block, x, sites)
+            windows = attention_windows(block, x, sites)
             entries.append(
                 {
                     "site": name,
@@ -94,10 +94,10 @@ class Recorder:
                     "windows": [
                         {
                             "site": list(site),
-                            "rows": found.rows[i].tolist(),
-                            "columns": found.columns[i].tolist(),
-                            "mean": _rounded(found.weights[i].mean(0)),
-                            "heads": _rounded(found.weights[i]) if every_head else None,
+                            "rows": windows.rows[i].tolist(),
+                            "columns": windows.columns[i].tolist(),
+                            "mean": _rounded(windows.weights[i].mean(0)),
+                            "heads": _rounded(windows.weights[i]) if every_head else None,
                         }
                         for i, site in enumerate(sites)
                     ],
@@ -107,29 +107,28 @@ class Recorder:
 
 
 def query_points(boxes: np.ndarray, names: dict[int, str]) -> list[dict[str, Any]]:
-    """Where to look from: the centres of the largest objects, of different classes first, and a point of background.
+    """Query points: the centres of the largest objects, different classes first, and one point of the background.
 
-    ``boxes``: [n, 5], class and centre, width, height in fractions. ``of`` is the class, null for background.
+    ``boxes``: [n, 5], class, then centre, width and height in fractions. Each point has ``x``, ``y`` and ``of``: the
+    class, or null for background.
     """
     order = sorted(range(len(boxes)), key=lambda i: (-float(boxes[i, 3] * boxes[i, 4]), i))
     first_of_class = [i for n, i in enumerate(order) if boxes[i, 0] not in boxes[order[:n], 0]]
-    picked = [*first_of_class, *(i for i in order if i not in first_of_class)][:OBJECTS]
-    points = [{"x": _place(boxes[i, 1]), "y": _place(boxes[i, 2]), "of": names[int(boxes[i, 0])]} for i in picked]
+    selected = [*first_of_class, *(i for i in order if i not in first_of_class)][:OBJECTS]
+    points = [
+        {"x": _fraction(boxes[i, 1]), "y": _fraction(boxes[i, 2]), "of": names[int(boxes[i, 0])]} for i in selected
+    ]
     grid = (np.arange(GRID) + 0.5) / GRID
     x, y = (axis.ravel() for axis in np.meshgrid(grid, grid))
-    # how far each grid point is outside every box, and then from the border
-    beyond = np.maximum(
+    # Distance of each grid point from the nearest box, then also from the border of the image.
+    from_boxes = np.maximum(
         np.abs(x[:, None] - boxes[:, 1]) - boxes[:, 3] / 2, np.abs(y[:, None] - boxes[:, 2]) - boxes[:, 4] / 2
     ).min(1, initial=1.0)
-    free = np.minimum(beyond, np.minimum.reduce([x, y, 1 - x, 1 - y]))
-    best = int(free.argmax())
-    if beyond[best] > 0:
-        points.append({"x": _place(x[best]), "y": _place(y[best]), "of": None})
+    clearance = np.minimum(from_boxes, np.minimum.reduce([x, y, 1 - x, 1 - y]))
+    best = int(clearance.argmax())
+    if from_boxes[best] > 0:
+        points.append({"x": _fraction(x[best]), "y": _fraction(y[best]), "of": None})
     return points
-
-
-def _place(value: float) -> float:
-    return round(min(max(float(value), 0.0), 1.0), 4)
 
 
 def _rounded(weights: Tensor) -> Any:
@@ -138,16 +137,16 @@ def _rounded(weights: Tensor) -> Any:
 
 FOLDER = "images"
 COUNT = 4
-LONGEST = 416  # pixels a side of what is stored
-MOST_BYTES = 45_000  # of one stored image
+LONGEST = 416  # pixels of the longer side of a stored image
+MOST_BYTES = 45_000  # per stored image
 LOWEST_CONFIDENCE = 0.1
-MOST_BOXES = 50  # predictions of an image, by confidence
-GREY = 114  # of the letterbox, as in ultralytics
+MOST_BOXES = 50  # predictions per image, the most confident ones
+GREY = 114  # border of the letterbox, as in ultralytics
 
 
 class Letterbox(NamedTuple):
-    """``pixels``: (1, 3, H, W), RGB in 0..1, H and W multiples of the stride. ``scale``: its pixels per pixel of the
-    image; ``left`` and ``top``: the border."""
+    """A resized image with a border. pixels: (1, 3, H, W), RGB in 0..1, H and W multiples of the stride. scale: its
+    pixels per pixel of the image. left, top: width of the border."""
 
     pixels: Tensor
     scale: float
@@ -158,11 +157,11 @@ class Letterbox(NamedTuple):
 def store_pictures(
     run_dir: Path, dataset: Dataset, metrics: dict[str, Any], config: Config, *, device: str | int
 ) -> None:
-    """Write ``RUN/images``: the same few images of the headline's split in every run of a data set, ``images.json``
-    with truth and predictions of the headline's checkpoint, and ``windows.json`` where an ACmix attends.
+    """Write ``RUN/images``: a few images, the same in every run of a data set, ``images.json`` with ground truth and
+    predictions of the headline's checkpoint, and ``windows.json`` if an ACmix block has attention.
 
-    Boxes are x1, y1, x2, y2 in fractions of the image. Never raises: what goes wrong is one line on stdout, and the
-    folder is there whole or not at all.
+    Boxes are x1, y1, x2, y2 in fractions of the image. Never raises: an error is one line on stdout, and the folder is
+    created complete or not at all.
     """
     scratch = None
     try:
@@ -179,25 +178,25 @@ def store_pictures(
 
 
 def chosen(samples: Sequence[Sample], count: int = COUNT) -> list[Sample]:
-    """``count`` samples spread evenly over the sorted names, of those with a box; it depends on the data alone."""
+    """``count`` samples with a box, evenly spaced in the sorted names; depends on the data only."""
     labelled = [sample for sample in samples if len(sample.boxes)]
-    places = [(2 * i + 1) * len(labelled) // (2 * count) for i in range(count)]
-    return [labelled[place] for place in dict.fromkeys(places)] if labelled else []
+    indices = [(2 * i + 1) * len(labelled) // (2 * count) for i in range(count)]
+    return [labelled[index] for index in dict.fromkeys(indices)] if labelled else []
 
 
 def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int) -> None:
-    where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
+    torch_device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     model, _ = load_checkpoint(checkpoint)
-    model = model.to(where).eval()
+    model = model.to(torch_device).eval()
     stride = max(int(model.stride.max()), 32)
     entries = []
     for number, sample in enumerate(chosen(read_split(dataset, split))):
         image = imread(str(sample.image), cv2.IMREAD_COLOR)
         if image is None:
             raise OSError(f"{sample.image.name} can't be read")
-        boxed = letterbox(image, config.train.imgsz, stride, where)
+        boxed = letterbox(image, config.train.imgsz, stride, torch_device)
         with torch.no_grad(), Recorder(model if number == 0 else nn.Identity()) as recorder:
-            found = model(boxed.pixels)
+            output = model(boxed.pixels)
         if number == 0:
             points = query_points(sample.boxes, dataset.names)
             sites = recorder.windows(boxed, image.shape[:2], points)
@@ -212,7 +211,7 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
                 "width": image.shape[1],
                 "height": image.shape[0],
                 "truth": [_truth(box, dataset.names) for box in sample.boxes.tolist()],
-                "predictions": _predictions(found, boxed, image.shape[:2], dataset.names),
+                "predictions": _predictions(output, boxed, image.shape[:2], dataset.names),
             }
         )
     facts = {"split": split, "checkpoint": checkpoint.name, "lowest_confidence": LOWEST_CONFIDENCE}
@@ -224,8 +223,8 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def letterbox(image: np.ndarray, imgsz: int, stride: int, device: torch.device) -> Letterbox:
-    """A BGR image, its longer side ``imgsz``, bordered to multiples of the stride with half a stride to spare, as in
-    ultralytics' rectangular validation."""
+    """A BGR image resized to ``imgsz`` on its longer side, with a border to multiples of the stride and half a stride
+    more, as in the rectangular validation of ultralytics."""
     height, width = image.shape[:2]
     scale = imgsz / max(height, width)
     inner = [max(round(side * scale), 1) for side in (height, width)]
@@ -258,11 +257,10 @@ def _truth(box: Sequence[float], names: dict[int, str]) -> dict[str, Any]:
     return {"class": names[int(index)], "box": [_fraction(value) for value in corners]}
 
 
-def _predictions(found: Any, boxed: Letterbox, size: tuple[int, int], names: dict[int, str]) -> list[dict[str, Any]]:
-    # a slow moment of the machine must not cut the list, hence max_time_img
-    rows = non_max_suppression(found, LOWEST_CONFIDENCE, 0.7, multi_label=False, max_det=MOST_BOXES, max_time_img=60.0)[
-        0
-    ]
+def _predictions(output: Any, boxed: Letterbox, size: tuple[int, int], names: dict[int, str]) -> list[dict[str, Any]]:
+    # A long time limit, so that a busy machine does not truncate the list.
+    options: dict[str, Any] = {"multi_label": False, "max_det": MOST_BOXES, "max_time_img": 60.0}
+    rows = non_max_suppression(output, LOWEST_CONFIDENCE, 0.7, **options)[0]
     height, width = size
     boxes = []
     for x1, y1, x2, y2, confidence, index in rows.cpu().tolist():
@@ -278,4 +276,4 @@ def _predictions(found: Any, boxed: Letterbox, size: tuple[int, int], names: dic
 
 
 def _fraction(value: float) -> float:
-    return round(min(max(value, 0.0), 1.0), 4)
+    return round(min(max(float(value), 0.0), 1.0), 4)

@@ -1,4 +1,4 @@
-"""Finding out where a run stopped, and making its files whole again."""
+"""Resume a run: find its last complete epoch and make its files consistent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "progress.json"
 
 @dataclass
 class Progress:
-    """``rows``: one an epoch, as handed to ``on_epoch``. ``fitness``: what ultralytics ranks them by."""
+    """Progress of a run. rows: one per epoch, as passed to ``on_epoch``. fitness: ultralytics' score of each epoch."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     fitness: list[float] = field(default_factory=list)
@@ -33,15 +33,15 @@ class Progress:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch that best.pt is of: the fittest, and the later of equals."""
+        """The epoch of best.pt: that of the highest fitness, and of equals the last."""
         return max(range(self.epochs), key=lambda i: (self.fitness[i], i)) + 1
 
     def row(self, epoch: int) -> dict[str, float]:
-        """The row of an epoch, counted from 1."""
+        """The row of an epoch; epochs count from 1."""
         return self.rows[epoch - 1]
 
     def truncate(self, epochs: int) -> None:
-        """Forget epochs whose weights were not saved any more."""
+        """Drop the epochs whose weights were not saved."""
         del self.rows[epochs:], self.fitness[epochs:]
 
     def save(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ class Progress:
 
     @classmethod
     def load(cls, folder: Path) -> Progress:
-        """Raises CheckpointError where the file is missing or cannot be read."""
+        """Read the file. Raises CheckpointError if it is missing or damaged."""
         try:
             progress = cls(**json.loads((folder / FILE).read_text(encoding="utf-8")))
             if [row["epoch"] for row in progress.rows] != list(range(1, len(progress.fitness) + 1)):
@@ -60,28 +60,28 @@ class Progress:
 
 
 def restore(weights: Path, epochs: int) -> Progress:
-    """The progress of a run up to its last.pt, with best.pt in step; ``epochs`` is how many the run trains.
+    """Progress of a run up to its last.pt; best.pt is made consistent. ``epochs``: number of epochs of the run.
 
-    Raises CheckpointError where one of the three files is missing or damaged.
+    Raises CheckpointError if one of the three files is missing or damaged.
     """
     progress = Progress.load(weights)
     _, checkpoint = _load(weights / "last.pt")
-    # the end of a run strips the optimizer's state and the epoch with it
+    # At the end of a run the optimizer's state is removed, and the epoch with it.
     epoch = epochs if checkpoint["epoch"] == -1 else int(checkpoint["epoch"]) + 1
     progress.truncate(epoch)
     if progress.epochs != epoch:
-        raise CheckpointError(f"{weights / 'last.pt'}: is of epoch {epoch}, its progress of {progress.epochs}")
+        raise CheckpointError(f"{weights / 'last.pt'}: has epoch {epoch}, but its progress file {progress.epochs}")
     best = weights / "best.pt"
-    if progress.best_epoch == epoch:  # it may have been killed between writing one and the other
+    if progress.best_epoch == epoch:  # the run may have been killed between writing last.pt and best.pt
         with files.replacing(best) as copy:
             copy.write((weights / "last.pt").read_bytes())
     elif not is_checkpoint(best):
-        raise CheckpointError(f"{best}: missing or not a whole checkpoint")
+        raise CheckpointError(f"{best}: missing or not a complete checkpoint")
     return progress
 
 
 def load_last(weights: Path) -> nn.Module:
-    """The network of last.pt: float32, eval, on the CPU."""
+    """The network of last.pt: float32, eval mode, on the CPU."""
     model, _ = _load(weights / "last.pt")
     return model
 
@@ -91,5 +91,5 @@ def _load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
     try:
         return load_checkpoint(path)
-    except Exception as error:  # a pickle cut or altered can raise anything
+    except Exception as error:  # a truncated or altered pickle can raise any exception
         raise CheckpointError(f"{path}: cannot be loaded ({error})") from error

@@ -1,4 +1,4 @@
-"""One run: train, then evaluate once. Ultralytics and torch are imported when a run starts, not before."""
+"""Train one run, then evaluate it once. ultralytics and torch are imported when a run starts, not before."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outcome:
-    """What a run ends with.
+    """Result of a run.
 
-    metrics:        headline, free of selection: best.pt on the test split where there is one, else last.pt on
-                    val. map50, map50_95, precision, recall, per_class {name: {map50, map50_95}}, split,
+    metrics:        headline, without selection on the scored split: best.pt on test if there is a test split, else
+                    last.pt on val. map50, map50_95, precision, recall, per_class {name: {map50, map50_95}}, split,
                     checkpoint
-    val_best/_last: {epoch, map50, map50_95} of the epoch that best.pt is of, and of the last
+    val_best/_last: {epoch, map50, map50_95} of the epoch of best.pt, and of the last epoch
     audit:          names of tensors transferred, rebuilt, new
     seed_proof:     SHA-256 of the first training batches
-    train_seconds:  over all epochs, validation included, those before a resume too
-    peak_memory_mb: allocated by torch on a GPU; the process's resident memory on a CPU
-    model:          the averaged (EMA) network after the last epoch: float32, eval, on the CPU, not fused
+    train_seconds:  over all epochs, including validation and epochs before a resume
+    peak_memory_mb: MiB; allocated by torch on a GPU, resident memory of the process on a CPU
+    model:          the averaged (EMA) network after the last epoch: float32, eval mode, on the CPU, not fused
     """
 
     metrics: dict[str, Any]
@@ -53,16 +53,16 @@ def train(
     resume: bool,
     on_epoch: Callable[[dict[str, float]], None],
 ) -> Outcome:
-    """Train the network of ``config`` (its arm applied) and evaluate it once; leaves ``run_dir/outcomes.npz``.
+    """Train the network of ``config`` (arm applied) and evaluate it once; writes ``run_dir/outcomes.npz``.
 
     device: ``"cpu"`` or a CUDA index.
-    resume: go on after the last epoch saved in ``run_dir/weights``. Not bit-exact: a checkpoint holds the
+    resume: continue after the last epoch saved in ``run_dir/weights``. Not bit-exact, because a checkpoint holds the
         averaged weights, in float16.
-    on_epoch: gets a flat row after each epoch, before its checkpoint is written, so that an epoch can come
-        twice where a run was killed between.
+    on_epoch: called with a flat row after each epoch, before its checkpoint is written. If the process is killed in
+        between, the resumed run repeats the epoch.
 
-    Raises CheckpointError where there is nothing whole to resume from, NonFiniteLoss, MemoryError,
-    ConfigError, and ValueError for pretrained weights that do not fit.
+    Raises CheckpointError if there is no valid checkpoint to resume from, NonFiniteLoss, MemoryError, ConfigError, and
+    ValueError for pretrained weights that do not fit.
     """
     prepare(config.block.get("target"))
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
@@ -71,7 +71,7 @@ def train(
     model, progress = _train(config, dataset, run_dir, device, on_epoch, resume)
 
     split, name = ("test", "best.pt") if "test" in dataset.splits else ("val", "last.pt")
-    metrics = evaluate_checkpoint(weights / name, dataset, split, config, device, keep=run_dir / OUTCOMES)
+    metrics = evaluate_checkpoint(weights / name, dataset, split, config, device, outcomes=run_dir / OUTCOMES)
     _strip(weights)
     return Outcome(
         metrics=metrics,
@@ -87,7 +87,7 @@ def train(
 
 
 def evaluate(checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int) -> dict[str, Any]:
-    """A checkpoint's metrics on a split, as in :class:`Outcome`. Raises ConfigError where classes differ."""
+    """Metrics of a checkpoint on a split, as in :class:`Outcome`. Raises ConfigError if the classes differ."""
     prepare(config.block.get("target"))
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
@@ -95,9 +95,9 @@ def evaluate(checkpoint: Path, dataset: Dataset, split: str, config: Config, *, 
 
 
 def prepare(target: str | None = None) -> None:
-    """Before the first import of ultralytics, or of a module of this room that imports it.
+    """Prepare the import of ultralytics: call before a module that imports it is imported.
 
-    ``target``: the block of a checkpoint that will be read, where it is one from outside the package.
+    ``target``: MODULE.CLASS of the custom block in a checkpoint that will be read, or None.
     """
     environment.prepare()
     from ultralytics.utils import SAFE_LOAD
@@ -138,7 +138,7 @@ def _val(progress: Progress, epoch: int) -> dict[str, float]:
 
 
 def _strip(weights: Path) -> None:
-    """Leave the optimizer's state out of finished checkpoints, each replaced in one step."""
+    """Remove the optimizer's state from the checkpoints, each replaced atomically."""
     from ultralytics.utils.torch_utils import strip_optimizer
 
     for path in (weights / "best.pt", weights / "last.pt"):

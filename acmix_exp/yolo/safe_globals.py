@@ -1,4 +1,4 @@
-"""Our classes on torch's allow-list, for ultralytics' restricted loading (ULTRALYTICS_SAFE_LOAD=1)."""
+"""Register the classes of this package for the restricted loading of ultralytics (ULTRALYTICS_SAFE_LOAD=1)."""
 
 from __future__ import annotations
 
@@ -17,26 +17,24 @@ from acmix_exp.yolo import model, wrap
 
 
 def register(target: str | None = None) -> None:
-    """Allow the network, its wrappers, every block of ``acmix_exp.nn`` and what they take of torchvision for good.
+    """Add the network, its wrappers, the blocks of ``acmix_exp.nn`` and their torchvision classes to the allow-list.
 
-    ``target``: a block from outside the package, ``MODULE.CLASS``; what its module defines is allowed too.
+    ``target``: MODULE.CLASS of a custom block; every module class of its file is added too.
     """
-    names = [found.name for found in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
+    names = [info.name for info in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
     blocks = [import_module(name) for name in (*names, *([target.rpartition(".")[0]] if target else []))]
     modules = (model, wrap, *blocks, mobilenetv3, misc)
-    found = [found for module in modules for found in _own_modules(module)]
+    classes = [cls for module in modules for cls in _module_classes(module)]
     by_old_path = [
-        (kept, f"{old}.{kept.__name__}")
-        for old, new in moved.MODULES.items()
-        for kept in found
-        if kept.__module__ == new
+        (cls, f"{old}.{cls.__name__}") for old, new in moved.MODULES.items() for cls in classes if cls.__module__ == new
     ]
-    torch.serialization.add_safe_globals([*found, *by_old_path, StochasticDepth])
+    torch.serialization.add_safe_globals([*classes, *by_old_path, StochasticDepth])
 
 
-def _own_modules(module: ModuleType) -> list[type[nn.Module]]:
+def _module_classes(module: ModuleType) -> list[type[nn.Module]]:
+    """The torch modules that a Python module defines."""
     return [
-        found
-        for found in vars(module).values()
-        if isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module.__name__
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__
     ]

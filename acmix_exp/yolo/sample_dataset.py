@@ -1,4 +1,4 @@
-"""A split as ultralytics trains on it, with labels in memory instead of label files."""
+"""A data set of ultralytics with labels in memory instead of label files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from acmix_exp.data import Sample
 
 
 class SampleDataset(YOLODataset):
-    """A YOLODataset over samples in memory: no label file is read, no ``labels.cache`` left beside them."""
+    """A YOLODataset of samples in memory: reads no label files and writes no ``labels.cache``."""
 
     def __init__(self, samples: Sequence[Sample], **arguments: Any) -> None:
         self.samples = list(samples)
@@ -54,7 +54,7 @@ def build(
     stride: int,
     split: str,
 ) -> SampleDataset:
-    """As ultralytics' ``build_yolo_dataset`` makes it: augmented for training, rectangular otherwise."""
+    """A data set as from ``build_yolo_dataset`` of ultralytics: augmented for training, rectangular otherwise."""
     return SampleDataset(
         samples,
         imgsz=args.imgsz,
@@ -75,6 +75,6 @@ def build(
 
 
 def download(job: Job) -> None:
-    """A child's work: let ultralytics run the download script of the data.yaml ``definition``, in ``scratch``."""
+    """Run the download script of the data.yaml ``definition`` with ultralytics, in the folder ``scratch``."""
     os.chdir(job.request["scratch"])
     check_det_dataset(job.request["definition"])

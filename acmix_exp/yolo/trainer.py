@@ -1,4 +1,4 @@
-"""Ultralytics' trainer for one run of an ablation: nothing adapts itself, nothing is uploaded or drawn."""
+"""The trainer of ultralytics for one run of an ablation: no automatic adaptation, no uploads, no plots."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
 class BlockTrainer(DetectionTrainer):
     """Trains the network of ``config`` on ``dataset``; weights and progress go to ``run_dir/weights``.
 
-    Unlike its parent it fails a run, naming the cause, where that would halve the batch (out of memory) or go
-    back to the last checkpoint (a loss that is not finite), keeps block rates out of weight decay, writes
-    checkpoints atomically and leaves the final evaluation to the caller. ``resume`` takes the Progress to go on from.
+    Unlike its parent class it fails the run, naming the cause, instead of halving the batch (out of memory) or going
+    back to the last checkpoint (a loss that is not finite). It excludes block rates from weight decay, writes
+    checkpoints atomically and leaves the final evaluation to the caller. ``resume``: the Progress to continue from.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class BlockTrainer(DetectionTrainer):
             overrides["resume"] = str(run_dir / "weights" / "last.pt")
         super().__init__(overrides=overrides)
         self.callbacks.clear()  # integrations and telemetry
-        self.args.workers = config.hardware.workers  # the parent forces 0 on a CPU
-        torch.set_num_threads(config.hardware.threads)  # it also takes every core but one
+        self.args.workers = config.hardware.workers  # the parent class forces 0 on a CPU
+        torch.set_num_threads(config.hardware.threads)  # and uses all cores but one
 
     # data
 
@@ -98,21 +98,21 @@ class BlockTrainer(DetectionTrainer):
     ) -> DetectionModel:
         model = build_model(self.config, nc=self.data["nc"])
         model.names = self.data["names"]
-        wanted = self.config.model
-        # on resume too: it may rebuild the class head, and the tensors are replaced right away
-        whole = wanted.pretrained is not None and not starts_from_features(wanted)
-        audit = load_pretrained(model, find_pretrained(wanted)) if whole else scratch_audit(model)
-        if weights is None and starts_from_features(wanted):
-            audit["transferred"] = load_backbone(model, find_pretrained(wanted))
+        model_config = self.config.model
+        # When resuming too, because it may rebuild the class head; the tensors are replaced afterwards.
+        is_detector = model_config.pretrained is not None and not starts_from_features(model_config)
+        audit = load_pretrained(model, find_pretrained(model_config)) if is_detector else scratch_audit(model)
+        if weights is None and starts_from_features(model_config):
+            audit["transferred"] = load_backbone(model, find_pretrained(model_config))
         if weights is not None:
             model.load_state_dict(weights.float().state_dict())
         else:
             self.progress.audit = audit
-            print(summary(audit, wanted.pretrained), flush=True)
+            print(summary(audit, model_config.pretrained), flush=True)
         return model
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """The parent's, with every scalar and vector out of weight decay: it would pull rates to zero."""
+        """The parent's optimizer without weight decay of scalars and vectors, which would pull rates to zero."""
         optimizer = super().build_optimizer(model, *args, **kwargs)
         groups = optimizer.param_groups
         for group in groups:
@@ -120,14 +120,14 @@ class BlockTrainer(DetectionTrainer):
                 continue
             flat = [p for p in group["params"] if p.ndim <= 1]
             group["params"] = [p for p in group["params"] if p.ndim > 1]
-            free = next(g for g in groups if g["param_group"] == "bn" and g["lr"] == group["lr"])
-            free["params"] = [*free["params"], *flat]
+            undecayed = next(g for g in groups if g["param_group"] == "bn" and g["lr"] == group["lr"])
+            undecayed["params"] = [*undecayed["params"], *flat]
         return optimizer
 
-    # the loop
+    # training loop
 
     def run_callbacks(self, event: str) -> None:
-        """Ours instead of ultralytics' list."""
+        """Replaces the callbacks of ultralytics."""
         if event == "on_train_start":
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
@@ -135,7 +135,7 @@ class BlockTrainer(DetectionTrainer):
             self._require_finite("loss", float(self.loss.detach()))
 
     def _build_train_pipeline(self) -> None:
-        """Called again only with a halved batch, after the first epoch ran out of memory."""
+        """Raise MemoryError in a second call: ultralytics halves the batch if the first epoch runs out of memory."""
         if hasattr(self, "train_loader"):
             train = self.config.train
             raise MemoryError(
@@ -144,16 +144,16 @@ class BlockTrainer(DetectionTrainer):
         super()._build_train_pipeline()
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        return False  # a loss that is not finite has failed the run before
+        return False  # a loss that is not finite has already failed the run
 
     def _require_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):
             raise NonFiniteLoss(f"{name} is not finite ({value}) in epoch {self.epoch + 1}")
 
-    # what is kept
+    # records and checkpoints
 
     def save_metrics(self, metrics: dict[str, float]) -> None:
-        """One row an epoch, in place of results.csv."""
+        """Record one row per epoch, in place of results.csv."""
         network = unwrap_model(self.ema.ema)
         blocks = network.blocks() if isinstance(network, BlockDetectionModel) else {}
         row = epoch_row(self.epoch + 1, metrics, time.time() - self.epoch_time_start, blocks)
@@ -169,12 +169,12 @@ class BlockTrainer(DetectionTrainer):
         self.on_epoch(row)
 
     def read_results_csv(self) -> dict[str, list[float]]:
-        """The rows so far, as the checkpoint holds them."""
+        """The rows so far, which ultralytics stores in the checkpoint."""
         rows = self.progress.rows
         return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
 
     def save_model(self) -> bool:
-        """The parent's checkpoints, each replaced in one step, so that a kill leaves the last one whole."""
+        """Save the parent's checkpoints, each replaced atomically, so that a killed run keeps the last complete one."""
         self.progress.save(self.wdir)
         last, best = self.wdir / "last.pt", self.wdir / "best.pt"
         self.last, self.best = self.wdir / ".last.pt.tmp", self.wdir / ".best.pt.tmp"
@@ -188,4 +188,4 @@ class BlockTrainer(DetectionTrainer):
         return saved
 
     def final_eval(self) -> None:
-        """Left to the caller, who knows the split."""
+        """Do nothing: the caller evaluates on the split of the headline."""

@@ -44,7 +44,7 @@ def test_the_figure_that_is_resampled_is_ultralytics_own(
 ) -> None:
     _, _, run_dir = trained
     metrics = evaluate_checkpoint(
-        run_dir / "weights" / "best.pt", dataset, split, make_config(), "cpu", keep=tmp_path / "outcomes.npz"
+        run_dir / "weights" / "best.pt", dataset, split, make_config(), "cpu", outcomes=tmp_path / "outcomes.npz"
     )
     outcomes = Outcomes.load(tmp_path / "outcomes.npz")
     (value,) = mean_average_precision(outcomes, np.ones((1, len(outcomes.images)), int))
