@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from acmix_exp.report.build import FIGURES, PAGE, Report
 from acmix_exp.report.figures.catalogue import BY_NAME
 from acmix_exp.report.table import COLUMNS
 from acmix_exp.run.directory import runs_in
-from acmix_exp.tracking.settings import choose_mode, environment
+from acmix_exp.tracking import is_disabled
 
 SECONDS = 120
 DELTAS = ("delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict")
@@ -29,10 +28,10 @@ def publish(folder: Path, made: Report, logger: LoggerConfig) -> list[str]:
     Its files are in ``folder``/wandb. Does nothing where the runs themselves were not logged.
     """
     tracked = [run for run in runs_in(folder) if (run.path / "wandb").is_dir()]
-    if not tracked or choose_mode(logger.mode, os.environ).mode == "disabled":
+    if not tracked or is_disabled(logger.mode):
         return []
     request = _request(folder, made, logger)
-    answer = run_child("wandb_report", folder, request, seconds=SECONDS, variables=environment(folder))
+    answer = run_child("wandb_report", folder, request, seconds=SECONDS)
     lines = answer.value if answer.error is None else [f"W&B failed, the report is complete: {answer.error}"]
     if any(folder.glob("wandb/offline-run-*")):
         lines.append(f"W&B is offline; to upload: {sync_command(folder)}")
@@ -55,7 +54,7 @@ def asked_for(folder: Path, logger: LoggerConfig, explicit: Collection[str]) -> 
     if "logger" in explicit:
         changes["mode"] = logger.mode
     asked = replace(logger_of_runs(folder), **changes)
-    if "mode" not in changes and choose_mode(asked.mode, os.environ).mode == "online":
+    if "mode" not in changes and not is_disabled(asked.mode):
         return replace(asked, mode="offline")
     return asked
 

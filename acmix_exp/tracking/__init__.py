@@ -4,7 +4,7 @@ Read tracker.py (one W&B run), settings.py (its mode and settings), summary.py (
 experiment_run.py (the W&B run of a report).
 """
 
-from acmix_exp.tracking.settings import Mode, choose_mode
+from acmix_exp.tracking.settings import Mode, choose_mode, is_disabled
 from acmix_exp.tracking.tracker import Tracker
 
-__all__ = ["Mode", "Tracker", "choose_mode"]
+__all__ = ["Mode", "Tracker", "choose_mode", "is_disabled"]

@@ -40,11 +40,11 @@ def log(request: Request) -> Tracker:
     folder = Path(request["folder"])
     before = set((folder / "wandb").glob("offline-run-*"))
 
-    def arguments(identity: str) -> dict[str, Any]:
+    def arguments(run_id: str) -> dict[str, Any]:
         return {
             **request["init"],
             "job_type": JOB_TYPE,
-            "id": identity,
+            "id": run_id,
             "resume": "allow",
             "reinit": "create_new",
         }

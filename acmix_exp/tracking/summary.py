@@ -17,16 +17,10 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
     per_class.
     """
     flat: dict[str, Any] = {}
-    for key, value in _mapping(result.get("metrics")).items():
-        if _scalar(value):
-            flat[key] = value
-    for key, value in _mapping(result.get("cost")).items():
-        if _scalar(value):
-            flat[key] = value
-    for group in ("val_best", "val_last"):
+    for group, prefix in (("metrics", ""), ("cost", ""), ("val_best", "val_best/"), ("val_last", "val_last/")):
         for key, value in _mapping(result.get(group)).items():
-            if _scalar(value):
-                flat[f"{group}/{key}"] = value
+            if isinstance(value, (bool, int, float, str)):
+                flat[f"{prefix}{key}"] = value
     audit = _mapping(result.get("audit"))
     for key in AUDIT_KEYS:
         if key in audit:
@@ -51,10 +45,6 @@ def table(classes: Mapping[str, Mapping[str, Any]]) -> tuple[list[str | int], li
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _scalar(value: Any) -> bool:
-    return value is not None and isinstance(value, (bool, int, float, str))
 
 
 def _count(value: Any) -> int:

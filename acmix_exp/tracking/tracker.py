@@ -15,8 +15,11 @@ from typing import Any
 from acmix_exp.config import Config, arm_label
 from acmix_exp.errors import one_line
 from acmix_exp.files import write_text
-from acmix_exp.tracking.settings import TABLE_SECONDS, available, choose_mode, environment, settings
+from acmix_exp.tracking.settings import TABLE_SECONDS, choose_mode, environment, settings
 from acmix_exp.tracking.summary import per_class, summarize, table
+
+RUN_ID = re.compile(r"[a-z0-9]{12}")
+logger = logging.getLogger(__name__)
 
 
 def within(seconds: float, action: Callable[[], object]) -> None:
@@ -25,27 +28,24 @@ def within(seconds: float, action: Callable[[], object]) -> None:
     For calls of wandb that block on the server without a timeout, such as storing a table online (20 s on a dead
     connection). A call that times out stays behind in a daemon thread.
     """
-    failure: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
             action()
         except BaseException as error:
-            failure.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run, name="wandb-call", daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
         raise TimeoutError(f"the server did not answer within {seconds:g} s")
-    if failure:
-        raise failure[0]
+    if errors:
+        raise errors[0]
 
 
-ID = re.compile(r"[a-z0-9]{12}")
-
-
-def run_id(run_dir: Path, *, resumed: bool) -> str:
+def stored_run_id(run_dir: Path, *, resumed: bool) -> str:
     """The id stored in ``run_dir``/wandb if the run is resumed and has one; else a new id, which is stored there.
 
     Ids are random and not derived from the name of the directory: the same baseline in two experiments is two W&B runs,
@@ -54,15 +54,12 @@ def run_id(run_dir: Path, *, resumed: bool) -> str:
     path = run_dir / "wandb" / "run_id"
     if resumed and path.is_file():
         stored = path.read_text(encoding="ascii", errors="replace").strip()
-        if ID.fullmatch(stored):
+        if RUN_ID.fullmatch(stored):
             return stored
-    fresh = secrets.token_hex(6)
+    new = secrets.token_hex(6)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, fresh + "\n")
-    return fresh
-
-
-logger = logging.getLogger(__name__)
+    write_text(path, new + "\n")
+    return new
 
 
 class Tracker:
@@ -84,13 +81,12 @@ class Tracker:
     def start(cls, config: Config, run_dir: Path, *, resumed: bool, resolved: Mapping[str, Any]) -> Tracker:
         """Start the W&B run of a training run; with ``resumed`` resume the one of this directory. Never raises.
 
-        ``resolved`` is the whole config as plain containers. The WANDB_* variables of ``environment`` are set in this
-        process, because wandb-core inherits them. Online, a resumed run appends to the rows on the server; offline it
-        writes a second segment (another offline-run folder) with the same id, which begins at the next epoch.
+        ``resolved`` is the whole config as plain containers. Online, a resumed run appends to the rows on the server;
+        offline it writes a second segment (another offline-run folder) with the same id, beginning at the next epoch.
         """
 
-        def arguments(identity: str) -> dict[str, Any]:
-            return _arguments(config, run_dir, identity, resolved)
+        def arguments(run_id: str) -> dict[str, Any]:
+            return _arguments(config, run_dir, run_id, resolved)
 
         tracker = cls.open(config.logger.mode, run_dir, arguments, resumed=resumed)
         tracker._guarded("start", _step_by_epoch)
@@ -110,19 +106,21 @@ class Tracker:
         """Start or resume a W&B run whose files are in ``run_dir``/wandb. Never raises.
 
         ``arguments`` gives those of ``wandb.init`` for an id; ``unaffected`` says in a warning what is not affected.
+        The variables of ``environment`` are set in this process, because wandb-core inherits them.
         """
         tracker = cls()
         tracker._unaffected = unaffected
         try:
-            chosen = available(choose_mode(mode, os.environ))
+            os.environ.pop("WANDB_SERVICE", None)  # a service of another process would outlive this one
+            os.environ.update(environment(run_dir))
+            # wandb fails on a WANDB_MODE that it does not know, and gets the mode by argument.
+            chosen = choose_mode(mode, os.environ.pop("WANDB_MODE", ""))
             tracker.mode = chosen.mode
             if chosen.warning:
                 tracker._warn(chosen.warning)
             if chosen.mode != "disabled":
-                os.environ.pop("WANDB_SERVICE", None)  # a service of another process would outlive this one
-                os.environ.update(environment(run_dir))
-                identity = run_id(run_dir, resumed=resumed)
-                tracker._begin(arguments(identity), run_dir, finish_seconds)
+                run_id = stored_run_id(run_dir, resumed=resumed)
+                tracker._begin(arguments(run_id), run_dir, finish_seconds)
         except Exception as error:
             tracker._warn_once("start", error)
         return tracker
@@ -220,7 +218,7 @@ def _store(run: Any, classes: Mapping[str, Mapping[str, Any]]) -> None:
     run.summary["per_class"] = wandb.Table(columns=columns, data=rows)
 
 
-def _arguments(config: Config, run_dir: Path, identity: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(config: Config, run_dir: Path, run_id: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "project": config.logger.project,
         "entity": config.logger.entity,
@@ -228,7 +226,7 @@ def _arguments(config: Config, run_dir: Path, identity: str, resolved: Mapping[s
         "job_type": arm_label(config),
         "tags": list(config.tags),
         "name": run_dir.name,
-        "id": identity,
+        "id": run_id,
         "resume": "allow",
         "config": dict(resolved),
         "reinit": "create_new",  # does not set wandb.run, into which integrations would write

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import wandb
 
 from acmix_exp.config import ArmConfig, Config, LoggerConfig
 from tests.tracking.fake_server import FakeServer, serving
@@ -25,6 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del os.environ[name]
     os.environ["HOME"] = str(home)
     yield home
+    wandb.teardown()  # it keeps the settings that it has read
     os.environ.clear()
     os.environ.update(before)
 

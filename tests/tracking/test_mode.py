@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from acmix_exp.tracking.settings import DEFAULT_URL, base_url, choose_mode, has_credentials
+from acmix_exp.tracking import choose_mode, is_disabled, settings
+from tests.tracking.conftest import FAKE_KEY
 
-KEY = {"WANDB_API_KEY": "k" * 40}
+KEY = {"WANDB_API_KEY": FAKE_KEY}
+
+
+@pytest.fixture(autouse=True)
+def urls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The servers that are asked for a connection; all can be reached."""
+    urls: list[str] = []
+    monkeypatch.setattr(settings, "reachable", lambda url: not urls.append(url))
+    return urls
+
+
+def chosen(configured: str) -> settings.Mode:
+    """As a tracker chooses."""
+    return choose_mode(configured, os.environ.pop("WANDB_MODE", ""))
 
 
 @pytest.mark.parametrize(
@@ -30,72 +45,89 @@ KEY = {"WANDB_API_KEY": "k" * 40}
         pytest.param("disabled", {"WANDB_MODE": "online"}, "disabled", id="disabled-beats-variable"),
     ],
 )
-def test_mode(configured: str, environ: dict[str, str], mode: str, home: Path) -> None:
-    chosen = choose_mode(configured, {"HOME": str(home), **environ})
-    assert chosen.mode == mode
-    assert chosen.warning is None
+def test_mode(configured: str, environ: dict[str, str], mode: str, urls: list[str]) -> None:
+    os.environ.update(environ)
+    assert is_disabled(configured) == (mode == "disabled")
+    assert chosen(configured) == (mode, None)
+    assert urls == (["https://api.forge.coreweave.com"] if mode == "online" else []), "nobody else is contacted"
 
 
 @pytest.mark.parametrize(
     ("configured", "environ"),
-    [("online", {}), ("auto", {"WANDB_MODE": "online"}), ("auto", {"WANDB_MODE": "sometimes", **KEY})],
+    [
+        ("online", {}),
+        ("auto", {"WANDB_MODE": "online"}),
+        ("auto", {"WANDB_MODE": "sometimes", **KEY}),
+    ],
 )
-def test_online_without_credentials_is_offline_with_a_warning(
-    configured: str, environ: dict[str, str], home: Path
-) -> None:
-    chosen = choose_mode(configured, {"HOME": str(home), **environ})
-    assert chosen.mode == "offline"
-    assert chosen.warning
-    assert "\n" not in chosen.warning
+def test_online_without_credentials_is_offline_with_a_warning(configured: str, environ: dict[str, str]) -> None:
+    os.environ.update(environ)
+    mode, warning = chosen(configured)
+    assert mode == "offline"
+    assert warning
+    assert "\n" not in warning
 
 
 @pytest.mark.parametrize("host", ["api.wandb.ai", "api.forge.coreweave.com"])
 def test_netrc_of_the_public_server(host: str, home: Path) -> None:
-    (home / ".netrc").write_text(f"machine {host}\n  login user\n  password {'k' * 40}\n")
-    assert has_credentials({"HOME": str(home)})
+    if host != "api.wandb.ai":
+        (home / ".netrc").write_text(f"machine example.org\n  login user\n  password {FAKE_KEY}\n")
+        assert chosen("auto").mode == "offline"
+    (home / ".netrc").write_text(f"machine {host}\n  login user\n  password {FAKE_KEY}\n")
+    assert chosen("auto").mode == "online"
 
 
-def test_netrc_of_another_server_does_not_count(home: Path) -> None:
-    (home / ".netrc").write_text("machine example.org\n  login user\n  password secret\n")
-    environ = {"HOME": str(home)}
-    assert not has_credentials(environ)
-    assert has_credentials({**environ, "WANDB_BASE_URL": "https://example.org/"})
+def test_netrc_of_another_server(home: Path, urls: list[str]) -> None:
+    os.environ["WANDB_BASE_URL"] = "https://example.org/"
+    (home / ".netrc").write_text(f"machine example.org\n  login user\n  password {FAKE_KEY}\n")
+    assert chosen("auto").mode == "online"
+    assert urls == ["https://example.org"]
 
 
-def test_netrc_by_variable_and_broken_netrc(home: Path, tmp_path: Path) -> None:
+def test_netrc_by_variable(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").write_text(f"machine api.wandb.ai\n  login user\n  password {FAKE_KEY}\n")
+    os.environ["NETRC"] = str(tmp_path / "other")
+    assert chosen("auto").mode == "online"
+
+
+def test_damaged_netrc(home: Path) -> None:
     (home / ".netrc").write_text("machine\n  nonsense here\n")
-    assert not has_credentials({"HOME": str(home)})
-    other = tmp_path / "other"
-    other.write_text(f"machine api.wandb.ai\n  login user\n  password {'k' * 40}\n")
-    assert has_credentials({"HOME": str(home), "NETRC": str(other)})
+    assert chosen("auto") == ("offline", None)
 
 
-def test_server_and_mode_of_the_settings_files(home: Path) -> None:
-    environ = {"HOME": str(home), **KEY}
-    user = home / ".config" / "wandb" / "settings"
-    user.parent.mkdir(parents=True)
-    user.write_text("[default]\nbase_url = https://wandb.example.org\n")
-    assert base_url(environ) == "https://wandb.example.org"
-    assert base_url({**environ, "WANDB_BASE_URL": "http://127.0.0.1:9/"}) == "http://127.0.0.1:9"
-    assert choose_mode("auto", environ).mode == "online"
-    workspace = home / "wandb" / "settings"  # the working directory's, where `wandb offline` writes
-    workspace.parent.mkdir()
-    workspace.write_text("[default]\nmode = offline\n")
-    assert choose_mode("auto", environ).mode == "offline"
-    assert choose_mode("auto", {**environ, "WANDB_MODE": "online"}).mode == "online"
-    workspace.write_text("no section at all")
-    assert choose_mode("auto", environ).mode == "online"
+@pytest.mark.parametrize(
+    ("text", "variable", "mode"),
+    [
+        ("[default]\nmode = offline\n", "", "offline"),
+        ("[default]\nmode = disabled\n", "", "disabled"),
+        ("[default]\nmode = online\n", "", "online"),
+        ("[default]\nmode = offline\n", "online", "online"),
+        ("no section at all", "", "online"),
+    ],
+)
+def test_mode_that_wandb_offline_stored(text: str, variable: str, mode: str, home: Path) -> None:
+    os.environ.update({**KEY, "WANDB_MODE": variable})
+    file = home / "wandb" / "settings"  # in the working folder
+    file.parent.mkdir()
+    file.write_text(text)
+    assert chosen("auto").mode == mode
+    assert file.read_text() == text
 
 
-def test_the_public_server_is_the_default_of_wandb() -> None:
-    from wandb.sdk.lib.urls import DEFAULT_BASE_URL
+def test_server_that_wandb_login_stored(home: Path, urls: list[str]) -> None:
+    os.environ.update(KEY)
+    file = home / ".config" / "wandb" / "settings"
+    file.parent.mkdir(parents=True)
+    file.write_text("[default]\nbase_url = https://wandb.example.org\n")
+    assert chosen("auto").mode == "online"
+    assert urls == ["https://wandb.example.org"]
+    assert file.read_text() == "[default]\nbase_url = https://wandb.example.org\n"
 
-    assert DEFAULT_BASE_URL == DEFAULT_URL, "change DEFAULT_URL in tracking/settings.py"
 
-
-def test_choosing_the_mode_imports_no_wandb() -> None:
+def test_the_parent_imports_no_wandb() -> None:
     code = (
-        "import os, sys; from acmix_exp.tracking import choose_mode; choose_mode('auto', os.environ);"
+        "import sys; from acmix_exp.tracking import choose_mode, is_disabled; is_disabled('auto');"
+        "choose_mode('offline', ''); choose_mode('auto', 'disabled');"
         "sys.exit(any(name in sys.modules for name in ('wandb', 'torch', 'hydra')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

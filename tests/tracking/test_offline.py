@@ -152,6 +152,16 @@ def test_disabled_writes_nothing(config: Config, run_dir: Path) -> None:
     assert list(run_dir.iterdir()) == []
 
 
+def test_an_unknown_variable_leaves_an_offline_run(config: Config, run_dir: Path) -> None:
+    os.environ["WANDB_MODE"] = "sometimes"
+    tracker = track(config, run_dir, range(1, 3))
+    tracker.finish(RESULT)
+    assert tracker.warnings == [
+        "WANDB_MODE=sometimes must be one of online, run, shared, offline, dryrun, disabled: W&B stays offline"
+    ]
+    assert logged(wandb_file.read_run(run_dir)) == [row(1), row(2)]
+
+
 def test_an_error_of_wandb_does_not_fail_the_run(
     config: Config, run_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
