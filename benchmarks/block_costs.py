@@ -1,21 +1,10 @@
-"""The table of costs in docs/blocks.md: parameters and operations, counted and not timed.
-
-python -m benchmarks.block_costs        writes it into the page
-"""
+"""The table of costs in docs/blocks.md, written by ``python -m scripts.block_options``: parameters and operations."""
 
 from __future__ import annotations
-
-import os
-import re
-import sys
-from pathlib import Path
 
 from acmix_exp.block_rules import RULES
 from acmix_exp.nn import block_names, build_block
 from benchmarks.shapes import MAPS
-
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "blocks.md"
-BEGIN, END = "<!-- costs: python -m benchmarks.block_costs -->", "<!-- /costs -->"
 
 
 def variants() -> list[tuple[str, dict[str, str]]]:
@@ -46,21 +35,3 @@ def table() -> str:
         )
         lines.append(f"| {name} | {form} | {' | '.join(parameters)} | {' | '.join(gflops)} |")
     return "\n".join(lines)
-
-
-def with_table(page: str) -> str:
-    """The page with the table between its marks."""
-    return re.sub(
-        rf"{re.escape(BEGIN)}\n.*?{re.escape(END)}", lambda _: f"{BEGIN}\n{table()}\n{END}", page, flags=re.DOTALL
-    )
-
-
-def main() -> int:
-    temporary = PAGE.with_suffix(".tmp")
-    temporary.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    os.replace(temporary, PAGE)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,6 @@ python -m scripts.block_options
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 from pathlib import Path
@@ -15,7 +14,6 @@ from benchmarks import block_costs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "blocks.md"
-BEGIN, END = "<!-- options: python -m scripts.block_options -->", "<!-- /options -->"
 COLUMNS = 120
 
 
@@ -57,17 +55,20 @@ def _constraints(block: Block, key: str | None) -> list[str]:
     return [constraint.must for constraint in block.constraints if constraint.key == key]
 
 
-def with_table(page: str) -> str:
-    """The page with the table between its marks."""
-    pattern = rf"{re.escape(BEGIN)}\n.*?{re.escape(END)}"
-    return re.sub(pattern, lambda _: f"{BEGIN}\n{table()}\n{END}", page, flags=re.DOTALL)
+def with_tables(page: str) -> str:
+    """The page with both tables between their marks."""
+    for name, text in {"costs": block_costs.table(), "options": table()}.items():
+        begin, end = f"<!-- {name}: python -m scripts.block_options -->\n", f"<!-- /{name} -->"
+        before, after = page.split(begin)
+        page = f"{before}{begin}{text}\n{end}{after.partition(end)[2]}"
+    return page
 
 
 def main() -> int:
     for name in RULES:
         config_file(name).write_text(config_text(name), encoding="utf-8")
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    return block_costs.main()
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":

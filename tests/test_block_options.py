@@ -37,11 +37,15 @@ def test_the_config_file_is_written_from_the_rules(name: str) -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_the_table_of_options_is_written_from_the_rules() -> None:
-    assert block_options.with_table(PAGE) == PAGE, "run: python -m scripts.block_options"
-    changed = PAGE.replace("| acmix | kernel_att | 7 |", "| acmix | kernel_att | 9 |")
+def test_the_tables_of_the_page_are_written_from_the_rules_and_the_blocks() -> None:
+    assert block_options.with_tables(PAGE) == PAGE, "run: python -m scripts.block_options"
+
+
+@pytest.mark.parametrize("row", ["| acmix | kernel_att | 7 |", "| acmix | **mixed** | 17,822"])
+def test_a_changed_table_is_noticed(row: str) -> None:
+    changed = PAGE.replace(row, row.replace("7", "9"))
     assert changed != PAGE
-    assert block_options.with_table(changed) == PAGE
+    assert block_options.with_tables(changed) == PAGE
 
 
 def test_documents_name_blocks_and_options_that_exist() -> None:

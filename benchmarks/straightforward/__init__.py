@@ -1,8 +1,8 @@
-"""Blocks in their straightforward form: the formulas of their publications step by step, on the block's own weights.
+"""The blocks in straightforward form: the formulas of their publications, step by step, on the same weights.
 
-``straightforward(block)`` is the oracle of the tests and what the fast form is timed against. One file a block, with
-``FORWARDS = {class of acmix_exp.nn: forward(module, x)}``. Every multiply-add of it that a block counts as an
-operation is a convolution or a matrix product, so that torch's FlopCounterMode sees it.
+``straightforward(block)`` is the reference of the tests and of the timings. One file per block has
+``FORWARDS = {class of acmix_exp.nn: forward(module, x)}``. Every multiply-add that a block counts in ``flops`` is a
+convolution or a matrix product here, so that torch's FlopCounterMode counts it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ Forward = Callable[[nn.Module, Tensor], Tensor]
 
 
 def forwards() -> dict[type[nn.Module], Forward]:
-    found: dict[type[nn.Module], Forward] = {}
+    """The straightforward forward pass of each class that has one."""
+    by_class: dict[type[nn.Module], Forward] = {}
     for file in pkgutil.iter_modules(__path__):
-        found.update(import_module(f"{__name__}.{file.name}").FORWARDS)
-    return found
+        by_class.update(import_module(f"{__name__}.{file.name}").FORWARDS)
+    return by_class
 
 
 def straightforward(block: nn.Module) -> nn.Module:
-    """A deep copy in which every module of a class with a straightforward form runs that."""
-    known = forwards()
+    """A deep copy of the block in which every module that has a straightforward form runs it."""
+    by_class = forwards()
     copied = copy.deepcopy(block)
     for module in copied.modules():
-        if type(module) in known:
-            module.forward = MethodType(known[type(module)], module)  # type: ignore[method-assign]
+        if type(module) in by_class:
+            module.forward = MethodType(by_class[type(module)], module)  # type: ignore[method-assign]
     return copied

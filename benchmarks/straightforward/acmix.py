@@ -1,6 +1,6 @@
-"""ACmix by the form of its publication: windows unfolded, the convolution in two steps.
+"""ACmix as published: unfolded windows, the convolution in two steps.
 
-``benchmarks.published_form`` is the one that is timed. This one has its products as products, to be counted.
+``benchmarks.published_form`` is the form that is timed. Here products are matrix products, so that torch counts them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _attention(block: ACmix, query: Tensor, key: Tensor, value: Tensor) -> Tenso
 
 
 def _windows(block: ACmix, image: Tensor) -> Tensor:
-    """(..., H, W) -> (..., H, W, taps), mirrored at the border."""
+    """(..., H, W) -> (..., H, W, taps), reflected at the border."""
     height, width = image.shape[-2:]
     rows, columns = (tap_index(size, block.kernel_att, 1, block.dilation, image.device) for size in (height, width))
     return image[..., rows[:, None, :, None], columns[None, :, None, :]].flatten(-2)

@@ -1,4 +1,4 @@
-"""Deformable attention as published: pairs of displacements, products and a softmax."""
+"""Deformable attention as published: a displacement per pair of pixel and point, products and a softmax."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from acmix_exp.nn.deformable_attention import DeformableAttention
 
 def forward(block: DeformableAttention, x: Tensor) -> Tensor:
     heads, groups = block.heads, block.groups
-    tall, wide = x.shape[2:]
-    x = F.pad(x, (0, max(0, block.least - wide), 0, max(0, block.least - tall)), mode="replicate")
+    map_height, map_width = x.shape[2:]
+    x = F.pad(x, (0, max(0, block.least - map_width), 0, max(0, block.least - map_height)), mode="replicate")
     batch, channels, height, width = x.shape
     query = block.proj_q(x)
     if block.offsets:
@@ -51,7 +51,7 @@ def forward(block: DeformableAttention, x: Tensor) -> Tensor:
     out = torch.bmm(logits.softmax(2), value.transpose(1, 2)).transpose(1, 2).reshape(batch, channels, height, width)
     if block.position == "depthwise":
         out = out + block.rpe_table(query)
-    return block.proj_out(out[:, :, :tall, :wide])
+    return block.proj_out(out[:, :, :map_height, :map_width])
 
 
 def grid(rows: Tensor, height: int, columns: Tensor, width: int, like: Tensor) -> Tensor:

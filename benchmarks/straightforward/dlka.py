@@ -1,4 +1,4 @@
-"""D-LKA as published: torchvision's deformable convolution at the offsets a convolution predicts."""
+"""D-LKA as published: torchvision's deformable convolution at the predicted offsets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from acmix_exp.nn.dlka import DeformableConv
 def deform_conv_flops(
     x: tuple[int, ...], weight: tuple[int, ...], *others: Any, out_shape: tuple[int, ...], **more: Any
 ) -> int:
-    """Taps alone, as the block counts them: torch has no formula of its own."""
+    """Operations of the taps alone, as the block counts them; torch has no formula for this operator."""
     batch, _, height, width = out_shape
     return 2 * batch * height * width * weight[0] * weight[1] * weight[2] * weight[3]
 

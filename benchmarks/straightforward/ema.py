@@ -1,4 +1,4 @@
-"""EMA as its publication describes it."""
+"""EMA as published."""
 
 from __future__ import annotations
 

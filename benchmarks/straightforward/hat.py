@@ -1,4 +1,4 @@
-"""HAT as published: windows cut out and put back, products and a softmax, keys of the larger windows unfolded."""
+"""HAT as published: partitioned and merged windows, products and a softmax, unfolded keys of the larger windows."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def merged(x: Tensor, side: int, height: int, width: int) -> Tensor:
 
 
 def published_mask(height: int, width: int, side: int, shift: int, like: Tensor) -> Tensor:
-    """(windows, side^2, side^2) by numbering the regions of the rolled map one after the other."""
+    """The mask (windows, side^2, side^2) from consecutive numbers of the regions of the rolled map."""
     region = like.new_zeros(1, height, width, 1)
     parts = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
     for number, (rows, columns) in enumerate((rows, columns) for rows in parts for columns in parts):

@@ -1,4 +1,4 @@
-"""LSK as its publication describes it."""
+"""LSK as published."""
 
 from __future__ import annotations
 

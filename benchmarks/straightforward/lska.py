@@ -1,4 +1,4 @@
-"""LSKA as its publication describes it: the gate from four strips and a 1x1 convolution."""
+"""LSKA as published: a gate of four strips and a 1x1 convolution."""
 
 from __future__ import annotations
 

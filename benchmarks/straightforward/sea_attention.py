@@ -1,4 +1,4 @@
-"""Sea attention as published: products and a softmax for each axis."""
+"""SEA as published: products and a softmax per axis."""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from acmix_exp.nn import block_names, build_block
@@ -30,3 +33,11 @@ def test_a_wrong_form_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EMAttention, "forward", lambda self, x: 1.0001 * right(self, x))
     with pytest.raises(WrongResult):
         blocks.prove(blocks.OURS, blocks.BlockCase("ema", 2, 16, 8))
+
+
+def test_every_block_is_on_the_page_of_blocks() -> None:
+    """Every block is in the table of costs; a paragraph and a straightforward form come together."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "blocks.md").read_text(encoding="utf-8")
+    headings = {name for names in re.findall(r"^## (.*?)(?::|$)", page, re.MULTILINE) for name in names.split(", ")}
+    assert set(block_names()) <= set(re.findall(r"^\| (\w+) \|", page.partition("## Options")[0], re.MULTILINE))
+    assert headings & set(block_names()) == {*blocks.timed(), "conv3x3", "identity"}
