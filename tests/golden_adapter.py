@@ -1,7 +1,7 @@
-"""Our module for an entry of ``golden/manifest.json``, with the entry's weights.
+"""Build our module for an entry of ``golden/manifest.json``, with the entry's weights.
 
-``build(entry, arrays)`` is the contract; a module is found by the reference's repository and class, its options by the
-entry's ``config``. Parameters carry the reference's names, so no name map is needed unless a builder states one.
+``build(entry, arrays)`` is the contract. The module is chosen by the reference's repository and class, its options by
+the entry's ``config``. Parameters have the reference's names.
 """
 
 from __future__ import annotations
@@ -29,27 +29,26 @@ Built = tuple[nn.Module, Forward]
 
 
 def build(entry: Entry, arrays: Arrays) -> Built:
-    """Our module in float64 and eval mode with the entry's parameters and buffers, and what runs it.
+    """Our module in float64 and eval mode with the entry's parameters and buffers, and a function that runs it.
 
     ``forward(input)`` gives the output, a list of maps for the backbones. ``arrays`` is the opened npz.
-    Raises KeyError for a reference that has no module here.
+    Raises KeyError for a reference without a module.
     """
     reference = entry["reference"]
     key = (reference.get("repo", ""), reference["cls"])
     if key in BLOCKS:
         module = load(BLOCKS[key](_active(entry["config"])), arrays)
         return module, module
-    for parts in OTHERS:
-        if key in parts.BUILDERS:
-            built: Built = parts.BUILDERS[key](entry, arrays)
-            return built
-    raise KeyError(f"no module for {key}; there are {sorted(BLOCKS)}")
+    for builders in BUILDERS:
+        if key in builders:
+            return builders[key](entry, arrays)
+    raise KeyError(f"no module for {key}")
 
 
 def load(module: nn.Module, arrays: Arrays) -> nn.Module:
     """``module`` in float64 and eval mode with every ``param/`` and ``buffer/`` of the file, strictly.
 
-    A file without any, such as one that records how a module starts, leaves the module's own.
+    If the file has none, as for the initial weights of a module, those of the module stay.
     """
     module = module.double().eval()
     state = {
@@ -63,13 +62,13 @@ def load(module: nn.Module, arrays: Arrays) -> nn.Module:
 
 
 def _active(config: Mapping[str, Any]) -> Config:
-    """Less dropout and drop-path, which do nothing in eval mode; activations by the class's name."""
+    """The config without dropout and drop-path, which do nothing in eval mode."""
     return {key: value for key, value in config.items() if not (key.startswith("drop") or key.endswith("_drop"))}
 
 
 def _polarized(make: type[nn.Module]) -> Callable[[Config], nn.Module]:
     def built(config: Config) -> nn.Module:
-        """Masks multiply their own input: in and out are one number of channels, and the 1x1 kernels have stride 1."""
+        """Masks multiply the input: input and output have the same channels, and the 1x1 kernels have stride 1."""
         assert config["planes"] == config["inplanes"]
         assert (config.get("kernel_size", 1), config.get("stride", 1)) == (1, 1)
         return make(config["inplanes"])
@@ -85,7 +84,7 @@ def _ema(config: Config) -> nn.Module:
     return EMAttention(config["channels"], config.get("factor", 32))
 
 
-# (repository, class): the module for a config
+# (repository, class): makes the module for a config
 BLOCKS: dict[tuple[str, str], Callable[[Config], nn.Module]] = {
     ("LeapLabTHU/ACmix", "ACmix"): lambda config: ACmix(**config),
     ("fudan-zvg/SeaFormer", "Sea_Attention"): lambda config: SeaAttention(**config),
@@ -99,16 +98,15 @@ BLOCKS: dict[tuple[str, str], Callable[[Config], nn.Module]] = {
 }
 
 
-def _sibling(name: str) -> Any:
-    """A module beside this one, found by its path: ``tests`` need not be importable."""
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
+def _builders(path: Path) -> dict[tuple[str, str], Callable[[Entry, Arrays], Built]]:
+    """``BUILDERS`` of a file, imported by its path because ``tests`` need not be importable."""
+    spec = importlib.util.spec_from_file_location(f"golden_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    builders: dict[tuple[str, str], Callable[[Entry, Arrays], Built]] = module.BUILDERS
+    return builders
 
 
-# Further parts: each a file beside this one with BUILDERS = {(repository, class): function(entry, arrays) -> Built}.
-OTHERS = [_sibling(path.stem) for path in sorted(Path(__file__).parent.glob("golden_*.py")) if path != Path(__file__)]
+BUILDERS = [_builders(path) for path in sorted(Path(__file__).with_name("golden").glob("*.py"))]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from acmix_exp.ops import reflected_window_attention
 from benchmarks import peers
-from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gradients
+from tests.ops.tolerances import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")

@@ -10,7 +10,7 @@ import torch
 from acmix_exp.nn import ACmix
 from acmix_exp.ops import reflected_window_attention
 from benchmarks.published_form import PublishedACmix, published_operator
-from tests.ops.check import random_inputs, with_gradients
+from tests.ops.tolerances import random_inputs, with_gradients
 
 TOLERANCE = 1e-9
 

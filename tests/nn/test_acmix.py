@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from acmix_exp.nn import ACmix
-from tests.ops import oracle
+from tests.ops import loop_reference
 
 KEYS = {
     "mixed": {
@@ -40,7 +40,7 @@ def literal(block: ACmix, x: Tensor) -> Tensor:
     batch, _, height, width = query.shape
     out: Any = 0
     if block.path != "conv":
-        attention = oracle.window_attention(
+        attention = loop_reference.window_attention(
             query,
             key,
             value,

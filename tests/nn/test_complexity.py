@@ -8,7 +8,7 @@ import torch
 
 from acmix_exp.nn import ACmix
 from acmix_exp.nn.complexity import Stage
-from tests.ops.oracle import reflected
+from tests.ops.loop_reference import reflected
 
 
 class Ledger:

@@ -15,7 +15,7 @@ from acmix_exp.nn import build_block
 from acmix_exp.nn.deformable_attention import DeformableAttention, displacements, moved_points
 from benchmarks.straightforward import straightforward
 from tests import golden_adapter
-from tests.ops.check import assert_close
+from tests.ops.tolerances import assert_close
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text())

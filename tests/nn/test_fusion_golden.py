@@ -12,7 +12,7 @@ import torch
 
 from acmix_exp.nn.fusion import fuse
 from tests import golden_adapter
-from tests.golden_fusion import made_image
+from tests.golden.fusion_mobilenet import generated_image
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text())
@@ -43,7 +43,7 @@ def test_mobilenet_v3(network: str, fused: bool) -> None:
         fuse(module)
         assert norms == {"large": 46, "small": 34}[network]
         assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in module.modules())
-    image = made_image(arrays["input"]).requires_grad_()
+    image = generated_image(arrays["input"]).requires_grad_()
     maps = forward(image)
     for name, found in zip(entry["outputs"], maps, strict=True):
         assert close(found, arrays[name]), name

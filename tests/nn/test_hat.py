@@ -16,7 +16,7 @@ from acmix_exp.nn.hat import CAB, HAB, OCAB
 from acmix_exp.nn.hat_attention import overlapping_index, shift_mask, window_index
 from acmix_exp.nn.layers import biased_attention
 from tests import golden_adapter
-from tests.ops.check import assert_close, with_gradients
+from tests.ops.tolerances import assert_close, with_gradients
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text())

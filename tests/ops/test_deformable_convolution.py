@@ -12,7 +12,7 @@ from acmix_exp.ops.deformable_convolution import (
     deformable_depthwise_reference,
     deformable_depthwise_sampled,
 )
-from tests.ops.check import assert_close, with_gradients
+from tests.ops.tolerances import assert_close, with_gradients
 
 NAMES = ("out", "grad x", "grad offset", "grad weight")
 CASES = [

@@ -12,7 +12,7 @@ import torch
 from acmix_exp.ops.window_attention import gathered, reflected_window_attention, unrolled
 from acmix_exp.ops.window_attention.geometry import tap_index
 from acmix_exp.ops.window_attention.layout import Layout
-from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gradients
+from tests.ops.tolerances import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
 CASES = list(product([(1, 1), (2, 5), (6, 4), (9, 13)], [1, 3, 7], [1, 2, 3], [1, 2, 3]))
 

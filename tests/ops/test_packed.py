@@ -8,7 +8,7 @@ from torch import Tensor
 
 from acmix_exp.ops.window_attention import reflected_window_attention
 from acmix_exp.ops.window_attention.packed import packed_window_attention
-from tests.ops.check import TOLERANCE, assert_all_close, with_gradients
+from tests.ops.tolerances import TOLERANCE, assert_all_close, with_gradients
 
 BACKENDS = ("auto", "reference", "shift", "tile")
 

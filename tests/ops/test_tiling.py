@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from acmix_exp.ops.window_attention.tiling import Axis, choose_tile, strips
-from tests.ops.oracle import reflected
+from tests.ops.loop_reference import reflected
 
 AXES = [Axis(*a) for a in product([1, 2, 3, 7, 12, 25], [1, 3, 7, 9], [1, 2, 3], [1, 2, 3])]
 

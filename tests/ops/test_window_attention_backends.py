@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from acmix_exp.ops.window_attention import reflected_window_attention, tile
-from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gradients
+from tests.ops.tolerances import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
 FAST = ("shift", "tile")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from acmix_exp.ops.window_attention import reflected_window_attention, tile
-from tests.ops.check import random_inputs
+from tests.ops.tolerances import random_inputs
 
 SIDE, AT, KERNEL = 24, 12, 3
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

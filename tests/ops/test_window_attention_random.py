@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from acmix_exp.ops.window_attention import reflected_window_attention
-from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gradients
+from tests.ops.tolerances import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 KERNELS, STEPS = (1, 3, 5, 7, 9), (1, 2, 3)

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from acmix_exp.ops.window_attention import reflected_window_attention
-from tests.ops import oracle
-from tests.ops.check import assert_all_close, random_inputs, with_gradients
+from tests.ops import loop_reference
+from tests.ops.tolerances import assert_all_close, random_inputs, with_gradients
 
 CASES = [
     # B, heads, d, H, W, kernel, stride, dilation
@@ -28,7 +28,7 @@ def test_reference_is_the_definition(case: tuple[int, ...]) -> None:
     batch, heads, d, height, width, kernel, stride, dilation = case
     inputs = random_inputs(batch, heads, d, height, width)
     options = {"kernel_size": kernel, "heads": heads, "stride": stride, "dilation": dilation}
-    expected = with_gradients(partial(oracle.window_attention, **options), inputs)
+    expected = with_gradients(partial(loop_reference.window_attention, **options), inputs)
     actual = with_gradients(partial(reflected_window_attention, **options, backend="reference"), inputs)
     assert_all_close(actual, expected, 1e-12)
 
@@ -36,6 +36,6 @@ def test_reference_is_the_definition(case: tuple[int, ...]) -> None:
 def test_reference_scale_and_no_position() -> None:
     *inputs, _ = random_inputs(2, 2, 3, 5, 4)
     options = {"kernel_size": 3, "heads": 2, "scale": 0.2}
-    expected = with_gradients(partial(oracle.window_attention, weight=None, **options), inputs)
+    expected = with_gradients(partial(loop_reference.window_attention, weight=None, **options), inputs)
     actual = with_gradients(partial(reflected_window_attention, **options, backend="reference"), inputs)
     assert_all_close(actual, expected, 1e-12)

@@ -9,7 +9,7 @@ import torch
 
 from acmix_exp.ops.window_attention import reflected_window_attention, shift, tile
 from acmix_exp.ops.window_attention.api import choose_backend
-from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gradients
+from tests.ops.tolerances import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
 BACKENDS = ("auto", "reference", "shift", "tile")
 OPTIONS = {"kernel_size": 5, "heads": 2}

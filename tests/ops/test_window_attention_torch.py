@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from acmix_exp.nn import ACmix
 from acmix_exp.ops.window_attention import dispatch, reflected_window_attention
-from tests.ops.check import TOLERANCE, assert_all_close, random_inputs, with_gradients
+from tests.ops.tolerances import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
 FAST = ("shift", "tile")
 OPERATORS = {"shift": dispatch.SHIFT, "tile": dispatch.TILE}

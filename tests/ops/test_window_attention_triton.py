@@ -18,7 +18,7 @@ pytest.importorskip("triton")
 
 from acmix_exp.ops.window_attention import api, reflected_window_attention
 from acmix_exp.ops.window_attention.triton import kernel_config, op
-from tests.ops.check import NAMES, TOLERANCE, random_inputs, with_gradients
+from tests.ops.tolerances import NAMES, TOLERANCE, random_inputs, with_gradients
 
 REPO = Path(__file__).resolve().parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,7 +9,7 @@ import torch
 from acmix_exp.config import ArmConfig, Config, ModelConfig, PlacementConfig
 from acmix_exp.profile import complexity, timings
 from acmix_exp.yolo.model import build_model
-from tests.profile.toys import Net, ShiftBlock
+from tests.profile.builders import Net, ShiftBlock
 
 SITES = PlacementConfig(name="backbone_p5", sites=["backbone_p5"])
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from acmix_exp.profile import count
-from tests.profile.toys import Halving, Net, NoMeta, NoMetaBlock, Outer, ShiftBlock
+from tests.profile.builders import Halving, Net, NoMeta, NoMetaBlock, Outer, ShiftBlock
 
 
 def test_plain_network_by_hand() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from acmix_exp.profile import latencies, latency
-from tests.profile.toys import Net, ShiftBlock
+from tests.profile.builders import Net, ShiftBlock
 
 
 @pytest.fixture

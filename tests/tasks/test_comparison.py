@@ -77,7 +77,7 @@ def test_checkpoints_are_compared_by_their_bits(tmp_path):
     import torch
 
     from acmix_exp.yolo.run import prepare
-    from tests.yolo.tiny import bare, make_config
+    from tests.yolo.builders import bare, make_config
 
     prepare()
     from acmix_exp.yolo.model import build_model

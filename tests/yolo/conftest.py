@@ -11,7 +11,7 @@ import pytest
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset
-from tests.yolo.tiny import make_config, make_dataset
+from tests.yolo.builders import make_config, make_dataset
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from ultralytics.nn.tasks import DetectionModel
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo.model import build_model
 from acmix_exp.yolo.pretrained import check_checkpoint, is_checkpoint
-from tests.yolo.tiny import make_config
+from tests.yolo.builders import make_config
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from ultralytics.nn.modules import Conv
 from acmix_exp.config import ArmConfig, Config, PlacementConfig
 from acmix_exp.sweep import arm
 from acmix_exp.yolo.model import build_model
-from tests.yolo.tiny import bare, make_config
+from tests.yolo.builders import bare, make_config
 
 SITES = {
     "after": PlacementConfig(name="test", mode="after", sites=["backbone_p4", "sppf"]),

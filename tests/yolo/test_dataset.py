@@ -10,7 +10,7 @@ from ultralytics.data import build_dataloader, build_yolo_dataset
 
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.yolo import sample_dataset as datasets
-from tests.yolo.tiny import NAMES, make_dataset
+from tests.yolo.builders import NAMES, make_dataset
 
 DATA = {"names": NAMES, "nc": 2, "channels": 3}
 

@@ -9,7 +9,7 @@ from acmix_exp.yolo import environment
 CODE = """
 from pathlib import Path
 from acmix_exp.yolo.run import train
-from tests.yolo.tiny import make_config, make_dataset
+from tests.yolo.builders import make_config, make_dataset
 import sys
 root = Path(sys.argv[1])
 dataset = make_dataset(root / "data", {"train": 4, "val": 2})

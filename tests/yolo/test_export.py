@@ -12,7 +12,7 @@ import torch
 from acmix_exp.config import Config, PlacementConfig
 from acmix_exp.data import Dataset
 from acmix_exp.yolo.run import prepare
-from tests.yolo.tiny import NAMES, bare, make_config
+from tests.yolo.builders import NAMES, bare, make_config
 
 prepare()
 from acmix_exp.yolo import exporter  # noqa: E402

@@ -25,7 +25,7 @@ from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.pretrained import LAST_LAYER, LEGACY, check_checkpoint, check_features
 from acmix_exp.yolo.sites import Backbone, resolve_sites
 from acmix_exp.yolo.transfer import load_pretrained
-from tests.yolo.tiny import bare, make_config
+from tests.yolo.builders import bare, make_config
 
 NAMES = [name for name, network in sites.NETWORKS.items() if network]
 LARGE, SMALL = "mobilenet_v3_large", "mobilenet_v3_small"

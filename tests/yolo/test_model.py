@@ -9,7 +9,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.config import SCALES, Config, PlacementConfig, options
 from acmix_exp.yolo.model import KEY, MARK, BlockDetectionModel, build_model
-from tests.yolo.tiny import bare, is_zero_branch, make_config
+from tests.yolo.builders import bare, is_zero_branch, make_config
 
 
 def at(*sites: str, mode: str = "after", **changes: object) -> Config:

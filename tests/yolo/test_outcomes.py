@@ -14,7 +14,7 @@ from acmix_exp.data import Dataset
 from acmix_exp.outcomes import Outcomes
 from acmix_exp.run.replicates import mean_average_precision
 from acmix_exp.yolo.evaluation import evaluate_checkpoint
-from tests.yolo.tiny import make_config
+from tests.yolo.builders import make_config
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from acmix_exp.data import Dataset, Sample
 from acmix_exp.nn import ACmix
 from acmix_exp.yolo.report_images import MOST_BYTES, Recorder, chosen, encoded, letterbox, query_points, store_pictures
-from tests.yolo.tiny import make_config
+from tests.yolo.builders import make_config
 
 
 def store(trained: Any, dataset: Dataset) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from acmix_exp.data import Dataset
 from acmix_exp.errors import CheckpointError
 from acmix_exp.yolo.resume import Progress
 from acmix_exp.yolo.run import Outcome, train
-from tests.yolo.tiny import make_config
+from tests.yolo.builders import make_config
 
 Trained = tuple[Outcome, list[dict[str, float]], Path]
 
@@ -119,7 +119,7 @@ def test_killed_and_resumed(dataset: Dataset, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from acmix_exp.yolo.run import train
-from tests.yolo.tiny import make_config, make_dataset
+from tests.yolo.builders import make_config, make_dataset
 dataset = make_dataset(Path({str(tmp_path)!r}) / "data", {{"train": 12, "val": 4}})
 config = make_config(train__epochs=4, hardware__workers=1)
 train(config, dataset, Path({str(tmp_path)!r}) / "run", device="cpu", resume=False,

@@ -15,7 +15,7 @@ from acmix_exp.data import Dataset
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo.model import BlockDetectionModel
 from acmix_exp.yolo.run import Outcome, evaluate, train
-from tests.yolo.tiny import bare, make_config
+from tests.yolo.builders import bare, make_config
 
 Trained = tuple[Outcome, list[dict[str, float]], Path]
 COLUMNS = {

@@ -130,7 +130,7 @@ import acmix_exp
 assert "torch" not in sys.modules
 from pathlib import Path
 from acmix_exp.yolo.run import train
-from tests.yolo.tiny import make_config
+from tests.yolo.builders import make_config
 dataset = pickle.loads({pickle.dumps(dataset)!r})
 config, run_dir = make_config(), Path({str(tmp_path / "run")!r})
 train(config, dataset, run_dir, device="cpu", resume=True, on_epoch=print)

@@ -10,7 +10,7 @@ from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.yolo.model import BlockDetectionModel
 from acmix_exp.yolo.run import train
 from acmix_exp.yolo.trainer import BlockTrainer
-from tests.yolo.tiny import make_config
+from tests.yolo.builders import make_config
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from ultralytics.nn.tasks import DetectionModel
 from acmix_exp.config import PlacementConfig
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
-from tests.yolo.tiny import NAMES, bare, is_zero_branch, make_config
+from tests.yolo.builders import NAMES, bare, is_zero_branch, make_config
 
 HEAD = {f"model.22.cv3.{i}.2.{name}" for i in range(3) for name in ("weight", "bias")}
 

@@ -8,7 +8,7 @@ from ultralytics.nn.modules import SPPF, C2f, Conv
 from acmix_exp.nn import ACmix
 from acmix_exp.yolo.wrap import After, BlockConv, insert_after
 from tests.nn.test_fit_for_use import ids, image, make, variants
-from tests.yolo.tiny import is_zero_branch
+from tests.yolo.builders import is_zero_branch
 
 
 @pytest.mark.parametrize("residual", [True, False], ids=["residual", "plain"])

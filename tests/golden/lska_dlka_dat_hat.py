@@ -1,7 +1,7 @@
-"""Builders of LSKA, D-LKA, deformable attention and HAT from the published constructors' arguments.
+"""Builders of LSKA, D-LKA, deformable attention (DAT) and HAT from the published constructors' arguments.
 
-Parameter names are the published ones. Left out is what the published module holds without using it: the offset
-network of deformable attention without offsets.
+Parameter names are the published ones. Parameters that the published module has and does not use are ignored: the
+offset network of deformable attention without offsets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _builder(make: Make) -> Callable[[Mapping[str, Any], Mapping[str, np.ndarray
     def build(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[nn.Module, nn.Module]:
         module = make(entry["config"]).double().eval()
         unused = () if getattr(module, "offsets", True) else ("param/conv_offset.",)
-        # index and mask tables of the reference are computed here: of the buffers only a norm's statistics are state
+        # The index and mask tables of the reference are computed here: only the buffers of a norm are loaded.
         statistics = tuple(f"buffer/{key}" for key in module.state_dict())
         state = {
             key.split("/", 1)[1]: torch.as_tensor(np.asarray(arrays[key]))
@@ -41,8 +41,8 @@ def _builder(make: Make) -> Callable[[Mapping[str, Any], Mapping[str, np.ndarray
 
 
 def _deformable_attention(c: Config) -> nn.Module:
-    kinds = {"dwc_pe": "depthwise", "fixed_pe": "fixed", "log_cpb": "log"}  # the first that is set counts
-    position = next((kind for key, kind in kinds.items() if c.get(key)), "table")
+    encodings = {"dwc_pe": "depthwise", "fixed_pe": "fixed", "log_cpb": "log"}  # in order of priority
+    position = next((name for key, name in encodings.items() if c.get(key)), "table")
     return DeformableAttention(
         c["n_heads"] * c["n_head_channels"],
         c["n_heads"],
@@ -57,8 +57,9 @@ def _deformable_attention(c: Config) -> nn.Module:
 
 
 def _hybrid(c: Config) -> nn.Module:
-    """On a map whose smaller side is no larger than the window, the published block takes that side for the window and
-    gives up the shift. What a config leaves out has the published default.
+    """A hybrid block with the published defaults.
+
+    If a side of the map is not larger than the window, the published block uses this side as the window and no shift.
     """
     window, side = c.get("window_size", 7), _smaller_side(c)
     return HAB(

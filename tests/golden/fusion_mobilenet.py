@@ -19,16 +19,16 @@ Built = tuple[nn.Module, Callable[[Tensor], Any]]
 
 
 def convolution(entry: Entry, arrays: Arrays) -> Built:
-    """The pair with the entry's weights; what runs is the one convolution made of it."""
+    """A convolution and its norm with the entry's weights; the function that runs is the fused convolution."""
     options = dict(entry["config"])
     norm = nn.BatchNorm2d(options["out_channels"], eps=options.pop("bn_eps"))
-    kind = nn.ConvTranspose2d if options.pop("transpose") else nn.Conv2d
-    pair = loaded(nn.ModuleDict({"conv": kind(**options), "bn": norm}), arrays)
+    conv = nn.ConvTranspose2d if options.pop("transpose") else nn.Conv2d
+    pair = loaded(nn.ModuleDict({"conv": conv(**options), "bn": norm}), arrays)
     return pair, fuse_conv_bn(pair["conv"], pair["bn"])
 
 
 def branches(entry: Entry, arrays: Arrays) -> Built:
-    """The three branches; what runs is the one 3x3 made of them."""
+    """Three branches with the entry's weights; the function that runs is the 3x3 convolution merged from them."""
     options = entry["config"]
     channels, more = options["channels"], {key: options.get(key, 1) for key in ("stride", "groups")}
     norms = ("bn3", "bn1", "bnid") if "param/bnid.weight" in arrays else ("bn3", "bn1")
@@ -45,7 +45,7 @@ def branches(entry: Entry, arrays: Arrays) -> Built:
 
 
 def backbone(entry: Entry, arrays: Arrays) -> Built:
-    """P3, P4, P5 and P5 expanded, of weights made from the names of the tensors."""
+    """P3, P4, P5 and expanded P5 of a MobileNetV3, with weights computed from the names of the tensors."""
     stages = mobilenet_v3_stages(entry["reference"]["cls"], p5="expanded")
     features = nn.Sequential()
     for stage in stages:
@@ -55,8 +55,8 @@ def backbone(entry: Entry, arrays: Arrays) -> Built:
     features.load_state_dict({key: _filled(key, value) for key, value in features.state_dict().items()})
 
     def forward(image: Tensor) -> list[Tensor]:
-        """``image`` as it is, or as the file has it: height, width and the seed that it is made from."""
-        p3 = stages[0](made_image(image) if image.ndim == 1 else image)
+        """``image`` is an image, or height, width and seed as in the file, from which the image is computed."""
+        p3 = stages[0](generated_image(image) if image.ndim == 1 else image)
         p4 = stages[1](p3)
         *body, head = stages[2]
         p5 = nn.Sequential(*body)(p4)
@@ -65,7 +65,7 @@ def backbone(entry: Entry, arrays: Arrays) -> Built:
     return features, forward
 
 
-def made_image(size_and_seed: Any) -> Tensor:
+def generated_image(size_and_seed: Any) -> Tensor:
     height, width, seed = (int(value) for value in size_and_seed)
     return torch.from_numpy(2 * _uniform(3 * height * width, seed) - 1).view(1, 3, height, width)
 
@@ -91,7 +91,7 @@ def _filled(name: str, tensor: Tensor) -> Tensor:
 
 
 def _uniform(count: int, seed: int) -> np.ndarray:
-    """0 to 1 from the index by an integer hash, in 32 bits."""
+    """Numbers from 0 to 1: a 32-bit integer hash of the index."""
     mask = np.uint64(0xFFFFFFFF)
     x = (np.arange(count, dtype=np.uint64) * np.uint64(2654435761) + np.uint64(seed)) & mask
     for shift, factor in ((16, 2246822519), (13, 3266489917)):
