@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from acmix_exp.block_rules import RULES, channel_faults, option_faults, with_defaults
+from acmix_exp.block_rules import RULES, channel_faults, count_groups, count_heads, option_faults, with_defaults
 from acmix_exp.cli import TEXT
 from acmix_exp.config import options
 from acmix_exp.nn import block_names, build_block
@@ -182,3 +182,35 @@ def test_an_option_without_effect_is_refused_with_the_value_that_uses_it():
     assert line.endswith("be used with block.form=group or block.form=hybrid or block.form=overlapping")
     assert option_faults("lska", {"mlp_ratio": 4}) == [], "its default changes nothing"
     assert option_faults("hat", {"form": "hybrid", "window_size": 10}) == [], "nothing overlaps"
+
+
+def test_heads_are_about_32_channels_wide() -> None:
+    expected = {
+        16: 1,
+        24: 1,
+        32: 1,
+        48: 2,
+        64: 2,
+        80: 2,
+        96: 3,
+        128: 4,
+        144: 4,
+        160: 5,
+        192: 6,
+        256: 8,
+        288: 9,
+        640: 20,
+    }
+    assert {channels: count_heads(channels, None) for channels in expected} == expected
+
+
+def test_groups_are_half_the_heads_or_fewer() -> None:
+    assert {heads: count_groups(heads, None) for heads in (1, 2, 5, 6, 9, 20)} == {1: 1, 2: 1, 5: 1, 6: 3, 9: 3, 20: 10}
+
+
+def test_given_heads_and_groups_must_divide() -> None:
+    assert (count_heads(12, 6), count_groups(6, 6)) == (6, 6)
+    with pytest.raises(ValueError, match=r"^num_heads must divide the 12 channels, got 5$"):
+        count_heads(12, 5)
+    with pytest.raises(ValueError, match=r"^num_groups must divide the 6 heads, got 4$"):
+        count_groups(6, 4)

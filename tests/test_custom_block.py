@@ -1,4 +1,4 @@
-"""A block from outside the package: what the page says is run, and what cannot be is refused in one line."""
+"""User-defined blocks: the commands of docs/custom_block.md run, and an invalid block is refused in one line."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def number(channels):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder with the page's file and one with mistakes."""
+    """A working folder with the module of the page and one with invalid blocks."""
     (tmp_path / "my_module.py").write_text(CODE)
     (tmp_path / "my_wrong.py").write_text(WRONG)
     (tmp_path / "conf" / "block").mkdir(parents=True)
@@ -145,9 +145,9 @@ def test_label(block, label):
         ({"name": "a/b", "target": "my_module.MyBlock"}, "block.name=a/b: must be letters"),
     ],
 )
-def test_what_can_be_told_without_running_it(folder, block, line):
-    (said,) = custom_block.faults(block, taken=["mixed"])
-    assert line in said
+def test_static_checks(folder, block, line):
+    (fault,) = custom_block.faults(block, taken=["mixed"])
+    assert line in fault
 
 
 def test_the_module_is_found_and_not_imported(folder):
@@ -201,21 +201,21 @@ def test_it_is_built_by_its_target(folder):
         ),
     ],
 )
-def test_what_a_trial_refuses(folder, target, options, line):
+def test_invalid_blocks_are_refused(folder, target, options, line):
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         try_custom_block([16], target, options)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Whole", "LeftAlone", "TakesTheNorm", "Noisy"])
-def test_what_a_trial_lets_pass(folder, name):
+def test_valid_blocks_pass(folder, name):
     try_custom_block([16], f"my_wrong.{name}", {})
 
 
 @pytest.mark.parametrize(
     "target", ["ema.EMAttention", "dlka.DLKABlock", "lsk.lsk_block", "lska.LSKABlock", "sea_attention.SeaBlock"]
 )
-def test_the_shipped_blocks_would_pass_the_trial(target):
+def test_the_shipped_blocks_pass(target):
     try_custom_block([16], f"acmix_exp.nn.{target}", {})
 
 
@@ -226,7 +226,7 @@ def test_the_pages_commands_have_a_plan(folder):
     assert "myblock-s0-" in result.stdout
 
 
-def test_a_block_that_fails_its_trial_starts_nothing(folder):
+def test_an_invalid_block_starts_no_run(folder):
     result = run(folder, f"python -m acmix_exp block=custom block.target=my_wrong.Cuts {TINY}")
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("acmix_exp: block.target=my_wrong.Cuts: Cuts(128) on a map of")
@@ -234,7 +234,7 @@ def test_a_block_that_fails_its_trial_starts_nothing(folder):
 
 
 @pytest.mark.slow
-def test_train_reload_evaluate_and_go_on(folder):
+def test_train_reload_evaluate_and_resume(folder):
     for line in COMMANDS:
         result = run(folder, f"{line} {TINY}")
         assert result.returncode == 0, result.stderr

@@ -117,7 +117,7 @@ class DeformableAttention(nn.Module):
     """Multi-head attention of all pixels to a coarse grid of moved points: (B, C, H, W) -> (B, C, H, W).
 
     Any map size from 1 x 1: a side too short for two points is extended by its last row or column, and the result
-    cropped. Keys as published. Positions are computed in float32 or better.
+    cropped. Parameter names as published. Positions are computed in float32 or better.
 
     Args:
         channels: C.

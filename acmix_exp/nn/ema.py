@@ -14,7 +14,7 @@ class EMAttention(nn.Module):
 
     The first branch gates the group by its row and column means and normalises it; the second is a 3x3 convolution.
     ``x * sigmoid(sum_c p1 second + sum_c p2 first)``, where p1 and p2 are softmaxes over the channels' means of the
-    first and the second branch. All groups share the weights. Any map size from 1 x 1. Keys as published.
+    first and the second branch. All groups share the weights. Any map size from 1 x 1. Parameter names as published.
 
     Args:
         channels: C.

@@ -74,7 +74,7 @@ class HAB(nn.Module):
     """``x + attn(norm1(x)) + conv_scale * CAB(norm1(x))``, then ``x + mlp(norm2(x))``: (B, C, H, W) -> (B, C, H, W).
 
     Any map size from 1 x 1: the map is extended to whole windows by its last row and column, and the result cropped.
-    Keys as published.
+    Parameter names as published.
 
     Args:
         channels: C.
@@ -156,7 +156,7 @@ class RHAG(nn.Module):
     """The residual group, ``x + conv3x3(OCAB(HAB(...HAB(x))))``: (B, C, H, W) -> (B, C, H, W).
 
     Any map size from 1 x 1: the map is extended to whole windows by its last row and column, and the result cropped.
-    Keys as published.
+    Parameter names as published.
 
     Args:
         channels, num_heads, window_size, compress_ratio, squeeze_factor, conv_scale, mlp_ratio, drop_path: see HAB.

@@ -27,7 +27,7 @@ def on_whole_windows(function: Callable[[Tensor], Tensor], x: Tensor, window: in
 
 
 def whole(size: int, window: int) -> int:
-    """The smallest multiple of ``window`` from ``size``."""
+    """The smallest multiple of ``window`` that is at least ``size``."""
     return (size + window - 1) // window * window
 
 
@@ -77,7 +77,7 @@ def squeeze(channels: int, squeeze_factor: int | None) -> int:
 
 
 class ChannelAttention(nn.Module):
-    """``x * sigmoid(1x1(relu(1x1(mean of x))))``: (B, C, H, W) -> (B, C, H, W). Keys as published."""
+    """``x * sigmoid(1x1(relu(1x1(mean of x))))``: (B, C, H, W) -> (B, C, H, W). Parameter names as published."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class ChannelAttention(nn.Module):
 class CAB(nn.Module):
     """The channel attention block: 3x3 to C / compress_ratio, GELU, 3x3 back, gate. (B, C, H, W) -> (B, C, H, W).
 
-    Any map size from 1 x 1. Keys as published.
+    Any map size from 1 x 1. Parameter names as published.
 
     Args:
         channels: C.

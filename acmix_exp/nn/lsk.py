@@ -14,7 +14,7 @@ class LSKUnit(nn.Module):
     """``x * gate(x)``, the gate a mixture of two large depthwise kernels: (B, C, H, W) -> (B, C, H, W).
 
     A 5x5 kernel and, after it, a 7x7 kernel of dilation 3 (together 23x23) are weighted at every pixel. The gate is not
-    bounded. Any map size from 1 x 1. Keys as published.
+    bounded. Any map size from 1 x 1. Parameter names as published.
 
     Args:
         dim: C, at least 2.
@@ -57,7 +57,7 @@ class LSKUnit(nn.Module):
 
 
 class LSKAttention(nn.Module):
-    """``x + proj_2(LSKUnit(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Keys as published."""
+    """``x + proj_2(LSKUnit(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Parameter names as published."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from acmix_exp.ops.checks import check_positive
 
 
 class _Polarized(nn.Module):
-    """The projections that both layouts share. Keys as published."""
+    """The projections that both layouts share. Parameter names as published."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -23,8 +23,8 @@ class SeaAttention(nn.Module):
     """``hardsigmoid(proj(v + rows + columns)) * local``: (B, C, H, W) -> (B, C, H, W).
 
     ``rows`` is attention between the means of the rows, ``columns`` between those of the columns, so the cost grows
-    with H^2 + W^2 instead of (H W)^2; ``local`` is a depthwise convolution of queries, keys and values.
-    The norms of the gate start at zero, so the gate starts at 1/2. Any map size from 1 x 1. Keys as published.
+    with H^2 + W^2 instead of (H W)^2; ``local`` is a depthwise convolution of queries, keys and values. The norms of
+    the gate start at zero, so the gate starts at 1/2. Any map size from 1 x 1. Parameter names as published.
 
     Args:
         dim: C.

@@ -31,7 +31,7 @@ class DepthwiseConv(nn.Module):
 class ConvMlp(nn.Module):
     """1x1 to ``int(channels * ratio)``, depthwise 3x3, GELU, 1x1 back: (B, C, H, W) -> (B, C, H, W).
 
-    Keys as published: fc1, dwconv.dwconv, fc2. Raises ValueError if the ratio leaves no hidden channel.
+    Parameter names as published: fc1, dwconv.dwconv, fc2. Raises ValueError if the ratio leaves no hidden channel.
     """
 
     def __init__(self, channels: int, ratio: float = 4.0) -> None:
@@ -55,8 +55,8 @@ class ConvMlp(nn.Module):
 class VanBlock(nn.Module):
     """``x += s1 * attn(norm1(x)); x += s2 * mlp(norm2(x))``: (B, C, H, W) -> (B, C, H, W).
 
-    s1 and s2 are vectors of C values, 0.01 at first. Keys as published: norm1, attn, norm2, mlp, layer_scale_1,
-    layer_scale_2.
+    s1 and s2 are vectors of C values, 0.01 at first. Parameter names as published: norm1, attn, norm2, mlp,
+    layer_scale_1, layer_scale_2.
 
     Args:
         channels: C.

@@ -1,4 +1,4 @@
-"""ACmix as a module: parameters, sizes, dtypes, copies, bad values."""
+"""ACmix as a module: parameters, sizes, dtypes, copies, invalid values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYS["conv"] = KEYS["mixed"] - {"rate1", "conv_p.weight", "conv_p.bias"}
 
 
 def make(seed: int = 0, **options: Any) -> ACmix:
-    """A small block with weights away from their special start."""
+    """A small block with randomised weights: the initial ones are special."""
     torch.manual_seed(seed)
     block = ACmix(**{"in_planes": 6, "out_planes": 8, "head": 2, **options})
     with torch.no_grad():
@@ -180,7 +180,7 @@ def test_copies_are_equal() -> None:
         assert torch.equal(other(x), expected)
 
 
-def test_nothing_is_kept_of_a_call() -> None:
+def test_a_call_leaves_no_state() -> None:
     block = make()
     before = set(vars(block))
     block(torch.randn(1, 6, 5, 4)).sum().backward()
@@ -189,7 +189,7 @@ def test_nothing_is_kept_of_a_call() -> None:
     assert not any(isinstance(value, Tensor) for value in vars(block).values())
 
 
-def test_eval_and_no_grad_give_the_same() -> None:
+def test_eval_and_no_grad_do_not_change_the_output() -> None:
     block = make()
     x = torch.randn(2, 6, 9, 8)
     expected = block(x)
@@ -242,7 +242,7 @@ def test_article_names() -> None:
     ],
     ids=lambda value: None if isinstance(value, str) else str(value),
 )
-def test_refused(change: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         ACmix(**{"in_planes": 8, "out_planes": 8, **change})
     assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""A graph traced at one size is right at every other, in TorchScript and in ONNX, whatever backend was asked for."""
+"""A graph traced at one size is correct at any other, in TorchScript and in ONNX, with any backend."""
 
 from __future__ import annotations
 

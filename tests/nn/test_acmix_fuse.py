@@ -18,7 +18,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
 def batch_norm(channels: int = 8, dtype: torch.dtype = torch.float32, **options: Any) -> nn.BatchNorm2d:
-    """One that has seen data, far from the identity, with a channel that is switched off."""
+    """A BatchNorm with random statistics and weights, one of them zero."""
     torch.manual_seed(5)
     norm = nn.BatchNorm2d(channels, **options).eval()
     norm.running_mean.normal_()
@@ -95,14 +95,14 @@ def test_fusing_again_changes_nothing_but_takes_a_norm(path: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{"affine": False}, {"eps": 1e-3}], ids=str)
-def test_kinds_of_norm(options: dict[str, Any]) -> None:
+def test_norm_options(options: dict[str, Any]) -> None:
     block, norm = make(), batch_norm(**options)
     x = torch.randn(2, 6, 5, 5)
     expected = norm(block(x)).detach()
     check(block.fuse(norm)(x), expected)
 
 
-def test_a_norm_that_cannot_be_fused() -> None:
+def test_a_norm_without_statistics_is_refused() -> None:
     with pytest.raises(ValueError, match="norm must be a BatchNorm2d with running statistics, got BatchNorm2d"):
         make().fuse(nn.BatchNorm2d(8, track_running_stats=False))
 

@@ -1,4 +1,4 @@
-"""The windows drawn in the report are those the block really uses."""
+"""The attention windows drawn in the report are those that the block computes."""
 
 import pytest
 import torch

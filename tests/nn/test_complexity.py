@@ -1,4 +1,4 @@
-"""The analytic cost against loops that count what they do, and whose result is ACmix's."""
+"""The analytic cost against loops that compute ACmix and count their multiply-adds and accesses."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_stages_are_what_loops_count(options: dict[str, object], size: tuple[int
 
 
 def test_the_published_table() -> None:
-    """Stage I 3 C^2, Stage II 2 k_a^2 C and 3 k_c^2 C + k_c^4 C multiply-adds a pixel; the embedding is 2 C / head."""
+    """Stage I 3 C^2, Stage II 2 k_a^2 C and 3 k_c^2 C + k_c^4 C multiply-adds per pixel; embedding 2 C / head."""
     channels, head, pixels = 128, 4, 400
     stages = ACmix(channels, channels, kernel_att=7, head=head).stages(20, 20)
     assert stages["projection"].flops == 2 * pixels * 3 * channels**2

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from acmix_exp.nn import build_block
 
 
-def test_identity_is_the_very_input() -> None:
+def test_identity_returns_the_same_tensor() -> None:
     block = build_block("identity", 8)
     x = torch.randn(2, 8, 5, 6)
     assert block(x) is x
@@ -17,7 +17,7 @@ def test_identity_is_the_very_input() -> None:
     assert block.flops(5, 6) == 0
 
 
-def test_conv3x3_is_a_plain_convolution_and_counts_itself() -> None:
+def test_conv3x3_is_a_plain_convolution_with_its_operations() -> None:
     block = build_block("conv3x3", 8)
     x = torch.randn(1, 8, 5, 6)
     torch.testing.assert_close(block(x), F.conv2d(x, block.weight, padding=1))

@@ -41,7 +41,7 @@ def test_positions_are_the_published_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: options.get("position", "pooled"))
-def test_every_kind_matches_its_straightforward_form(options: dict[str, Any]) -> None:
+def test_every_option_matches_the_straightforward_form(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     module = DeformableAttention(12, 6, 3, **options).double()
     results = []
@@ -53,7 +53,7 @@ def test_every_kind_matches_its_straightforward_form(options: dict[str, Any]) ->
         assert_close(name, ours, theirs, 1e-10)
 
 
-def test_points_stay_on_the_map_or_near_their_place() -> None:
+def test_points_stay_on_the_map_or_within_the_offset_range() -> None:
     offset = 10 * torch.randn(2, 2, 4, 5, dtype=torch.float64)
     assert moved_points(offset, None).abs().max() == 1
     moved = moved_points(offset, 0.5) - moved_points(torch.zeros_like(offset), 0.5)

@@ -1,4 +1,4 @@
-"""Every registered block, in every form, under what a detector in training, on a GPU or exported, does to it."""
+"""Every block in every form: training, precisions, memory formats, copies, operations and export."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ids(value: Any) -> str:
 
 
 def make(name: str, channels: int = 16, **options: Any) -> nn.Module:
-    """The block with weights away from a special start: a gate that is zero at first would hide what is behind it."""
+    """The block with randomised weights: a gate that is zero at first would hide the rest."""
     torch.manual_seed(0)
     block = build_block(name, channels, **options)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_forward_and_backward(name: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(5, 8), (1, 3), (1, 1)], ids=["5x8", "1x3", "1x1"])
 @every_variant
-def test_every_form_uses_all_it_has(name: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+def test_every_form_uses_all_its_parameters(name: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     for batch in (1, 2):
         backward(make(name, **options), image(size, batch=batch))
 
@@ -191,14 +191,14 @@ def test_equals_its_straightforward_form(name: str, options: dict[str, Any]) -> 
         out = form(x)
         leaves = [x, *form.parameters()]
         results.append([out, *torch.autograd.grad(out, leaves, torch.cos(out.detach()), allow_unused=True)])
-    for mine, theirs in zip(*results, strict=True):
-        close(mine, torch.zeros_like(mine) if theirs is None else theirs, 1e-9)
+    for actual, expected in zip(*results, strict=True):
+        close(actual, torch.zeros_like(actual) if expected is None else expected, 1e-9)
 
 
 @pytest.mark.parametrize("size", [(7, 13), (16, 12)], ids=["7x13", "16x12"])
 @every_variant
 def test_flops(name: str, options: dict[str, Any], size: tuple[int, int]) -> None:
-    """What the block says against what torch counts in its straightforward form."""
+    """The block's own count against torch's count of its straightforward form."""
     block = build_block(name, 32, **options).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         straightforward(block)(image(size, 32, 1))
@@ -208,7 +208,7 @@ def test_flops(name: str, options: dict[str, Any], size: tuple[int, int]) -> Non
 @pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
 @every_block
 def test_onnx_at_another_size(name: str, exporter: str, tmp_path: Path) -> None:
-    """Exported once, with height and width left open; run where it was not traced."""
+    """Exported once with symbolic height and width, run at sizes that were not traced."""
     export(make(name).eval(), exporter, tmp_path / "block.onnx")
 
 
@@ -250,7 +250,7 @@ def export(block: nn.Module, exporter: str, path: Path) -> None:
 
 
 @every_block
-def test_channels_that_cannot_be(name: str) -> None:
+def test_invalid_channels_are_refused(name: str) -> None:
     for channels in (0, -16, 16.0):
         with pytest.raises(ValueError, match=rf"^channels must be a positive integer, got {channels}$"):
             build_block(name, channels)

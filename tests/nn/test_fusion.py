@@ -135,7 +135,7 @@ def test_a_norm_that_does_not_fit(norm: nn.Module) -> None:
 
 
 def test_a_tree_of_modules() -> None:
-    """Chains are fused wherever they are; what isn't exact is left."""
+    """Chains are fused at any depth; a merge that is not exact is not made."""
     tree = nn.Sequential(
         nn.Sequential(conv(kernel_size=3, padding=1, bias=False), double(12), nn.ReLU()),
         nn.ModuleDict({"unused": nn.Sequential(double(12), nn.Conv2d(12, 6, 1).double())})["unused"],
@@ -158,7 +158,7 @@ def test_a_tree_of_modules() -> None:
     assert all(map(torch.equal, fuse(fused).parameters(), weights))
 
 
-def test_a_layer_in_two_places() -> None:
+def test_a_layer_used_twice() -> None:
     shared = conv(kernel_size=1)
     pair = nn.ModuleList([nn.Sequential(shared, double(12)), nn.Sequential(shared, nn.ReLU())]).eval()
     expected = [chain(image()).detach() for chain in pair]
@@ -167,8 +167,8 @@ def test_a_layer_in_two_places() -> None:
         check(chain(image()), wanted)
 
 
-def test_what_is_left_as_it_is() -> None:
-    """A chain that is not one, a layer with a hook or other weights than it shows, a ``fuse`` that is another thing."""
+def test_modules_that_are_not_fused() -> None:
+    """A Sequential with another forward, a layer with a hook or parametrised weights, an unrelated ``fuse``."""
 
     class Backwards(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:

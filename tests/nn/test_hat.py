@@ -37,7 +37,7 @@ def test_relative_positions_are_the_published_ones(name: str, buffer: str, index
     np.testing.assert_array_equal(index, arrays(name)[f"buffer/{buffer}"] % (int(index.max()) + 1))
 
 
-def test_overlapping_windows_count_from_query_to_key_without_an_overlap_too() -> None:
+def test_overlapping_windows_index_key_minus_query_without_an_overlap_too() -> None:
     window = 4
     for query in range(window**2):
         for key in range(window**2):
@@ -76,7 +76,7 @@ def test_parameters(form: str, channels: int, parameters: int) -> None:
     assert sum(parameter.numel() for parameter in block.parameters()) == parameters
 
 
-def test_shifted_windows_look_across_the_seam_of_plain_ones_and_not_around_the_border() -> None:
+def test_shifted_windows_cross_the_borders_of_plain_ones_but_not_of_the_map() -> None:
     torch.manual_seed(0)
     block = HAB(4, 1, window_size=4, shift=2, conv_scale=0.0).double()
     x = torch.randn(1, 4, 8, 8, dtype=torch.float64, requires_grad=True)
@@ -105,7 +105,7 @@ def test_overlapping_windows_see_the_margin_around_them() -> None:
 
 
 @pytest.mark.parametrize("biased", [True, False])
-def test_attention_is_the_same_by_both_ways(biased: bool) -> None:
+def test_biased_attention_equals_scaled_dot_product_attention(biased: bool) -> None:
     query, key, value = (torch.randn(2, 3, length, 4, dtype=torch.float64) for length in (5, 6, 6))
     bias = torch.randn(1, 3, 5, 6, dtype=torch.float64) if biased else None
     gradients = with_gradients(biased_attention, [query, key, value, bias])
@@ -116,7 +116,7 @@ def test_attention_is_the_same_by_both_ways(biased: bool) -> None:
         assert_close(name, ours, theirs, 1e-12)
 
 
-def test_the_squeeze_fits_narrow_maps() -> None:
+def test_the_default_squeeze_factor_fits_few_channels() -> None:
     assert [CAB(channels).squeezed for channels in (3, 16, 64, 180, 640)] == [3, 4, 4, 6, 21]
 
 

@@ -32,7 +32,7 @@ def test_unknown_option(option: str) -> None:
         build_block("acmix", 8, **{option: 3})
 
 
-def test_what_a_block_refuses_is_passed_on() -> None:
+def test_an_error_of_the_block_is_raised() -> None:
     with pytest.raises(ValueError, match="kernel_att must be odd, got 4"):
         build_block("acmix", 8, kernel_att=4)
 

@@ -1,4 +1,4 @@
-"""The parts of Sea attention that have a faster form, against torch's own."""
+"""The parts of SEA that replace torch functions, against these functions."""
 
 from __future__ import annotations
 
