@@ -239,7 +239,7 @@ def test_conv3x3_that_is_the_baseline_keeps_its_name(command, data, line):
     where = f"model/placement=bottleneck_p4p5 task=plan dataset=yolo dataset.path={data}"
     code, out, _ = command(line, *where.split())
     assert code == 0
-    assert "conv3x3 (the baseline itself)" in out
+    assert "conv3x3 (same as baseline)" in out
     assert "baseline-s0-" in out
 
 

@@ -1,4 +1,4 @@
-"""A run and its repeat: what differs in what they were made with, and in what came out."""
+"""Compare a run with its repeat: the conditions of both runs, and their results."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 from acmix_exp.run.directory import Run
 
-# On a GPU sums have no fixed order, and training makes small differences grow. Chosen, not measured.
+# On a GPU sums have no fixed order, and training amplifies small differences. Chosen, not measured.
 GPU_TOLERANCE = 0.02
-OF_METRICS = 0.5  # what is left of it for a metric: an ablation is about differences of a few hundredths of mAP
+METRIC_SHARE = 0.5  # of the tolerance, for metrics: an ablation measures differences of a few hundredths of mAP
 METRICS = ("map50", "map50_95", "precision", "recall")
-UNTIMED = ("seconds",)  # columns of history.csv that no two runs share
+NOT_COMPARED = ("seconds",)  # columns of history.csv that differ in any two runs
 
 
 def tolerance(provenance: Mapping[str, Any]) -> float:
-    """Of a run's repeat: none where the run was trained on a CPU; one of a GPU has it wherever it is repeated."""
+    """Tolerance for the repeat of a run: zero if the run was trained on a CPU, else GPU_TOLERANCE on any device."""
     return GPU_TOLERANCE if provenance["identity"]["hardware"]["device"] == "cuda" else 0.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the verdict; ``same`` is None where nothing could be compared."""
+    """One row of the verdict; ``same`` is None if nothing could be compared."""
 
     what: str
     same: bool | None
@@ -31,9 +31,9 @@ class Finding:
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One line for each thing that differs in what two runs were made with, as their provenance has it.
+    """One line per difference between the conditions of two runs, as recorded in their provenance.
 
-    Only what ``now`` holds is compared.
+    Only the keys of ``now`` are compared.
     """
     lines = []
     for key in ("versions", "environment", "hardware"):
@@ -69,8 +69,11 @@ def _dirty(git: Mapping[str, Any]) -> str:
 
 
 def outcomes(first: Run, second: Run, tolerance: float) -> list[Finding]:
-    """Seed proof, history and metrics of two finished runs. A metric, which lies between 0 and 1, may differ by
-    ``of_metrics(tolerance)``, any other number by ``tolerance * max(1, |first|)``."""
+    """Seed proof, history and metrics of two finished runs.
+
+    A metric, which is between 0 and 1, may differ by ``metric_tolerance(tolerance)``, any other number by
+    ``tolerance * max(1, |first|)``.
+    """
     return [
         _proof(first, second),
         _numbers("history.csv", _history(first), _history(second), tolerance),
@@ -78,23 +81,23 @@ def outcomes(first: Run, second: Run, tolerance: float) -> list[Finding]:
     ]
 
 
-def of_metrics(tolerance: float) -> float:
-    return OF_METRICS * tolerance
+def metric_tolerance(tolerance: float) -> float:
+    return METRIC_SHARE * tolerance
 
 
 def weights(report: Mapping[str, Mapping[str, Any]], tolerance: float) -> list[Finding]:
-    """Of the figures of ``compare_weights`` by file. With a tolerance weights are shown, not judged."""
+    """Findings for the results of ``compare_weights`` by file. With a tolerance weights are reported, not judged."""
     if not report:
         return [Finding("weights", None, "not kept by the run (train.keep)")]
-    found = []
+    findings = []
     for name, figures in report.items():
         if not figures["different"]:
-            found.append(Finding(name, True, f"{figures['tensors']} tensors, bit for bit"))
+            findings.append(Finding(name, True, f"{figures['tensors']} tensors, bit for bit"))
             continue
         gap = "other shapes" if figures["largest"] is None else f"by up to {figures['largest']:.1e}"
         text = f"{figures['different']} of {figures['tensors']} tensors differ, {gap}"
-        found.append(Finding(name, None if tolerance else False, text))
-    return found
+        findings.append(Finding(name, None if tolerance else False, text))
+    return findings
 
 
 def _proof(first: Run, second: Run) -> Finding:
@@ -106,12 +109,13 @@ def _proof(first: Run, second: Run) -> Finding:
 
 
 def _numbers(what: str, before: Mapping[str, float], after: Mapping[str, float], tolerance: float) -> Finding:
-    wrong = [name for name in {**before, **after} if not _close(name, before.get(name), after.get(name), tolerance)]
-    if not wrong:
+    names = {**before, **after}
+    different = [name for name in names if not _close(name, before.get(name), after.get(name), tolerance)]
+    if not different:
         return Finding(what, True, f"{len(before)} numbers" + (", within the tolerance" if tolerance else ", exactly"))
-    name = wrong[0]
+    name = different[0]
     first = f"first {name}: {before.get(name, 'missing')}, now {after.get(name, 'missing')}"
-    return Finding(what, False, f"{len(wrong)} of {len({**before, **after})} differ, {first}")
+    return Finding(what, False, f"{len(different)} of {len(names)} differ, {first}")
 
 
 def _close(name: str, before: float | None, after: float | None, tolerance: float) -> bool:
@@ -120,7 +124,7 @@ def _close(name: str, before: float | None, after: float | None, tolerance: floa
     if before == after or (math.isnan(before) and math.isnan(after)):
         return True
     metric = name.split(" of epoch ")[0].rsplit(".", 1)[-1] in METRICS
-    return abs(before - after) <= (of_metrics(tolerance) if metric else tolerance * max(1.0, abs(before)))
+    return abs(before - after) <= (metric_tolerance(tolerance) if metric else tolerance * max(1.0, abs(before)))
 
 
 def _history(run: Run) -> dict[str, float]:
@@ -128,7 +132,7 @@ def _history(run: Run) -> dict[str, float]:
         f"{name} of epoch {row['epoch']}": float(value)
         for row in run.history()
         for name, value in row.items()
-        if name not in (*UNTIMED, "epoch") and value
+        if name not in (*NOT_COMPARED, "epoch") and value
     }
 
 

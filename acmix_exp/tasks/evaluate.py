@@ -22,27 +22,27 @@ from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
 
 
 def evaluate(cell: Composed) -> int:
-    """Evaluate the run and write RUN/evaluations/DATASET-SPLIT-FINGERPRINT.json; the exit code.
+    """Evaluate the run and write RUN/evaluations/DATASET-SPLIT-FINGERPRINT.json; returns the exit code.
 
-    The data set is the run's unless the command names one. Raises ConfigError, and ChildError if the child fails.
+    The data set is that of the run unless the command names one. Raises ConfigError, and ChildError if the child fails.
     """
-    asked = cell.config
-    run, config = finished(asked)
+    command = cell.config
+    run, config = finished(command)
     if names_dataset(cell):
-        config.dataset = asked.dataset
-    config.hardware, config.split = asked.hardware, asked.split
+        config.dataset = command.dataset
+    config.hardware, config.split = command.hardware, command.split
     dataset = resolve(config.dataset)
     inspection = inspect(dataset)
     split = config.split or ("test" if "test" in dataset.splits else "val")
     if split not in dataset.splits:
-        raise ConfigError(f"split={split}: the data set has {', '.join(dataset.splits)}")
+        raise ConfigError(f"split={split}: must be one of the data set's splits, {', '.join(dataset.splits)}")
     names = (run.provenance().get("dataset") or {}).get("names")
     if names is not None and names != {str(key): name for key, name in dataset.names.items()}:
         raise ConfigError(
             f"dataset.name={dataset.name}: its classes are {', '.join(dataset.names.values())}; "
-            f"the run knows {', '.join(names.values())}"
+            f"must be those of the run, {', '.join(names.values())}"
         )
-    weights = kept_weights(run, asked, config)
+    weights = kept_weights(run, command, config)
     console(stderr=True).print(report_table(inspection))
     request = {"config": asdict(config), "weights": str(weights.resolve()), "split": split}
     with gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
@@ -67,7 +67,7 @@ def _table(title: str, metrics: dict[str, Any]) -> Table:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """The child's side: the metrics of ``weights`` on ``split`` of the data set of ``config``."""
+    """Evaluate ``weights`` on ``split`` of the data set of ``config`` in the child process; returns the metrics."""
     from acmix_exp.yolo.run import evaluate
 
     config = from_plain(job.request["config"])

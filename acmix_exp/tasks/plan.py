@@ -1,4 +1,4 @@
-"""``task=plan``: the cells of a command, what is done, what is left and how long it will take. Starts nothing."""
+"""``task=plan``: print the runs of a command, their status and the time left. Starts nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
 
 
 def plan(sweep: Plan) -> int:
-    """Print the first ``plan.rows`` cells, the counts by arm and status, and the time left; the exit code."""
+    """Print the first ``plan.rows`` cells, counts by arm and status, and the time left; returns the exit code."""
     rows = Survey(sweep).rows()
     limit = sweep.cells[0].config.plan.rows
     lines = list(_distinct(sweep.cells, {row.run: row for row in rows}))
@@ -28,12 +28,12 @@ def plan(sweep: Plan) -> int:
 
 
 def _distinct(cells: Iterable[Cell], rows: dict[object, Progress]) -> dict[tuple[str, ...], None]:
-    """A line per cell without repetition: a baseline is a cell of every block, and one run."""
+    """One line per cell without duplicates: the baseline is a cell of every swept block, but one run."""
     lines: dict[tuple[str, ...], None] = {}
     for cell in cells:
         row = rows[cell.run]
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
-        arm = f"{cell.alias} (the {cell.label} itself)" if cell.alias else cell.label
+        arm = f"{cell.alias} (same as {cell.label})" if cell.alias else cell.label
         values = ("" if value is None else str(value) for value in cell.swept.values())
         lines[(arm, str(cell.config.seed), *values, status, cell.run.name)] = None
     return lines
@@ -65,9 +65,9 @@ def _left(rows: Sequence[Progress], runs_at_once: int) -> str:
     done = sum(row.status == "done" for row in rows)
     left = seconds_left(rows, runs_at_once)
     if done == len(rows):
-        time = "nothing is left"
+        time = "nothing to do"
     elif left is None:
-        time = "how long is unknown until a first epoch has finished"
+        time = "time left is unknown until an epoch has finished"
     else:
         time = f"about {duration(left)} of training with {runs_at_once} at once"
     return f"{done} done, {len(rows) - done} left: {time}"

@@ -1,4 +1,4 @@
-"""``task=profile``: the costs of an experiment's networks before anything is trained, measured in a child process."""
+"""``task=profile``: parameters, FLOPs and latency of an experiment's networks, measured in a child process."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from acmix_exp.sweep.planning import Cell, Plan
 
 
 def profile(plan: Plan) -> int:
-    """Count and time every distinct network of the plan in one child process; the exit code.
+    """Count and time every distinct network of the plan in one child process; returns the exit code.
 
-    The figures go to ``runs/<name>/profile.json``, from where the summary takes its latencies: there the networks
-    were timed side by side with no other run of ours. Raises ChildError if the child fails.
+    The results are written to ``runs/<name>/profile.json``. The summary takes its latencies from there, because these
+    were timed in alternation on an otherwise idle machine. Raises ChildError if the child fails.
     """
     config = plan.cells[0].config
     request, threads = {"seconds": config.profile.seconds, "cells": _networks_of(plan)}, config.hardware.threads
@@ -44,7 +44,7 @@ def profile(plan: Plan) -> int:
 
 
 def _networks_of(plan: Plan) -> list[dict[str, Any]]:
-    """One entry an arm and combination of swept values: seeds share their network's costs."""
+    """One entry per arm and combination of swept values: the networks of all seeds have the same costs."""
     distinct: dict[tuple[str, str], Cell] = {}
     for cell in plan.cells:
         distinct.setdefault((cell.label, str(cell.swept)), cell)
@@ -63,20 +63,20 @@ UNFUSED = " unfused"
 
 
 def work(job: Job) -> dict[str, Any]:
-    """The child's side: the content of profile.json for the networks of ``cells``."""
-    began = time.monotonic()
+    """Measure the networks of ``cells`` in the child process; returns the content of profile.json."""
+    start = time.monotonic()
     figures = measured(job.request["cells"], job.request["seconds"], job.device, job.step)
     figures |= {"versions": provenance.versions(), "hardware": provenance.hardware(job.device)}
-    return {**figures, "git": provenance.commit(), "seconds": round(time.monotonic() - began, 1)}
+    return {**figures, "git": provenance.commit(), "seconds": round(time.monotonic() - start, 1)}
 
 
 def measured(
-    cells: Sequence[dict[str, Any]], seconds: float, device: int | str, say: Callable[[str], None]
+    cells: Sequence[dict[str, Any]], seconds: float, device: int | str, step: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Rows of costs, one a network, built from scratch: counted at 640 px, timed at the run's own image size.
+    """One row of costs per network, built from scratch, counted at 640 px and timed at the image size of the run.
 
-    ``seconds`` is what the timing may take over all networks, as fused networks at batch 1, as built at batch 1, and
-    fused at batch 32; batch 32 is left out (None) where it would not fit.
+    ``seconds``: total time for timing over all networks: fused at batch 1, unfused at batch 1, fused at batch 32, which
+    is left out (None) if it takes too long or does not fit in memory.
     """
     from acmix_exp.profile import complexity, fused
     from acmix_exp.yolo.model import build_model
@@ -84,21 +84,21 @@ def measured(
     rows, networks, sizes = [], {}, []
     for number, cell in enumerate(cells):
         config = from_plain(cell["config"])
-        say(f"counting {cell['arm']} ({number + 1} of {len(cells)})")
+        step(f"counting {cell['arm']} ({number + 1} of {len(cells)})")
         model = build_model(config, cell["classes"]).eval()
         figures, sites = complexity(model)
-        names = {id(block): site for site, block in getattr(model, "blocks", dict)().items()}
-        places = {name: names.get(id(module), name) for name, module in model.named_modules()}
-        described = [_described(site, places[site.name]) for site in sites]
+        site_names = {id(block): site for site, block in getattr(model, "blocks", dict)().items()}
+        names = {name: site_names.get(id(module), name) for name, module in model.named_modules()}
+        described = [_described(site, names[site.name]) for site in sites]
         rows.append({"arm": cell["arm"], "swept": cell["swept"], "cost": figures, "sites": described})
         networks[number] = (fused(model), model)
         sizes.append(config.train.imgsz)
     threads = config.hardware.threads
     untimed: list[str] = []
     for imgsz in sorted(set(sizes)):
-        chosen = {number: networks[number] for number, size in enumerate(sizes) if size == imgsz}
-        share = seconds * len(chosen) / len(cells)
-        for number, figures in _timed(chosen, imgsz, share, device, threads, say, untimed).items():
+        same_size = {number: networks[number] for number, size in enumerate(sizes) if size == imgsz}
+        share = seconds * len(same_size) / len(cells)
+        for number, figures in _timed(same_size, imgsz, share, device, threads, step, untimed).items():
             rows[number]["cost"] |= figures
             rows[number]["imgsz"] = imgsz
     return {"rows": rows, "device": "cuda" if device != "cpu" else "cpu", "threads": threads, "untimed": untimed}
@@ -115,38 +115,39 @@ def _timed(
     seconds: float,
     device: int | str,
     threads: int,
-    say: Callable[[str], None],
+    step: Callable[[str], None],
     untimed: list[str],
 ) -> dict[int, dict[str, Any]]:
-    """Figures by network; why batch 32 was not timed is added to ``untimed``."""
+    """Latencies by network; the reason is appended to ``untimed`` if batch 32 was not timed."""
     import torch
 
     from acmix_exp.profile import BATCHES, latencies, named
 
     torch.set_num_threads(threads)
     each = seconds / len(networks)
-    say(f"timing {len(networks)} networks at {imgsz} px, batch 1")
-    quick = {str(number): pair[0] for number, pair in networks.items()}
-    single = latencies(quick, imgsz, 1, device, seconds=each / 4, fewest=BATCHES[1])
-    say(f"timing {len(networks)} networks at {imgsz} px, batch 1, not fused")
-    plain = latencies({str(number): pair[1] for number, pair in networks.items()}, imgsz, 1, device, seconds=each / 8)
+    step(f"timing {len(networks)} networks at {imgsz} px, batch 1")
+    fused = {str(number): pair[0] for number, pair in networks.items()}
+    unfused = {str(number): pair[1] for number, pair in networks.items()}
+    batch_1 = latencies(fused, imgsz, 1, device, seconds=each / 4, fewest=BATCHES[1])
+    step(f"timing {len(networks)} networks at {imgsz} px, batch 1, not fused")
+    batch_1_unfused = latencies(unfused, imgsz, 1, device, seconds=each / 8)
     figures: dict[int, dict[str, Any]] = {
-        number: {**named(1, single[str(number)]), "latency_ms_b1_unfused": plain[str(number)].median}
+        number: {**named(1, batch_1[str(number)]), "latency_ms_b1_unfused": batch_1_unfused[str(number)].median}
         for number in networks
     }
-    # a warm-up pass and those that count
-    expected = sum((1 + BATCHES[32]) * 32 * found.median for found in single.values()) / 1e3
-    many = {}
+    # One warm-up pass and the timed ones.
+    expected = sum((1 + BATCHES[32]) * 32 * latency.median for latency in batch_1.values()) / 1e3
+    batch_32 = {}
     if expected <= seconds or device != "cpu":
-        say(f"timing {len(networks)} networks at {imgsz} px, batch 32, about {expected:.0f} s")
+        step(f"timing {len(networks)} networks at {imgsz} px, batch 32, about {expected:.0f} s")
         try:
-            many = latencies(quick, imgsz, 32, device, seconds=each / 4, fewest=BATCHES[32])
+            batch_32 = latencies(fused, imgsz, 32, device, seconds=each / 4, fewest=BATCHES[32])
         except (MemoryError, RuntimeError) as error:
             untimed.append(str(error).splitlines()[0])
     else:
-        untimed.append(f"it takes about {expected:.0f} s at {imgsz} px, for which profile.seconds leaves {seconds:.0f}")
+        untimed.append(f"it takes about {expected:.0f} s at {imgsz} px, and profile.seconds leaves {seconds:.0f} s")
     for number in networks:
-        figures[number] |= named(32, many.get(str(number)))
+        figures[number] |= named(32, batch_32.get(str(number)))
     return figures
 
 
@@ -156,7 +157,7 @@ NETWORK = (
     ("of blocks", "parameters_block", "{:,.0f}"),
     ("GFLOPs", "gflops", "{:.3f}"),
     ("of blocks", "gflops_block", "{:.3f}"),
-    ("ultralytics\nsays", "gflops_ultralytics", "{:.3f}"),
+    ("GFLOPs\n(ultralytics)", "gflops_ultralytics", "{:.3f}"),
     ("ms\nbatch 1", "latency_ms_b1", "{:.1f}"),
     ("p95", "latency_ms_b1_p95", "{:.1f}"),
     ("not\nfused", "latency_ms_b1_unfused", "{:.1f}"),
@@ -165,7 +166,7 @@ NETWORK = (
 
 
 def cost_tables(profile: dict[str, Any]) -> RenderableType:
-    """One row a network, then Stage I and II of every site where blocks tell them (ACmix)."""
+    """One row per network, then Stage I and II of every ACmix site."""
     rows = profile["rows"]
     staged = [row for row in rows if any(site["stages"] for site in row["sites"])]
     parts: list[RenderableType] = [_networks(profile), Text()]
@@ -175,19 +176,19 @@ def cost_tables(profile: dict[str, Any]) -> RenderableType:
 
 
 def notes(profile: dict[str, Any]) -> list[str]:
-    """What the figures rest on, in sentences."""
+    """The conditions of the measurement, in sentences."""
     sizes = sorted({row["imgsz"] for row in profile["rows"]})
     threads = "" if profile["device"] == "cuda" else f", {profile['threads']} thread" + "s" * (profile["threads"] > 1)
-    found = [
-        "GFLOPs (2 x multiply-adds) at 640 px, our blocks counted analytically; "
-        "ultralytics' counter goes by layers, on a small image scaled up: it misses or misjudges what blocks compute.",
+    sentences = [
+        "GFLOPs (2 x multiply-adds) at 640 px, blocks counted analytically; ultralytics counts layers on a small image "
+        "and scales up, so it misses or misjudges operations inside blocks.",
         f"Milliseconds at {', '.join(map(str, sizes))} px on {profile['device']}{threads}, float32, fused: median of "
-        "passes in which the networks take turns, p95 from 20 passes on.",
+        "passes of all networks in alternation, p95 with 20 passes or more.",
     ]
     if any(row["cost"].get("latency_ms_b32") is None for row in profile["rows"]):
-        reasons = "; ".join(profile.get("untimed") or ["it would not fit the time (profile.seconds) or the memory"])
-        found.append(f"Batch 32 was not timed: {reasons}.")
-    return found
+        reasons = "; ".join(profile.get("untimed") or ["not enough time (profile.seconds) or memory"])
+        sentences.append(f"Batch 32 was not timed: {reasons}.")
+    return sentences
 
 
 def _networks(profile: dict[str, Any]) -> Table:
@@ -200,14 +201,12 @@ def _networks(profile: dict[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         values = [MISSING if row["swept"].get(key) is None else str(row["swept"][key]) for key in swept]
-        table.add_row(
-            *map(escape, (row["arm"], *values)), *(_shown(row["cost"], key, form) for _, key, form in NETWORK)
-        )
+        table.add_row(*map(escape, (row["arm"], *values)), *(_cell(row["cost"], key, form) for _, key, form in NETWORK))
     return table
 
 
 def _stages(rows: list[dict[str, Any]]) -> Table:
-    """FLOPs by stage. The publication's claim is that Stage I, the projections, is nearly all of it."""
+    """FLOPs by stage. The publication claims that Stage I, the projections, is nearly all of the cost."""
     table = Table(
         title="ACmix by stage, one image of 640 px", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False
     )
@@ -247,6 +246,6 @@ def _stage_cells(row: dict[str, Any], site: dict[str, Any]) -> list[str]:
     ]
 
 
-def _shown(cost: dict[str, Any], key: str, form: str) -> str:
+def _cell(cost: dict[str, Any], key: str, form: str) -> str:
     value = cost.get(key)
     return MISSING if value is None else form.format(value)

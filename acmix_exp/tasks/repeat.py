@@ -31,32 +31,32 @@ from acmix_exp.tasks.finished_run import finished, names_dataset
 
 
 def repeat(composed: Composed) -> int:
-    """Train the run again in RUN/repeat/, apart from every table; 0 where all is the same, 1 where it is not.
+    """Train the run again in RUN/repeat/, outside of every table; exit code 0 if both are the same, 1 if not.
 
-    A repeat that was stopped is not gone on with, for a resumed run is not bit-exact: the same command starts anew.
-    Raises ConfigError, before anything is written, where the data set is not the run's.
+    An interrupted repeat is not resumed, because resuming is not bit-exact. Raises ConfigError, before anything is
+    written, if the data set is not that of the run.
     """
-    asked = composed.config
-    first, config = finished(asked)
+    command = composed.config
+    first, config = finished(command)
     if names_dataset(composed):
-        config.dataset = asked.dataset
-    known = first.provenance()
+        config.dataset = command.dataset
+    recorded = first.provenance()
     inspection = inspect(resolve(config.dataset))
-    then = (known.get("dataset") or {}).get("fingerprint")
-    if inspection.fingerprint != then:
+    fingerprint = (recorded.get("dataset") or {}).get("fingerprint")
+    if inspection.fingerprint != fingerprint:
         raise ConfigError(
-            f"run={asked.run}: the data set {config.dataset.name} is not the one it was trained on (fingerprint "
-            f"{inspection.fingerprint[:16]}, was {str(then)[:16]}); dataset.path=... names where that is"
+            f"run={command.run}: the data set {config.dataset.name} is not the one it was trained on (fingerprint "
+            f"{inspection.fingerprint[:16]}, was {str(fingerprint)[:16]}); use dataset.path=... for that data set"
         )
-    config = _same_hardware(config, asked, known)
+    config = _same_hardware(config, command, recorded)
     parts = identity(config, inspection.fingerprint)
     label = str((first.status() or {}).get("arm"))
-    second = Run(_free(first.path / "repeat", first.name))
+    second = Run(_unused(first.path / "repeat", first.name))
     cell = Cell(config, label, parts, inspection.name, {}, second)
     plan = Plan(f"repeat of {first.name}", second.path.parent, [cell], [inspection])
     prepare(plan)
     write_json(second.path / "provenance.json", {**second.provenance(), "repeat_of": first.name})
-    _say_what_differs(first, second, config, parts)
+    _print_changes(first, config, parts)
     view = View(plan, 1).start()
     try:
         outcome = supervise(second, Command(os.getpid(), time.time()))
@@ -72,37 +72,37 @@ def repeat(composed: Composed) -> int:
     return _verdict(first, second, config)
 
 
-def _same_hardware(config: Config, asked: Config, known: dict[str, Any]) -> Config:
-    """The run's config on the kind of device and in the precision that it had; what it logs stays at home."""
-    was = known["identity"]["hardware"]
+def _same_hardware(config: Config, command: Config, recorded: dict[str, Any]) -> Config:
+    """The run's config with the type of device and the precision that it was trained with, and without W&B."""
+    original = recorded["identity"]["hardware"]
     hardware = replace(config.hardware, device="cpu", precision="auto", runs_at_once=1)
-    if was["device"] == "cuda":
-        hardware.device = asked.hardware.device
+    if original["device"] == "cuda":
+        hardware.device = command.hardware.device
         if devices.gpus(hardware):
-            hardware.precision = was["precision"]
+            hardware.precision = original["precision"]
     train = replace(config.train, keep="both")
     return replace(config, hardware=hardware, train=train, logger=replace(config.logger, mode="disabled"))
 
 
-def _free(folder: Path, name: str) -> Path:
-    """RUN/repeat/<name>-repeat<n>, of the lowest n that is free."""
+def _unused(folder: Path, name: str) -> Path:
+    """RUN/repeat/<name>-repeat<n> with the lowest unused n."""
     number = 1
     while (folder / f"{name}-repeat{number}").exists():
         number += 1
     return folder / f"{name}-repeat{number}"
 
 
-def _say_what_differs(first: Run, second: Run, config: Config, parts: dict[str, Any]) -> None:
+def _print_changes(first: Run, config: Config, parts: dict[str, Any]) -> None:
     gpus = devices.gpus(config.hardware)
     changed = own_variables(config.hardware.threads, gpus[0] if gpus else None)
     variables = provenance.environment({**os.environ, **changed})
     now = {"versions": provenance.versions(), "git": provenance.commit(), "environment": variables}
-    here = provenance.hardware("cpu")
-    now["hardware"] = {key: here[key] for key in ("platform", "cpu", "cores")}
-    known = first.provenance()
-    lines = changes(known, now)
-    was = known["identity"]
-    lines += [f"{key}: {was.get(key)}, now {parts[key]}" for key in parts if parts[key] != was.get(key)]
+    hardware = provenance.hardware("cpu")
+    now["hardware"] = {key: hardware[key] for key in ("platform", "cpu", "cores")}
+    recorded = first.provenance()
+    lines = changes(recorded, now)
+    original = recorded["identity"]
+    lines += [f"{key}: {original.get(key)}, now {parts[key]}" for key in parts if parts[key] != original.get(key)]
     if (first.status() or {}).get("resumed"):
         lines.append("the run was interrupted and resumed, which is not bit-exact: its repeat will differ")
     for line in lines or ["nothing differs in versions, commit, hardware, environment and data"]:
@@ -113,7 +113,7 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     tolerance = comparison.tolerance(first.provenance())
     findings = comparison.outcomes(first, second, tolerance)
     findings += comparison.weights(_weights(first, second, config), tolerance)
-    findings += [Finding("made with", None, line) for line in changes(first.provenance(), _made_with(second))]
+    findings += [Finding("hardware", None, line) for line in changes(first.provenance(), _hardware(second))]
     same = all(finding.same is not False for finding in findings)
     write_json(
         second.path / "repeat.json",
@@ -121,8 +121,8 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
             "of": first.name,
             "same": same,
             "tolerance": tolerance,
-            "tolerance_of_metrics": comparison.of_metrics(tolerance),
-            "findings": [asdict(each) for each in findings],
+            "tolerance_of_metrics": comparison.metric_tolerance(tolerance),
+            "findings": [asdict(finding) for finding in findings],
         },
     )
     table = Table(title=escape(f"{first.name} and its repeat"), title_justify="left")
@@ -135,8 +135,8 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     out.print(table)
     word = "the same" if same else "different"
     if tolerance:
-        word += f": metrics may differ by {comparison.of_metrics(tolerance):g}, other numbers by {tolerance:g} x "
-        word += "max(1, value), for sums on a GPU have no fixed order"
+        word += f": metrics may differ by {comparison.metric_tolerance(tolerance):g}, other numbers by {tolerance:g} x "
+        word += "max(1, value), because sums on a GPU have no fixed order"
     elif same:
         word += ", bit for bit"
     out.print(word, soft_wrap=True, highlight=False)
@@ -144,14 +144,14 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     return int(not same)
 
 
-def _made_with(run: Run) -> dict[str, Any]:
-    """What only the training process knows of the hardware."""
+def _hardware(run: Run) -> dict[str, Any]:
+    """Hardware facts that only the training process records."""
     hardware = run.provenance().get("hardware") or {}
     return {"hardware": {key: hardware[key] for key in ("cpu_capability", "gpu", "cuda") if key in hardware}}
 
 
 def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:
-    """How every checkpoint that both runs kept differs, compared in a child process."""
+    """Differences of every checkpoint that both runs kept, computed in a child process."""
     names = [name for name in ("best.pt", "last.pt") if (first.path / "weights" / name).is_file()]
     if not names:
         return {}
@@ -162,7 +162,7 @@ def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """The child's side: how the checkpoints ``names`` of two ``folders`` differ."""
+    """Compare the checkpoints ``names`` of two ``folders`` in the child process."""
     from acmix_exp.yolo.run import prepare
 
     prepare()

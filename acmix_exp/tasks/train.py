@@ -1,4 +1,4 @@
-"""``task=train``: train what is left of a plan, with live view, tables, and true statuses whatever happens."""
+"""``task=train``: train the unfinished runs of a plan, show them, and write the tables and the report."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Plan, prepare
 from acmix_exp.sweep.progress import Survey
 
-SUMMARY_SECONDS = 20.0  # between two summaries while runs finish
+SUMMARY_SECONDS = 20.0  # shortest time between two summaries while runs finish
 ENDED = ("done", "failed")
 
 
 def train(plan: Plan) -> int:
-    """Train the runs that are not done and write the summary; the exit code.
+    """Train the runs that are not done and write the summary; returns the exit code.
 
-    No process and no status ``running`` of ours is left behind. Ctrl-C gives 130, SIGTERM the code that it raises.
+    Whatever happens, no child process and no status ``running`` of this command remains. Ctrl-C gives 130, SIGTERM the
+    code that its handler raises.
     """
     prepare(plan)
     executor = executors.create(plan.runs, plan.cells[0].config.hardware)
@@ -52,7 +53,7 @@ def _wait(executor: executors.Executor, plan: Plan) -> None:
     while not executor.wait(SUMMARY_SECONDS):
         ended = sum(row.status in ENDED for row in survey.rows())
         if ended > summarised:
-            with contextlib.suppress(OSError):  # the last one tells
+            with contextlib.suppress(OSError):  # the summary at the end reports it
                 write_summary(plan.folder, plan.cells[0].config.report.reference)
             summarised = ended
 
@@ -78,7 +79,7 @@ def _conclude(plan: Plan, code: int) -> None:
 
 
 def _report(plan: Plan) -> None:
-    """The whole report, unless it stands already. It may be stopped, and whatever happens the exit code stays."""
+    """Write the report unless it is up to date. Ctrl-C stops it; neither that nor an error changes the exit code."""
     from acmix_exp.report.build import build, is_current
     from acmix_exp.report.wandb_report import publish
     from acmix_exp.tasks.report import say
@@ -86,7 +87,7 @@ def _report(plan: Plan) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    again = f"task=report name={plan.name} runs_dir={plan.folder.parent}"
+    command = f"task=report name={plan.name} runs_dir={plan.folder.parent}"
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if not is_current(plan.folder) and any(run.is_done() for run in plan.runs):
@@ -96,9 +97,9 @@ def _report(plan: Plan) -> None:
             for line in publish(plan.folder, made, config.logger):
                 console().print(line, soft_wrap=True, highlight=False, markup=False)
     except KeyboardInterrupt:
-        print(f"acmix_exp: the report was stopped; {again} makes it", file=sys.stderr)
+        print(f"acmix_exp: the report was interrupted; {command} writes it", file=sys.stderr)
     except Exception as error:
-        print(f"acmix_exp: the report could not be made ({one_line(error)}); {again} tries again", file=sys.stderr)
+        print(f"acmix_exp: the report could not be written ({one_line(error)}); try {command}", file=sys.stderr)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
