@@ -1,8 +1,8 @@
 """Child processes: how they are started, answered and ended. Their own side is ``acmix_exp/worker.py``.
 
 Every child is ``python -m acmix_exp.worker TASK FOLDER``. It leads its own process group, so Ctrl-C reaches the parent
-alone, which then ends the group; the kernel kills it if the parent disappears. The parent writes one JSON request to
-its stdin; steps and the answer come back as JSON lines through a pipe.
+alone, which then ends the group; the kernel kills it if the parent disappears. The parent writes two JSON lines to its
+stdin, which device to use and the request; steps and the answer come back as JSON lines through a pipe.
 """
 
 from __future__ import annotations
@@ -62,16 +62,17 @@ class Answer:
 
 def run_child(task: str, folder: Path, request: Mapping[str, Any] | None = None, **options: Any) -> Answer:
     """Start a child, wait for its end and return its answer; the arguments are those of :class:`Child`."""
-    with Child(task, folder, request, **options) as child:
+    with Child(task, folder, request or {}, **options) as child:
         return child.answer()
 
 
 class Child:
     """A child process at work on ``folder``, which need not exist. Leaving the context ends it and its group.
 
-    request: plain data for the task. threads: of torch, OpenMP and MKL. gpu: index of the one GPU it may use, None
-    for none. log: file for its output (``append`` keeps what is in it), else the output is in the answer. on_step:
-    called, from another thread, with each step's text. seconds: time limit. variables: more environment variables.
+    request: plain data for the task; None: it follows by :meth:`send`, while the child imports. threads: of torch,
+    OpenMP and MKL. gpu: index of the one GPU it may use, None for none. log: file for its output (``append`` keeps what
+    is in it), else the output is in the answer. on_step: called, from another thread, with each step's text. seconds:
+    time limit. variables: more environment variables.
     """
 
     def __init__(
@@ -89,7 +90,8 @@ class Child:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self._command = command(task, folder)
-        self._message = {"request": dict(request or {}), "device": "cpu" if gpu is None else 0, "parent": os.getpid()}
+        self._request = request
+        self._header = {"device": "cpu" if gpu is None else 0, "parent": os.getpid()}
         self._environment = child_environment(threads, gpu, variables or {})
         self._log, self._append = log, append
         self._on_step, self._seconds = on_step, seconds
@@ -122,15 +124,19 @@ class Child:
             finally:
                 os.close(write_end)
             self._cleanup.callback(self.end)
-            assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
-                stdin.write(json.dumps({**self._message, "answers": write_end}).encode())
+            self._write({**self._header, "answers": write_end})
+            if self._request is not None:
+                self.send(self._request)
             self._deadline = time.monotonic() + self._seconds if self._seconds else None
             self._cleanup = self._cleanup.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        """Give the child its request."""
+        self._write(dict(request))
 
     def ended(self, seconds: float = POLL_SECONDS) -> bool:
         """Whether it has ended; waits for that, up to ``seconds``."""
@@ -159,6 +165,8 @@ class Child:
         if not self._ended:
             end_group(self._process.pid, self._process)
             self._ended = True
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()  # type: ignore[union-attr]
 
     def _read(self, pipe: int) -> None:
         with open(pipe, "rb") as lines:
@@ -169,6 +177,12 @@ class Child:
                         self._answer = message
                     elif self._on_step:
                         self._on_step(message["step"])
+
+    def _write(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which its answer tells
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
 
     def _printed(self) -> str:
         if self._log:

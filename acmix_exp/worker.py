@@ -23,25 +23,29 @@ TASKS = {
     "export": "acmix_exp.tasks.export:work",
     "profile": "acmix_exp.tasks.profile:work",
     "repeat": "acmix_exp.tasks.repeat:work",
-    "custom_block": "acmix_exp.sweep.custom_block_trial:work",
+    "preflight": "acmix_exp.yolo.preflight:work",
     "download": "acmix_exp.yolo.sample_dataset:download",
     "wandb_report": "acmix_exp.tracking.experiment_run:work",
 }
 
 
-def serve(work: Callable[[Job], Any], folder: Path) -> int:
-    """Read the request, do the work and send the answer to the parent; the exit code."""
-    message = json.load(sys.stdin)
-    die_with_parent(message["parent"])
-    os.set_inheritable(message["answers"], False)
-    with open(message["answers"], "w", encoding="utf-8", buffering=1) as pipe:
+def serve(load: Callable[[], Callable[[Job], Any]], folder: Path) -> int:
+    """Load the task's function, read the request, do the work and send the answer to the parent; the exit code.
+
+    Loading comes first, because imports take seconds in which the parent may still be preparing the request.
+    """
+    header = json.loads(sys.stdin.readline())
+    die_with_parent(header["parent"])
+    os.set_inheritable(header["answers"], False)
+    with open(header["answers"], "w", encoding="utf-8", buffering=1) as pipe:
 
         def send(**values: Any) -> None:
             pipe.write(json.dumps(values) + "\n")
 
         try:
-            value = work(Job(folder, message["request"], message["device"], lambda text: send(step=text)))
-            send(value=value)
+            work = load()
+            request = json.loads(sys.stdin.readline())
+            send(value=work(Job(folder, request, header["device"], lambda text: send(step=text))))
         except Exception as error:
             traceback.print_exc()
             faults = "; ".join(error.lines) if isinstance(error, ConfigError) else one_line(error)
@@ -50,15 +54,11 @@ def serve(work: Callable[[Job], Any], folder: Path) -> int:
     return 0
 
 
-def _task(name: str) -> Callable[[Job], Any]:
-    """The task's function, imported when it is called, so that an error of the import is answered too."""
-
-    def work(job: Job) -> Any:
-        module, _, function = TASKS[name].partition(":")
-        return getattr(import_module(module), function)(job)
-
+def _work(task: str) -> Callable[[Job], Any]:
+    module, _, function = TASKS[task].partition(":")
+    work: Callable[[Job], Any] = getattr(import_module(module), function)
     return work
 
 
 if __name__ == "__main__":
-    sys.exit(serve(_task(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(serve(lambda: _work(sys.argv[1]), Path(sys.argv[2])))

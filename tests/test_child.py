@@ -24,7 +24,7 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.worker import serve
 """
 TAIL = """
-sys.exit(serve(work, Path(sys.argv[1])))
+sys.exit(serve(lambda: work, Path(sys.argv[1])))
 """
 
 
