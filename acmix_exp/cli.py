@@ -15,6 +15,7 @@ import acmix_exp
 if TYPE_CHECKING:
     from acmix_exp.sweep.compose import Composed
     from acmix_exp.sweep.planning import Plan
+    from acmix_exp.sweep.preflight_child import Preflight
 
 TEXT = """\
 acmix_exp: trustworthy ablations of attention blocks in YOLO detectors
@@ -106,8 +107,10 @@ def _run(arguments: list[str]) -> int:
         if any(argument in SHOW_FLAGS for argument in arguments):
             return _show(arguments)
         from acmix_exp.sweep.compose import compose_cells
+        from acmix_exp.sweep.preflight_child import Preflight
 
-        return _dispatch(compose_cells(arguments))
+        with Preflight() as preflight:
+            return _dispatch(compose_cells(arguments, on_first=preflight.start), preflight)
     except ConfigError as error:
         _say(error.lines)
         return WRONG
@@ -121,7 +124,7 @@ def _say(lines: Iterable[str]) -> None:
         print(f"acmix_exp: {line}", file=sys.stderr)
 
 
-def _dispatch(cells: list[Composed]) -> int:
+def _dispatch(cells: list[Composed], preflight: Preflight) -> int:
     """Call the task's function, ``acmix_exp.tasks.X.X``, with a plan or with the one cell that it takes."""
     from acmix_exp.errors import ConfigError
     from acmix_exp.sweep import planning
@@ -129,8 +132,10 @@ def _dispatch(cells: list[Composed]) -> int:
     task = cells[0].config.task
     function = getattr(import_module(f"acmix_exp.tasks.{task}"), task)
     if task in PLANNED:
+        preflight.send(cells)
         plan = planning.build(cells)
         planning.check_reference(plan)
+        preflight.check(plan)
         _print_data(plan)
         return int(function(plan))
     if task == "report":

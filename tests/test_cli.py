@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from acmix_exp import cli
+from acmix_exp import child, cli
 from acmix_exp.sweep import planning
 
 REPO = Path(__file__).resolve().parents[1]
@@ -89,7 +89,7 @@ BAD = [
     ("train.optimizer=auto", ["train.optimizer=auto", "AdamW"]),
     ("train.keep=some", ["train.keep=some", "best, last, both or none"]),
     ("train.extra.mosaik=0", ["train.extra.mosaik=0", "train.extra.mosaic"]),
-    ("train.extra.mosaic=high", ["train.extra.mosaic=high", "number"]),
+    ("train.extra.mosaic=high", ["train.extra.mosaic=high", "float"]),
     ("train.extra.epochs=3", ["train.extra.epochs=3", "train.epochs"]),
     ("seed=-1", ["seed=-1", "0"]),
     ("hardware.device=cuda", ["hardware.device=cuda", "no CUDA GPU"]),
@@ -191,7 +191,16 @@ def test_pretrained_must_be_a_checkpoint(command, tmp_path):
     code, _, err = command("model.pretrained=weights.pt")
     assert code == 2
     assert "model.pretrained=" in err
-    assert "not a torch checkpoint" in err
+    assert "not a loadable checkpoint" in err
+
+
+def test_a_preflight_that_is_killed_is_one_line_and_exit_1(command, data, monkeypatch):
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(child, "command", lambda task, folder: [sys.executable, "-c", kill])
+    code, out, err = command("dataset=yolo", f"dataset.path={data}")
+    assert (code, out) == (1, "")
+    assert err == "acmix_exp: the preflight failed: was killed by SIGKILL (out of memory?)\n"
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("spelling", ["+experiment=ablation", "experiment=ablation", "++experiment=ablation"])

@@ -12,8 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-# index, in torchvision's ``features``, of the last layer at strides 8, 16 and 32; the next one expands the channels
-ENDS = {"mobilenet_v3_large": (6, 12, 15), "mobilenet_v3_small": (3, 8, 11)}
+NETWORKS = ("mobilenet_v3_large", "mobilenet_v3_small")
 P5 = ("bottleneck", "expanded")
 
 
@@ -45,21 +44,25 @@ def mobilenet_v3_stages(network: str, p5: str = "bottleneck") -> list[MobileNetV
 
     Weights are torchvision's own for training from scratch. Raises ValueError for an unknown network or p5.
     """
-    if network not in ENDS:
-        raise ValueError(f"network must be one of {', '.join(ENDS)}, got {network!r}")
+    if network not in NETWORKS:
+        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {network!r}")
     if p5 not in P5:
         raise ValueError(f"p5 must be one of {', '.join(P5)}, got {p5!r}")
     layers = list(getattr(torchvision.models, network)(weights=None).features.named_children())
-    third, second, first = (end + 1 for end in reversed(ENDS[network]))
-    last = third + (p5 == "expanded")
-    cuts = ((0, first), (first, second), (second, last))
+    *_, second, third = (i for i, (_, layer) in enumerate(layers) if _halves(layer))
+    last = len(layers) - (p5 == "bottleneck")
+    cuts = ((0, second), (second, third), (third, last))
     return [MobileNetV3Stage(OrderedDict(layers[start:end])) for start, end in cuts]
 
 
-def load_features(stages: list[MobileNetV3Stage], state: Mapping[str, Tensor]) -> None:
-    """The ``features`` of a torchvision state_dict into the stages; what either has alone stays as it is.
+def _halves(layer: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) and module.stride == (2, 2) for module in layer.modules())
 
-    Raises ValueError where a tensor is missing or has another shape, as those of the other network do.
+
+def load_features(stages: list[MobileNetV3Stage], state: Mapping[str, Tensor]) -> None:
+    """Load the ``features`` of a torchvision state_dict into the stages; tensors that only one side has are left out.
+
+    Raises ValueError if a tensor of the stages is missing or has another shape, as those of the other network do.
     """
     features = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
     for stage in stages:

@@ -18,10 +18,9 @@ from acmix_exp.config import SCALES, Config, options
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.sweep import arm
-from acmix_exp.sweep import custom_block_trial as trial
-from acmix_exp.yolo import arguments, sites
+from acmix_exp.yolo import sites
 from acmix_exp.yolo.arguments import refused
-from acmix_exp.yolo.pretrained import check_checkpoint, check_features, find_pretrained
+from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import MODES, Backbone, resolve_sites
 
 TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
@@ -48,7 +47,6 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
         *(model_lines := sites.faults(config.model)),
         *_block(config),
         *refused(config.train.extra),
-        *arguments.faults(config.train.extra),
         *_hardware(config),
     ]
     if not lines:
@@ -150,9 +148,9 @@ def _sites(effective: Config) -> list[str]:
         sites = resolve_sites(effective.model.placement, scale, Backbone.of(effective.model))
     except ConfigError as error:
         return error.lines
-    channels = {site.name: site.channels for site in sites}
     if custom_block.is_custom(effective.block):
-        return trial.faults(effective.block, list(channels.values()))
+        return []
+    channels = {site.name: site.channels for site in sites}
     return channel_faults(str(effective.block["name"]), _block_options(effective), channels, scale)
 
 
@@ -177,13 +175,10 @@ def _hardware(config: Config) -> list[str]:
 
 
 def _pretrained(config: Config) -> list[str]:
-    model = config.model
+    """A line if the file is not found; yolo/preflight.py reads it."""
     try:
-        network = sites.NETWORKS[model.name]
-        if sites.starts_from_features(model):
-            check_features(find_pretrained(model), str(network))
-        elif model.pretrained is not None:
-            check_checkpoint(find_pretrained(model), scale=model.scale, backbone=network)
+        if config.model.pretrained is not None:
+            find_pretrained(config.model)
     except ConfigError as error:
         return error.lines
     return []

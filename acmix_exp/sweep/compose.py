@@ -10,7 +10,7 @@ import argparse
 import copy
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,8 +51,10 @@ def override_key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-def compose_cells(arguments: Sequence[str]) -> list[Composed]:
+def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] = lambda config: None) -> list[Composed]:
     """Compose and check every cell of a command line, which may hold Hydra's flags -m and --config-dir.
+
+    on_first: is called with the first cell of a sweep as soon as it is composed.
 
     Raises ConfigError with one line per distinct fault of any cell, so that not even the good cells start.
     """
@@ -74,7 +76,7 @@ def compose_cells(arguments: Sequence[str]) -> list[Composed]:
             raise ConfigError(*explain(error, overrides)) from None
         if lines := lacking(cells):
             raise ConfigError(*lines)
-        return _checked_cells(cells, composer)
+        return _checked_cells(cells, composer, on_first)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -279,7 +281,9 @@ def _checked(unresolved: DictConfig, overrides: Iterable[str]) -> Config:
     return config
 
 
-def _checked_cells(all_overrides: Sequence[tuple[str, ...]], composer: _Composer) -> list[Composed]:
+def _checked_cells(
+    all_overrides: Sequence[tuple[str, ...]], composer: _Composer, on_first: Callable[[Config], None]
+) -> list[Composed]:
     cells: list[Composed] = []
     faults: dict[str, list[int]] = {}
     for number, overrides in enumerate(all_overrides):
@@ -288,6 +292,8 @@ def _checked_cells(all_overrides: Sequence[tuple[str, ...]], composer: _Composer
         except CONFIG_ERRORS as error:
             for line in explain(error, overrides):
                 faults.setdefault(line, []).append(number)
+        if number == 0 and len(all_overrides) > 1 and cells:
+            on_first(cells[0].config)
     raise_faults(faults, all_overrides)
     return cells
 

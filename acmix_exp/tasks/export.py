@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import math
 import os
@@ -10,14 +9,14 @@ import platform
 import shutil
 import sys
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from acmix_exp.child import Job, is_alive, run_child
+from acmix_exp.child import Job, is_alive, require, run_child
 from acmix_exp.config import Config
 from acmix_exp.console import console, showing_steps
 from acmix_exp.data import Dataset, resolve
@@ -28,7 +27,6 @@ from acmix_exp.run.devices import gpu_slot
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
-from acmix_exp.yolo.export_formats import Format, export_formats
 
 TOLERANCE = 1e-3
 IMAGES = 4
@@ -37,13 +35,23 @@ ARGUMENTS = {"dynamic": True, "simplify": False}
 EXTRA = {"onnx": ("onnx", "onnxruntime")}  # what the extra `export` brings
 
 
+@dataclass(frozen=True)
+class Format:
+    """An export format as ultralytics describes it; the fields are those of yolo/preflight.py."""
+
+    name: str
+    title: str
+    cpu: bool  # can be exported on a CPU
+    arguments: list[str]  # of the exporter that it takes; dynamic leaves height and width open
+
+
 def export(cell: Composed) -> int:
     """Write RUN/export/WEIGHTS.FORMAT and, beside it, how far it is from torch; the exit code.
 
     Nothing is kept of what failed or was stopped. Raises ConfigError before anything is written.
     """
     asked = cell.config
-    kind = _format(asked.format)
+    kind = _format(asked)
     run, config = finished(asked)
     weights = kept_weights(run, asked, config)
     if names_dataset(cell):
@@ -73,23 +81,14 @@ def export(cell: Composed) -> int:
             folder.rmdir()
 
 
-def _format(name: str) -> Format:
-    """Raises ConfigError for a format that there is not, that has no float32, or whose packages are missing."""
-    known = export_formats()
-    exact = [format.name for format in known.values() if format.full_precision]
-    if name not in known:
-        close = difflib.get_close_matches(name, exact, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"must be one of {', '.join(exact)}"
-        raise ConfigError(f"format={name}: unknown format; {hint}")
-    if name not in exact:
-        raise ConfigError(
-            f"format={name}: has no float32, so it can't equal torch; must be one of {', '.join(exact)} "
-            f"(or quantise the checkpoint yourself: yolo export model=RUN/weights/best.pt format={name})"
-        )
-    missing = [package for package in EXTRA.get(name, ()) if importlib.util.find_spec(package) is None]
+def _format(asked: Config) -> Format:
+    """Raises ConfigError if packages are missing, the format is unknown, or it has no float32."""
+    missing = [package for package in EXTRA.get(asked.format, ()) if importlib.util.find_spec(package) is None]
     if missing:
-        raise ConfigError(f"format={name}: needs {', '.join(missing)}; pip install 'acmix_exp[export]'")
-    return known[name]
+        raise ConfigError(f"format={asked.format}: needs {', '.join(missing)}; pip install 'acmix_exp[export]'")
+    with console(stderr=True).status("asking ultralytics for the format"):
+        answer = run_child("preflight", Path(asked.run or asked.runs_dir), {"format": asked.format})
+    return Format(**require(answer, "the preflight"))
 
 
 def _request(kind: Format, weights: Path, config: Config, dataset: Dataset, making: Path) -> dict[str, Any]:

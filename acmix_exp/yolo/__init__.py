@@ -1,4 +1,5 @@
-"""YOLOv8 with a block at chosen sites. The only room that knows ultralytics' insides.
+"""Everything that knows ultralytics: networks with blocks, their training, evaluation and export.
 
-Importing this package imports neither torch nor ultralytics.
+Read families and sites (where a block can sit; no torch), model and wrap (how it is built in), transfer (pretrained
+weights), trainer and run (one training), preflight (checks before it). Importing the package imports no torch.
 """

@@ -1,10 +1,11 @@
-"""MobileNetV3 in the place of YOLOv8's backbone: its three stages at the indices of the layers that the neck reads.
+"""MobileNetV3 in place of YOLOv8's backbone: its three stages at the indices of the layers that the neck reads.
 
-So SPPF, neck and head keep their indices and key names, and every site its name.
+SPPF, neck and head keep their indices and key names, and every site its name.
 """
 
 from __future__ import annotations
 
+import pickle
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,33 +14,35 @@ import torch
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
-from acmix_exp.nn.mobilenet_v3 import ENDS, ImageNetNormalize, MobileNetV3Stage, load_features, mobilenet_v3_stages
+from acmix_exp.nn.mobilenet_v3 import ImageNetNormalize, MobileNetV3Stage, load_features, mobilenet_v3_stages
+from acmix_exp.yolo.families import YOLOV8
 from acmix_exp.yolo.sites import Backbone
 from acmix_exp.yolo.wrap import count_parameters
 
-STAGES = {"backbone_p3": 4, "backbone_p4": 6, "backbone_p5": 8}  # the layers of YOLOv8 at strides 8, 16, 32
-LAYERS = 9  # of the backbone, less its SPPF
+STAGES = {name: YOLOV8.layers[name].index for name in ("backbone_p3", "backbone_p4", "backbone_p5")}
+LAYERS = YOLOV8.layers["sppf"].index  # of the backbone, without its SPPF
 
 
 def rows(yaml: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
-    """YOLOv8's ``yaml`` with rows by which ultralytics' parser gets widths and strides of ``backbone`` right."""
+    """YOLOv8's ``yaml`` with rows from which ultralytics' parser gets the widths and strides of ``backbone``."""
     channels = backbone.channels
-    last = ENDS[backbone.network][2]
-    ends = [*ENDS[backbone.network][:2], last + (backbone.p5 == "expanded")]
+    with torch.device("meta"):  # draws no random numbers
+        stages = mobilenet_v3_stages(backbone.network, backbone.p5)
     torchvision = [channels["backbone_p5"], backbone.network, None, True, 2, True]  # all features, one output each
-    made: list[list[Any]] = [[-1, 1, "nn.Identity", []] for _ in range(LAYERS)]
-    made[0] = [-1, 1, "TorchVision", torchvision]
-    for (name, index), end in zip(STAGES.items(), ends, strict=True):
-        made[index] = [0, 1, "Index", [channels[name], end + 1]]
+    replaced: list[list[Any]] = [[-1, 1, "nn.Identity", []] for _ in range(LAYERS)]
+    replaced[0] = [-1, 1, "TorchVision", torchvision]
+    for (name, index), stage in zip(STAGES.items(), stages, strict=True):
+        *_, (last, _) = stage.named_children()
+        replaced[index] = [0, 1, "Index", [channels[name], int(last) + 1]]
     yaml = deepcopy(yaml)
-    yaml["backbone"][:LAYERS] = made
+    yaml["backbone"][:LAYERS] = replaced
     return yaml
 
 
 def install(model: DetectionModel, backbone: Backbone) -> None:
-    """Put the stages in the place of ``rows``, after a layer that normalises the image as torchvision's weights expect.
+    """Put the stages in place of ``rows``, after a layer that normalises the image as torchvision's weights expect.
 
-    It is there without such weights too, so that runs differ in the weights alone.
+    The normalisation is there without such weights too, so that runs differ in the weights alone.
     """
     layers: list[nn.Module] = [ImageNetNormalize(), *(nn.Identity() for _ in range(LAYERS - 1))]
     for index, stage in zip(STAGES.values(), mobilenet_v3_stages(backbone.network, backbone.p5), strict=True):
@@ -51,14 +54,16 @@ def install(model: DetectionModel, backbone: Backbone) -> None:
 
 
 def load_backbone(model: DetectionModel, path: Path) -> list[str]:
-    """torchvision's weights of ``path`` into the backbone; the keys of ``model`` that have them now.
+    """Load torchvision's weights into the backbone; the keys of ``model`` that were loaded.
 
-    Raises ValueError where they are not of this network.
+    Raises ValueError if ``path`` is not a state_dict of the backbone's network.
     """
     stages = [layer for layer in model.model if isinstance(layer, MobileNetV3Stage)]
     try:
         load_features(stages, torch.load(path, map_location="cpu", weights_only=True))
-    except ValueError as error:
-        raise ValueError(f"model.pretrained={path}: {error}; must be of the model's own network") from error
+    except (ValueError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
+        right = "must be torchvision's weights of the model's backbone (a state_dict, .pth)"
+        raise ValueError(f"model.pretrained={path}: {reason}; {right}") from error
     prefixes = tuple(f"model.{index}." for index in STAGES.values())
     return [key for key in model.state_dict() if key.startswith(prefixes) and ".after." not in key]

@@ -1,4 +1,4 @@
-"""YOLOv8 with blocks at sites: the stock network, changed in place, so that indices and keys stay."""
+"""YOLOv8 with blocks at sites: the stock network changed in place, so that indices and keys stay."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ from acmix_exp.nn import build_block
 from acmix_exp.nn.fusion import fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
 from acmix_exp.yolo import mobilenet
+from acmix_exp.yolo.families import YOLOV8
 from acmix_exp.yolo.sites import Backbone, Site, resolve_sites, zero_init
 from acmix_exp.yolo.wrap import After, BlockConv, count_parameters, insert_after, insert_behind
 
 
 def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
-    """GFLOPs of one image as ultralytics prints them; None where its counter gives none.
+    """GFLOPs of one image as ultralytics prints them; None if its counter gives none.
 
-    It sees layers, not operations: attention by products of tensors is missing from it.
+    It counts layers, not operations: attention by products of tensors is missing.
     """
     return float(get_flops(copy.deepcopy(model), imgsz)) or None
 
 
-KEY = "acmix_exp"  # of model.yaml; holds what was inserted
-# Ends the module name of a touched row in model.yaml. Ultralytics' parser looks the name up and so raises
-# KeyError with this very text, where it would otherwise rebuild the network without its blocks.
-MARK = " + acmix_exp block (a stock build would drop it: train this checkpoint with acmix_exp)"
+CONFIG_KEY = "acmix_exp"  # of model.yaml: what was inserted
+# Appended to the module name of a changed row in model.yaml. Ultralytics' parser looks the name up and raises KeyError
+# with this text; without it, it would rebuild the network without its blocks.
+STOCK_BUILD_GUARD = " + acmix_exp block (a stock build would drop it: train this checkpoint with acmix_exp)"
 
 
 class BlockDetectionModel(DetectionModel):
     """A DetectionModel with blocks inserted.
 
-    ``insertion``: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block":
-    {name, ...}}``, and ``"backbone": {network, p5}`` where it is not YOLOv8's own; read from ``cfg`` where not given,
-    as that of a checkpoint has it. Stock layers are initialised exactly as in a stock network; each block, and such a
-    backbone, draws from a generator of its own, seeded by ``seed`` and its name, so that torch's global generator is
-    left as a build without it leaves it.
+    insertion: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block": {name, ...}}``,
+        and ``"backbone": {network, p5}`` if it is not YOLOv8's own; None: as ``cfg``, a checkpoint's YAML, has it.
+
+    Stock layers are initialised exactly as in a stock network. Each block, and a backbone that is not stock, draws from
+    its own generator, seeded by ``seed`` and its name, so torch's global generator is left as a stock build leaves it.
     """
 
     def __init__(
@@ -56,36 +57,36 @@ class BlockDetectionModel(DetectionModel):
         insertion: dict[str, Any] | None = None,
     ) -> None:
         yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
-        insertion = deepcopy(insertion or yaml[KEY])
-        yaml.pop(KEY, None)
+        insertion = deepcopy(insertion or yaml[CONFIG_KEY])
+        yaml.pop(CONFIG_KEY, None)
         for row in yaml["backbone"] + yaml["head"]:
-            row[2] = row[2].removesuffix(MARK)
+            row[2] = row[2].removesuffix(STOCK_BUILD_GUARD)
         backbone = Backbone.from_dict(insertion.get("backbone"))
         super().__init__(mobilenet.rows(yaml, backbone) if backbone else yaml, ch, nc, verbose=False)
-        self.yaml[KEY] = insertion
+        self.yaml[CONFIG_KEY] = insertion
         rows = self.yaml["backbone"] + self.yaml["head"]
         if backbone:
             with _own_generator(f"{insertion['seed']}/{backbone.network}"):
                 mobilenet.install(self, backbone)
-            rows[0][2] += MARK
+            rows[0][2] += STOCK_BUILD_GUARD
         for site in self.sites:
             self._insert(site)
-            rows[site.index][2] += MARK
+            rows[site.index][2] += STOCK_BUILD_GUARD
         initialize_weights(self)  # ultralytics' eps and momentum for the new batch norms too
         if verbose:
             self.info()
 
     @property
     def placement(self) -> PlacementConfig:
-        return PlacementConfig(name="", **self.yaml[KEY]["placement"])
+        return PlacementConfig(name="", **self.yaml[CONFIG_KEY]["placement"])
 
     @property
     def sites(self) -> list[Site]:
-        kept = self.yaml[KEY]
+        kept = self.yaml[CONFIG_KEY]
         return resolve_sites(self.placement, kept["scale"], Backbone.from_dict(kept.get("backbone")))
 
     def _insert(self, site: Site) -> None:
-        layer, placement, insertion = self.model[site.index], self.placement, self.yaml[KEY]
+        layer, placement, insertion = self.model[site.index], self.placement, self.yaml[CONFIG_KEY]
         options = dict(insertion["block"])
         kind = options.pop("name")
         for i, name in enumerate(site.block_names):
@@ -102,7 +103,7 @@ class BlockDetectionModel(DetectionModel):
         layer.np = count_parameters(layer)
 
     def fuse(self, verbose: bool = True, imgsz: int | list[int] = 640) -> DetectionModel:
-        """For inference, in place: what ultralytics fuses, and our blocks with the norms that follow them."""
+        """For inference, in place: fuse what ultralytics fuses, and the blocks with the norms that follow them."""
         for module in list(self.modules()):
             if isinstance(module, (After, BlockConv, MobileNetV3Stage)):
                 fuse(module)
@@ -110,7 +111,7 @@ class BlockDetectionModel(DetectionModel):
         return fused
 
     def blocks(self) -> dict[str, nn.Module]:
-        """Every inserted block by the name of its site, numbered where a site has several."""
+        """Every inserted block by the name of its site, numbered if a site has several."""
         found: dict[str, nn.Module] = {}
         for site in self.sites:
             layer = self.model[site.index]
@@ -131,8 +132,8 @@ class BlockDetectionModel(DetectionModel):
 
 
 def build_model(config: Config, nc: int) -> DetectionModel:
-    """The network of a config with the arm applied: a stock DetectionModel where nothing is inserted."""
-    cfg = f"yolov8{config.model.scale}.yaml"
+    """The network of a config with the arm applied: a stock DetectionModel if nothing is inserted."""
+    cfg = YOLOV8.yaml(config.model.scale)
     insertion = insertion_of(config)
     if insertion is None:
         return DetectionModel(cfg, nc=nc, verbose=False)
@@ -140,7 +141,7 @@ def build_model(config: Config, nc: int) -> DetectionModel:
 
 
 def insertion_of(config: Config) -> dict[str, Any] | None:
-    """What a config inserts, in plain types as it travels in the checkpoint; None for the stock network."""
+    """What a config inserts, in the plain types that a checkpoint keeps; None for the stock network."""
     placement = config.model.placement
     backbone = Backbone.of(config.model)
     sites = resolve_sites(placement, config.model.scale, backbone) if config.arm.insert else []

@@ -1,4 +1,4 @@
-"""Pretrained weights into a network, with an account of every tensor."""
+"""Load pretrained weights into a network, with an account of every tensor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 
 from acmix_exp.yolo.model import BlockDetectionModel
@@ -19,38 +20,31 @@ def scratch_audit(model: DetectionModel) -> Audit:
 
 
 def load_pretrained(model: DetectionModel, path: Path) -> Audit:
-    """Copy a checkpoint's tensors into ``model`` by name, as ultralytics does; names every tensor of
-    ``model``.
+    """Copy a checkpoint's tensors into ``model`` by name, as ultralytics does, and say what became of every tensor.
 
-    transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class
-    head of another number of classes. new: belongs to an inserted block, and keeps its own values even where
-    the checkpoint has a block there too, so that every arm gets the same tensors. Set ``model.names`` first:
-    class heads are matched by class name.
+    transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class head of
+    another number of classes. new: belongs to an inserted block, and keeps its own values even if the checkpoint has a
+    block there too, so that every arm gets the same tensors. Set ``model.names`` first: class heads are matched by
+    class name.
 
-    Raises ValueError where fewer than half of the stock tensors fit, as those of another scale do.
+    Raises ValueError as :func:`require_fit` does.
     """
     source, _ = load_checkpoint(path)
-    theirs = {key: value.float() for key, value in source.state_dict().items()}
+    require_fit(model, source, path)
+    given = {key: value.float() for key, value in source.state_dict().items()}
     new = set(_new(model))
-    mine = model.state_dict()
-    stock = [key for key, value in mine.items() if key not in new and value.ndim]  # counters fit everywhere
-    fitting = [key for key in stock if key in theirs and theirs[key].shape == mine[key].shape]
-    if 2 * len(fitting) < len(stock):
-        raise ValueError(
-            f"model.pretrained={path}: only {len(fitting)} of {len(stock)} tensors fit; "
-            "must be weights of the same model.scale"
-        )
-    own = {key: mine[key].clone() for key in new}
+    before = model.state_dict()
+    blocks = {key: before[key].clone() for key in new}
     model.load(source, verbose=False)
-    model.load_state_dict(own, strict=False)
-    loaded = model.state_dict()  # anew: the class head may have been rebuilt
+    model.load_state_dict(blocks, strict=False)
+    loaded = model.state_dict()  # again, because the class head may have been rebuilt
     transferred = [
         key
         for key, value in loaded.items()
         if key not in new
-        and key in theirs
-        and theirs[key].shape == value.shape
-        and torch.equal(theirs[key], value.float())
+        and key in given
+        and given[key].shape == value.shape
+        and torch.equal(given[key], value.float())
     ]
     rest = [key for key in loaded if key not in set(transferred)]
     return {
@@ -58,6 +52,19 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
         "rebuilt": [key for key in rest if key not in new],
         "new": [key for key in rest if key in new],
     }
+
+
+def require_fit(model: DetectionModel, source: nn.Module, path: Path) -> None:
+    """Raise ValueError if fewer than half of the stock tensors fit, as those of another scale. Compares shapes only."""
+    given = {key: value.shape for key, value in source.state_dict().items()}
+    new = set(_new(model))
+    stock = {key: value.shape for key, value in model.state_dict().items() if key not in new and value.ndim}
+    fitting = [key for key, shape in stock.items() if given.get(key) == shape]
+    if 2 * len(fitting) < len(stock):
+        raise ValueError(
+            f"model.pretrained={path}: only {len(fitting)} of {len(stock)} tensors fit; "
+            "must be weights of the same model.scale"
+        )
 
 
 def summary(audit: Audit, source: Path | str | None) -> str:

@@ -1,4 +1,4 @@
-"""The ways a block joins a layer of YOLOv8. No stock key is renamed, so stock weights still fit.
+"""The ways to join a block to a layer of a detector. No stock key is renamed, so stock weights still fit.
 
 Class and attribute names are part of the checkpoint format.
 """
@@ -42,11 +42,11 @@ class After(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.block(x))
         if self.act:
-            y = F.silu(y)  # never in place: a block may hand back its own input
+            y = F.silu(y)  # never in place: a block may return its own input
         return x + y if self.residual else y
 
     def fuse(self) -> After:
-        """For inference, in place: the block's own fusion, and the norm into its weights where it can take one."""
+        """For inference, in place: fuse the block, and fold the norm into its weights if it can take one."""
         self.block, self.norm = _fused(self.block, self.norm)
         return self
 
@@ -60,7 +60,7 @@ class C2fAfter(C2f):
         return self.after(super().forward(x))
 
     def forward_split(self, x: Tensor) -> Tensor:
-        """What ultralytics' exporter calls in place of ``forward``."""
+        """The forward pass that ultralytics' exporter uses."""
         return self.after(super().forward_split(x))
 
 
@@ -74,15 +74,15 @@ class SPPFAfter(SPPF):
 
 
 class MobileNetV3StageAfter(MobileNetV3Stage):
-    """A stage that goes on through ``after``, its last layer now; made by :func:`insert_after`."""
+    """A stage with ``after`` as its last layer; made from a stage by :func:`insert_after`."""
 
     after: After
 
 
 class BlockConv(nn.Module):
-    """A block where a Conv's convolution was, with that Conv's own BN and activation: ``act(bn(block(x)))``.
+    """A block in place of a Conv's convolution, with that Conv's BN and activation: ``act(bn(block(x)))``.
 
-    Not a Conv itself: ultralytics' ``fuse`` takes every Conv apart and would look for a convolution's weight.
+    Not a subclass of Conv: ultralytics' ``fuse`` folds every Conv and would look for a convolution's weight.
     """
 
     def __init__(self, block: nn.Module, conv: Conv) -> None:
@@ -107,9 +107,9 @@ def _fused(block: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 class ConvBlock(Conv):
-    """A Conv whose convolution is kept, with a block of no effect behind it: ``act(bn(block(conv(x))))``.
+    """A Conv with a block without effect after its convolution: ``act(bn(block(conv(x))))``.
 
-    Made from a stock Conv by :func:`insert_behind`. A Conv still: ultralytics' ``fuse`` folds its BN.
+    Made from a stock Conv by :func:`insert_behind`. Still a Conv, so ultralytics' ``fuse`` folds its BN.
     """
 
     block: nn.Module
@@ -118,7 +118,7 @@ class ConvBlock(Conv):
         return self.act(self.bn(self.block(self.conv(x))))
 
     def forward_fuse(self, x: Tensor) -> Tensor:
-        """What ultralytics calls once ``fuse`` has folded the BN into the convolution."""
+        """The forward pass after ``fuse`` has folded the BN into the convolution."""
         return self.act(self.block(self.conv(x)))
 
 

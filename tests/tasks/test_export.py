@@ -9,7 +9,7 @@ import pytest
 
 from acmix_exp.errors import ConfigError
 from acmix_exp.tasks import export
-from acmix_exp.yolo.export_formats import export_formats
+from acmix_exp.tasks.export import Format
 
 SIZE = {"height": 64, "width": 64, "images": 4, "boxes_px": 0.08, "scores": 1e-6}
 
@@ -26,7 +26,7 @@ def conclude(make_run):
         (making / "made" / "last.onnx").write_text(content)
         (making / "log").write_text("what the packages said")
         asked = {"format": format, "imgsz": 64, "arguments": {}, "dataset": "d", "split": "val", "images": ["a/b.png"]}
-        return export._conclude(run, export_formats()[format], Path("last.pt"), making, asked, report), folder
+        return export._conclude(run, Format(format, format, True, []), Path("last.pt"), making, asked, report), folder
 
     return call
 
@@ -77,10 +77,10 @@ def test_a_missing_package_is_named(conclude):
         conclude({"missing": "openvino"}, format="openvino")
 
 
-def test_the_extra_is_named_before_anything_starts(monkeypatch):
+def test_the_extra_is_named_before_anything_starts(monkeypatch, make_config):
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(ConfigError, match=r"format=onnx: needs onnxruntime; pip install 'acmix_exp\[export\]'"):
-        export._format("onnx")
+        export._format(make_config("task=export", "format=onnx"))
 
 
 def test_weights_that_were_not_kept_are_refused(make_run, make_config):

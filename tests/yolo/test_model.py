@@ -8,7 +8,7 @@ import torch
 from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.config import SCALES, Config, PlacementConfig, options
-from acmix_exp.yolo.model import KEY, MARK, BlockDetectionModel, build_model
+from acmix_exp.yolo.model import CONFIG_KEY, STOCK_BUILD_GUARD, BlockDetectionModel, build_model
 from tests.yolo.builders import bare, is_zero_branch, make_config
 
 
@@ -85,7 +85,7 @@ def test_a_network_from_its_own_yaml() -> None:
     twin = BlockDetectionModel(model.yaml, nc=2, verbose=False)
     twin.load_state_dict(model.state_dict())
     assert twin.yaml == model.yaml
-    assert model.yaml[KEY]["placement"]["mode"] == "replace"
+    assert model.yaml[CONFIG_KEY]["placement"]["mode"] == "replace"
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(twin.eval()(x)[0], model.eval()(x)[0])
 
@@ -93,7 +93,7 @@ def test_a_network_from_its_own_yaml() -> None:
 def test_a_stock_rebuild_fails_and_says_why() -> None:
     with pytest.raises(KeyError, match="a stock build would drop it: train this checkpoint with acmix_exp"):
         DetectionModel(build(at("backbone_p5")).yaml, verbose=False)
-    assert MARK not in str(build(bare(make_config())).yaml)
+    assert STOCK_BUILD_GUARD not in str(build(bare(make_config())).yaml)
 
 
 def test_zero_init_leaves_the_network_undisturbed() -> None:

@@ -5,33 +5,21 @@ import pytest
 
 from acmix_exp.config import SCALES, PlacementConfig
 from acmix_exp.errors import ConfigError
-from acmix_exp.yolo.sites import LAYERS, NAMES, Site, depth, resolve_sites, width, zero_init
+from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo.sites import Site, resolve_sites, zero_init
 
 
 def placement(*sites: object, mode: str = "after", **options: object) -> PlacementConfig:
     return PlacementConfig(name="test", mode=mode, sites=list(sites), **options)
 
 
-@pytest.mark.parametrize("scale", SCALES)
-def test_table_is_the_real_network(scale: str) -> None:
-    import torch
-    from ultralytics.nn.modules import SPPF, C2f
-    from ultralytics.nn.tasks import parse_model, yaml_model_load
-
-    with torch.device("meta"):
-        layers, _ = parse_model(yaml_model_load(f"yolov8{scale}.yaml"), ch=3, verbose=False)
-    assert {i for i, layer in enumerate(layers) if isinstance(layer, (C2f, SPPF))} == {i for i, _, _ in LAYERS.values()}
-    for name in NAMES:
-        layer = layers[LAYERS[name][0]]
-        assert width(name, scale) == layer.cv2.conv.out_channels
-        if isinstance(layer, C2f):
-            assert depth(name, scale) == len(layer.m)
-            assert resolve_sites(placement(name, mode="replace"), scale)[0].channels == layer.m[0].cv2.conv.in_channels
-
-
 @pytest.mark.parametrize("value", ["backbone_p4", "backbone.p4", 6, "6"], ids=repr)
 def test_a_site_by_name_or_index(value: object) -> None:
     assert resolve_sites(placement(value), "n") == [Site("backbone_p4", 6, 128)]
+
+
+def test_the_scales_are_those_of_the_config() -> None:
+    assert tuple(YOLOV8.scales) == SCALES
 
 
 def test_network_order_and_block_names() -> None:
@@ -75,7 +63,7 @@ def test_zero_init() -> None:
 
 
 def test_no_torch() -> None:
-    names = "sites environment arguments resume run pretrained"
+    names = "families sites environment arguments resume run pretrained"
     code = f"""
 import sys
 from importlib import import_module

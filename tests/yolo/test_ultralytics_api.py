@@ -1,6 +1,4 @@
-"""Every part of ultralytics that this room rests on, by name: a new version that drops one is told of here
-first.
-"""
+"""Every part of ultralytics that acmix_exp/yolo relies on, by name: a version that drops one fails here first."""
 
 import inspect
 from importlib import import_module
@@ -13,7 +11,7 @@ get_dataset get_dataloader get_model preprocess_batch build_optimizer run_callba
 _handle_nan_recovery save_metrics read_results_csv save_model final_eval _setup_train check_resume
 """
 PARTS = {
-    "ultralytics.cfg": "get_cfg get_save_dir",
+    "ultralytics.cfg": "check_cfg get_cfg get_save_dir",
     "ultralytics.data": "build_dataloader",
     "ultralytics.data.build": "InfiniteDataLoader.close",
     "ultralytics.data.dataset": "YOLODataset.get_img_files YOLODataset.get_labels",
@@ -27,7 +25,7 @@ PARTS = {
     "ultralytics.nn.modules": "C2f.forward C2f.forward_split SPPF Conv",
     "ultralytics.nn.tasks": "DetectionModel.load DetectionModel.fuse DetectionModel.info load_checkpoint "
     "parse_model yaml_model_load",
-    "ultralytics.utils": "IterableSimpleNamespace LOGGER SAFE_LOAD",
+    "ultralytics.utils": "DEFAULT_CFG_DICT IterableSimpleNamespace LOGGER SAFE_LOAD",
     "ultralytics.utils.nms": "non_max_suppression",
     "ultralytics.utils.patches": "imread",
     "ultralytics.utils.torch_utils": "get_flops initialize_weights strip_optimizer unwrap_model",
@@ -87,6 +85,8 @@ def test_is_there(module: str, name: str) -> None:
         ("engine.validator", "BaseValidator.get_model", ["trainer.ema.ema"]),
         # what names the exported file
         ("engine.exporter", "Exporter.__call__", ['getattr(model, "pt_path", None)', "model.fuse("]),
+        # what the preflight asks about formats
+        ("engine.exporter", "export_formats", ['"Format", "Argument"', '"CPU", "GPU", "Arguments"']),
         # what the exporter calls in place of forward
         ("engine.exporter", "Exporter", ["m.forward = m.forward_split"]),
         # a marked row of model.yaml fails here

@@ -1,0 +1,82 @@
+"""Run yolo/preflight.py in a child process and raise what it finds, before any run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from acmix_exp.child import Child, require
+from acmix_exp.config import Config
+from acmix_exp.console import console
+from acmix_exp.sweep import arm
+from acmix_exp.sweep.compose import Composed, raise_faults
+from acmix_exp.sweep.planning import Plan
+
+SECONDS = 300.0
+TASKS = ("train", "profile")
+
+
+class Preflight:
+    """A child process that checks the networks of a command's cells. Leaving the context ends it.
+
+    Its imports take seconds: a sweep starts it as soon as one cell is composed, and the data are read while it works.
+    """
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+        self._cleanup = ExitStack()
+        self._status = console(stderr=True).status("checking the networks: importing torch")
+
+    def __enter__(self) -> Preflight:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def start(self, config: Config) -> None:
+        """Start the child if the task needs it and it is not running yet."""
+        if self._child is None and config.task in TASKS:
+            self._child = Child(
+                "preflight", Path(config.runs_dir, config.name), on_step=self._show_step, seconds=SECONDS
+            )
+            self._cleanup.enter_context(self._child)
+
+    def send(self, cells: Sequence[Composed]) -> None:
+        """Send every distinct network and set of train arguments, once for all seeds."""
+        self.start(cells[0].config)
+        self._cells, self._task = cells, cells[0].config.task
+        self._networks: dict[str, list[int]] = {}
+        configs: list[dict[str, Any]] = []
+        for number, cell in enumerate(cells):
+            config = arm.apply(cell.config)
+            key = repr((config.arm.insert, config.model, config.block, config.train.extra))
+            if key not in self._networks:
+                configs.append(asdict(config))
+            self._networks.setdefault(key, []).append(number)
+        if self._child is not None:
+            self._child.send({"networks": configs})
+
+    def check(self, plan: Plan) -> None:
+        """Wait for the child, unless there is nothing left to train, and end it.
+
+        Raises ConfigError with the faults of every cell, ChildError if the child died.
+        """
+        with self._cleanup:
+            if self._child is None or (self._task == "train" and all(run.is_done() for run in plan.runs)):
+                return
+            with self._status:
+                answer = self._child.answer()
+        numbers = list(self._networks.values())
+        faults = {
+            line: sorted(number for network in networks for number in numbers[network])
+            for line, networks in require(answer, "the preflight").items()
+        }
+        raise_faults(faults, [cell.overrides for cell in self._cells])
+
+    def _show_step(self, step: str) -> None:
+        self._status.update(f"checking the networks: {escape(step)}")

@@ -1,0 +1,219 @@
+"""What only torch and ultralytics can tell about a plan. Runs in a child process before the first run starts.
+
+ultralytics checks its own arguments and export formats, pretrained files are loaded, and every distinct network is
+built on the meta device: its stock network once, then its blocks at the widths of their sites. A user-defined block is
+run as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+import ultralytics
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from ultralytics.cfg import check_cfg
+from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+from acmix_exp import custom_block
+from acmix_exp.child import Job
+from acmix_exp.config import ArmConfig, Config, PlacementConfig, from_plain
+from acmix_exp.errors import ConfigError, one_line
+from acmix_exp.nn import build_block
+from acmix_exp.nn.custom import try_custom_block
+from acmix_exp.yolo import run
+from acmix_exp.yolo.arguments import OWNED_ARGS
+from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo.mobilenet import load_backbone
+from acmix_exp.yolo.model import CONFIG_KEY, build_model
+from acmix_exp.yolo.pretrained import find_pretrained
+from acmix_exp.yolo.sites import NAMES, Backbone, resolve_sites, starts_from_features
+from acmix_exp.yolo.transfer import require_fit
+
+
+def work(job: Job) -> dict[str, Any]:
+    """The child's side: the facts of an export ``format``, or the faults of the ``networks`` of a plan."""
+    if "format" in job.request:
+        return export_format(job.request["format"])
+    return preflight([from_plain(config) for config in job.request["networks"]], job.step)
+
+
+def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda text: None) -> dict[str, list[int]]:
+    """Check the network of each config, whose arm is applied, and its train arguments.
+
+    step: is called with what is tried, in a few words.
+    Returns the faults: a line with key, value and cure -> the indices of the configs that have it.
+    """
+    results: dict[str, Any] = {}
+
+    def once(text: str, parts: object, check: Callable[[], Any]) -> Any:
+        key = f"{text}: {parts!r}"
+        if key not in results:
+            step(text)
+            results[key] = check()
+        return results[key]
+
+    faults: dict[str, list[int]] = {}
+    for index, config in enumerate(configs):
+        model, block = config.model, config.block
+        parts = (model.name, model.scale, model.backbone_p5)
+        stock, lines = once(f"building {model.name}, scale {model.scale}", parts, partial(build_stock, config))
+        lines = [*argument_faults(config.train.extra), *lines]
+        if model.pretrained:
+            lines += once(f"reading {model.pretrained}", parts, partial(pretrained_faults, config, stock))
+        if config.arm.insert:
+            sites = resolve_sites(model.placement, model.scale, Backbone.of(model))
+            channels = sorted({site.channels for site in sites})
+            text = f"building {block['name']} for {', '.join(map(str, channels))} channels"
+            lines += once(text, block, partial(block_faults, block, channels))
+        for line in lines:
+            faults.setdefault(line, []).append(index)
+    return faults
+
+
+def argument_faults(extra: dict[str, Any]) -> list[str]:
+    """A line for each of ``train.extra`` that ultralytics does not know, or whose value it refuses."""
+    lines = []
+    for name, value in extra.items():
+        line = f"train.extra.{name}={value}"
+        if name not in DEFAULT_CFG_DICT:
+            close = difflib.get_close_matches(name, DEFAULT_CFG_DICT.keys() - OWNED_ARGS.keys(), n=1)
+            hint = f"did you mean train.extra.{close[0]}?" if close else "see ultralytics' train arguments"
+            lines.append(f"{line}: no such ultralytics argument; {hint}")
+            continue
+        try:
+            check_cfg({name: value})
+        except (TypeError, ValueError) as error:
+            words = " ".join(str(error).split())
+            cure = re.sub(r"^.*?\binvalid\b[^.]*\. (?=.)", "", words, count=1)  # without the value, said already
+            lines.append(f"{line}: {cure}")
+    return lines
+
+
+class _ValuesOnCpu(TorchFunctionMode):
+    """``torch.tensor`` keeps its values on the CPU: ultralytics reads the strides that it puts there."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        on_cpu = {"device": "cpu"} if func is torch.tensor else {}
+        return func(*args, **{**on_cpu, **(kwargs or {})})
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Build networks without memory for their tensors."""
+    with torch.device("meta"), _ValuesOnCpu():
+        yield
+
+
+def build_stock(config: Config) -> tuple[DetectionModel, list[str]]:
+    """The network of a config without its blocks, on the meta device, and a line per layer not as in families.py."""
+    with on_meta():
+        stock = build_model(replace(config, arm=ArmConfig(name="baseline", insert=False)), nc=1).to("meta")
+    scale, backbone = config.model.scale, Backbone.of(config.model)
+    inside = [name for name in NAMES if not backbone or name in backbone.channels or not name.startswith("backbone_")]
+    expected = {site.index: site for site in resolve_sites(PlacementConfig("", sites=inside), scale, backbone)}
+    lines = []
+
+    def compare(layer: Any, inputs: object, output: torch.Tensor) -> None:
+        site = expected[layer.i]
+        built = {"channels": output.shape[1], "stride": 256 // output.shape[2]}
+        right = {"channels": site.channels, "stride": YOLOV8.layers[site.name].stride}
+        if isinstance(getattr(layer, "m", None), nn.ModuleList):
+            built |= {"bottlenecks": len(layer.m), "width": layer.m[0].cv2.conv.in_channels}
+            right |= {"bottlenecks": YOLOV8.depth(site.name, scale), "width": site.channels // 2}
+        if built != right:
+            lines.append(
+                f"model.scale={scale}: ultralytics {ultralytics.__version__} builds {site.name} with {built}; "
+                f"must be {right}; install a version that acmix_exp supports"
+            )
+
+    handles = [stock.model[index].register_forward_hook(compare) for index in expected]
+    stock(torch.zeros(1, 3, 256, 256, device="meta"))
+    for handle in handles:
+        handle.remove()
+    return stock, lines
+
+
+def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:
+    """A line if the weights cannot be loaded, or are of another scale, backbone or detector."""
+    model = config.model
+    path = find_pretrained(model)
+    if starts_from_features(model):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a copy to the meta device does nothing
+                load_backbone(stock, path)
+        except ValueError as error:
+            return [str(error)]
+        return []
+    setting = f"model.pretrained={path}"
+    try:
+        run.prepare(config.block.get("target"))
+        source, _ = load_checkpoint(path)
+    except Exception as error:  # a pickle can raise anything
+        words = str(error).partition("\n")[0].removeprefix(f"ERROR ❌️ {path} ").partition(". ")[0]
+        reason = f"{type(error).__name__}: {words.rstrip('.')}"
+        return [f"{setting}: cannot be loaded ({reason}); must be a .pt file that ultralytics saved"]
+    yaml = getattr(source, "yaml", {})
+    backbone, given = Backbone.of(model), Backbone.from_dict(yaml.get(CONFIG_KEY, {}).get("backbone"))
+    if yaml.get("scale", model.scale) != model.scale:
+        return [f"{setting}: weights of scale {yaml['scale']}; must be of model.scale={model.scale}"]
+    networks = [each.network if each else "YOLOv8's own backbone" for each in (given, backbone)]
+    if networks[0] != networks[1]:
+        return [f"{setting}: weights on {networks[0]}; must be on {networks[1]}, as model.name says"]
+    try:
+        require_fit(stock, source, path)
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:
+    """A line if the block cannot be built for one of the numbers of channels; a user-defined block is also run."""
+    if custom_block.is_custom(block):
+        try:
+            try_custom_block(channels, block["target"], custom_block.options(block))
+        except ValueError as error:
+            return [f"block.target={block['target']}: {error}"]
+        return []
+    options = {key: value for key, value in block.items() if key != "name"}
+    for width in channels:
+        try:
+            with on_meta():
+                build_block(block["name"], width, **options)
+        except Exception as error:
+            return [f"block={block['name']}: cannot be built for {width} channels ({one_line(error)})"]
+    return []
+
+
+def export_format(name: str) -> dict[str, Any]:
+    """What ultralytics knows about an export format: name, title, cpu (whether it can be exported there), arguments.
+
+    Raises ConfigError for an unknown format, and for one without float32, which cannot equal torch.
+    """
+    from ultralytics.engine.exporter import FP32_UNSUPPORTED_FORMATS, export_formats
+
+    table = export_formats()
+    names = table["Argument"][1:]  # the first row is PyTorch itself
+    exact = [known for known in names if known not in FP32_UNSUPPORTED_FORMATS]
+    if name not in names:
+        close = difflib.get_close_matches(name, exact, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"must be one of {', '.join(exact)}"
+        raise ConfigError(f"format={name}: unknown format; {hint}")
+    if name not in exact:
+        raise ConfigError(
+            f"format={name}: has no float32, so it cannot equal torch; must be one of {', '.join(exact)} "
+            f"(or quantise the checkpoint yourself: yolo export model=RUN/weights/best.pt format={name})"
+        )
+    index = table["Argument"].index(name)
+    columns = {"title": "Format", "cpu": "CPU", "arguments": "Arguments"}
+    return {"name": name, **{key: table[column][index] for key, column in columns.items()}}

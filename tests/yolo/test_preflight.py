@@ -1,0 +1,183 @@
+"""What the preflight finds before the first run: arguments, layers, pretrained files, blocks, export formats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from ultralytics.engine import exporter
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+from acmix_exp.block_rules import RULES
+from acmix_exp.config import SCALES, Config
+from acmix_exp.errors import ConfigError
+from acmix_exp.yolo import families, preflight
+from acmix_exp.yolo.arguments import OWNED_ARGS
+from acmix_exp.yolo.model import build_model
+from acmix_exp.yolo.preflight import argument_faults, export_format
+from tests.yolo.builders import make_config
+
+MODELS = list(families.MODELS)
+
+
+def faults(*configs: Config) -> list[str]:
+    return list(preflight.preflight(configs))
+
+
+def baseline(name: str = "yolov8", **changes: Any) -> Config:
+    return make_config(arm__insert=False, model__name=name, **changes)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_tables_of_layers_are_the_networks_that_ultralytics_builds(name: str, scale: str) -> None:
+    assert faults(baseline(name, model__scale=scale)) == []
+
+
+@pytest.mark.parametrize("change", [{"channels": 640}, {"stride": 8}, {"repeats": 3}], ids=str)
+def test_a_layer_that_is_built_otherwise_is_named(change: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = {**families.YOLOV8.layers, "backbone_p4": replace(families.YOLOV8.layers["backbone_p4"], **change)}
+    changed = replace(families.YOLOV8, layers=layers)
+    monkeypatch.setattr(preflight, "YOLOV8", changed)
+    monkeypatch.setattr("acmix_exp.yolo.sites.YOLOV8", changed)
+    (line,) = faults(baseline())
+    assert line.startswith("model.scale=n: ultralytics ")
+    assert "builds backbone_p4 with" in line
+
+
+def test_every_block_is_built_without_memory() -> None:
+    blocks = [{"name": name} for name in RULES]
+    assert faults(*(make_config(block=block) for block in blocks)) == []
+    with preflight.on_meta():
+        model = build_model(make_config(model__scale="x"), nc=80)
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+def test_a_block_that_cannot_be_built_is_named() -> None:
+    (line,) = faults(make_config(block={"name": "acmix", "head": 3}), baseline())
+    assert line.startswith("block=acmix: cannot be built for 256 channels (ValueError: ")
+    assert "3" in line
+
+
+def test_a_fault_tells_which_networks_have_it_and_each_is_built_once() -> None:
+    steps: list[str] = []
+    wrong = make_config(train__extra={"mosaic": 2})
+    found = preflight.preflight([wrong, make_config(), replace(wrong, seed=1)], steps.append)
+    assert found == {"train.extra.mosaic=2: Valid 'mosaic' values are between 0.0 and 1.0.": [0, 2]}
+    assert steps == ["building yolov8, scale n", "building acmix for 256 channels"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("lrf", 5, "Valid 'lrf' values are between 0.0 and 1.0."),
+        ("lrf", float("nan"), "between 0.0 and 1.0"),
+        ("box", "abc", "Valid 'box' types are int (i.e. 'box=0') or float (i.e. 'box=0.5')"),
+        ("close_mosaic", 2.5, "'close_mosaic' must be an int"),
+        ("max_det", 0, "'max_det' must be >= 1."),
+        ("rect", 1, "'rect' must be a bool"),
+        ("mixup", None, "'mixup' must not be None."),
+        ("mosiac", 0.5, "no such ultralytics argument; did you mean train.extra.mosaic?"),
+        ("zzz", 1, "no such ultralytics argument; see ultralytics' train arguments"),
+    ],
+)
+def test_arguments_that_ultralytics_refuses(name: str, value: Any, cure: str) -> None:
+    (line,) = argument_faults({name: value})
+    assert line.startswith(f"train.extra.{name}={value}: ")
+    assert cure in line
+    assert "\n" not in line
+
+
+def test_the_defaults_of_ultralytics_are_fine() -> None:
+    assert argument_faults({key: value for key, value in DEFAULT_CFG_DICT.items() if key not in OWNED_ARGS}) == []
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stock") / "any.pt"
+    torch.save({"epoch": -1, "train_args": {"scale": 0.5}, "model": DetectionModel("yolov8n.yaml", nc=2)}, path)
+    return path
+
+
+def pretrained(path: Path, name: str = "yolov8", **changes: Any) -> list[str]:
+    return faults(baseline(name, model__pretrained=str(path), **changes))
+
+
+def test_checkpoints_of_the_same_network_pass(stock: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ours.pt"
+    torch.save({"model": build_model(make_config(), nc=2)}, path)
+    assert pretrained(stock) == pretrained(path) == []
+
+
+def test_a_checkpoint_of_another_network(stock: Path, tmp_path: Path) -> None:
+    (line,) = pretrained(stock, model__scale="s")
+    assert line == f"model.pretrained={stock}: weights of scale n; must be of model.scale=s"
+    path = tmp_path / "backbone.pt"
+    torch.save({"model": build_model(baseline(MODELS[2]), nc=2)}, path)
+    assert pretrained(path, MODELS[2]) == []
+    for name, network in ((MODELS[0], "YOLOv8's own backbone"), (MODELS[1], "mobilenet_v3_large")):
+        (line,) = pretrained(path, name)
+        assert line.endswith(f"weights on mobilenet_v3_small; must be on {network}, as model.name says")
+    other = tmp_path / "other.pt"
+    torch.save({"model": DetectionModel("yolov5n.yaml", nc=2)}, other)
+    (line,) = pretrained(other)
+    assert "tensors fit; must be weights of the same model.scale" in line
+
+
+def test_files_that_are_no_checkpoints(stock: Path, tmp_path: Path) -> None:
+    cut, text, renamed, script, bare = (tmp_path / name for name in ("cut.pt", "text.pt", "a.zip", "script.pt", "b.pt"))
+    cut.write_bytes(stock.read_bytes()[:-500])
+    text.write_text("not weights")
+    renamed.write_bytes(stock.read_bytes())
+    torch.jit.script(torch.nn.Identity()).save(str(script))
+    torch.save({"model": torch.load(stock, weights_only=False)["model"].state_dict()}, bare)
+    for path in (cut, text, renamed, script, bare):
+        (line,) = pretrained(path)
+        assert line.startswith(f"model.pretrained={path}: cannot be loaded (")
+        assert line.endswith("; must be a .pt file that ultralytics saved")
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_weights_of_torchvision(legacy: bool, tmp_path: Path) -> None:
+    path = tmp_path / "features.pth"
+    state = torchvision.models.mobilenet_v3_small(weights=None).state_dict()
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    assert pretrained(path, MODELS[2]) == []
+    (line,) = pretrained(path, MODELS[1])
+    assert line.startswith(f"model.pretrained={path}: no tensor features.")
+    assert line.endswith("must be torchvision's weights of the model's backbone (a state_dict, .pth)")
+
+
+@pytest.mark.parametrize("content", [b"features.16.", b"", None], ids=["text", "empty", "no tensors"])
+def test_files_that_are_no_weights_of_torchvision(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "features.pth"
+    torch.save([1], path) if content is None else path.write_bytes(content)
+    (line,) = pretrained(path, MODELS[1])
+    assert line.startswith(f"model.pretrained={path}: ")
+    assert line.endswith("must be torchvision's weights of the model's backbone (a state_dict, .pth)")
+    assert "\n" not in line
+
+
+def test_export_formats_are_those_of_ultralytics() -> None:
+    table = exporter.export_formats()
+    for row in range(1, len(table["Format"])):
+        name = table["Argument"][row]
+        if name in exporter.FP32_UNSUPPORTED_FORMATS:
+            with pytest.raises(ConfigError, match=f"^format={name}: has no float32"):
+                export_format(name)
+        else:
+            facts = {"title": table["Format"][row], "cpu": table["CPU"][row], "arguments": table["Arguments"][row]}
+            assert export_format(name) == {"name": name, **facts}
+    assert "dynamic" in export_format("onnx")["arguments"]
+    assert not export_format("engine")["cpu"]
+
+
+@pytest.mark.parametrize(("name", "cure"), [("onxx", "did you mean onnx?"), ("-", "must be one of torchscript, onnx")])
+def test_an_unknown_export_format(name: str, cure: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^format={name}: unknown format; {cure}"):
+        export_format(name)
