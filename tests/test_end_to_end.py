@@ -259,7 +259,7 @@ def test_a_stopped_repeat_leaves_no_process(ablation, number, code):
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == code
-    assert "starts anew" in err
+    assert "restarts from scratch" in err
     assert gone(folder)
     assert {Run(path).state() for path in (run.path / "repeat").iterdir()} == {"interrupted"}
 

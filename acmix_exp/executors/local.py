@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent import futures
 
 from acmix_exp.run.directory import Run
 from acmix_exp.run.supervise import BUSY, Command, supervise
@@ -24,36 +24,23 @@ class LocalExecutor:
     def __init__(self, runs: Sequence[Run], runs_at_once: int) -> None:
         self._command = Command(os.getpid(), time.time())
         self._waiting, self._held_elsewhere = deque(runs), deque[Run]()
-        self._error: BaseException | None = None
-        slots = range(min(runs_at_once, len(runs)))
-        self._threads = [threading.Thread(target=self._work, name=f"run slot {slot}") for slot in slots]
+        self._slots = min(runs_at_once, len(runs))
+        self._pool = futures.ThreadPoolExecutor(self._slots, thread_name_prefix="run slot")
+        self._working: list[futures.Future[None]] = []
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._working = [self._pool.submit(self._supervise_runs) for _ in range(self._slots)]
 
     def wait(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if self._error is not None:
-            raise self._error
-        return not any(thread.is_alive() for thread in self._threads)
+        # Not by Thread.join, which takes the thread for ended if a signal's exception interrupts it (Python 3.11).
+        ended, working = futures.wait(self._working, seconds, futures.FIRST_EXCEPTION)
+        for slot in ended:
+            slot.result()
+        return not working
 
     def interrupt(self) -> None:
         self._command.stop.set()
-        for thread in self._threads:
-            if thread.ident is not None:  # started
-                thread.join()
-
-    def _work(self) -> None:
-        try:
-            self._supervise_runs()
-        except KeyboardInterrupt:
-            pass
-        except BaseException as error:
-            self._error = error
-            self._command.stop.set()
+        self._pool.shutdown()
 
     def _supervise_runs(self) -> None:
         while not self._command.stop.is_set():
@@ -64,8 +51,11 @@ class LocalExecutor:
                     continue
                 if self._command.stop.wait(BUSY_SECONDS):
                     return
-            if supervise(run, self._command) == BUSY:
-                self._held_elsewhere.append(run)
+            try:
+                if supervise(run, self._command) == BUSY:
+                    self._held_elsewhere.append(run)
+            except KeyboardInterrupt:  # the command was stopped
+                return
 
 
 def _first(runs: deque[Run]) -> Run | None:

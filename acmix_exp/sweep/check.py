@@ -6,11 +6,9 @@ import dataclasses
 import re
 import tempfile
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig
 
 from acmix_exp import custom_block
 from acmix_exp.block_rules import RULES, channel_faults, option_faults, suggestion
@@ -27,16 +25,16 @@ TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
 
 
-def unknown_keys(cfg: DictConfig, schema: Any = Config, prefix: str = "") -> list[str]:
+def unknown_keys(values: Mapping[str, Any], schema: Any = Config, prefix: str = "") -> list[str]:
     """Lines for keys that are not in the schema: ``+key=value`` slips past Hydra's own check."""
     hints = typing.get_type_hints(schema)
     lines = []
-    for key in map(str, cfg):
+    for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in hints:
-            lines.append(f"{name}={cfg[key]}: unknown key{suggestion(key, hints, prefix)}")
-        elif dataclasses.is_dataclass(hints[key]) and isinstance(cfg._get_node(key), DictConfig):
-            lines += unknown_keys(cfg[key], hints[key], f"{name}.")
+            lines.append(f"{name}={value}: unknown key{suggestion(key, hints, prefix)}")
+        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
+            lines += unknown_keys(value, hints[key], f"{name}.")
     return lines
 
 

@@ -26,7 +26,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from acmix_exp.config import Config, conf_dir, register_schema, to_object
 from acmix_exp.errors import ConfigError
-from acmix_exp.sweep import check
 from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, block_files, chosen_block, explain
 
 SEED_LIMIT = 2**31
@@ -70,7 +69,7 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
         parser = OverridesParser.create(config_loader=_GroupOptions(folders))  # type: ignore[arg-type]
         try:
             parsed = parser.parse_overrides(overrides)
-            composer = _Composer(flags.config_name, _hydra_overrides(parsed, folders[1:]))
+            composer = _Composer(_hydra_overrides(parsed, folders[1:]))
             cells = list(itertools.product(*_axes(parsed, parser, composer, multirun=flags.multirun).values()))
         except CONFIG_ERRORS as error:
             raise ConfigError(*explain(error, overrides)) from None
@@ -89,7 +88,6 @@ def _flags(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-r", "--run", action="store_true")
     parser.add_argument("-cd", "--config-dir")
-    parser.add_argument("-cn", "--config-name", default="config")
     parser.add_argument("overrides", nargs="*")
     return parser.parse_intermixed_args(arguments)
 
@@ -216,8 +214,8 @@ def _values(override: Override) -> list[str]:
 class _Composer:
     """Composes configs. Cells that differ in the seed alone share a composition, which is what takes time."""
 
-    def __init__(self, config_name: str, hydra_overrides: Sequence[str]) -> None:
-        self._config_name, self._hydra_overrides = config_name, hydra_overrides
+    def __init__(self, hydra_overrides: Sequence[str]) -> None:
+        self._hydra_overrides = hydra_overrides
         self._last: tuple[tuple[str, ...], DictConfig] | None = None
         # By overrides without the seed: the config, or why there is none, or what is still to be resolved by seed.
         self._without_seed: dict[tuple[str, ...], Config | DictConfig | Exception] = {}
@@ -225,7 +223,7 @@ class _Composer:
     def compose(self, overrides: tuple[str, ...]) -> DictConfig:
         """The config, nothing resolved; Hydra's part of it is then ``HydraConfig.get()``. Raises as Hydra does."""
         if self._last is None or self._last[0] != overrides:
-            config = compose(self._config_name, [*self._hydra_overrides, *overrides], return_hydra_config=True)
+            config = compose("config", [*self._hydra_overrides, *overrides], return_hydra_config=True)
             HydraConfig.instance().set_config(config)
             with open_dict(config):
                 del config["hydra"]
@@ -272,7 +270,9 @@ def _texts(node: Any) -> Iterator[str]:
 
 def _checked(unresolved: DictConfig, overrides: Iterable[str]) -> Config:
     """The config as an object. Raises ConfigError with every fault that shows without the data set."""
-    lines = check.unknown_keys(unresolved)
+    from acmix_exp.sweep import check  # here, because Hydra's own command line needs none of it
+
+    lines = check.unknown_keys(OmegaConf.to_container(unresolved, resolve=False))  # type: ignore[arg-type]
     if not lines:
         config = to_object(unresolved)
         lines = check.faults(config, set(map(override_key, overrides)))

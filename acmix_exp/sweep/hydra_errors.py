@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -62,7 +63,9 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         close = difflib.get_close_matches(written, known_keys(), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
         return [f"{written}{'=' + value if value else ''}: unknown key; {hint}"]
-    return [_first_line(str(error))]
+    line = _first_line(text)
+    quoted = next((item for item in overrides if (value := item.partition("=")[2]) and f"'{value}'" in line), None)
+    return [f"{quoted}: {line}" if quoted else line]
 
 
 def chosen_block(overrides: Sequence[str]) -> str | None:
@@ -99,14 +102,13 @@ def known_keys() -> list[str]:
     """Every key of the schema and of the shipped blocks, and every config group, in the dotted form users type."""
     keys: list[str] = []
 
-    def walk(node: DictConfig, prefix: str) -> None:
-        for key in map(str, node):
+    def walk(node: dict[str, Any], prefix: str) -> None:
+        for key, value in node.items():
             keys.append(f"{prefix}{key}")
-            child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
-                walk(child, f"{prefix}{key}.")
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
 
-    walk(OmegaConf.structured(Config), "")
+    walk(OmegaConf.to_container(OmegaConf.structured(Config)), "")  # type: ignore[arg-type]
     for known in block_files().values():
         keys += [f"block.{key}" for key in known]
     return sorted(set(keys) | {"model/placement", "experiment"})

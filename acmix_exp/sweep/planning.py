@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def refuse_split(cells: Sequence[Composed], swept: Iterable[str] | None = None) 
     for key in ONE_PER_COMMAND:
         values = list(dict.fromkeys(getattr(cell.config, key) for cell in cells))
         if len(values) > 1 and not lines:
-            lines.append(f"{key}={values[0]}: is {key}={values[1]} in another cell; a command has one {key}")
+            lines.append(f"{key}={values[0]}: differs between cells ({values[1]}), and a command has one {key}")
     if lines:
         raise ConfigError(*lines)
 
@@ -184,7 +184,7 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:
             run.set_status(**serves)
         return
     config = _portable(cell.config)
-    files.write_text(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+    files.write_text(run.path / "config.yaml", OmegaConf.to_yaml(asdict(config)))
     if run.is_done():
         return
     dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}

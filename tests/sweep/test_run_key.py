@@ -2,6 +2,7 @@
 
 import pytest
 
+from acmix_exp.config import arm_label
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.run_key import hash8, identity
 
@@ -69,3 +70,24 @@ def test_pretrained_weights_count_by_content_and_settle_zero_init(make_config, t
         parts.append(identity(config, "f"))
     assert parts[0] == parts[1]
     assert parts[0]["placement"]["zero_init"] is True
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("arm=baseline", "baseline-s0-6cb4c252"),
+        ("arm=mixed", "mixed-s0-29441156"),
+        ("arm=conv seed=3", "conv-s3-87a0b21c"),
+        ("arm=identity", "identity-s0-c970d4c8"),
+        ("arm=conv3x3", "conv3x3-s0-efe2d35e"),
+        ("block=hat", "hat-s0-f45debf5"),
+        ("block=lska block.form=block", "lska-s0-fe0095e1"),
+        ("block=ema model/placement=neck", "ema-s0-711c4b5f"),
+        ("arm=attention model.scale=s train=paper", "attention-s0-980da266"),
+        ("arm=mixed model=yolov8_mobilenetv3_small", "mixed-s0-e4072a40"),
+        ("block=conv3x3 model/placement=bottleneck_p4p5 hardware.workers=4", "baseline-s0-6ea67da5"),
+    ],
+)
+def test_run_directories_of_version_0_1_keep_their_names(make_config, line, name):
+    effective = arm.apply(make_config("hardware=cpu", *line.split()))
+    assert f"{arm_label(effective)}-s{effective.seed}-{hash8(identity(effective, 'f'))}" == name

@@ -1,0 +1,123 @@
+"""Runs on threads of this process: how many at once, what another process holds, and how all of it is interrupted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from acmix_exp.config import HardwareConfig
+from acmix_exp.executors import create, local
+from acmix_exp.run.directory import Run
+from acmix_exp.run.supervise import BUSY, DONE
+
+
+@pytest.fixture
+def supervised(monkeypatch):
+    """Names of the runs in the order they were supervised; ``supervised.by(function)`` says what becomes of each."""
+
+    class Supervised(list):
+        def by(self, function) -> None:
+            def supervise(run, command):
+                self.append(run.name)
+                return function(run, command)
+
+            monkeypatch.setattr(local, "supervise", supervise)
+
+    monkeypatch.setattr(local, "BUSY_SECONDS", 0.01)
+    return Supervised()
+
+
+def executor_of(count: int, runs_at_once: int):
+    return create([Run(Path(f"run{number}")) for number in range(count)], HardwareConfig(runs_at_once=runs_at_once))
+
+
+@pytest.mark.parametrize(("runs_at_once", "most"), [(1, 1), (3, 3), (9, 5)])
+def test_as_many_at_once_as_asked_for_and_every_run_once(supervised, runs_at_once, most):
+    together, peak, lock = 0, 0, threading.Lock()
+    everyone = threading.Barrier(most)
+
+    def work(run, command):
+        nonlocal together, peak
+        with lock:
+            together += 1
+            peak = max(peak, together)
+        if len(supervised) <= most:
+            everyone.wait(timeout=10)
+        with lock:
+            together -= 1
+        return DONE
+
+    supervised.by(work)
+    executor = executor_of(5, runs_at_once)
+    executor.start()
+    assert executor.wait(10)
+    assert sorted(supervised) == [f"run{number}" for number in range(5)]
+    assert peak == most
+
+
+def test_waiting_ends_when_the_time_is_up(supervised):
+    supervised.by(lambda run, command: command.stop.wait(10) and DONE)
+    executor = executor_of(2, 1)
+    executor.start()
+    assert not executor.wait(0.05)
+    executor.interrupt()
+    assert supervised == ["run0"]
+
+
+def test_what_another_process_holds_is_taken_last_and_taken_over(supervised, monkeypatch):
+    held = {"run0": 2, "run1": 1}  # how many looks until the other process lets go
+
+    def work(run, command):
+        if held.get(run.name):
+            held[run.name] -= 1
+            return BUSY
+        return DONE
+
+    supervised.by(work)
+    executor = executor_of(3, 1)
+    executor.start()
+    assert executor.wait(10)
+    assert supervised == ["run0", "run1", "run2", "run0", "run1", "run0"]
+
+
+@pytest.mark.parametrize("state", ["done", "failed"])
+def test_what_another_process_brought_to_an_end_is_left_alone(supervised, monkeypatch, state):
+    supervised.by(lambda run, command: BUSY)
+    monkeypatch.setattr(Run, "state", lambda run: state)
+    executor = executor_of(2, 2)
+    executor.start()
+    assert executor.wait(10)
+    assert sorted(supervised) == ["run0", "run1"]
+
+
+def test_interrupting_ends_what_runs_and_starts_nothing_more(supervised):
+    ended = []
+
+    def work(run, command):
+        command.stop.wait(10)
+        time.sleep(0.05)
+        ended.append(run.name)
+        raise KeyboardInterrupt
+
+    supervised.by(work)
+    executor = executor_of(4, 2)
+    executor.start()
+    assert not executor.wait(0.05)
+    executor.interrupt()
+    assert sorted(ended) == sorted(supervised) == ["run0", "run1"]
+    assert executor.wait(0)
+
+
+def test_an_error_of_the_executor_itself_is_raised_while_it_is_waited_for(supervised):
+    def work(run, command):
+        raise OSError("disk full")
+
+    supervised.by(work)
+    executor = executor_of(2, 1)
+    executor.start()
+    with pytest.raises(OSError, match="disk full"):
+        executor.wait(10)
+    executor.interrupt()
