@@ -1,4 +1,4 @@
-"""Devices and precision that a config asks for, and GPU slots: which of the runs at once uses which GPU."""
+"""The devices and the precision of a config, and GPU slots: which of several parallel runs uses which GPU."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from acmix_exp.config import HardwareConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import locked
 
-SLOT_SECONDS = 0.5  # between two looks for a free slot
+SLOT_SECONDS = 0.5  # between two attempts to lock a free slot
 
 
 @lru_cache(maxsize=1)
 def cuda_devices() -> int:
-    """How many GPUs the CUDA driver offers this process (it honours CUDA_VISIBLE_DEVICES); 0 without a driver."""
+    """Number of GPUs that the CUDA driver offers this process, given CUDA_VISIBLE_DEVICES; 0 without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -33,9 +33,9 @@ def cuda_devices() -> int:
 
 
 def gpus(hardware: HardwareConfig) -> list[int]:
-    """Indices of the GPUs that the config asks for; empty means CPU.
+    """Indices of the GPUs of a config; empty for the CPU.
 
-    Raises ConfigError if ``hardware.device`` is no device, or not one of this machine.
+    Raises ConfigError if ``hardware.device`` is not a device, or not one of this machine.
     """
     device, present = hardware.device, cuda_devices()
     if device == "cpu":
@@ -58,14 +58,13 @@ def gpus(hardware: HardwareConfig) -> list[int]:
         raise ConfigError(f"hardware.device={device}: this machine has GPU indices 0 to {present - 1}")
     if len(wanted) > 1 and hardware.runs_at_once == 1:
         raise ConfigError(
-            f"hardware.device={device}: one run uses one GPU; use hardware=pool hardware.runs_at_once={len(wanted)} "
-            "to keep them all busy"
+            f"hardware.device={device}: one run uses one GPU; use hardware.runs_at_once={len(wanted)} to use all"
         )
     return wanted
 
 
 def precision(hardware: HardwareConfig) -> str:
-    """fp32, fp16 or bf16, with ``auto`` settled: fp16 on a GPU, fp32 on a CPU."""
+    """fp32, fp16 or bf16; ``auto`` is fp16 on a GPU and fp32 on a CPU."""
     if hardware.precision != "auto":
         return hardware.precision
     return "fp16" if gpus(hardware) else "fp32"
@@ -75,8 +74,8 @@ def precision(hardware: HardwareConfig) -> str:
 def gpu_slot(gpus: Sequence[int], runs_at_once: int, stop: threading.Event | None = None) -> Iterator[int | None]:
     """Wait for, hold and yield one GPU index; None at once if there are no GPUs.
 
-    A GPU has ceil(runs_at_once / number of GPUs) slots, shared by all of a user's commands on the machine. A slot is a
-    lock file, so a killed process gives its slot back. Raises KeyboardInterrupt when ``stop`` is set while it waits.
+    A GPU has ceil(runs_at_once / number of GPUs) slots, shared by all commands of a user on the machine. A slot is a
+    lock file, so a killed process frees its slot. Raises KeyboardInterrupt if ``stop`` is set while waiting.
     """
     if not gpus:
         yield None

@@ -1,4 +1,4 @@
-"""A run directory: its status, its files as they can be trusted, its lock and its history."""
+"""A run directory: its status, its files read with damage removed, its lock and its history."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Run:
         return value if types and value.get("status") in get_args(RunState) else None
 
     def state(self) -> RunState:
-        """The status as the facts bear it out: done needs a result, running a process that is alive."""
+        """The verified status: done requires a result, and running requires a process that is alive."""
         status = self.status() or {}
         state: RunState = status.get("status", "pending")
         if state == "done" and self.result() is None:
@@ -56,14 +56,14 @@ class Run:
         return state
 
     def result(self) -> dict[str, Any] | None:
-        """result.json, of which every number is finite or None; None if it is missing or holds no headline."""
+        """result.json with every number finite or None; None if it is missing or has no headline metrics."""
         return whole_result(read_json(self.path / "result.json"))
 
     def provenance(self) -> dict[str, Any]:
         return whole_provenance(read_json(self.path / "provenance.json"))
 
     def weights(self) -> Path | None:
-        """The weights that the headline was measured on, else those that were kept; None if there are none."""
+        """The checkpoint of the headline metrics, else another that was kept; None if there is none."""
         headline = ((self.result() or {}).get("metrics") or {}).get("checkpoint")
         for name in (headline, "best.pt", "last.pt"):
             if name and (path := self.path / "weights" / Path(name).name).is_file():
@@ -74,20 +74,20 @@ class Run:
         return self.state() == "done"
 
     def broken(self) -> str | None:
-        """Which file does not bear out the status, in words; None if all do."""
+        """Which file contradicts the status, in words; None if none does."""
         status = self.status()
         if status is None:
             return "status.json is corrupt" if (self.path / "status.json").exists() else None
         if status["status"] != "done" or self.result() is not None:
             return None
-        there = (self.path / "result.json").exists()
-        return "result.json is cut or holds no finite mAP" if there else "result.json is missing"
+        exists = (self.path / "result.json").exists()
+        return "result.json is truncated or holds no finite mAP" if exists else "result.json is missing"
 
     def set_status(self, **changes: Any) -> None:
         write_json(self.path / "status.json", {**(self.status() or {}), **changes})
 
     def history(self) -> list[dict[str, str]]:
-        """Rows of history.csv, one per epoch; incomplete and foreign rows are left out."""
+        """Rows of history.csv, one per epoch; incomplete rows and rows of another format are left out."""
         try:
             with open(self.path / "history.csv", newline="", encoding="utf-8") as file:
                 return [row for row in csv.DictReader(file) if None not in row.values() and "map50_95" in row]
@@ -95,36 +95,36 @@ class Run:
             return []
 
     def clear(self) -> None:
-        """Remove what an earlier attempt left, except config, status, provenance and lock."""
+        """Remove the files of an earlier attempt, except config, status, provenance and lock."""
         for entry in self.path.iterdir():
             if entry.name not in (".lock", "config.yaml", "status.json", "provenance.json"):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
-        """Hold the run; yields False if another process or thread holds it."""
+        """Lock the run; yields False if another process or thread holds the lock."""
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / ".lock", wait=False) as held:
             yield held
 
 
 def runs_in(folder: Path) -> list[Run]:
-    """The run directories of an experiment's folder, sorted by name: folders that hold any of :data:`FILES`."""
+    """The run directories of an experiment's folder, sorted by name: folders that contain any of :data:`FILES`."""
     if not folder.is_dir():
         return []
     return [Run(path) for path in sorted(folder.iterdir()) if any((path / name).is_file() for name in FILES)]
 
 
 HEADLINE = ("map50_95", "map50")
-OF_NUMBERS = ("cost", "val_best", "val_last")
+NUMBER_OBJECTS = ("cost", "val_best", "val_last")
 PROVENANCE_OBJECTS = ("identity", "dataset", "versions", "git", "hardware", "environment", "transfer")
 IDENTITY_OBJECTS = ("block", "placement", "model", "train", "hardware")
 
 
 def whole_result(value: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Sanitize result.json: parts of a wrong type are left out, numbers that are none become None.
+    """Sanitize result.json: parts of a wrong type are left out, non-finite numbers become None.
 
-    None if there is no headline.
+    Returns None if there are no headline metrics.
     """
     value = value or {}
     metrics, cost = value.get("metrics"), value.get("cost")
@@ -134,23 +134,25 @@ def whole_result(value: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     classes = metrics.get("per_class")
     if classes is not None:
-        found = classes.items() if isinstance(classes, dict) else ()
-        metrics = {**metrics, "per_class": {name: _numbers(entry) for name, entry in found if isinstance(entry, dict)}}
-    kept = {key: part for key, part in value.items() if key not in ("swept", *OF_NUMBERS) or isinstance(part, dict)}
-    return {**kept, **{key: _numbers(kept[key]) for key in OF_NUMBERS if key in kept}, "metrics": metrics}
+        items = classes.items() if isinstance(classes, dict) else ()
+        metrics = {**metrics, "per_class": {name: _numbers(entry) for name, entry in items if isinstance(entry, dict)}}
+    valid = {
+        key: part for key, part in value.items() if key not in ("swept", *NUMBER_OBJECTS) or isinstance(part, dict)
+    }
+    return {**valid, **{key: _numbers(valid[key]) for key in NUMBER_OBJECTS if key in valid}, "metrics": metrics}
 
 
 def whole_provenance(value: dict[str, Any] | None) -> dict[str, Any]:
     """Sanitize provenance.json: parts of a wrong type are left out, and ``identity`` if any part of it has one."""
-    found = {
+    valid = {
         key: part
         for key, part in (value or {}).items()
         if key not in PROVENANCE_OBJECTS or part is None or isinstance(part, dict)
     }
-    identity = found.get("identity") or {}
+    identity = valid.get("identity") or {}
     if not all(isinstance(identity.get(key) or {}, dict) for key in IDENTITY_OBJECTS):
-        found.pop("identity")
-    return found
+        valid.pop("identity")
+    return valid
 
 
 def _is_number(value: Any) -> bool:
@@ -162,14 +164,14 @@ def _numbers(part: dict[str, Any]) -> dict[str, Any]:
 
 
 class History:
-    """history.csv of a run: one row per epoch, rewritten as a whole each epoch, without duplicates after a resume."""
+    """history.csv of a run: one row per epoch, rewritten after each epoch, without duplicates after a resume."""
 
     def __init__(self, run: Run, *, resumed: bool) -> None:
         self.path = run.path / "history.csv"
         self.rows: list[dict[str, object]] = [dict(row) for row in run.history()] if resumed else []
 
     def add(self, row: dict[str, float]) -> None:
-        """Add an epoch's row; rows of that epoch or later ones, left by an earlier attempt, are dropped."""
+        """Add the row of an epoch; rows of that epoch or later ones, from an earlier attempt, are dropped."""
         earlier = [old for old in self.rows if int(float(str(old["epoch"]))) < row["epoch"]]
         self.rows = [*earlier, {**row, "epoch": int(row["epoch"])}]
         text = io.StringIO()

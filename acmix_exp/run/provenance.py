@@ -1,4 +1,4 @@
-"""Secrets taken out of what is written down: values of variables that are named like one, and what looks like one."""
+"""Provenance of a run: versions, environment, hardware, commit and uncommitted changes, with secrets masked."""
 
 from __future__ import annotations
 
@@ -26,35 +26,36 @@ PACKAGES = (
     "wandb",
     "scipy",
 )
-PREFIXES = (
+PREFIXES = (  # of environment variables that can change a result
     *("CUBLAS_", "CUDA_", "CUDNN_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),
     *("OPENBLAS_", "PYTORCH_", "TORCH", "TRITON_", "ULTRALYTICS_", "YOLO_"),
 )
 NAMES = ("ACMIX_EXP_BACKEND", "PYTHONHASHSEED", "WANDB_MODE")
-PLACES = ("TORCH_HOME", "YOLO_CONFIG_DIR")
+FOLDERS = ("TORCH_HOME", "YOLO_CONFIG_DIR")  # variables that name a folder only
 
 
 def versions() -> dict[str, str]:
-    found = {"acmix_exp": acmix_exp.__version__, "python": platform.python_version()}
+    """Versions of Python, of this package and of the packages that a result depends on."""
+    by_package = {"acmix_exp": acmix_exp.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            by_package[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return by_package
 
 
 def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that can change a result; none that is a secret, or that only says where things are."""
+    """The environment variables that can change a result, without secrets and without names of folders."""
     return {
         name: redact(value, variables)
         for name, value in sorted(variables.items())
-        if (name.startswith(PREFIXES) or name in NAMES) and name not in PLACES and not is_secret(name)
+        if (name.startswith(PREFIXES) or name in NAMES) and name not in FOLDERS and not is_secret(name)
     }
 
 
 def hardware(gpu: int | str) -> dict[str, Any]:
-    """The machine, in words. ``gpu`` is the run's device: ``cpu`` or a CUDA index."""
+    """Platform, CPU, memory and GPU. ``gpu`` is the device of the run: ``cpu`` or a CUDA index."""
     facts: dict[str, Any] = {
         "platform": platform.platform(),
         "cpu": _cpu_model(),
@@ -82,26 +83,26 @@ def _cpu_model() -> str:
 
 PACKAGE = Path(acmix_exp.__file__).resolve().parent
 DIFF = "provenance.diff"
-LIMIT = 1 << 20  # characters of a diff that are kept
+LIMIT = 1 << 20  # largest number of characters of a diff that is stored
 _PLAIN = ("diff", "--no-color", "--no-ext-diff", "--no-textconv")
 
 
 def commit(package: Path = PACKAGE) -> dict[str, Any] | None:
-    """The commit, and whether the package has changes: ``diff_sha256`` is of these. None outside a checkout."""
+    """The commit, and whether the package has changes, whose hash is ``diff_sha256``. None outside a checkout."""
     return _state(package)[0]
 
 
 def record(folder: Path, package: Path = PACKAGE) -> dict[str, Any] | None:
-    """As :func:`commit`, the changes written to ``folder``/provenance.diff: without secrets, cut at LIMIT characters.
+    """As :func:`commit`, and write the changes to ``folder``/provenance.diff, secrets masked, truncated to LIMIT.
 
-    New files that git does not ignore are in it. Where there are no changes there is no such file.
+    The file includes new files that git does not ignore. Without changes there is no file.
     """
-    found, diff = _state(package)
+    state, diff = _state(package)
     if not diff:
         (folder / DIFF).unlink(missing_ok=True)
-        return found
+        return state
     write_text(folder / DIFF, diff[:LIMIT])
-    return {**(found or {}), "diff": DIFF, "diff_complete": len(diff) <= LIMIT}
+    return {**(state or {}), "diff": DIFF, "diff_complete": len(diff) <= LIMIT}
 
 
 def _state(package: Path) -> tuple[dict[str, Any] | None, str]:
@@ -112,13 +113,13 @@ def _state(package: Path) -> tuple[dict[str, Any] | None, str]:
             raise subprocess.SubprocessError(result.stderr)
         return result.stdout
 
-    own = str(package)
+    path = str(package)
     try:
-        git(own, "ls-files", "--error-unmatch", "__init__.py")
-        top = git(own, "rev-parse", "--show-toplevel").rstrip("\n")
+        git(path, "ls-files", "--error-unmatch", "__init__.py")
+        top = git(path, "rev-parse", "--show-toplevel").rstrip("\n")
         head = git(top, "rev-parse", "HEAD").strip()
-        diff = git(top, *_PLAIN, "HEAD", "--", own)
-        for name in filter(None, git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", own).split("\0")):
+        diff = git(top, *_PLAIN, "HEAD", "--", path)
+        for name in filter(None, git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", path).split("\0")):
             diff += git(top, *_PLAIN, "--no-index", "--", "/dev/null", name, codes=(0, 1))
     except (OSError, subprocess.SubprocessError):
         return None, ""
@@ -130,31 +131,31 @@ def _state(package: Path) -> tuple[dict[str, Any] | None, str]:
 
 MASK = "***"
 _NAMED = re.compile(r"KEY|TOKEN|SECRET|PASS(?:WORD|WD|PHRASE)|CREDENTIAL|AUTH", re.IGNORECASE)
-_LEAST = 6  # characters: a shorter value would be found everywhere
-_PART = r"[\w.-]{0,99}"  # bounded, for a diff may hold lines of any length
+_LEAST = 6  # characters of a secret: a shorter value would match everywhere
+_PART = r"[\w.-]{0,99}"  # bounded, because a diff may have lines of any length
 _NAME = rf"(?<![\w.-]){_PART}(?:%s){_PART}[\"']?\s*"
 _SECRET = r"(?:api|access|private)[_-]?key|secret|passw(?:or)?d|passphrase|credential"
 _ANY = _NAME % f"{_SECRET}|token"
-_BARE = r"[^\s\"'()\[\]{},;#<>*]"  # a character of a value without quotes, which is not an expression
+_BARE = r"[^\s\"'()\[\]{},;#<>*]"  # a character of an unquoted value that is not an expression
 _PATTERNS = [
-    (re.compile(r"\b(\w+://)[^/\s@'\"]+@"), rf"\1{MASK}@"),  # user and password of an address
+    (re.compile(r"\b(\w+://)[^/\s@'\"]+@"), rf"\1{MASK}@"),  # user and password in a URL
     (re.compile(rf"(?i)({_ANY}[:=]\s*)([\"'])[^\"'\n]{{{_LEAST},}}\2"), rf"\1\2{MASK}\2"),
     (re.compile(r"\b([A-Z_]*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)[A-Z_]*=)[^\s\"']+"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(bearer )[\w.~+/=-]{16,}"), rf"\1{MASK}"),
-    # A word alone behind a colon, to the end of the line; names of types begin in upper case.
+    # A single word after a colon, up to the end of the line; names of types begin with an upper-case letter.
     (re.compile(rf"(?m)((?i:{_NAME % _SECRET}):[ \t]+)[a-z]{_BARE}{{7,}}(?=[ \t]*(?:#.*)?$)"), rf"\1{MASK}"),
 ]
-# Neither called nor indexed; possessive, or the start of such a name would do.
+# A value that is neither called nor indexed; the quantifier is possessive, else a prefix of it would match.
 _UNQUOTED = re.compile(rf"(?i)({_ANY}[:=][ \t]*)({_BARE}{{8,}}+)(?![(\[])")
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable's name says that its value is a secret."""
+    """Whether the name of a variable implies that its value is a secret."""
     return _NAMED.search(name) is not None
 
 
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The text with every value of a secretly named variable, password in an address and value of a secret masked."""
+    """The text with secrets masked: values of variables with secret names, passwords in URLs, values of secrets."""
     secrets = {value for name, value in environment.items() if is_secret(name) and len(value) >= _LEAST}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
@@ -163,8 +164,8 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     return _UNQUOTED.sub(_without_value, text)
 
 
-def _without_value(found: re.Match[str]) -> str:
-    """A value with a digit in it and without quotes; of a token, which is what attention has too, no number or name."""
-    name, value = found.groups()
-    code = "token" in name.lower() and re.fullmatch(r"-?[\d._e+-]+|[A-Za-z_][\w.]{,19}", value)
-    return found[0] if code or not re.search(r"\d", value) else f"{name}{MASK}"
+def _without_value(match: re.Match[str]) -> str:
+    """Mask an unquoted value with a digit; not a number or name after "token", a word of attention code too."""
+    name, value = match.groups()
+    is_code = "token" in name.lower() and re.fullmatch(r"-?[\d._e+-]+|[A-Za-z_][\w.]{,19}", value)
+    return match[0] if is_code or not re.search(r"\d", value) else f"{name}{MASK}"

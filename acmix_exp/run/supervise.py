@@ -1,4 +1,4 @@
-"""One run, from its lock to its last status.
+"""Supervise one run, from its lock to its final status: attempts, restart, resume.
 
 Training runs in a child process, so a crash or a kill fails only that run.
 """
@@ -23,7 +23,7 @@ DONE, FAILED, BUSY = "done", "failed", "busy"
 
 @dataclass(frozen=True)
 class Command:
-    """The command that a run is supervised for: its process and when it began (seconds since the epoch).
+    """The command that a run is supervised for: its process and its start time (seconds since the epoch).
 
     stop: set it to interrupt the runs that other threads supervise.
     """
@@ -34,11 +34,11 @@ class Command:
 
 
 def supervise(run: Run, command: Command) -> str:
-    """Bring a prepared run to its end: ``done``, ``failed``, or ``busy`` if another process holds it.
+    """Train a prepared run to its end; returns ``done``, ``failed``, or ``busy`` if another process holds its lock.
 
-    When the command's process is gone the run ends too. A done run is left as it is, an interrupted one resumes from
-    last.pt, one that failed before the command began restarts: several cells may share a run, which fails once.
-    Raises KeyboardInterrupt if the command is stopped.
+    A finished run is left unchanged, an interrupted one resumes from last.pt, and one that failed before the command
+    began restarts; one that failed since is not retried, because several cells may share it. The run ends when the
+    process of the command ends. Raises KeyboardInterrupt if the command is stopped.
     """
     with run.lock() as held:
         if not held:
@@ -81,7 +81,7 @@ def _resumable(run: Run) -> bool:
 
 
 def _attempt(run: Run, config: Config, command: Command, resume: bool) -> str | None:
-    """Train in a child; None if it went well, else the reason in one line."""
+    """Train in a child process; None, or the error in one line."""
     with gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once, command.stop) as gpu:
         if not resume:
             run.clear()

@@ -1,4 +1,4 @@
-"""What the child process of a run does: train, evaluate, measure, and write the run's files."""
+"""The child process of a run: train, evaluate, measure costs, and write the files of the run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from acmix_exp.run.directory import History
 
 
 def train(run: directory.Run, config: Config, device: int | str, *, resume: bool) -> None:
-    """Train, evaluate, count and log one run; writes history.csv, result.json and provenance.json.
+    """Train, evaluate, profile and log one run; writes history.csv, result.json and provenance.json.
 
-    device: ``"cpu"`` or a CUDA index. Whatever goes wrong is raised, after W&B has been told.
+    device: ``"cpu"`` or a CUDA index. Every error is raised, after it has been logged to W&B.
     """
     from acmix_exp.tracking import Tracker
 
     started = time.time()
-    made_with = {"versions": provenance.versions(), "git": provenance.record(run.path)}
-    _note(run, {**made_with, "environment": provenance.environment()})
+    code = {"versions": provenance.versions(), "git": provenance.record(run.path)}
+    _add_provenance(run, {**code, "environment": provenance.environment()})
     tracker = Tracker.start(config, run.path, resumed=resume, resolved=asdict(config))
     try:
         result, facts = _measured(run, config, device, tracker, resume=resume)
@@ -33,17 +33,17 @@ def train(run: directory.Run, config: Config, device: int | str, *, resume: bool
         if explained is error:
             raise
         raise explained from error
-    _note(run, {**facts, "seconds_in_all": round(time.time() - started, 1)})
+    _add_provenance(run, {**facts, "seconds_in_all": round(time.time() - started, 1)})
     files.write_json(run.path / "result.json", result)
     tracker.finish({**result, "audit": facts["transfer"]})
     keep_weights(run, config.train.keep)
 
 
-def _note(run: directory.Run, facts: dict[str, Any]) -> None:
-    """Add to provenance.json."""
-    known = run.provenance()
-    about = {**known.get("dataset", {}), **facts.get("dataset", {})}
-    files.write_json(run.path / "provenance.json", {**known, **facts, "dataset": about})
+def _add_provenance(run: directory.Run, facts: dict[str, Any]) -> None:
+    """Merge ``facts`` into provenance.json."""
+    recorded = run.provenance()
+    dataset = {**recorded.get("dataset", {}), **facts.get("dataset", {})}
+    files.write_json(run.path / "provenance.json", {**recorded, **facts, "dataset": dataset})
 
 
 def keep_weights(run: directory.Run, keep: str) -> None:
@@ -105,7 +105,7 @@ def _measured(
 
 
 def _explained(error: BaseException, config: Config) -> BaseException:
-    """The error, with the settings to change if the GPU's memory was too small."""
+    """``error``, or for a GPU that is out of memory a MemoryError that names the keys to change."""
     if type(error).__name__ != "OutOfMemoryError":
         return error
     train = config.train
@@ -113,6 +113,6 @@ def _explained(error: BaseException, config: Config) -> BaseException:
 
 
 def work(job: Job) -> None:
-    """The child's side of a run; ``resume`` is the request."""
+    """Train the run of the folder in the child process; the request says whether to ``resume``."""
     run = directory.Run(job.folder)
     train(run, load(run.path / "config.yaml"), job.device, resume=job.request["resume"])

@@ -38,7 +38,7 @@ def test_a_headline_that_is_no_number_is_an_unfinished_run(folder, pair, odd):
     change(pair["mixed"] / "result.json", "NaN", metrics=odd)
     rows, notes = report(folder)
     assert (rows["mixed"]["n"], rows["mixed"]["delta_mean"]) == (0, None)
-    assert "mixed seed 0 is pending: result.json is cut or holds no finite mAP" in notes
+    assert "mixed seed 0 is pending: result.json is truncated or holds no finite mAP" in notes
 
 
 def test_a_lost_result_is_named(folder, pair):

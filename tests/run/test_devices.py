@@ -1,4 +1,4 @@
-"""Which GPUs a config asks for, on machines that this one is not."""
+"""GPUs of a config, on simulated machines."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("present", "asked", "runs_at_once", "gpus", "precision"),
+    ("present", "device", "runs_at_once", "gpus", "precision"),
     [
         (0, "auto", 1, [], "fp32"),
         (0, "auto", 4, [], "fp32"),
@@ -28,33 +28,33 @@ def machine(monkeypatch):
         (2, [0, 1], 4, [0, 1], "fp16"),
     ],
 )
-def test_the_best_there_is_or_what_is_asked(machine, present, asked, runs_at_once, gpus, precision):
+def test_the_best_device_or_the_configured_one(machine, present, device, runs_at_once, gpus, precision):
     machine(present)
-    hardware = HardwareConfig(device=asked, runs_at_once=runs_at_once)
+    hardware = HardwareConfig(device=device, runs_at_once=runs_at_once)
     assert devices.gpus(hardware) == gpus
     assert devices.precision(hardware) == precision
 
 
 @pytest.mark.parametrize(
-    ("present", "asked", "says"),
+    ("present", "device", "says"),
     [
         (0, "cuda", "no CUDA GPU"),
         (0, 0, "no CUDA GPU"),
         (2, 2, "0 to 1"),
         (2, [0, 3], "0 to 1"),
-        (2, [0, 1], "hardware=pool"),
+        (2, [0, 1], "runs_at_once=2"),
         (2, "gpu", "auto, cpu, cuda"),
         (2, True, "auto, cpu, cuda"),
         (2, [], "auto, cpu, cuda"),
     ],
 )
-def test_what_is_not_there_is_refused(machine, present, asked, says):
+def test_a_missing_device_is_refused(machine, present, device, says):
     machine(present)
     with pytest.raises(ConfigError, match=rf"hardware.device=.*{says}"):
-        devices.gpus(HardwareConfig(device=asked))
+        devices.gpus(HardwareConfig(device=device))
 
 
-def test_slots_spread_over_gpus_and_come_back(monkeypatch, tmp_path):
+def test_slots_are_spread_over_gpus_and_freed(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     with gpu_slot([], 3) as none:
         assert none is None

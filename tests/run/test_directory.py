@@ -1,4 +1,4 @@
-"""The run directory's files are whole, and its lock is held by one."""
+"""Files of a run directory are written atomically and read robustly; one process holds the lock."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def test_a_corrupt_status_reads_as_none(tmp_path, text):
     assert Run(tmp_path).status() is None
 
 
-def test_done_needs_the_result_too(tmp_path):
+def test_done_requires_a_result(tmp_path):
     run = Run(tmp_path)
     run.set_status(status="done")
     assert not run.is_done()
@@ -40,14 +40,14 @@ def test_done_needs_the_result_too(tmp_path):
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", "true", '"0.5"'])
 @pytest.mark.parametrize("key", ["map50_95", "map50"])
-def test_a_headline_that_is_no_finite_number_is_none(tmp_path, key, value):
+def test_a_headline_that_is_not_finite_is_none(tmp_path, key, value):
     metrics = {"map50_95": "0.5", "map50": "0.7", key: value}
     text = ", ".join(f'"{name}": {number}' for name, number in metrics.items())
     (tmp_path / "result.json").write_text(f'{{"metrics": {{{text}}}, "cost": {{}}}}')
     assert Run(tmp_path).result() is None
 
 
-def test_what_else_is_odd_in_a_result_is_left_out(tmp_path):
+def test_invalid_parts_of_a_result_are_left_out(tmp_path):
     text = (
         '{"metrics": {"map50_95": 0.5, "map50": 0.7, "recall": NaN, "per_class": {"a": {"map50_95": NaN}, "b": 3}},'
         ' "cost": {"gflops": 1e999, "parameters": "many", "latency_alone": true}, "val_best": [1], "swept": 3,'
@@ -62,7 +62,7 @@ def test_what_else_is_odd_in_a_result_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("text", ['{"git": [1], "seed_proof": "a"}', '{"identity": {"block": 3}, "seed_proof": "a"}'])
-def test_odd_parts_of_a_provenance_are_left_out(tmp_path, text):
+def test_invalid_parts_of_a_provenance_are_left_out(tmp_path, text):
     (tmp_path / "provenance.json").write_text(text)
     assert Run(tmp_path).provenance() == {"seed_proof": "a"}
 
@@ -98,7 +98,7 @@ def test_the_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path):
         assert mine
 
 
-def test_clear_keeps_what_the_plan_wrote(tmp_path):
+def test_clear_keeps_the_files_of_the_plan(tmp_path):
     for name in ("config.yaml", "status.json", "provenance.json", "history.csv", "weights/last.pt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -110,7 +110,7 @@ def test_clear_keeps_what_the_plan_wrote(tmp_path):
     ]
 
 
-def test_a_torn_last_row_of_history_is_left_out(tmp_path):
+def test_an_incomplete_last_row_of_history_is_left_out(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,map50_95\n1,0.5\n2")
     assert [row["epoch"] for row in Run(tmp_path).history()] == ["1"]
 

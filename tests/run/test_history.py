@@ -1,4 +1,4 @@
-"""history.csv has every epoch once, also after a resume."""
+"""history.csv has one row per epoch, also after a resume."""
 
 from acmix_exp.run.directory import History, Run
 
@@ -7,7 +7,7 @@ def epochs(run):
     return [(int(row["epoch"]), float(row["map50_95"])) for row in run.history()]
 
 
-def test_an_epoch_that_comes_twice_is_written_once(tmp_path):
+def test_a_repeated_epoch_is_written_once(tmp_path):
     history = History(Run(tmp_path), resumed=False)
     history.add({"epoch": 1, "map50_95": 0.1})
     history.add({"epoch": 2, "map50_95": 0.2})
@@ -17,7 +17,7 @@ def test_an_epoch_that_comes_twice_is_written_once(tmp_path):
     assert epochs(Run(tmp_path)) == [(1, 0.1), (2, 0.25), (3, 0.3)]
 
 
-def test_a_new_start_forgets_the_old_rows(tmp_path):
+def test_a_restart_drops_the_old_rows(tmp_path):
     History(Run(tmp_path), resumed=False).add({"epoch": 5, "map50_95": 0.5})
     History(Run(tmp_path), resumed=False).add({"epoch": 1, "map50_95": 0.1})
     assert epochs(Run(tmp_path)) == [(1, 0.1)]

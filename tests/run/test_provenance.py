@@ -1,4 +1,4 @@
-"""What a run notes of how it was made: enough to make it again, and no secret."""
+"""Provenance of a run: enough to reproduce it, and no secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRETS = {
 VALUES = [KEY, "fake-token-of-wandb", "fake-key-of-ultralytics", "fake-password", "fake-url-password"]
 
 
-def test_variables_that_matter_are_noted_and_secrets_are_not():
+def test_relevant_variables_are_recorded_and_secrets_are_not():
     plain = {"OMP_NUM_THREADS": "1", "NCCL_DEBUG": "WARN", "WANDB_MODE": "offline", "CUDA_VISIBLE_DEVICES": "-1"}
     noted = provenance.environment({**plain, **SECRETS, "HOME": "/home/someone", "YOLO_CONFIG_DIR": "/somewhere"})
     assert {name: noted.pop(name) for name in plain} == plain
@@ -32,7 +32,7 @@ def test_variables_that_matter_are_noted_and_secrets_are_not():
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("text", "expected"),
     [
         (f"key is {KEY}!", "key is ***!"),
         ("git clone https://someone:fake@example.org/x", "git clone https://***@example.org/x"),
@@ -48,8 +48,8 @@ def test_variables_that_matter_are_noted_and_secrets_are_not():
         ("Authorization: Bearer abcdefghijklmnop", "Authorization: Bearer ***"),
     ],
 )
-def test_secrets_are_masked(text, right):
-    assert redact(text, SECRETS) == right
+def test_secrets_are_masked(text, expected):
+    assert redact(text, SECRETS) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_secrets_are_masked(text, right):
         *("api_key = first_of_2(keys)", "api_key=api_key)"),
     ],
 )
-def test_what_is_no_secret_stays(text):
+def test_text_without_secrets_is_not_changed(text):
     assert redact(text, {}) == text
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package in a checkout of its own, committed."""
+    """A committed package in a separate checkout."""
     folder = tmp_path / "project" / "package"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("VALUE = 1\n")
@@ -85,7 +85,7 @@ def test_a_clean_checkout_has_no_diff(package, tmp_path):
     assert not (tmp_path / "provenance.diff").exists()
 
 
-def test_the_diff_makes_the_code_again(package, tmp_path):
+def test_the_diff_reproduces_the_code(package, tmp_path):
     (package / "__init__.py").write_text("VALUE = 2\n")
     (package / "new.py").write_text("OTHER = 3\n")
     found = provenance.record(tmp_path, package)
@@ -122,7 +122,7 @@ def _cell(folder: Path, config) -> planning.Cell:
     return planning.Cell(config, "a", {"data": "f"}, "shapes", {}, run)
 
 
-def test_a_diff_too_long_is_cut_and_says_so(package, tmp_path, monkeypatch):
+def test_a_long_diff_is_truncated_and_marked(package, tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "LIMIT", 100)
     (package / "long.py").write_text("x = 1\n" * 100)
     found = provenance.record(tmp_path, package)

@@ -1,4 +1,4 @@
-"""Whatever becomes of the child process, the run ends with one true status."""
+"""For every end of the child process, the run has one correct final status."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ sys.exit(serve(lambda: work, Path(sys.argv[2])))
 
 @pytest.fixture
 def child(monkeypatch):
-    """Put a few lines of Python in the place of the training; they find ``run`` (a Path) and ``resume``."""
+    """Replace the training by a few lines of Python, which can use ``run`` (a Path) and ``resume``."""
 
     def put(code: str) -> None:
         code = HEAD + textwrap.indent(textwrap.dedent(code).strip(), "    ") + TAIL
@@ -53,7 +53,7 @@ def checkpoint(run):
         archive.writestr("last/version", b"3")
 
 
-def test_a_child_that_ends_well_is_done_and_stays_so(make_run, child):
+def test_a_successful_child_is_done_and_stays_done(make_run, child):
     run = make_run()
     child(RESULT)
     assert supervise.supervise(run, command()) == DONE
@@ -73,7 +73,7 @@ def test_a_child_that_ends_well_is_done_and_stays_so(make_run, child):
         ("pass", "no result.json"),
     ],
 )
-def test_a_child_that_fails_is_one_failed_row_and_starts_anew(make_run, child, code, error):
+def test_a_child_that_fails_is_one_failed_row_and_restarts(make_run, child, code, error):
     run = make_run()
     child(code)
     assert supervise.supervise(run, command()) == FAILED
@@ -97,7 +97,7 @@ def test_a_run_that_several_cells_share_fails_once_in_a_command(make_run, child)
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
-def test_an_interrupted_run_goes_on_and_says_so(make_run, child, status):
+def test_an_interrupted_run_resumes_and_says_so(make_run, child, status):
     run = make_run(status=status, attempt=1)
     checkpoint(run)
     child(f"assert resume; {RESULT}")
@@ -106,7 +106,7 @@ def test_an_interrupted_run_goes_on_and_says_so(make_run, child, status):
     assert run.status()["attempt"] == 2
 
 
-def test_a_truncated_checkpoint_is_reported_and_the_run_starts_anew(make_run, child, capsys):
+def test_a_truncated_checkpoint_is_reported_and_the_run_restarts(make_run, child, capsys):
     run = make_run(status="interrupted", attempt=1)
     checkpoint(run)
     run.last.write_bytes(run.last.read_bytes()[:20])
@@ -116,7 +116,7 @@ def test_a_truncated_checkpoint_is_reported_and_the_run_starts_anew(make_run, ch
     assert run.status()["resumed"] is False
 
 
-def test_a_checkpoint_the_child_refuses_is_reported_and_the_run_starts_anew(make_run, child, capsys):
+def test_a_checkpoint_that_the_child_rejects_is_reported_and_the_run_restarts(make_run, child, capsys):
     run = make_run(status="interrupted", attempt=1)
     checkpoint(run)
     child(f"""
@@ -128,14 +128,14 @@ def test_a_checkpoint_the_child_refuses_is_reported_and_the_run_starts_anew(make
     assert "can't be resumed" in capsys.readouterr().err
 
 
-def test_a_done_run_without_its_result_starts_anew(make_run, child, capsys):
+def test_a_done_run_without_its_result_restarts(make_run, child, capsys):
     run = make_run(status="done", attempt=1)
     child(RESULT)
     assert supervise.supervise(run, command()) == DONE
     assert "result.json" in capsys.readouterr().err
 
 
-def test_a_held_run_is_busy(make_run):
+def test_a_locked_run_is_busy(make_run):
     run = make_run()
     with run.lock():
         assert supervise.supervise(run, command()) == BUSY
@@ -166,7 +166,7 @@ def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
     assert not any(running(int(pid)) for pid in (run.path / "pids").read_text().split())
 
 
-def test_the_run_ends_when_its_owner_is_gone(make_run, child):
+def test_the_run_ends_with_the_process_of_the_command(make_run, child):
     run = make_run()
     child("time.sleep(60)")
     owner = subprocess.Popen(["true"])
@@ -203,7 +203,7 @@ def test_a_child_dies_with_the_process_that_spawned_it(tmp_path):
 
 
 def running(pid: int) -> bool:
-    """Alive and no zombie: in a container nobody may reap an orphan."""
+    """Whether a process is alive and not a zombie: in a container orphans may not be reaped."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"

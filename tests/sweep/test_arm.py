@@ -1,4 +1,4 @@
-"""An arm means what it says, whatever is given beside it."""
+"""Arms keep their meaning with every combination of other options."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from acmix_exp.sweep import arm
 
 
 @pytest.mark.parametrize("name", ["conv", "attention", "mixed"])
-def test_options_reach_every_inserting_arm_alike(make_config, name):
+def test_options_apply_to_every_arm_that_inserts_a_block(make_config, name):
     effective = arm.apply(make_config(f"arm={name}", "model/placement=sppf", "block.kernel_att=5"))
     assert effective.block["path"] == name
     assert effective.block["kernel_att"] == 5
@@ -15,7 +15,7 @@ def test_options_reach_every_inserting_arm_alike(make_config, name):
     assert arm_label(effective) == name
 
 
-def test_options_leave_the_baseline_bare(make_config):
+def test_options_do_not_change_the_baseline(make_config):
     plain = arm.apply(make_config("arm=baseline"))
     dressed = arm.apply(make_config("arm=baseline", "model/placement=sppf", "block.kernel_att=5"))
     assert dressed == plain
@@ -62,13 +62,13 @@ def test_a_contradiction_is_one_line(make_config, overrides, explicit, names):
         (["arm=baseline", "model/placement=none"], set()),
     ],
 )
-def test_what_fits_is_no_contradiction(make_config, overrides, explicit):
+def test_consistent_options_are_no_contradiction(make_config, overrides, explicit):
     assert arm.contradictions(make_config(*overrides), explicit) == []
 
 
 @pytest.mark.parametrize("name", ["identity", "conv3x3"])
 @pytest.mark.parametrize("block", [[], ["block.path=conv", "block.kernel_att=5"]], ids=["plain", "options"])
-def test_a_control_brings_its_own_block(make_config, name, block):
+def test_a_control_inserts_its_block(make_config, name, block):
     config = make_config(f"arm={name}", *block)
     assert arm.contradictions(config, {"block.path"}) == []
     effective = arm.apply(config)
@@ -78,7 +78,7 @@ def test_a_control_brings_its_own_block(make_config, name, block):
     assert arm_label(effective) == name
 
 
-def test_identity_is_joined_by_nothing_and_conv3x3_as_configured(make_config):
+def test_identity_has_no_norm_act_and_residual_and_conv3x3_has_the_configured_ones(make_config):
     placement = arm.apply(make_config("arm=identity", "model.placement.zero_init=true")).model.placement
     assert {placement.norm, placement.act, placement.residual, placement.zero_init} == {False}
     placement = arm.apply(make_config("arm=conv3x3", "model.placement.act=false")).model.placement
@@ -109,5 +109,5 @@ def test_conv3x3_in_a_bottleneck_from_scratch_is_the_baseline(make_config):
         ("mixed", "block.head", True),
     ],
 )
-def test_what_a_run_depends_on(make_config, name, key, does):
+def test_the_keys_that_a_run_depends_on(make_config, name, key, does):
     assert arm.depends(arm.apply(make_config(f"arm={name}")), key) is does

@@ -1,4 +1,4 @@
-"""The live view as a reader sees it, on terminals of several sizes."""
+"""The lines of the live view, on terminals of several sizes."""
 
 import io
 from pathlib import Path
@@ -45,7 +45,7 @@ EVERY_STATUS = [
 
 
 @pytest.mark.parametrize("width", [80, 99, 100, 180])
-def test_nothing_is_cut(screen, width):
+def test_no_text_is_truncated(screen, width):
     lines = screen(EVERY_STATUS, width)
     text = "\n".join(lines)
     assert "…" not in text
@@ -55,7 +55,7 @@ def test_nothing_is_cut(screen, width):
     assert ("━" in text) == (width >= 100)
 
 
-def test_a_long_name_gives_way_and_nothing_else_does(screen):
+def test_only_a_long_name_is_shortened(screen):
     lines = screen([progress(LONG, "running", resumed=True)])
     (row,) = [line for line in lines if "attention" in line]
     cut, *rest = row.split()
@@ -71,7 +71,7 @@ def test_markup_in_names_is_text(screen):
     assert "[b]sweep: 0 of 1 runs done" in text
 
 
-def test_a_long_sweep_fits_the_screen_with_what_matters_first(screen):
+def test_a_long_sweep_fits_the_screen_with_running_and_failed_runs_first(screen):
     rows = [progress(f"done-s{i}", "done", 100, 0.0) for i in range(30)]
     rows += [progress(f"pending-s{i}", "pending", 0, 60.0) for i in range(5)]
     rows += [progress("failed-s0", "failed"), progress("running-s0", "running"), progress("running-s1", "running")]
@@ -83,7 +83,7 @@ def test_a_long_sweep_fits_the_screen_with_what_matters_first(screen):
     assert lines[-1] == "and 20 more"
 
 
-def test_many_pending_do_not_hide_what_runs(screen):
+def test_many_pending_runs_do_not_hide_running_ones(screen):
     rows = [progress(f"pending-s{i}", "pending", 0, 60.0) for i in range(50)] + [progress("running-s0", "running")]
     lines = screen(rows, height=10)
     assert len(lines) < 10
@@ -99,7 +99,7 @@ def test_the_title_is_one_line_with_the_name_the_count_and_the_time(screen):
     assert "n" * 5 not in second
 
 
-def test_where_there_is_no_terminal_a_change_is_one_plain_line(screen):
+def test_without_a_terminal_a_change_is_one_plain_line(screen):
     assert screen([progress(LONG, "running")], terminal=False) == [
         f"{LONG}: running, epoch 40/100, mAP50 0.584, mAP50-95 0.352, 12 h 05 min left in all"
     ]

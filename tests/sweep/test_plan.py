@@ -1,4 +1,4 @@
-"""Run directories are made ready once, and what is already there is kept or reported."""
+"""Run directories are prepared once; existing files are kept or reported."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def plan(tmp_path, make_config):
     return Plan("test", run.path.parent, [cell], [])
 
 
-def test_a_new_run_is_pending_with_its_config_and_where_it_comes_from(plan):
+def test_a_new_run_is_pending_with_its_config_and_provenance(plan):
     prepare(plan)
     (run,) = plan.runs
     assert run.status() == {
@@ -45,7 +45,7 @@ def test_a_new_run_is_pending_with_its_config_and_where_it_comes_from(plan):
     assert run.provenance()["dataset"] == {"name": "d", "fingerprint": "f"}
 
 
-def test_a_corrupt_status_is_reported_and_the_run_starts_anew(plan, capsys):
+def test_a_corrupt_status_is_reported_and_the_run_restarts(plan, capsys):
     prepare(plan)
     (run,) = plan.runs
     (run.path / "status.json").write_text("{")
@@ -56,7 +56,7 @@ def test_a_corrupt_status_is_reported_and_the_run_starts_anew(plan, capsys):
     assert run.history() == []
 
 
-def test_a_finished_run_is_left_alone_but_told_a_new_axis(plan):
+def test_a_finished_run_gets_only_a_new_axis(plan):
     prepare(plan)
     (run,) = plan.runs
     run.set_status(status="done")
@@ -68,7 +68,7 @@ def test_a_finished_run_is_left_alone_but_told_a_new_axis(plan):
     assert json.loads((run.path / "result.json").read_text()) == {**result, "swept": {"block.kernel_att": 7}}
 
 
-def test_a_run_that_another_arm_asked_for_remembers_it(plan):
+def test_a_run_shared_by_another_arm_records_that_arm(plan):
     other = replace(plan.cells[0], alias="conv3x3")
     prepare(replace(plan, cells=[*plan.cells, other]))
     (run,) = plan.runs
@@ -82,7 +82,7 @@ def test_a_run_that_another_arm_asked_for_remembers_it(plan):
     assert run.status()["serves"] == ["conv3x3", "plain"]
 
 
-def test_a_finished_run_with_a_broken_config_is_given_it_again(plan):
+def test_a_broken_config_of_a_finished_run_is_rewritten(plan):
     prepare(plan)
     (run,) = plan.runs
     run.set_status(status="done")
@@ -114,6 +114,6 @@ def test_progress_counts_epochs_and_seconds(plan):
     assert seconds_left([row, row, row], 2) == 180.0
 
 
-def test_durations_read_well():
+def test_durations():
     assert [duration(seconds) for seconds in (None, 40, 720, 3900)] == ["?", "40 s", "12 min", "65 min"]
     assert duration(6000) == "1 h 40 min"

@@ -1,4 +1,4 @@
-"""Which arms may be named as the reference before they are trained."""
+"""Arms that may be the reference before they are trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from acmix_exp.sweep.planning import Cell, Plan, check_reference
 
 @pytest.fixture
 def check(tmp_path, make_config):
-    """``check("conv")``: of a plan of the arm mixed alone."""
+    """``check("conv")``: for a plan of the arm mixed only."""
 
     def call(reference: str) -> None:
         config = make_config("arm=mixed", f"report.reference='{reference}'")
@@ -22,11 +22,11 @@ def check(tmp_path, make_config):
 
 
 @pytest.mark.parametrize("name", ["baseline", "mixed", "conv", "conv3x3", "lska", "acmix-attention"])
-def test_what_is_planned_or_shipped_may_be_named(check, name):
+def test_planned_and_shipped_arms_may_be_the_reference(check, name):
     check(name)
 
 
-def test_what_is_in_the_folder_may_be_named(check, make_run):
+def test_an_arm_of_the_folder_may_be_the_reference(check, make_run):
     with pytest.raises(ConfigError, match=r"^report.reference=mine: .*; choose from mixed, attention, baseline, "):
         check("mine")
     make_run("mine-s0-00000000", arm="mine")
@@ -35,6 +35,6 @@ def test_what_is_in_the_folder_may_be_named(check, make_run):
 
 
 @pytest.mark.parametrize("name", ["basline", "configured", ""])
-def test_a_slip_is_refused(check, name):
+def test_an_unknown_arm_is_refused(check, name):
     with pytest.raises(ConfigError, match=r"^report.reference="):
         check(name)

@@ -1,4 +1,4 @@
-"""What is the same run and what is not."""
+"""Which configs are the same run."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def digest(make_config):
         "report.reference=conv",
     ],
 )
-def test_what_does_not_change_the_result_does_not_count(digest, override):
+def test_keys_that_do_not_change_the_result_are_not_in_the_run_key(digest, override):
     assert digest(override) == digest()
 
 
@@ -42,11 +42,11 @@ def test_what_does_not_change_the_result_does_not_count(digest, override):
         "+train.extra.mosaic=0",
     ],
 )
-def test_what_changes_the_result_counts(digest, override):
+def test_keys_that_change_the_result_are_in_the_run_key(digest, override):
     assert digest(override) != digest()
 
 
-def test_data_counts_by_content(digest):
+def test_data_enters_by_content(digest):
     assert digest(data="a") != digest(data="b")
     assert digest("dataset=yolo", "dataset.path=one/data.yaml") == digest("dataset=yolo", "dataset.path=two/data.yaml")
 
@@ -62,7 +62,7 @@ def test_a_site_is_the_same_by_name_and_by_index(digest):
     assert digest("model.placement.sites=[6]") != by_name
 
 
-def test_pretrained_weights_count_by_content_and_settle_zero_init(make_config, tmp_path):
+def test_pretrained_weights_enter_by_content_and_resolve_zero_init(make_config, tmp_path):
     parts = []
     for name in ("a.pt", "b.pt"):
         (tmp_path / name).write_bytes(b"same")

@@ -1,4 +1,4 @@
-"""What counts as the same run, and how a difference is named."""
+"""Comparison of a run with its repeat, and the words for a difference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS = "epoch,train/box_loss,map50_95,seconds\n1,3.5,0.1,{seconds}\n2,{loss},0.2
 
 @pytest.fixture
 def pair(make_run):
-    """``pair(loss=..., map=..., proof=...)``: a run, and one that differs from it as told."""
+    """``pair(loss=..., map=..., proof=...)``: a run, and one with these differences."""
 
     def fill(name, loss="3.25", seconds="8.0", score=0.2, proof="a" * 64):
         run = make_run(name)
@@ -31,29 +31,29 @@ def verdicts(pair, tolerance: float = 0.0) -> dict[str, bool | None]:
     return {finding.what: finding.same for finding in comparison.outcomes(*pair, tolerance)}
 
 
-def test_two_equal_runs_are_the_same_whatever_time_they_took(pair):
+def test_equal_runs_are_the_same_for_any_duration(pair):
     assert verdicts(pair(seconds="1.0")) == {"seed proof": True, "history.csv": True, "metrics": True}
 
 
-def test_the_last_digit_counts_and_is_named(pair):
+def test_a_difference_in_the_last_digit_is_reported(pair):
     runs = pair(loss="3.2500000000000004")
     assert verdicts(runs) == {"seed proof": True, "history.csv": False, "metrics": True}
     text = comparison.outcomes(*runs, 0.0)[1].text
     assert text == "1 of 4 differ, first train/box_loss of epoch 2: 3.25, now 3.2500000000000004"
 
 
-def test_a_tolerance_is_absolute_of_metrics_and_relative_of_a_loss(pair):
+def test_a_tolerance_is_absolute_for_metrics_and_relative_for_a_loss(pair):
     assert verdicts(pair(loss="3.31", score=0.209), 0.02) == {"seed proof": True, "history.csv": True, "metrics": True}
 
 
 @pytest.mark.parametrize(("changes", "what"), [({"loss": "3.32"}, "history.csv"), ({"score": 0.211}, "metrics")])
-def test_a_tolerance_ends(pair, changes, what):
+def test_differences_beyond_the_tolerance(pair, changes, what):
     assert verdicts(pair(**changes), 0.02)[what] is False
 
 
-@pytest.mark.parametrize(("device", "right"), [("cpu", 0.0), ("cuda", comparison.GPU_TOLERANCE)])
-def test_the_tolerance_is_of_what_the_first_run_was_trained_on(device, right):
-    assert comparison.tolerance({"identity": {"hardware": {"device": device, "precision": "fp32"}}}) == right
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 0.0), ("cuda", comparison.GPU_TOLERANCE)])
+def test_the_tolerance_depends_on_the_device_of_the_first_run(device, expected):
+    assert comparison.tolerance({"identity": {"hardware": {"device": device, "precision": "fp32"}}}) == expected
 
 
 def test_other_batches_and_missing_epochs_are_differences(pair):
@@ -62,7 +62,7 @@ def test_other_batches_and_missing_epochs_are_differences(pair):
     assert verdicts((first, second), 0.02) == {"seed proof": False, "history.csv": False, "metrics": True}
 
 
-def test_weights_are_judged_on_a_cpu_and_shown_on_a_gpu():
+def test_weights_are_judged_on_a_cpu_and_reported_on_a_gpu():
     same, other = ({"tensors": 9, "different": count, "largest": 1e-3 * count} for count in (0, 2))
     found = comparison.weights({"best.pt": same, "last.pt": other}, 0.0)
     assert [(finding.same, finding.text) for finding in found] == [
@@ -95,7 +95,7 @@ def test_checkpoints_are_compared_by_their_bits(tmp_path):
     assert json.loads(json.dumps(other))["tensors"] == same["tensors"] == len(model.state_dict())
 
 
-def test_each_thing_that_differs_is_one_line():
+def test_each_difference_is_one_line():
     then = {
         "versions": {"torch": "2.14.0", "numpy": "2.4.6"},
         "git": {"commit": "a" * 40, "dirty": False},

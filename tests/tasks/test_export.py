@@ -1,4 +1,4 @@
-"""What becomes of an export that is wrong, or that was only written."""
+"""Exports that are right, wrong, or cannot be checked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def report(largest: float, **more: object) -> dict[str, object]:
     return {"file": "last.onnx", "sizes": [{**SIZE, "boxes": largest, "largest": largest}], **more}
 
 
-def test_what_agrees_is_kept_with_its_figures(conclude, capsys):
+def test_a_matching_export_is_kept_with_its_differences(conclude, capsys):
     code, folder = conclude(report(9e-4))
     assert code == 0
     assert (folder / "last.onnx").read_text() == "new"
@@ -44,7 +44,7 @@ def test_what_agrees_is_kept_with_its_figures(conclude, capsys):
     assert "largest difference 9.0e-04" in capsys.readouterr().out
 
 
-def test_what_differs_fails_in_one_line_and_the_earlier_file_stays(conclude, capsys):
+def test_a_wrong_export_fails_in_one_line_and_the_earlier_file_stays(conclude, capsys):
     conclude(report(1e-6), "earlier")
     capsys.readouterr()
     code, folder = conclude(report(1.1e-3))
@@ -58,14 +58,14 @@ def test_what_differs_fails_in_one_line_and_the_earlier_file_stays(conclude, cap
     assert (folder / "onnx.log").read_text() == "what the packages said"
 
 
-def test_a_failure_is_one_line_and_keeps_its_log_alone(conclude, capsys):
+def test_a_failure_is_one_line_and_only_its_log_is_kept(conclude, capsys):
     code, folder = conclude({"error": "no such operator"})
     assert code == 1
     assert capsys.readouterr().err == f"acmix_exp: format=onnx: no such operator; see {folder / 'onnx.log'}\n"
     assert {entry.name for entry in folder.iterdir()} == {".making-test", "onnx.log"}
 
 
-def test_what_cannot_be_run_here_says_so(conclude, capsys):
+def test_an_export_that_cannot_be_run_here_says_so(conclude, capsys):
     code, folder = conclude({"file": "last.onnx", "sizes": [], "not_run": "the package openvino is not installed"})
     assert code == 0
     assert "not run, so not compared with torch: the package openvino" in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_a_missing_package_is_named(conclude):
         conclude({"missing": "openvino"}, format="openvino")
 
 
-def test_the_extra_is_named_before_anything_starts(monkeypatch, make_config):
+def test_the_missing_extra_is_named_before_the_export_starts(monkeypatch, make_config):
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(ConfigError, match=r"format=onnx: needs onnxruntime; pip install 'acmix_exp\[export\]'"):
         export._format(make_config("task=export", "format=onnx"))
@@ -88,8 +88,8 @@ def test_weights_that_were_not_kept_are_refused(make_run, make_config):
 
     run = make_run(status="done")
     (run.path / "result.json").write_text('{"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}}')
-    asked = make_config("task=export", f"run={run.path}")
-    found, config = finished(asked)
-    assert found == run
+    command = make_config("task=export", f"run={run.path}")
+    finished_run, config = finished(command)
+    assert finished_run == run
     with pytest.raises(ConfigError, match=r"weights were not kept \(train.keep=both\)"):
-        kept_weights(run, asked, config)
+        kept_weights(run, command, config)

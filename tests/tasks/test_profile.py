@@ -36,7 +36,7 @@ def test_the_cost_table_of_all_arms_without_training(tmp_path: Path) -> None:
         assert text in done.stdout
 
 
-def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_files_and_processes(tmp_path: Path) -> None:
     command = subprocess.Popen(
         [*COMMAND, "profile.seconds=600"],
         cwd=tmp_path,
@@ -72,7 +72,7 @@ def _children(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("seconds", ["0", "1e9"])
-def test_a_time_that_cannot_be(tmp_path: Path, seconds: str) -> None:
+def test_an_invalid_time_is_refused(tmp_path: Path, seconds: str) -> None:
     done = subprocess.run(
         [*COMMAND, f"profile.seconds={seconds}"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -81,7 +81,7 @@ def test_a_time_that_cannot_be(tmp_path: Path, seconds: str) -> None:
     assert "must be from 1 to 3600" in done.stderr
 
 
-def test_missing_figures_are_dashes() -> None:
+def test_missing_values_are_dashes() -> None:
     cost = {"parameters": 5, "parameters_block": 0, "gflops": 1.0, "gflops_block": 0.0, "latency_ms_b1": 2.0}
     profile = {
         "rows": [{"arm": "[b]", "swept": {"block.head": None}, "cost": cost, "sites": [], "imgsz": 64}],
