@@ -23,7 +23,7 @@ acmix_exp: trustworthy ablations of attention blocks in YOLO detectors
   python -m acmix_exp [+experiment=NAME] [GROUP=OPTION ...] [KEY=VALUE ...] [-m]
 
 Builds YOLOv8 with ACmix (or the stock network), trains it, and writes one table over arms and seeds to
-runs/NAME/summary.md, .csv, .json and .tex (a paper's \\input takes it as table.tex). The same command again skips
+runs/NAME/summary.md, .csv and .json, and as LaTeX to table.tex. The same command again skips
 what is done and goes on with the rest.
 
 examples

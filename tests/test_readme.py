@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.report import made
+from tests.report import builders
 
 REPO = Path(__file__).resolve().parents[1]
 TEXTS = {name: (REPO / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
@@ -52,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
         image = np.random.default_rng(number).integers(0, 255, (64, 64, 3), np.uint8)
         cv2.imwrite(str(voc / "JPEGImages" / f"{number}.jpg"), image)
         (voc / "Annotations" / f"{number}.xml").write_text(VOC)
-    made.run(root / "runs" / "demo", "mixed", 0, epochs=2, pictures=False)
+    builders.add_run(root / "runs" / "demo", "mixed", 0, epochs=2, pictures=False)
     return root
 
 

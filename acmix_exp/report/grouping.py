@@ -1,57 +1,92 @@
-"""What the runs of one table share: what may differ between its rows is arm, seed and swept keys alone."""
+"""Which runs share a table: the rows of one differ only in arm, seed and swept keys."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import IDENTITY
 from acmix_exp.report.records import Record
 
+DATA = "dataset"  # the group whose content counts in a run's identity, as "data"
+
 
 def swept_value(record: Record, key: str) -> Any:
-    """The run's value of a swept key: as recorded, else from its config; None where it does not depend on it.
+    """The run's value of a swept key, as recorded or from its config; None if the run does not depend on it.
 
-    Lists and objects as text without spaces and quotes, whichever way they were written on the command line.
+    Lists and objects are text without spaces and quotes, however they were written on the command line.
     """
     if key in record.swept:
         return _plain(record.swept[key])
-    root = key.replace("/", ".")
-    if root.split(".")[0] == "block" and (record.control or not record.inserts):
+    path = key.replace("/", ".")
+    if path.split(".")[0] == "block" and (record.control or not record.inserts):
         return None
-    if root.startswith("model.placement") and not record.inserts:
+    if path.startswith("model.placement") and not record.inserts:
         return None
     node: Any = record.config
-    for part in root.split("."):
+    for part in path.split("."):
         node = node.get(part) if isinstance(node, dict) else None
-    return node["name"] if isinstance(node, dict) and "name" in node else _plain(node)  # of a group, its option's name
+    return node["name"] if isinstance(node, dict) and "name" in node else _plain(node)  # the option of a config group
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return re.sub(r"[\s'\"]", "", value) if value[:1] in ("[", "{") else value
-    return _text(value) if isinstance(value, (list, dict)) else value
+    return _override_text(value) if isinstance(value, (list, dict)) else value
 
 
-def _text(value: Any) -> str:
+def _override_text(value: Any) -> str:
     """As in an override: ``[a,1]``, ``{a:1}``, ``null`` and ``true``."""
     if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(map(_override_text, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_text(part)}' for key, part in value.items())}}}"
+        return f"{{{','.join(f'{key}:{_override_text(part)}' for key, part in value.items())}}}"
     return str(value) if isinstance(value, str) else json.dumps(value)
 
 
-def context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
-    """What every run of one table shares, the baseline included: identity but seed, block, placement, swept keys."""
+def comparable(records: Sequence[Record], keys: Sequence[str]) -> Iterator[tuple[list[Record], int]]:
+    """Records that are alike but for arm, seed, block, placement and swept keys, and the number of their folds.
+
+    Runs on different data are apart, unless the seed alone chooses the data: then each seed is a fold.
+    """
+    for members in _grouped(records, lambda record: _context(record, [*keys, DATA])):
+        if DATA in keys:
+            yield members, 0
+        elif folds := _folds(members):
+            yield members, folds
+        else:
+            yield from ((part, 0) for part in _grouped(members, lambda record: record.identity.get("data")))
+
+
+def _folds(records: Sequence[Record]) -> int:
+    """The number of data sets if each seed has its own, the same for every arm and of the same classes; else 0."""
+    by_seed: dict[int, set[str]] = {}
+    for record in records:
+        by_seed.setdefault(record.seed, set()).add(str(record.identity.get("data")))
+    fingerprints = set().union(*by_seed.values())
+    classes = {canonical((record.provenance.get("dataset") or {}).get("names")) for record in records}
+    own = len(fingerprints) == len(by_seed) and all(len(used) == 1 for used in by_seed.values())
+    return len(by_seed) if own and len(by_seed) > 1 and len(classes) == 1 else 0
+
+
+def _grouped(records: Sequence[Record], key: Any) -> list[list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(canonical(key(record)), []).append(record)
+    return list(groups.values())
+
+
+def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
+    """What all runs of a table share, the baseline too: the identity without seed, block, placement and ``keys``."""
     parts = {key: value for key, value in record.identity.items() if key not in ("seed", "block", "placement")}
     return _without(parts, keys)
 
 
 def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
-    """What the inserting arms of one table share: placement, and the block less its name and path, the arms' own."""
+    """What the inserting arms of a table share: placement, and the block's options but name and path."""
     block = {key: value for key, value in (record.identity.get("block") or {}).items() if key not in ("name", "path")}
     placement = dict(record.identity.get("placement") or {})
     if "model.pretrained" in keys:
@@ -59,51 +94,51 @@ def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     return _without({"block": block, "placement": placement}, keys)
 
 
-def tables(members: Sequence[Record], keys: Sequence[str]) -> list[list[Record]]:
-    """The inserting records by what they share; a control stands in every table whose placement is its own.
+def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[list[Record]]:
+    """The inserting records by what they share; a control is in each group that has its placement.
 
-    Different blocks stand in one table, each with its own options. A block that is there with several sets of options
-    has a table for each set, for one row can't be both.
+    Different blocks share a table, each with its own options. A block that was run with several sets of options has
+    a table for each set, because one row cannot be both.
     """
     arms = [record for record in members if record.inserts and not record.control]
     sets: dict[str, set[str]] = {}
     for record in arms:
-        sets.setdefault(_block_at(record, keys), set()).add(canonical(_inserted(record, keys)))
-    tables: dict[str, list[Record]] = {}
+        sets.setdefault(_block_and_placement(record, keys), set()).add(canonical(_inserted(record, keys)))
+    groups: dict[str, list[Record]] = {}
     for record in arms:
         shared = _inserted(record, keys)
-        several = len(sets[_block_at(record, keys)]) > 1
-        key = [shared["placement"], *([record.kind, shared["block"]] if several else [])]
-        tables.setdefault(canonical(key), []).append(record)
+        several = len(sets[_block_and_placement(record, keys)]) > 1
+        key = [shared["placement"], *([record.block, shared["block"]] if several else [])]
+        groups.setdefault(canonical(key), []).append(record)
     controls = [record for record in members if record.control]
-    for record in sorted(controls, key=lambda record: record.kind[0] == IDENTITY):
-        fitting = [table for table in tables.values() if _same_sites(record, table[0], keys)]
-        for table in fitting:
-            table.append(record)
+    for record in sorted(controls, key=lambda record: record.block[0] == IDENTITY):
+        fitting = [group for group in groups.values() if _same_sites(record, group[0], keys)]
+        for group in fitting:
+            group.append(record)
         if not fitting:
-            tables.setdefault(canonical(_inserted(record, keys)), []).append(record)
-    return list(tables.values())
+            groups.setdefault(canonical(_inserted(record, keys)), []).append(record)
+    return list(groups.values())
 
 
-def _block_at(record: Record, keys: Sequence[str]) -> str:
-    """Which block it is and where, whatever its options."""
-    return canonical([record.kind, _inserted(record, keys)["placement"]])
+def _block_and_placement(record: Record, keys: Sequence[str]) -> str:
+    """The block, whatever its options, and where it is."""
+    return canonical([record.block, _inserted(record, keys)["placement"]])
 
 
 def _same_sites(control: Record, other: Record, keys: Sequence[str]) -> bool:
-    """Whether a control belongs beside an arm: its placement is the same, less what plays no part for it."""
-    mine, theirs = (_inserted(record, keys)["placement"] for record in (control, other))
-    if control.kind[0] == IDENTITY:
-        mine, theirs = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (mine, theirs))
-    return bool(mine == theirs)
+    """Whether a control belongs beside an arm: its placement is the same, but for what it does not depend on."""
+    own, others = (_inserted(record, keys)["placement"] for record in (control, other))
+    if control.block[0] == IDENTITY:
+        own, others = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (own, others))
+    return bool(own == others)
 
 
 def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """A copy less the swept keys, given dotted (``block.head``) or as a group (``dataset``)."""
+    """A copy without the swept keys, given dotted (``block.head``) or as a group (``dataset``)."""
     copy: dict[str, Any] = json.loads(json.dumps(parts))
     for key in keys:
         path = key.replace("/", ".").removeprefix("model.") if "placement" in key else key
-        *above, last = ("data" if path == "dataset" else path).split(".")
+        *above, last = ("data" if path == DATA else path).split(".")
         node: Any = copy
         for part in above:
             node = node.get(part) if isinstance(node, dict) else None
@@ -112,25 +147,61 @@ def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return copy
 
 
-def settings(records: Sequence[Record], keys: Sequence[str]) -> dict[str, Any]:
+def settings(records: Sequence[Record], keys: Sequence[str], folds: int) -> dict[str, Any]:
     """What the runs of a table have in common, for its heading; swept keys are left out."""
     done = [record for record in records if record.result]
     first, inserting = (done or list(records))[0], next((record for record in records if record.inserts), None)
-    metrics = (first.result or {}).get("metrics", {})
-    shared = context(first, keys)
+    shared = _context(first, keys)
     inserted = {} if inserting is None else _inserted(inserting, keys)
-    if len({record.kind for record in records if record.inserts and not record.control}) > 1:
+    if len({record.block for record in records if record.inserts and not record.control}) > 1:
         inserted.pop("block")  # each row has its own
     return {
-        "dataset": None if "dataset" in keys else first.provenance.get("dataset", {}).get("name"),
+        "dataset": None if DATA in keys else _dataset(records if folds else [first], folds),
         "model": {key: value for key, value in shared.get("model", {}).items() if key != "pretrained"},
         **({} if "model.pretrained" in keys else {"pretrained": first.config["model"]["pretrained"]}),
         "train": shared.get("train", {}),
         "hardware": shared.get("hardware", {}),
         **inserted,
-        "split": metrics.get("split"),
-        "checkpoint": metrics.get("checkpoint"),
+        "split": first.result.split if first.result else None,
+        "checkpoint": first.result.checkpoint if first.result else None,
     }
+
+
+def _dataset(records: Sequence[Record], folds: int) -> Any:
+    """The data set's name; of folds all names and their number."""
+    names = [(record.provenance.get("dataset") or {}).get("name") for record in records]
+    return f"{', '.join(sorted(set(map(str, names))))} ({folds} folds)" if folds else names[0]
+
+
+def heading(settings: dict[str, Any]) -> str:
+    """What the rows of a table have in common, in one line."""
+    model, train, hardware = settings["model"], settings["train"], settings["hardware"]
+    name = str(model.get("name", ""))
+    parts = [f"{name}{' ' if '_' in name else ''}{model.get('scale', '')}" or "several models"]
+    if "pretrained" in settings:
+        weights = settings["pretrained"]
+        parts.append(f"from {Path(str(weights)).name}" if weights else "from scratch")
+    if settings["dataset"]:
+        parts.append(f"on {settings['dataset']}")
+    formats = {"epochs": "{} epochs", "imgsz": "{} px", "batch": "batch {}", "optimizer": "{}", "lr0": "lr0 {}"}
+    details = [text.format(train[key]) for key, text in formats.items() if key in train]
+    details += [f"{key} {value}" for key, value in (train.get("extra") or {}).items()]
+    if {"precision", "device"} <= hardware.keys():
+        details.append(f"{hardware['precision']} on {hardware['device']}")
+    if settings["split"]:
+        details.append(f"{settings['checkpoint']} on {settings['split']}")
+    return f"{' '.join(parts)}, {', '.join(details)}{_inserted_text(settings)}"
+
+
+def _inserted_text(settings: dict[str, Any]) -> str:
+    """What the inserting arms share: the block's options and its placement."""
+    block, placement = settings.get("block") or {}, settings.get("placement") or {}
+    text = ", ".join(f"{key} {value}" for key, value in block.items() if (key, value) != ("backend", "auto"))
+    if "sites" in placement:
+        text += f" {'in' if placement.get('mode') == 'replace' else 'after'} {', '.join(placement['sites'])}"
+        usual = {"norm": True, "act": True, "residual": True, "zero_init": False}
+        text += "".join(f", {key} {placement[key]}" for key in usual if placement.get(key, usual[key]) != usual[key])
+    return f"; blocks: {text.strip()}" if text else ""
 
 
 def canonical(value: Any) -> str:

@@ -1,11 +1,16 @@
-"""table.tex: the table as a paper takes it, with booktabs, within the text width of an ``article``."""
+"""table.tex: the tables for a paper, with booktabs, within the text width of an ``article``."""
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any
+from collections.abc import Sequence
 
-from acmix_exp.report.statistics import best_row
+from acmix_exp.report.columns import Column, columns
+from acmix_exp.report.records import Row, Table
+from acmix_exp.report.sentences import DASH, VERDICTS, number
+from acmix_exp.report.statistics import Verdict
+from acmix_exp.report.table import best_row
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -21,108 +26,94 @@ ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "±": r"$\pm$",
+    DASH: "--",
 }
-DASH = "--"
-FIGURES = ("$n$", "mAP50-95", r"$\Delta$", r"95\,\% interval", "$p$", "verdict", "params", "FLOPs", "time")
-UNITS = ("", "", "", "", "(Holm)", "", "(M)", "(G)", "(ms)")
-SHORT = {"n too small to tell": "few", "no difference shown": "n.s.", "reference": DASH}
-NEEDED = re.compile(r"n too small to tell \((\d+) seeds would do\)")
-UNSEEN = re.compile(r"\\[A-Za-z]+|[\\${}]")
-FOOTNOTE_LETTERS = 72
+# Verdicts that are too long for a column; a line below the table explains them.
+SHORT = {Verdict.TOO_FEW_SEEDS: "few", Verdict.NO_DIFFERENCE: "n.s.", Verdict.REFERENCE: DASH}
+INVISIBLE = re.compile(r"\\[A-Za-z]+|[\\${}]")
+# Letters of the widest cells of all columns -> size and half the distance of columns that fit.
+SIZES = ((68, r"\footnotesize", 2.5), (76, r"\scriptsize", 3), (math.inf, r"\scriptsize", 1.5))
 
 
-def latex(name: str, tables: list[dict[str, Any]], headings: list[str]) -> str:
-    """Every table of an experiment as a ``tabular`` of its own, to be \\input; ``headings`` as comments."""
-    parts = [f"% {name}, by acmix_exp. Needs \\usepackage{{booktabs}}.", "% mAP50-95: mean and standard deviation."]
-    parts.append("% Bold: the highest mean, where the verdict allows to call it best.")
-    for table, heading in zip(tables, headings, strict=True):
-        parts += ["", f"% {' '.join(heading.split())}", *_tabular(table)]
+def latex(name: str, tables: Sequence[Table]) -> str:
+    """Each table as a ``tabular``, for \\input into a ``table`` environment."""
+    parts = [f"% {name}, by acmix_exp. Needs \\usepackage{{booktabs}}."]
+    parts.append("% Bold: the highest mean, if the verdicts allow to call it the best.")
+    for table in tables:
+        parts += ["", f"% {' '.join(table.heading.split())}", *_tabular(table)]
     return "\n".join(parts) + "\n"
 
 
-def escape(text: Any) -> str:
-    return "".join(ESCAPES.get(letter, letter) for letter in str(text))
+def escape(text: str) -> str:
+    return "".join(ESCAPES.get(letter, letter) for letter in text)
 
 
-def _tabular(table: dict[str, Any]) -> list[str]:
-    """In a group of its own, for its size and column distance are not the paper's."""
-    swept, rows = table["swept_keys"], table["rows"]
-    best = best_row(rows)
-    heads = [("arm", ""), *map(_two_lines, swept), *zip(FIGURES, UNITS, strict=True)]
+def _tabular(table: Table) -> list[str]:
+    """In a group, because size and column distance are changed."""
+    shown, swept, best = columns("tex"), table.swept_keys, best_row(table.rows)
+    heads = [("arm", ""), *map(_two_lines, swept), *map(_heading, shown)]
     body = []
-    for place, row in enumerate(rows):
-        cells = [escape(row["arm"]), *(DASH if row[key] is None else escape(row[key]) for key in swept)]
-        body.append([*cells, *_figures(row, bold=place == best)])
-    head = [[first for first, _ in heads], [second for _, second in heads]]
+    for row in table.rows:
+        values = [escape(number(row.runs.swept[key], "")) for key in swept]
+        body.append([escape(row.arm), *values, *(_cell(column, row, bold=row is best) for column in shown)])
+    lines = [[first for first, _ in heads], [second for _, second in heads], *body]
     below = [rf"\multicolumn{{{len(heads)}}}{{@{{}}l}}{{{text}}} \\" for text in _legend(table)]
+    alignment = "l" * (1 + len(swept)) + "".join("l" if column.form == "verdict" else "r" for column in shown)
     return [
-        rf"\begingroup{_fit([*head, *body])}%",
-        rf"\begin{{tabular}}{{@{{}}l{'l' * len(swept)}rrrrrlrrr@{{}}}}",
+        rf"\begingroup{_fit(lines)}%",
+        rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
         r"\toprule",
-        *(" & ".join(cells) + r" \\" for cells in head),
+        *(" & ".join(cells) + r" \\" for cells in lines[:2]),
         r"\midrule",
         *(" & ".join(cells) + r" \\" for cells in body),
         r"\bottomrule",
         *below,
         r"\end{tabular}\endgroup",
-        "% time: one image through the fused network.",
-        *(f"% {' '.join(note.split())}" for note in table["notes"]),
+        "% latency: one image through the fused network.",
+        *(f"% {' '.join(note.split())}" for note in table.notes),
     ]
 
 
 def _two_lines(key: str) -> tuple[str, str]:
-    """A swept key's own name, in a column's two lines of heading."""
+    """The last part of a swept key, on the two lines of a heading."""
     first, _, second = key.split(".")[-1].partition("_")
     return escape(first), escape(second)
 
 
+def _heading(column: Column) -> tuple[str, str]:
+    first, _, second = column.short.partition("\n")
+    return escape(first or column.heading), escape(second or column.unit)
+
+
 def _fit(lines: list[list[str]]) -> str:
     """Size and column distance at which the columns fit the text of an ``article``, by the letters of the widest."""
-    letters = sum(max(len(UNSEEN.sub("", cell)) for cell in column) for column in zip(*lines, strict=True))
-    size, distance = ("footnotesize", 2.5) if letters <= FOOTNOTE_LETTERS else ("scriptsize", 1.5)
-    return rf"\{size}\setlength{{\tabcolsep}}{{{distance}pt}}"
+    letters = sum(max(len(INVISIBLE.sub("", cell)) for cell in column) for column in zip(*lines, strict=True))
+    size, distance = next((size, distance) for most, size, distance in SIZES if letters <= most)
+    return rf"{size}\setlength{{\tabcolsep}}{{{distance}pt}}"
 
 
-def _figures(row: dict[str, Any], *, bold: bool) -> list[str]:
-    accuracy = _number(row["map50_95_mean"], ".3f")
-    if row["map50_95_std"] is not None:
-        accuracy = rf"{accuracy} \pm {row['map50_95_std']:.3f}"
-    if row["map50_95_mean"] is not None:
-        accuracy = rf"$\mathbf{{{accuracy}}}$" if bold else f"${accuracy}$"
-    interval = DASH
-    if row["delta_low"] is not None:
-        interval = f"$[{row['delta_low']:.3f}, {row['delta_high']:.3f}]$"
-    parameters, verdict = row["parameters"], str(row["verdict"] or DASH).split(" (")[0]
-    return [
-        str(row["n"]),
-        accuracy,
-        DASH if row["delta_mean"] is None else f"${row['delta_mean']:+.3f}$",
-        interval,
-        _p(row["p_adjusted"]),
-        SHORT.get(verdict, escape(verdict)),
-        _number(None if parameters is None else parameters / 1e6, ".2f"),
-        _number(row["gflops"], ".2f"),
-        _number(row["latency_ms_b1"], ".1f"),
-    ]
+def _cell(column: Column, row: Row, *, bold: bool) -> str:
+    kind, text = row.comparison.verdict, column.text(row, short=True)
+    if column.form == "verdict" or text == DASH:
+        return escape(SHORT.get(kind, text) if column.form == "verdict" and kind else text)
+    formula = text.replace("±", r"\pm")
+    if column.join == " to ":
+        formula = f"[{formula.replace(column.join, ', ')}]"
+    return rf"$\mathbf{{{formula}}}$" if bold and "map50_95_mean" in column.numbers else f"${formula}$"
 
 
-def _legend(table: dict[str, Any]) -> list[str]:
-    """What the table's short words stand for, a line each."""
-    verdicts = [(str(row["verdict"]), row["in_family"], row["arm"]) for row in table["rows"]]
-    lines = [rf"$\Delta$: mAP50-95 against {escape(table['reference'])}, paired by seed."]
-    if any(verdict == "no difference shown" for verdict, _, _ in verdicts):
-        lines.append("n.s.: no difference shown.")
-    needed = [(NEEDED.fullmatch(verdict), member, arm) for verdict, member, arm in verdicts]
-    own = dict.fromkeys(found[1] for found, member, _ in needed if found and member)
-    own |= {f"{found[1]} for {escape(arm)}": None for found, member, arm in needed if found and not member}
-    if own:
-        lines.append(f"few: too few seeds to tell; enough would be {', '.join(own)}.")
+def _legend(table: Table) -> list[str]:
+    """What the short words of the table stand for, a line each."""
+    lines = [rf"delta: mAP50-95 against {escape(table.reference)}, paired by seed."]
+    kinds = {row.comparison.verdict for row in table.rows}
+    if Verdict.NO_DIFFERENCE in kinds:
+        lines.append(f"n.s.: {VERDICTS[Verdict.NO_DIFFERENCE]}.")
+    few = [row for row in table.rows if row.comparison.verdict is Verdict.TOO_FEW_SEEDS]
+    needed = dict.fromkeys(str(row.comparison.seeds_needed) for row in few if row.comparison.in_family)
+    needed |= {
+        f"{row.comparison.seeds_needed} for {escape(row.label)}": None for row in few if not row.comparison.in_family
+    }
+    if needed:
+        lines.append(f"few: too few seeds; needed are {', '.join(needed)}.")
     return lines
-
-
-def _p(value: float | None) -> str:
-    return DASH if value is None else "$<$0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _number(value: float | None, form: str) -> str:
-    return DASH if value is None else format(value, form)

@@ -1,4 +1,4 @@
-"""The runs of an experiment's folder, sorted into tables whose rows may be compared."""
+"""Read the runs of an experiment's folder, each once, and sort them into groups that may share a table."""
 
 from __future__ import annotations
 
@@ -8,78 +8,137 @@ from typing import Any
 
 import yaml
 
-from acmix_exp.report.grouping import canonical, context, settings, swept_value, tables
-from acmix_exp.report.records import Group, Record, Row
-from acmix_exp.run.directory import Run, runs_in
-
-__all__ = ["Group", "Record", "Row", "collect", "swept_value"]
+from acmix_exp.outcomes import FILE as OUTCOMES
+from acmix_exp.report.grouping import canonical, comparable, inserting_groups, settings, swept_value
+from acmix_exp.report.records import ArmRuns, Group, Record, Result
+from acmix_exp.run.directory import FILES, Run, runs_in
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast
 # Rows come in this order, then by name.
 FIRST_ARMS = ("baseline", "identity", "conv3x3", "conv", "attention", "mixed")
 
+Signature = tuple[tuple[int, int] | None, ...]
+_records: dict[Path, tuple[Signature, Record]] = {}
+
+
+def read(folder: Path) -> list[Record]:
+    """Every run of a folder, by name. A run whose files are as when this process last read them is not read again."""
+    return [_cached(run) for run in runs_in(folder)]
+
+
+def _cached(run: Run) -> Record:
+    path = run.path.absolute()
+    signature = tuple(map(_size_and_time, (path / name for name in (*FILES, "history.csv", OUTCOMES))))
+    known = _records.get(path)
+    # A status "running" also depends on whether its process is alive.
+    if known is None or known[0] != signature or known[1].status.get("status") == "running":
+        known = _records[path] = (signature, _read(run))
+    return known[1]
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
 
 def collect(folder: Path) -> tuple[list[Group], list[str]]:
-    """Read a folder of runs; also a sentence for each run that has to be left out."""
-    read = [_read(run) for run in runs_in(folder)]
-    records = [record for record in read if isinstance(record, Record)]
-    keys = list(dict.fromkeys(key for record in records for key in record.swept))
-    contexts: dict[str, list[Record]] = {}
-    for record in records:
-        contexts.setdefault(canonical(context(record, keys)), []).append(record)
+    """The groups of a folder's runs, and a sentence for each run that has to be left out."""
+    records = read(folder)
+    kept = [record for record in records if record.fault is None]
+    keys = list(dict.fromkeys(key for record in kept for key in record.swept))
     groups = []
-    for members in contexts.values():
+    for members, folds in comparable(kept, keys):
         plain = [record for record in members if not record.inserts]
-        groups += [_group([*plain, *table], keys) for table in tables(members, keys) or [[]]]
-    return groups, [sentence for sentence in read if isinstance(sentence, str)]
+        for inserting in inserting_groups(members, keys) or [[]]:
+            groups.append(_group([*plain, *inserting], keys, folds))
+    return groups, [f"{record.name} is left out: {record.fault}" for record in records if record.fault]
 
 
-def _read(run: Run) -> Record | str:
-    """The run, or why it is left out: without config and identity nothing says which runs it may be compared with."""
+def _read(run: Run) -> Record:
+    """Read a run. If config or identity cannot be read, it cannot be compared, and ``fault`` says why."""
+    fault, config, seed = None, {}, -1
     try:
         config = yaml.load((run.path / "config.yaml").read_text(encoding="utf-8"), LOADER)
         seed, _, _ = int(config["seed"]), config["arm"]["insert"], config["model"]["pretrained"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return f"{run.name} is left out: its config.yaml {_fault(run, 'config.yaml')}"
+        fault, config = _fault(run, "config.yaml"), {}
     provenance = run.provenance()
-    if not provenance.get("identity"):
-        return f"{run.name} is left out: its provenance.json {_fault(run, 'provenance.json')}"
-    status = run.status() or {}
-    result = run.result() if run.is_done() else None
-    if result is None:
-        status = {**status, "status": run.state(), "error": run.broken() or status.get("error")}
-    arm = str((result or status).get("arm") or run.name.split(f"-s{seed}-")[0])
-    swept = {**status.get("swept", {}), **(result or {}).get("swept", {})}
-    return Record(run, arm, seed, swept, config, status, result, provenance)
+    if not fault and not provenance.get("identity"):
+        fault = _fault(run, "provenance.json")
+    status, state = run.status() or {}, run.state()
+    content = run.result() if state == "done" else None
+    about = content or status
+    arm = str(about.get("arm") or run.name.rsplit("-s", 1)[0])
+    swept = {**status.get("swept", {}), **(content or {}).get("swept", {})}
+    return Record(
+        run=run,
+        arm=arm,
+        seed=seed,
+        swept=swept,
+        config=config,
+        status=status,
+        state=state,
+        error=None if content else run.broken() or status.get("error"),
+        result=_result(content) if content else None,
+        provenance=provenance,
+        fault=fault,
+    )
 
 
 def _fault(run: Run, name: str) -> str:
-    return "can't be read" if (run.path / name).exists() else "is missing"
+    return f"its {name} {'cannot be read' if (run.path / name).exists() else 'is missing'}"
 
 
-def _group(records: Sequence[Record], keys: Sequence[str]) -> Group:
-    values = {record.run: {key: swept_value(record, key) for key in keys} for record in records}
-    used = [key for key in keys if any(values[record.run][key] is not None for record in records)]
+def _result(content: dict[str, Any]) -> Result:
+    metrics = content["metrics"]
+    last, best = content.get("val_last") or {}, content.get("val_best") or {}
+    classes = metrics.get("per_class") or {}
+    return Result(
+        map50_95=float(metrics["map50_95"]),
+        map50=float(metrics["map50"]),
+        precision=_number(metrics.get("precision")),
+        recall=_number(metrics.get("recall")),
+        per_class={name: value["map50_95"] for name, value in classes.items() if value.get("map50_95") is not None},
+        split=metrics.get("split"),
+        checkpoint=metrics.get("checkpoint"),
+        val_last=last.get("map50_95"),
+        val_best=best.get("map50_95"),
+        best_epoch=best.get("epoch"),
+        imgsz=content.get("imgsz"),
+        cost=content["cost"],
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _group(records: Sequence[Record], keys: Sequence[str], folds: int) -> Group:
+    values = {record: {key: swept_value(record, key) for key in keys} for record in records}
+    used = [key for key in keys if any(values[record][key] is not None for record in records)]
     variants: dict[str, set[Any]] = {}
     for record in records:
         variants.setdefault(record.arm, set()).add(record.variant)
-    rows: dict[str, Row] = {}
+    rows: dict[str, ArmRuns] = {}
     for record in records:
-        name = record.arm
-        if len(variants[name]) > 1:  # one label, two meanings: an arm that was redefined between commands
-            name += f" ({'-'.join(str(part) for part in record.variant if part)})"
-        swept = {key: values[record.run][key] for key in used}
-        row = rows.setdefault(canonical([name, swept]), Row(name, swept))
+        arm = record.arm
+        if len(variants[arm]) > 1:  # an arm that was redefined between commands
+            arm += f" ({'-'.join(str(part) for part in record.variant if part)})"
+        swept = {key: values[record][key] for key in used}
+        row = rows.setdefault(canonical([arm, swept]), ArmRuns(arm, swept))
         if record.result is None:
             row.unfinished.append(record)
         elif record.seed in row.runs:
             row.repeated.append(record)
         else:
             row.runs[record.seed] = record
-    return Group(settings(records, keys), used, sorted(rows.values(), key=_order))
+    return Group(settings(records, keys, folds), used, sorted(rows.values(), key=_order), folds)
 
 
-def _order(row: Row) -> tuple[Any, ...]:
+def _order(row: ArmRuns) -> tuple[Any, ...]:
     first = FIRST_ARMS.index(row.arm) if row.arm in FIRST_ARMS else len(FIRST_ARMS)
     numbers = [
         (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value)) for value in row.swept.values()

@@ -1,16 +1,39 @@
-"""A run directory as read, and the rows and tables that runs are sorted into."""
+"""The dataclasses of a report: a run as read, the runs that share a table, and the table's rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import mean, stdev
 from typing import Any
 
+from acmix_exp.report.statistics import Comparison
 from acmix_exp.run.directory import Run
+from acmix_exp.run.replicates import Replicates, replicates
 
 
 @dataclass(frozen=True)
+class Result:
+    """What a finished run measured: the headline on ``split``, ``val_*`` (mAP50-95) on val; None if not recorded."""
+
+    map50_95: float
+    map50: float
+    precision: float | None
+    recall: float | None
+    per_class: dict[str, float]  # mAP50-95
+    split: str | None
+    checkpoint: str | None
+    val_last: float | None
+    val_best: float | None
+    best_epoch: int | None
+    imgsz: int | None
+    cost: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
 class Record:
-    """One run directory as read: ``result`` is None where it is not done."""
+    """One run directory as read. ``fault`` says why it can be in no table; ``seed`` is -1 if it is unknown."""
 
     run: Run
     arm: str
@@ -18,8 +41,15 @@ class Record:
     swept: dict[str, Any]
     config: dict[str, Any]
     status: dict[str, Any]
-    result: dict[str, Any] | None
+    state: str
+    error: str | None
+    result: Result | None
     provenance: dict[str, Any]
+    fault: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.run.name
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -27,13 +57,13 @@ class Record:
 
     @property
     def variant(self) -> tuple[Any, ...]:
-        """What an inserting arm is about: block and path."""
+        """Name and path of the inserted block; empty for the stock network."""
         block = self.identity.get("block") or {}
         return (block.get("name"), block.get("path")) if self.inserts else ()
 
     @property
-    def kind(self) -> tuple[Any, ...]:
-        """Which block it inserts: by name, and by class where it is one of the user's own."""
+    def block(self) -> tuple[Any, ...]:
+        """Name of the inserted block and, if it is user-defined, its class."""
         block = self.identity.get("block") or {}
         return (block.get("name"), block.get("target"))
 
@@ -43,31 +73,184 @@ class Record:
 
     @property
     def control(self) -> bool:
-        """Whether it brings a block of its own, and so shares no block option with the other inserting arms."""
+        """Whether the arm brings its own block, and so shares no block option with the other inserting arms."""
         return self.inserts and bool(self.config["arm"].get("control"))
+
+    @cached_property
+    def machine(self) -> str:
+        """The kind of machine that the run was trained and timed on; empty if it was not recorded."""
+        return machine_name(self.provenance.get("hardware"))
+
+    @cached_property
+    def made_with(self) -> dict[str, str]:
+        """Versions, commit and machine, by kind; uncommitted changes are named by their hash."""
+        facts = {f"version of {name}": str(text) for name, text in (self.provenance.get("versions") or {}).items()}
+        git, hardware = self.provenance.get("git") or {}, self.provenance.get("hardware") or {}
+        if git.get("commit"):
+            changes = f" with changes {str(git['diff_sha256'])[:8]}" if git.get("diff_sha256") else ""
+            facts["commit"] = f"{str(git['commit'])[:8]}{changes}"
+        if hardware:
+            facts["kind of machine"] = str(hardware.get("gpu") or hardware.get("cpu"))
+        return facts
+
+    @cached_property
+    def history(self) -> list[dict[str, str]]:
+        """The rows of history.csv."""
+        return self.run.history()
+
+    @cached_property
+    def replicates(self) -> Replicates | None:
+        """The run's mAP on resampled images; None if it left no readable outcomes.npz."""
+        split = self.result.split if self.result else None
+        return replicates(self.run.path, str(self.identity.get("data")), str(split))
+
+
+def machine_name(hardware: Any) -> str:
+    """The hardware of a provenance.json or profile.json in words: the GPU, else the CPU with its cores."""
+    if not isinstance(hardware, dict):
+        return ""
+    if hardware.get("gpu"):
+        return str(hardware["gpu"])
+    cores = f" ({hardware['cores']} cores)" if hardware.get("cores") else ""
+    return f"{hardware['cpu']}{cores}" if hardware.get("cpu") else ""
 
 
 @dataclass(frozen=True)
-class Row:
+class ArmRuns:
     """An arm and one combination of swept values, with its finished runs by seed."""
 
     arm: str
     swept: dict[str, Any]
     runs: dict[int, Record] = field(default_factory=dict)
     unfinished: list[Record] = field(default_factory=list)
-    repeated: list[Record] = field(default_factory=list)  # of a seed that has a run already
+    repeated: list[Record] = field(default_factory=list)  # second runs of a seed
+
+    @property
+    def records(self) -> list[Record]:
+        """The finished runs in the order of their seeds."""
+        return [self.runs[seed] for seed in sorted(self.runs)]
 
     @property
     def block(self) -> str | None:
         """The name of the block that its runs insert; None for the stock network."""
-        found = [record.variant[0] for record in (*self.runs.values(), *self.unfinished) if record.variant]
-        return str(found[0]) if found else None
+        names = [record.variant[0] for record in (*self.runs.values(), *self.unfinished) if record.variant]
+        return str(names[0]) if names else None
+
+    @property
+    def variant(self) -> str:
+        """The swept values, each with the last part of its key."""
+        return " ".join(f"{key.split('.')[-1]}={value}" for key, value in self.swept.items() if value is not None)
+
+    @property
+    def label(self) -> str:
+        return f"{self.arm} {self.variant}".strip()
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in arm, seed and swept keys alone; ``settings`` says what they have in common."""
+    """Runs that differ only in arm, seed and swept keys. ``folds``: how many data sets, if the seed chooses one."""
 
     settings: dict[str, Any]
     swept_keys: list[str]
+    rows: list[ArmRuns]
+    folds: int = 0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation (n - 1) over seeds."""
+
+    mean: float | None
+    std: float | None
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Spread:
+        """Of the values that are not None."""
+        numbers = [value for value in values if value is not None]
+        return cls(mean(numbers) if numbers else None, stdev(numbers) if len(numbers) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Interval:
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Costs of a row: GFLOPs at 640 px, milliseconds per pass, MB, seconds; None if not known.
+
+    ``latency_from``: profile (of task=profile), run (at the end of each run) or shared (beside other runs).
+    """
+
+    parameters: int | None = None
+    gflops: float | None = None
+    parameters_block: int | None = None
+    gflops_block: float | None = None
+    gflops_stage1: float | None = None
+    gflops_stage2: float | None = None
+    gflops_ultralytics: float | None = None
+    latency_ms_b1: float | None = None
+    latency_ms_b1_p95: float | None = None
+    latency_ms_b32: float | None = None
+    latency_ms_b32_p95: float | None = None
+    peak_memory_mb: float | None = None
+    train_seconds: float | None = None
+    latency_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table. ``images``: 95 % interval of the mean difference over resampled test images."""
+
+    runs: ArmRuns
+    reference: ArmRuns | None  # the row that it is compared with
+    map50_95: Spread
+    map50: Spread
+    precision: Spread
+    recall: Spread
+    val_last: Spread
+    val_best: Spread
+    comparison: Comparison
+    images: Interval
+    cost: Cost
+
+    @property
+    def arm(self) -> str:
+        return self.runs.arm
+
+    @property
+    def label(self) -> str:
+        return self.runs.label
+
+    @property
+    def n(self) -> int:
+        return len(self.runs.runs)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that may be compared. ``heading`` says in one line what they share, ``family`` counts the comparisons."""
+
+    heading: str
+    settings: dict[str, Any]
+    swept_keys: list[str]
+    reference: str
+    family: int
     rows: list[Row]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as it was saved, or why it could not be drawn. ``vector``: lines and text, not photographs."""
+
+    table: int
+    name: str
+    title: str = ""
+    caption: str = ""
+    alt: str = ""
+    label: str = ""
+    stem: str | None = None  # of its files
+    vector: bool = True
+    error: str | None = None

@@ -1,47 +1,124 @@
-"""Which row of a table may be called the best."""
+"""Paired comparisons over seeds: t interval, sign-flip p value, Holm's adjustment and the verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 LEVEL = 0.05
-MOST_EXACT = 40  # seeds
+RESAMPLES = 20_000  # of the signs; up to 14 seeds there are fewer ways to flip them, and p is exact
+
+
+class Verdict(StrEnum):
+    """The finding on a row, in one word; ``sentences.py`` has the words for people."""
+
+    REFERENCE = "reference"
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+    NO_DIFFERENCE = "no_difference"
+    TOO_FEW_SEEDS = "too_few_seeds"
+    INTERIM = "interim"
+    DIVERGED = "diverged"
+    HARNESS_OK = "harness_ok"
+    HARNESS_FAULT = "harness_fault"
 
 
 @dataclass(frozen=True)
 class Delta:
-    """Per-seed differences to the reference; every figure is None where the seeds do not define it."""
+    """Mean difference to the reference over n paired seeds; a number is None if the seeds do not define it."""
 
     n: int
     mean: float | None
     low: float | None  # 95 % paired t interval
     high: float | None
-    p: float | None  # exact two-sided sign-flip p
+    p: float | None  # two-sided sign-flip p
+
+
+class Pair(NamedTuple):
+    """Two arms to compare, as mAP by seed; ``reference`` is None if there is nothing to compare with."""
+
+    values: Mapping[int, float]
+    reference: Mapping[int, float] | None
+    in_family: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against its reference. ``deltas`` are by seed; the family is that of Holm's adjustment."""
+
+    deltas: Mapping[int, float]
+    delta: Delta
+    in_family: bool = False
+    p_adjusted: float | None = None
+    p_floor: float | None = None  # the smallest p_adjusted that so many seeds can give
+    seeds_needed: int | None = None  # the fewest with which better or worse is possible
+    verdict: Verdict | None = None
+
+
+def compare(pairs: Sequence[Pair]) -> list[Comparison]:
+    """Compare each pair over the seeds that both arms have; Holm adjusts over the pairs of the family.
+
+    A member with too few seeds for a p value counts in the family all the same. A pair outside is a family of one.
+    """
+    deltas = [differences(pair.values, pair.reference or {}) for pair in pairs]
+    summaries = [summarize(list(by_seed.values())) for by_seed in deltas]
+    adjusted = holm(
+        [
+            (1.0 if delta.p is None else delta.p) if pair.in_family else None
+            for pair, delta in zip(pairs, summaries, strict=True)
+        ]
+    )
+    comparisons = []
+    for pair, by_seed, delta, p_adjusted in zip(pairs, deltas, summaries, adjusted, strict=True):
+        if pair.reference is None:
+            comparisons.append(Comparison({}, delta))
+            continue
+        family = sum(pair.in_family for pair in pairs) if pair.in_family else 1
+        p = None if delta.p is None else p_adjusted if pair.in_family else delta.p
+        least = floor(delta.n, family) if delta.n else None
+        comparisons.append(
+            Comparison(by_seed, delta, pair.in_family, p, least, seeds_needed(family), verdict(delta, p, family))
+        )
+    return comparisons
+
+
+def differences(values: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
+    """By seed, for the seeds that both have."""
+    return {seed: values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())}
 
 
 def paired(values: Sequence[float], reference: Sequence[float]) -> Delta:
-    """Compare two arms seed by seed; both sequences are in the same order of seeds.
+    """Compare two arms seed by seed; both sequences are in the same order of seeds."""
+    return summarize(np.asarray(values, dtype=float) - np.asarray(reference, dtype=float))
 
-    The t interval takes the differences as normal, the sign-flip p as symmetric alone. Equal differences give
-    [x, x]; one difference has neither interval nor p.
+
+def summarize(deltas: Sequence[float] | np.ndarray) -> Delta:
+    """Mean, interval and p of differences by seed.
+
+    The t interval assumes normal differences, the sign-flip p only symmetric ones. One difference has neither.
     """
-    deltas = np.asarray(values, dtype=float) - np.asarray(reference, dtype=float)
     n = len(deltas)
-    if n == 0:
-        return Delta(0, None, None, None, None)
-    centre = float(deltas.mean())
-    if n == 1:
-        return Delta(1, centre, None, None, None)
-    half = 0.0
-    if np.ptp(deltas) >= 1e-12:  # below it is rounding, not spread
-        half = _t_quantile(n - 1) * float(deltas.std(ddof=1)) / n**0.5
-    return Delta(n, centre, centre - half, centre + half, sign_flip_p(deltas))
+    low, high = t_interval(deltas)
+    mean = float(np.mean(deltas)) if n else None
+    return Delta(n, mean, low, high, sign_flip_p(deltas) if n > 1 else None)
+
+
+def t_interval(deltas: Sequence[float] | np.ndarray) -> tuple[float | None, float | None]:
+    """The 95 % paired t interval of the mean; None, None below two differences, a point if all are equal."""
+    n = len(deltas)
+    if n < 2:
+        return None, None
+    mean, half = float(np.mean(deltas)), 0.0
+    if np.ptp(deltas) >= 1e-12:  # smaller ones are rounding, not spread
+        half = _t_quantile(n - 1) * float(np.std(deltas, ddof=1)) / n**0.5
+    return mean - half, mean + half
 
 
 @lru_cache(maxsize=64)
@@ -50,33 +127,19 @@ def _t_quantile(freedom: int) -> float:
 
 
 def sign_flip_p(deltas: Sequence[float] | np.ndarray) -> float:
-    """Two-sided p of the mean over all 2**n ways to flip the signs; above 40 seeds from 20,000 drawn ones.
-
-    Every sum is one of a first half plus one of a second, so that 2**(n/2) of each are enough to count those that are
-    as extreme as the sum seen. Sums that differ by rounding alone are as extreme.
-    """
-    sizes = np.abs(np.asarray(deltas, dtype=float))
-    if len(sizes) > MOST_EXACT:
-        drawn = stats.permutation_test(
-            (np.asarray(deltas),), np.mean, permutation_type="samples", n_resamples=20_000, vectorized=True, rng=0
-        )
-        return float(drawn.pvalue)
-    rounding = 1e-9 * sizes.sum()
-    seen = abs(float(np.sum(deltas)))
-    if seen <= rounding:
-        return 1.0
-    middle = len(sizes) // 2
-    first, second = _sums(sizes[:middle]), np.sort(_sums(sizes[middle:]))
-    above = len(first) * len(second) - np.searchsorted(second, seen - rounding - first).sum()
-    return float(2 * above / 2 ** len(sizes))
+    """Two-sided p of the mean over all 2**n ways to flip the signs; above 14 differences over 20,000 random ones."""
+    return _sign_flip_p(tuple(float(delta) for delta in deltas))
 
 
-def _sums(sizes: np.ndarray) -> np.ndarray:
-    """The 2**n sums of the sizes under every choice of signs."""
-    sums = np.zeros(1)
-    for size in sizes:
-        sums = np.concatenate([sums - size, sums + size])
-    return sums
+@lru_cache(maxsize=4096)
+def _sign_flip_p(deltas: tuple[float, ...]) -> float:
+    def mean(flipped: np.ndarray, axis: int) -> np.ndarray:
+        return np.round(flipped.mean(axis=axis), 12)  # means that differ by rounding errors are equal
+
+    test = stats.permutation_test(
+        (np.array(deltas),), mean, permutation_type="samples", n_resamples=RESAMPLES, vectorized=True, rng=0
+    )
+    return float(test.pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -91,61 +154,22 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def floor(n: int, family: int) -> float:
-    """The smallest adjusted p that n seeds can give: the sign-flip p can't go below 2 / 2**n, times the family."""
-    return min(1.0, family * 2.0 / 2.0**n)
+    """The smallest adjusted p that n seeds can give: that of equal signs, times the family."""
+    return min(1.0, family * max(2.0 / 2.0**n, 2.0 / (RESAMPLES + 1)))
 
 
 def seeds_needed(family: int) -> int:
-    """The fewest seeds with which a claim at 5 % is possible at all."""
+    """The fewest seeds with which a difference can be significant at 5 %."""
     n = 1
     while floor(n, family) > LEVEL:
         n += 1
     return n
 
 
-def verdict(delta: Delta, p_adjusted: float | None, family: int) -> str:
-    """The finding in words."""
+def verdict(delta: Delta, p_adjusted: float | None, family: int) -> Verdict:
+    """The finding on a comparison."""
     if delta.mean is None or floor(delta.n, family) > LEVEL:
-        return f"n too small to tell ({seeds_needed(family)} seeds would do)"
+        return Verdict.TOO_FEW_SEEDS
     if p_adjusted is None or p_adjusted > LEVEL:
-        return "no difference shown"
-    return "better" if delta.mean > 0 else "worse"
-
-
-def best_row(rows: list[dict[str, Any]]) -> int | None:
-    """The row of the highest mean where the verdicts allow to call it best.
-
-    Either it is better than the reference, or it is the reference and every arm compared with it is worse. Where
-    several are better than the reference, it must differ from each of them too, by the same test and adjusted by Holm.
-    """
-    means = [(row["map50_95_mean"], place) for place, row in enumerate(rows) if row["map50_95_mean"] is not None]
-    if not means:
-        return None
-    top = max(mean for mean, _ in means)
-    places = [place for mean, place in means if mean == top]
-    if len(places) > 1:
-        return None
-    first = rows[places[0]]
-    compared = [row for row in rows if row["in_family"]]
-    if first["verdict"] == "reference":
-        return places[0] if compared and {row["verdict"] for row in compared} == {"worse"} else None
-    if first["verdict"] != "better" or not first["in_family"]:
-        return None
-    others = [row for row in compared if row["verdict"] == "better" and row is not first]
-    return places[0] if all(p <= LEVEL for p in _against(first, others)) else None
-
-
-def _against(row: dict[str, Any], others: list[dict[str, Any]]) -> list[float]:
-    """Holm-adjusted p of the row's difference to each of the others, over the seeds they share; 1 where undefined."""
-    found = []
-    mine = _by_seed(row)
-    for other in others:
-        theirs = _by_seed(other)
-        seeds = sorted(mine.keys() & theirs.keys())
-        p = paired([mine[seed] for seed in seeds], [theirs[seed] for seed in seeds]).p
-        found.append(1.0 if p is None else p)
-    return [1.0 if p is None else p for p in holm(found)]
-
-
-def _by_seed(row: dict[str, Any]) -> dict[int, float]:
-    return {value["seed"]: value["map50_95"] for value in row["values"]}
+        return Verdict.NO_DIFFERENCE
+    return Verdict.BETTER if delta.mean > 0 else Verdict.WORSE

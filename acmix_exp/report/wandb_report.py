@@ -1,36 +1,36 @@
-"""Hands a finished report to W&B: one more run in the experiment's group."""
+"""Log a finished report to W&B, as one more run in the experiment's group."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from acmix_exp.child import run_child
 from acmix_exp.config import LoggerConfig
 from acmix_exp.report.build import FIGURES, PAGE, Report
-from acmix_exp.report.figures.catalogue import BY_NAME
-from acmix_exp.report.table import COLUMNS
+from acmix_exp.report.columns import columns, keys, numbers
+from acmix_exp.report.read_runs import read
+from acmix_exp.report.records import Row
+from acmix_exp.report.write import csv_row, swept_keys
 from acmix_exp.run.directory import runs_in
 from acmix_exp.tracking import is_disabled
 
 SECONDS = 120
-DELTAS = ("delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict")
+COMPARISON = ("delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict")  # all that a forest plot needs
 
 
-def publish(folder: Path, made: Report, logger: LoggerConfig) -> list[str]:
-    """Log the report as the experiment's own W&B run, as ``logger`` asks; what the user should hear, a line each.
+def publish(folder: Path, report: Report, logger: LoggerConfig) -> list[str]:
+    """Log the report as the experiment's own W&B run, in ``folder``/wandb; the lines to print.
 
-    Its files are in ``folder``/wandb. Does nothing where the runs themselves were not logged.
+    Does nothing if the runs were not logged or logging is disabled.
     """
-    tracked = [run for run in runs_in(folder) if (run.path / "wandb").is_dir()]
-    if not tracked or is_disabled(logger.mode):
+    logged = [run for run in runs_in(folder) if (run.path / "wandb").is_dir()]
+    if not logged or is_disabled(logger.mode):
         return []
-    request = _request(folder, made, logger)
+    request = _request(folder, report, logger)
     answer = run_child("wandb_report", folder, request, seconds=SECONDS)
     lines = answer.value if answer.error is None else [f"W&B failed, the report is complete: {answer.error}"]
     if any(folder.glob("wandb/offline-run-*")):
@@ -39,59 +39,41 @@ def publish(folder: Path, made: Report, logger: LoggerConfig) -> list[str]:
 
 
 def sync_command(folder: Path) -> str:
-    """What uploads all that is offline in an experiment's folder, for a shell."""
+    """The shell command that uploads all offline W&B runs of an experiment's folder."""
     patterns = [pattern for pattern in ("wandb/offline-run-*", "*/wandb/offline-run-*") if any(folder.glob(pattern))]
     return " ".join(["wandb sync", *(f"{shlex.quote(str(folder))}/{pattern}" for pattern in patterns)])
 
 
-def asked_for(folder: Path, logger: LoggerConfig, explicit: Collection[str]) -> LoggerConfig:
-    """Where ``task=report`` logs to: where the runs were logged to, but what ``explicit`` overrides say is as in
-    ``logger``.
+def logger_for_report(folder: Path, logger: LoggerConfig, explicit: Collection[str]) -> LoggerConfig:
+    """Where ``task=report`` logs to: as the runs were logged, except for what ``explicit`` overrides of ``logger`` say.
 
-    Online only where these ask for it: the folder may be someone else's, and then so is the project.
+    Online only if such an override asks for it: the folder may belong to someone else, and so may the W&B project.
     """
     changes = {key: getattr(logger, key) for key in ("mode", "project", "entity") if f"logger.{key}" in explicit}
     if "logger" in explicit:
         changes["mode"] = logger.mode
-    asked = replace(logger_of_runs(folder), **changes)
-    if "mode" not in changes and not is_disabled(asked.mode):
-        return replace(asked, mode="offline")
-    return asked
+    chosen = replace(logger_of_runs(folder), **changes)
+    if "mode" not in changes and not is_disabled(chosen.mode):
+        return replace(chosen, mode="offline")
+    return chosen
 
 
 def logger_of_runs(folder: Path) -> LoggerConfig:
-    """Where the runs of a folder were logged to, as the first that tells says."""
-    for config in _configs(folder):
+    """How the runs of a folder were logged, by the first config that says it."""
+    for record in read(folder):
         try:
-            found = config["logger"]
-            return LoggerConfig(str(found["mode"]), str(found["project"]), found["entity"])
+            logger = record.config["logger"]
+            return LoggerConfig(str(logger["mode"]), str(logger["project"]), logger["entity"])
         except (KeyError, TypeError):
             continue
     return LoggerConfig()
 
 
-def _name(folder: Path) -> str:
-    """The experiment's name, by which its runs are grouped: that of the runs where the folder was renamed."""
-    return next((config["name"] for config in _configs(folder) if isinstance(config.get("name"), str)), folder.name)
-
-
-def _configs(folder: Path) -> Iterator[dict[str, Any]]:
-    for run in runs_in(folder):
-        try:
-            config = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        if isinstance(config, dict):
-            yield config
-
-
-def _request(folder: Path, made: Report, logger: LoggerConfig) -> dict[str, Any]:
-    name = _name(folder)
-    figures = {
-        entry["stem"]: [str(folder / FIGURES / f"{entry['stem']}.png"), BY_NAME[entry["kind"]].title]
-        for entry in made.shown["drawn"]
-        if entry["stem"]
-    }
+def _request(folder: Path, report: Report, logger: LoggerConfig) -> dict[str, Any]:
+    records = read(folder)
+    # The runs' own group, also if the folder was renamed.
+    names = [record.config["name"] for record in records if isinstance(record.config.get("name"), str)]
+    name = names[0] if names else folder.name
     return {
         "folder": str(folder),
         "mode": logger.mode,
@@ -100,52 +82,56 @@ def _request(folder: Path, made: Report, logger: LoggerConfig) -> dict[str, Any]
             "entity": logger.entity,
             "group": name,
             "name": f"{name}-report",
-            "config": {"name": name, "task": "report", "runs": len(runs_in(folder))},
+            "config": {"name": name, "task": "report", "runs": len(records)},
         },
-        "tables": {"table": _table(made.tables), "deltas": _deltas(made), "deltas_by_seed": _by_seed(made)},
-        "figures": figures,
+        "tables": {"table": _table(report), "deltas": _deltas(report), "deltas_by_seed": _by_seed(report)},
+        "figures": {
+            figure.stem: [str(folder / FIGURES / f"{figure.stem}.png"), figure.title]
+            for figure in report.figures
+            if figure.stem
+        },
         "page": str(folder / PAGE),
-        "summary": _summary(made),
+        "summary": _scalars(report),
     }
 
 
-def _summary(made: Report) -> dict[str, Any]:
-    """Scalars as ``delta_mean/mixed``; as ``table2/delta_mean/mixed`` where there are several tables."""
-    several = len(made.shown["tables"]) > 1
-    return {
-        f"{f'table{number}/' if several else ''}{key}/{row['label']}": row["summary"][key]
-        for number, row in _rows(made)
-        for key in ("map50_95_mean", "delta_mean", "verdict")
-        if row["summary"][key] is not None
-    }
-
-
-def _rows(made: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(report: Report) -> Iterator[tuple[int, Row]]:
     """Every row with the number of its table, from 1."""
-    for number, table in enumerate(made.shown["tables"], 1):
-        for row in table["rows"]:
-            yield number, row
+    for place, table in enumerate(report.tables, 1):
+        for row in table.rows:
+            yield place, row
 
 
-def _table(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    swept = list(dict.fromkeys(key for table in tables for key in table["swept_keys"]))
-    columns = ["table", "arm", *swept, *COLUMNS]
-    rows = [{**row, "table": number} for number, table in enumerate(tables, 1) for row in table["rows"]]
-    return {"columns": columns, "data": [[row.get(column) for column in columns] for row in rows]}
+def _scalars(report: Report) -> dict[str, Any]:
+    """Named ``delta_mean/mixed``, or ``table2/delta_mean/mixed`` if there are several tables."""
+    several = len(report.tables) > 1
+    names = [next(iter(column.numbers)) for column in columns("wandb")]
+    return {
+        f"{f'table{place}/' if several else ''}{key}/{row.label}": value
+        for place, row in _rows(report)
+        for key in names
+        if (value := numbers(row)[key]) is not None
+    }
 
 
-def _deltas(made: Report) -> dict[str, Any]:
-    """One row a comparison: all that a forest plot needs."""
+def _table(report: Report) -> dict[str, Any]:
+    names = ["table", "arm", *swept_keys(report.tables), *keys("csv")]
+    rows = [{"table": place, **csv_row(row)} for place, row in _rows(report)]
+    return {"columns": names, "data": [[row.get(name) for name in names] for row in rows]}
+
+
+def _deltas(report: Report) -> dict[str, Any]:
+    """One row per comparison."""
     data = [
-        [number, row["label"], len(row["deltas"]), *(row["summary"][key] for key in DELTAS)]
-        for number, row in _rows(made)
-        if row["deltas"]
+        [place, row.label, row.comparison.delta.n, *(numbers(row)[key] for key in COMPARISON)]
+        for place, row in _rows(report)
+        if row.comparison.deltas
     ]
-    return {"columns": ["table", "arm", "n", *DELTAS], "data": data}
+    return {"columns": ["table", "arm", "n", *COMPARISON], "data": data}
 
 
-def _by_seed(made: Report) -> dict[str, Any]:
+def _by_seed(report: Report) -> dict[str, Any]:
     data = [
-        [number, row["label"], int(seed), delta] for number, row in _rows(made) for seed, delta in row["deltas"].items()
+        [place, row.label, seed, delta] for place, row in _rows(report) for seed, delta in row.comparison.deltas.items()
     ]
     return {"columns": ["table", "arm", "seed", "delta"], "data": data}

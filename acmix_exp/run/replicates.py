@@ -16,7 +16,6 @@ from acmix_exp import files, outcomes
 from acmix_exp.outcomes import THRESHOLDS, Outcomes, unpack
 
 REPLICATES = 1000
-LEVEL = 0.05
 CHUNK_BYTES = 2**25  # of gathered multiplicities
 RECALLS = np.linspace(0, 1, 101)
 POINT_WEIGHTS = np.concatenate([[0.0], np.cumsum(np.r_[0.005, np.full(99, 0.01), 0.005])])  # of the first n of them
@@ -109,12 +108,6 @@ def _weight_below(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     starts = np.concatenate([[0], np.cumsum(sizes + 1)[:-1]]).astype(np.int32)
     table = [POINT_WEIGHTS[np.searchsorted(RECALLS, np.arange(n + 1) / n)] for n in sizes]
     return np.concatenate(table), starts[which]
-
-
-def interval(replicates: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval."""
-    low, high = np.quantile(replicates, [LEVEL / 2, 1 - LEVEL / 2])
-    return float(low), float(high)
 
 
 FILE = "replicates.npz"  # a cache: removed, it is computed again

@@ -72,7 +72,7 @@ def _conclude(plan: Plan, code: int) -> None:
     if code in (130, 143):
         print("acmix_exp: interrupted; rerun the same command to resume", file=sys.stderr)
     out.print(
-        f"written to {plan.folder}/summary.md, .csv, .json and .tex", soft_wrap=True, highlight=False, markup=False
+        f"written to {plan.folder}/summary.md, .csv, .json and table.tex", soft_wrap=True, highlight=False, markup=False
     )
     if code in (0, 1) and plan.cells[0].config.report.auto:
         _report(plan)

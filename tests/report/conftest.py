@@ -15,7 +15,7 @@ def folder(tmp_path):
 def add(folder):
     """Write a run directory; ``map50_95`` None leaves it unfinished."""
 
-    def write(arm, seed, map50_95, *, swept=None, kernel_att=7, epochs=2, status=None, given=None, **extra):
+    def write(arm, seed, map50_95, *, swept=None, kernel_att=7, epochs=2, status=None, given=None, data="f", **extra):
         inserts = arm != "baseline"
         control = arm in ("identity", "conv3x3")
         block = {"name": "acmix", "kernel_att": kernel_att, "head": 4, "path": arm} if inserts else {}
@@ -43,13 +43,13 @@ def add(folder):
             "block": block or None,
             "placement": placement if inserts else None,
             "model": model,
-            "data": "f",
+            "data": data,
             "train": train,
             "hardware": {"precision": "fp32", "device": "cpu"},
         }
         (path / "config.yaml").write_text(yaml.safe_dump(config))
         (path / "provenance.json").write_text(
-            json.dumps({"identity": identity, "dataset": {"name": "shapes", "fingerprint": "f"}, **extra})
+            json.dumps({"identity": identity, "dataset": {"name": "shapes", "fingerprint": data}, **extra})
         )
         state = status or {"status": "pending" if map50_95 is None else "done"}
         (path / "status.json").write_text(json.dumps({"arm": arm, "seed": seed, "swept": swept or {}, **state}))

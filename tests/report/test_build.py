@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from acmix_exp.report.build import build, is_current
-from acmix_exp.report.sentences import TABLE
+from acmix_exp.report.columns import columns
 from acmix_exp.report.write import write_summary
-from tests.report import made
+from tests.report import builders
 from tests.report.browser import Browser, executable
 
 VECTORS = ("forest", "learning_curves", "latency", "class_deltas", "rates", "rate_ratio")
@@ -66,7 +66,7 @@ class Page(HTMLParser):
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four arms with eight seeds each, reported."""
     folder = tmp_path_factory.mktemp("whole") / "runs" / "ablation"
-    made.make(folder, ("baseline", "conv", "attention", "mixed"), seeds=8, epochs=4)
+    builders.add_runs(folder, ("baseline", "conv", "attention", "mixed"), seeds=8, epochs=4)
     build(folder)
     return folder
 
@@ -89,7 +89,7 @@ def test_every_file_is_there_and_nothing_else(whole: Path) -> None:
             assert min(image.size) > 200
     files = {path.name for path in whole.iterdir() if path.is_file()}
     assert files - {".summary.lock", ".report.lock"} == {
-        *("report.html", "table.tex", "summary.tex", "summary.json", "summary.csv", "summary.md")
+        *("report.html", "table.tex", "summary.json", "summary.csv", "summary.md")
     }
     assert not list(whole.glob(".report-*"))
     assert is_current(whole)
@@ -126,16 +126,33 @@ def test_the_page_needs_nothing_else(text: str) -> None:
 
 
 def check_numbers(rows: list[list[tuple[dict[str, Any], str]]], table: dict[str, Any]) -> None:
-    """Every cell of the page's table against summary.json: the raw value, and the text as it is rounded."""
-    forms = {key: form for _, key, form in TABLE}
+    """Every cell of the page's table against summary.json: the raw values, and the first as it is rounded."""
+    forms = {" ".join(column.numbers): column.form for column in columns("html")}
     assert [row[0][1] for row in rows[1:]] == [row["arm"] for row in table["rows"]]
     for cells, row in zip(rows[1:], table["rows"], strict=True):
         assert [found["data-key"] for found, _ in cells[1:]] == [*table["swept_keys"], *forms]
         for found, words in cells[1:]:
-            value = row[found["data-key"]]
-            assert json.loads(found["data-value"]) == value
+            values = [row[key] for key in found["data-key"].split(" ")]
+            assert json.loads(found["data-value"]) == values
             form = forms.get(found["data-key"], "")
-            assert words == ("–" if value is None else format(value, form) if form else str(value))
+            if values[0] is None:
+                assert words == "–"
+            elif form[-1:] in ("f", "d"):
+                assert words.split(" ")[0] == format(values[0], form)
+
+
+def test_a_number_has_the_same_text_everywhere(whole: Path, text: str) -> None:
+    """Every cell of summary.md is a cell of the page, and every number of table.tex one of summary.md's."""
+    shown = {words for table in Page(text).tables.values() for row in table for _, words in row}
+    written = {
+        cell.strip() for line in (whole / "summary.md").read_text().splitlines() for cell in line.split("|")[1:-1]
+    }
+    written = {cell for cell in written if not cell.startswith("---")}
+    assert {"95 % CI (images)", "parameters (M)", "0.350"} - written == {"0.350"}
+    assert written <= shown
+    numbers = set(re.findall(r"[\d.]*\d\.\d+", " ".join(shown)))
+    tabular = re.sub(r"(?m)^[%\\].*$", "", (whole / "table.tex").read_text())
+    assert set(re.findall(r"[\d.]*\d\.\d+", tabular)) <= numbers
 
 
 def test_the_tables_numbers_are_those_of_summary_json(whole: Path, text: str) -> None:
@@ -159,7 +176,7 @@ def test_what_users_name_is_escaped(text: str) -> None:
     assert "Platelets &amp; &lt;b&gt;rest&lt;/b&gt;" in text
 
 
-def test_the_page_can_be_read_aloud(text: str) -> None:
+def test_the_page_is_accessible(text: str) -> None:
     page = Page(text)
     tags = dict(page.tags)
     assert tags["html"]["lang"] == "en"
@@ -215,15 +232,15 @@ def run_task(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def messy(folder: Path) -> None:
     """One arm of four done on another machine, one failed, one never begun, files missing and torn."""
-    made.make(folder, ("baseline", "mixed"), seeds=2, epochs=3)
-    made.run(folder, "attention", 0, 3, hardware=made.GPU)
+    builders.add_runs(folder, ("baseline", "mixed"), seeds=2, epochs=3)
+    builders.add_run(folder, "attention", 0, 3, hardware=builders.GPU)
     (folder / "notes").mkdir()  # no run: no config
-    failed = made.run(folder, "conv", 0, 3)
+    failed = builders.add_run(folder, "conv", 0, 3)
     (failed / "result.json").unlink()
     status = json.loads((failed / "status.json").read_text())
     status |= {"status": "failed", "error": "out of memory & <more>", "attempt": 2}
     (failed / "status.json").write_text(json.dumps(status))
-    waiting = made.run(folder, "conv", 1, 3)
+    waiting = builders.add_run(folder, "conv", 1, 3)
     for path in waiting.iterdir():
         if path.name != "config.yaml":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -241,14 +258,15 @@ def test_a_copied_folder_partial_and_of_two_machines(tmp_path: Path) -> None:
     assert "written to elsewhere/mixed: report.html" in done.stdout
     assert "windows could not be drawn: " in done.stdout
     page = Page((tmp_path / "mine" / "elsewhere" / "mixed" / "report.html").read_text())
-    assert "kinds of machine: AMD EPYC (2 cores), NVIDIA H200" in page.words
+    assert "more than one kind of machine: AMD EPYC (4 runs), NVIDIA H200 (attention-s0-" in page.words
+    assert "Times and memory are those of the runs on AMD EPYC (2 cores)" in page.words
     assert "1 run failed" in page.words
     assert "1 run pending" in page.words
     runs = {row[0][1].split("-s")[0] + row[1][1]: row for row in page.tables[("runs", "")][1:]}
     assert runs["convfailed"][-1][1] == "attempt 2, out of memory & <more>"
-    assert "Too few seeds to tell: attention, mixed." in page.words
+    assert "Too few seeds (7 needed): attention, mixed." in page.words
     costs = {row[0][1]: [text for _, text in row[1:]] for row in page.tables[("costs", "0")][1:]}
-    assert costs["mixed"][0] == "3,290,433"
+    assert costs["mixed"][0] == "3.29"
     assert costs["conv"][0] == "–"
     assert not list((tmp_path / "theirs").rglob("report.html"))
 
@@ -256,9 +274,9 @@ def test_a_copied_folder_partial_and_of_two_machines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arm", ["baseline", "mixed"])
 def test_one_run_is_enough(tmp_path: Path, arm: str) -> None:
     folder = tmp_path / "one"
-    made.run(folder, arm, 0, epochs=1, pictures=False)
+    builders.add_run(folder, arm, 0, epochs=1, pictures=False)
     report = build(folder)
-    assert [entry for entry in report.shown["drawn"] if entry.get("error")] == []
+    assert [entry for entry in report.figures if entry.error] == []
     drawn = {path.stem for path in (folder / "figures").glob("*.svg")}
     assert drawn == {"learning_curves", "latency"} | ({"rates", "rate_ratio"} if arm == "mixed" else set())
     assert "There is nothing to compare with" in (folder / "report.html").read_text()
@@ -266,11 +284,11 @@ def test_one_run_is_enough(tmp_path: Path, arm: str) -> None:
 
 def test_two_tables_and_what_is_gone_goes(tmp_path: Path) -> None:
     folder = tmp_path / "two"
-    made.make(folder, ("baseline", "mixed"), seeds=1, epochs=2, pictures=False)
+    builders.add_runs(folder, ("baseline", "mixed"), seeds=1, epochs=2, pictures=False)
     (folder / "figures").mkdir()
     (folder / "figures" / "old.png").write_bytes(b"")
     (folder / "figures" / "mine.txt").write_text("kept")
-    short = made.run(folder, "baseline", 1, epochs=3, pictures=False)
+    short = builders.add_run(folder, "baseline", 1, epochs=3, pictures=False)
     assert short.is_dir()
     build(folder)
     drawn = {path.name for path in (folder / "figures").iterdir()}
@@ -283,10 +301,10 @@ def test_two_tables_and_what_is_gone_goes(tmp_path: Path) -> None:
 
 
 def test_a_name_that_does_not_exist(tmp_path: Path) -> None:
-    made.run(tmp_path / "runs" / "real", "baseline", 0, 1, pictures=False)
+    builders.add_run(tmp_path / "runs" / "real", "baseline", 0, 1, pictures=False)
     done = run_task(tmp_path, "name=reel")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["acmix_exp: name=reel: no runs in runs/reel; right is one of real"]
+    assert done.stderr.splitlines() == ["acmix_exp: name=reel: no runs in runs/reel; must be one of real"]
     assert not (tmp_path / "runs" / "reel").exists()
 
 
@@ -297,7 +315,7 @@ def test_stopped_in_the_middle(whole: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "acmix_exp", "task=report", "name=ablation", "logger=disabled"]
     process = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not list(folder.glob(".report-*/0.log")) and time.monotonic() < deadline:
+    while not list(folder.glob(".report-*/*.png")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -310,8 +328,8 @@ def test_stopped_in_the_middle(whole: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sixty_runs_in_twenty_seconds(tmp_path: Path) -> None:
-    made.make(tmp_path / "big", seeds=10, epochs=50)
+    builders.add_runs(tmp_path / "big", seeds=10, epochs=50)
     start = time.monotonic()
     report = build(tmp_path / "big")
     assert time.monotonic() - start < 20
-    assert [entry for entry in report.shown["drawn"] if entry.get("error")] == []
+    assert [entry for entry in report.figures if entry.error] == []

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from acmix_exp.report.write import write_summary
+from tests.report.builders import summary
 
 ARMS = ("baseline", "identity", "conv3x3", "conv", "attention", "mixed")
 
@@ -28,7 +28,7 @@ def full(add):
 
 @pytest.mark.usefixtures("full")
 def test_identity_is_outside_the_family_and_conv3x3_in_it(folder):
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     found = rows(table)
     assert list(found) == list(ARMS)
     assert table["family"] == 4
@@ -40,18 +40,18 @@ def test_identity_is_outside_the_family_and_conv3x3_in_it(folder):
     assert found["conv3x3"]["p"] == pytest.approx(4 / 256)
     assert found["conv3x3"]["p_adjusted"] == pytest.approx(3 * 4 / 256)
     assert found["conv3x3"]["verdict"] == "better"
-    assert found["attention"]["verdict"] == "no difference shown"
+    assert found["attention"]["verdict"] == "no_difference"
     identity = found["identity"]
     assert (identity["delta_low"], identity["delta_high"]) == (0, 0)
     assert identity["p"] == identity["p_adjusted"] == 1
     assert identity["p_floor"] == pytest.approx(2 / 256)
-    assert identity["verdict"] == "no difference shown"
+    assert identity["verdict"] == "harness_ok"
     assert any("over 4 comparisons needs at least 8 paired seeds; the fewest here are 8" in n for n in table["notes"])
 
 
 @pytest.mark.usefixtures("full")
 def test_values_and_deltas_are_there_by_seed(folder):
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     mixed, baseline = rows(table)["mixed"], rows(table)["baseline"]
     assert [entry["seed"] for entry in mixed["values"]] == list(range(8))
     assert mixed["values"][2].keys() >= {"map50_95", "map50", "val_last", "val_best"}
@@ -66,20 +66,20 @@ def test_values_and_deltas_are_there_by_seed(folder):
 
 @pytest.mark.usefixtures("full")
 def test_another_reference(folder):
-    (table,) = write_summary(folder, "conv3x3")
+    (table,) = summary(folder, "conv3x3")
     found = rows(table)
     assert table["reference"] == "conv3x3"
     assert found["conv3x3"]["verdict"] == "reference"
     assert found["baseline"]["delta_mean"] == pytest.approx(-(0.01 - 0.0125 / 8))
     assert [arm for arm in ARMS if found[arm]["in_family"]] == ["baseline", "conv", "attention", "mixed"]
-    (table,) = write_summary(folder, "nobody")
+    (table,) = summary(folder, "nobody")
     assert all(row["delta_mean"] is None for row in table["rows"])
     assert any("report.reference=nobody names no row" in note for note in table["notes"])
 
 
 @pytest.mark.usefixtures("full")
 def test_the_harness_is_outside_the_family_also_where_identity_is_the_reference(folder):
-    (table,) = write_summary(folder, "identity")
+    (table,) = summary(folder, "identity")
     found = rows(table)
     assert table["family"] == 4
     assert [arm for arm in ARMS if found[arm]["in_family"]] == ["conv3x3", "conv", "attention", "mixed"]
@@ -92,7 +92,7 @@ def test_a_reference_with_rows_of_its_own_is_compared_value_by_value(folder, add
     for kernel in (3, 5):
         for arm, value in (("conv", 0.3), ("mixed", 0.3 + kernel / 100)):
             add(arm, 0, value, kernel_att=kernel, swept={"block.kernel_att": kernel})
-    (table,) = write_summary(folder, "conv")
+    (table,) = summary(folder, "conv")
     deltas = {(row["arm"], row["block.kernel_att"]): row["delta_mean"] for row in table["rows"]}
     assert deltas[("mixed", 3)] == pytest.approx(0.03)
     assert deltas[("mixed", 5)] == pytest.approx(0.05)
@@ -105,12 +105,12 @@ def test_a_comparison_without_seeds_yet_counts_in_the_family(folder, add):
         add("mixed", seed, 0.31 + seed / 1000)
     for arm in ("conv", "attention"):
         add(arm, 0, 0.3)
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     mixed, conv = rows(table)["mixed"], rows(table)["conv"]
     assert mixed["p_adjusted"] == pytest.approx(3 * 2 / 256)
     assert mixed["p_adjusted"] >= mixed["p_floor"]
     assert (conv["p"], conv["p_adjusted"]) == (None, None)
-    assert conv["verdict"] == "n too small to tell (7 seeds would do)"
+    assert conv["verdict"] == "too_few_seeds"
 
 
 def test_last_and_best_epoch_are_both_in_the_table(folder, add):
@@ -120,7 +120,7 @@ def test_last_and_best_epoch_are_both_in_the_table(folder, add):
         result["val_last"] = {"epoch": 9, "map50": 0.5, "map50_95": 0.25 + seed / 10}
         result["val_best"] = {"epoch": 7, "map50": 0.5, "map50_95": 0.45 + seed / 10}
         (path / "result.json").write_text(json.dumps(result))
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     (row,) = table["rows"]
     assert (row["val_last_mean"], row["val_best_mean"]) == (pytest.approx(0.3), pytest.approx(0.5))
     assert row["val_last_std"] == pytest.approx(0.1 / 2**0.5)
@@ -134,7 +134,7 @@ def test_the_parameters_of_conv3x3_are_set_beside_the_blocks(folder, add):
         result = json.loads((path / "result.json").read_text())
         result["cost"]["parameters"] = {"baseline": 100, "conv3x3": 3000, "conv": 2500, "mixed": 4000}[arm]
         (path / "result.json").write_text(json.dumps(result))
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     assert "conv3x3 differs in parameters: +500 against conv, -1,000 against mixed" in table["notes"]
 
 
@@ -148,14 +148,14 @@ def test_conv3x3_in_a_bottleneck_is_the_baseline_and_the_table_says_so(folder, a
             text = text.replace("mode: after", f"mode: {mode}").replace('"mode": "after"', f'"mode": "{mode}"')
             text = text.replace("pretrained: null", f"pretrained: {pretrained or 'null'}")
             (path / name).write_text(text)
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     said = any("is the baseline itself" in note for note in table["notes"])
     assert said is (mode == "replace" and pretrained is None)
 
 
-def test_who_asked_for_conv3x3_alone_is_told_too(folder, add):
+def test_who_requested_conv3x3_alone_is_told_too(folder, add):
     add("baseline", 0, 0.3, status={"status": "done", "serves": ["conv3x3"]})
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     assert any(note.startswith("conv3x3 in place of") for note in table["notes"])
 
 
@@ -164,7 +164,7 @@ def test_missing_cells_are_named(folder, add):
     for arm, kernels in (("mixed", (3, 5, 7)), ("conv", (3, 7))):
         for kernel in kernels:
             add(arm, 0, 0.3, kernel_att=kernel, swept={"block.kernel_att": kernel})
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     missing = [note for note in table["notes"] if "has no run with" in note]
     assert missing == ["conv has no run with block.kernel_att=5"]
 
@@ -174,7 +174,7 @@ def test_unpaired_failed_and_resumed_runs_are_named(folder, add):
         add("baseline", seed, 0.3)
     add("mixed", 0, 0.3, status={"status": "done", "resumed": True})
     add("mixed", 1, None, status={"status": "failed", "error": "out of memory"})
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     text = "\n".join(table["notes"])
     assert "mixed seed 0 was interrupted and resumed" in text
     assert "mixed seed 1 is failed: out of memory" in text
@@ -185,16 +185,16 @@ def test_unpaired_failed_and_resumed_runs_are_named(folder, add):
 def test_mixed_commits_machines_and_uncommitted_changes_are_named(folder, add):
     add("baseline", 0, 0.3, git={"commit": "a" * 40, "dirty": False}, hardware={"cpu": "one"})
     add("mixed", 0, 0.3, git={"commit": "b" * 40, "dirty": True}, hardware={"cpu": "one", "gpu": "two"})
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     text = "\n".join(table["notes"])
     assert "more than one commit: aaaaaaaa (baseline-s0-00000000), bbbbbbbb (mixed-s0-00000001)" in text
     assert "more than one kind of machine: one (baseline-s0-00000000), two (mixed-s0-00000001)" in text
-    assert "changes that are in no commit: mixed-s0-00000001" in text
+    assert "uncommitted changes: mixed-s0-00000001" in text
 
 
 def test_other_changes_of_one_commit_are_another_state(folder, add):
     for arm, digest in (("baseline", "1" * 64), ("mixed", "2" * 64)):
         add(arm, 0, 0.3, git={"commit": "a" * 40, "dirty": True, "diff_sha256": digest})
-    (table,) = write_summary(folder)
+    (table,) = summary(folder)
     (note,) = [note for note in table["notes"] if "more than one commit" in note]
     assert "aaaaaaaa with changes 11111111 (baseline-s0-00000000), aaaaaaaa with changes 22222222 (mixed" in note

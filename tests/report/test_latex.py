@@ -6,44 +6,34 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from acmix_exp.report.latex import escape, latex
+from acmix_exp.report.records import Cost, Row
+from acmix_exp.report.statistics import Verdict
+from tests.report.rows import row, table
 
 PAPER = r"""\documentclass{article}\usepackage{booktabs}
 \begin{document}\begin{table}\centering\input{table.tex}\end{table}\end{document}"""
-
-
-def row(arm: str, mean: float | None, verdict: str | None, **changes: Any) -> dict[str, Any]:
-    compared = verdict not in ("reference", None)
-    values = {"map50_95_mean": mean, "map50_95_std": 0.0123, "map50_mean": 0.5, "n": 8, "verdict": verdict}
-    deltas = {"delta_mean": 0.01, "delta_low": -0.002, "delta_high": 0.022, "p_adjusted": 0.375} if compared else {}
-    empty = dict.fromkeys(("delta_mean", "delta_low", "delta_high", "p_adjusted"))
-    costs = {"parameters": 3_011_433, "gflops": 8.08, "latency_ms_b1": None}
-    seeds = [{"seed": seed, "map50_95": (mean or 0) + seed / 100} for seed in range(8)]
-    return {"arm": arm, **values, **empty, **deltas, "in_family": compared, **costs, "values": seeds, **changes}
-
-
-def table_of(rows: list[dict[str, Any]], swept: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"swept_keys": list(swept), "reference": "baseline", "rows": rows, "notes": list(notes)}
+REFERENCE, BETTER, WORSE = Verdict.REFERENCE, Verdict.BETTER, Verdict.WORSE
+NO_DIFFERENCE, TOO_FEW_SEEDS = Verdict.NO_DIFFERENCE, Verdict.TOO_FEW_SEEDS
 
 
 def test_a_table() -> None:
     rows = [
-        row("baseline", 0.3, "reference", **{"block.head": None}),
-        row("my_arm", 0.4, "better", **{"block.head": 4}),
+        row("baseline", 0.3, REFERENCE, swept={"block.head": None}),
+        row("my_arm", 0.4, BETTER, swept={"block.head": 4}),
     ]
-    text = latex("first_try", [table_of(rows, ("block.head",), ("100 %\nshared",))], ["50 % of\nCOCO"])
+    text = latex("first_try", [table(rows, "50 % of\nCOCO", ("100 %\nshared",))])
     lines = text.splitlines()
     assert "% 50 % of COCO" in lines
     assert "% 100 % shared" in lines
     assert lines.count(r"\toprule") == lines.count(r"\midrule") == lines.count(r"\bottomrule") == 1
-    assert r"baseline & -- & 8 & $0.300 \pm 0.012$ & -- & -- & -- & -- & 3.01 & 8.08 & -- \\" in lines
+    assert r"baseline & -- & $8$ & $0.300 \pm 0.012$ & -- & -- & -- & -- & $3.01$ & $8.08$ & -- \\" in lines
     assert (
-        r"my\_arm & 4 & 8 & $\mathbf{0.400 \pm 0.012}$ & $+0.010$ & $[-0.002, 0.022]$ & 0.375 & better & 3.01 & 8.08"
-        r" & -- \\" in lines
+        r"my\_arm & 4 & $8$ & $\mathbf{0.400 \pm 0.012}$ & $+0.010$ & $[-0.002, +0.022]$ & $0.375$ & better"
+        r" & $3.01$ & $8.08$ & -- \\" in lines
     )
     columns = re.search(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}", text)
     assert columns
@@ -52,48 +42,40 @@ def test_a_table() -> None:
 
 
 def test_short_verdicts_are_explained_once() -> None:
-    few = "n too small to tell ({} seeds would do)".format
     rows = [
-        row("baseline", 0.3, "reference"),
-        row("identity", 0.3, few(6), in_family=False),
-        *(row(arm, 0.3, few(8)) for arm in ("conv", "mixed")),
+        row("baseline", 0.3, REFERENCE),
+        row("identity", 0.3, TOO_FEW_SEEDS, seeds_needed=6, in_family=False),
+        *(row(arm, 0.3, TOO_FEW_SEEDS) for arm in ("conv", "mixed")),
     ]
-    text = latex("first", [table_of(rows)], ["one"])
+    text = latex("first", [table(rows)])
     assert text.count("& few &") == 3
-    assert text.count("too few seeds to tell; enough would be 8, 6 for identity.") == 1
+    assert text.count("few: too few seeds; needed are 8, 6 for identity.") == 1
     assert "n.s." not in text
-    rows = [row("baseline", 0.3, "reference"), row("conv", 0.3, "no difference shown", p_adjusted=0.00002)]
-    text = latex("first", [table_of(rows)], ["one"])
-    assert "& $<$0.001 & n.s. &" in text
-    assert text.count("n.s.: no difference shown.") == 1
+    rows = [row("baseline", 0.3, REFERENCE), row("conv", 0.3, NO_DIFFERENCE, p_adjusted=0.00002)]
+    text = latex("first", [table(rows)])
+    assert "& $<0.001$ & n.s. &" in text
+    assert text.count("n.s.: no significant difference.") == 1
     assert "few" not in text
 
 
-COSTS = {"parameters": 43_123_456, "gflops": 165.74, "latency_ms_b1": 104.3}
+COST = Cost(43_123_456, 165.74, latency_ms_b1=104.31)
 SIX = ("identity", "conv3x3", "conv", "attention", "mixed")
-SETS = {
-    "few": [
-        row("baseline", 0.3, "reference"),
-        *(row(arm, 0.3, "n too small to tell (8 seeds would do)") for arm in SIX),
-    ],
-    "bold": [row("baseline", 0.5, "reference"), *(row(arm, 0.3, "worse", p_adjusted=0.0002) for arm in SIX)],
-    "letters": [
-        row("base_line", 0.3, "reference"),
-        row("a&b", 0.4, "better"),
-        row("50%", None, None, map50_95_std=None),
-    ],
-    "long": [row("baseline", 0.3, "reference"), row("polarized_sequential", 0.3, "no difference shown", **COSTS)],
+SETS: dict[str, list[Row]] = {
+    "few": [row("baseline", 0.3, REFERENCE), *(row(arm, 0.3, TOO_FEW_SEEDS) for arm in SIX)],
+    "bold": [row("baseline", 0.5, REFERENCE), *(row(arm, 0.3, WORSE, p_adjusted=0.0002) for arm in SIX)],
+    "letters": [row("base_line", 0.3, REFERENCE), row("a&b", 0.4, BETTER), row("50%", None, None, std=None)],
+    "harness": [row("baseline", 0.3, REFERENCE), row("identity", 0.3, Verdict.HARNESS_FAULT, cost=COST)],
+    "long": [row("baseline", 0.3, REFERENCE), row("polarized_sequential", 0.3, NO_DIFFERENCE, cost=COST)],
     "swept": [
-        row("baseline", 0.3, "reference", **{"block.kernel_att": None}),
-        row("acmix-mixed", 0.3, "no difference shown", **COSTS, **{"block.kernel_att": 7}),
+        row("baseline", 0.3, REFERENCE, swept={"block.kernel_att": None}),
+        row("acmix-mixed", 0.3, NO_DIFFERENCE, cost=COST, swept={"block.kernel_att": 7}),
     ],
 }
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on this machine")
 def test_it_fits_the_text_of_an_article(tmp_path: Path) -> None:
-    tables = [table_of(rows, ("block.kernel_att",) if name == "swept" else ()) for name, rows in SETS.items()]
-    (tmp_path / "table.tex").write_text(latex("first", tables, list(SETS)))
+    (tmp_path / "table.tex").write_text(latex("first", [table(rows, name) for name, rows in SETS.items()]))
     (tmp_path / "paper.tex").write_text(PAPER)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from acmix_exp.report.figure_data import view
-from acmix_exp.report.read_runs import collect
-from acmix_exp.report.write import write_summary
+from acmix_exp.report.figures.catalogue import FIGURES
+from acmix_exp.report.table import make_tables
+from tests.report.builders import summary
 
 
 @pytest.fixture
@@ -27,9 +27,10 @@ def change(path: Path, text: str, **parts: object) -> None:
 
 
 def report(folder):
-    """The rows by arm and the notes of the one table, after all that figures and page are made of."""
-    (table,) = write_summary(folder)
-    view(folder, [table], collect(folder)[0])
+    """The rows by arm and the notes of the one table, after every figure was drawn."""
+    (table,) = summary(folder)
+    for figure in FIGURES.values():
+        assert all(drawing.caption for drawing in figure(make_tables(folder)[0]))
     return {row["arm"]: row for row in table["rows"]}, "\n".join(table["notes"])
 
 
@@ -84,7 +85,7 @@ def test_a_config_without_a_model_is_named(folder, pair, model):
     change(pair["mixed"] / "config.yaml", "", model=model)
     rows, notes = report(folder)
     assert list(rows) == ["baseline"]
-    assert f"{pair['mixed'].name} is left out: its config.yaml can't be read" in notes
+    assert f"{pair['mixed'].name} is left out: its config.yaml cannot be read" in notes
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "provenance.json"])
@@ -95,7 +96,7 @@ def test_a_run_that_nothing_says_what_it_is_of_is_named(folder, pair, name, text
         (pair["mixed"] / name).write_text(text)
     rows, notes = report(folder)
     assert list(rows) == ["baseline"]
-    why = "can't be read" if text else "is missing"
+    why = "cannot be read" if text else "is missing"
     assert f"{pair['mixed'].name} is left out: its {name} {why}" in notes
 
 
@@ -105,7 +106,7 @@ def test_swept_lists_are_text(folder, add, recorded):
     add("baseline", 0, 0.3)
     add("mixed", 0, 0.4)
     add("mixed", 1, 0.5, swept={"model.placement.sites": recorded})
-    rows = write_summary(folder)[0]["rows"]
+    rows = summary(folder)[0]["rows"]
     assert [(row["model.placement.sites"], row["n"]) for row in rows] == [(None, 1), ("[sppf]", 2)]
     add("mixed", 1, 0.5, swept={"model.placement.sites": "[backbone_p3,backbone_p4]"})
-    assert [row["n"] for row in write_summary(folder)[0]["rows"]] == [1, 1, 2]
+    assert [row["n"] for row in summary(folder)[0]["rows"]] == [1, 1, 2]

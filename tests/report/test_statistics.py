@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from acmix_exp.report import statistics
-from acmix_exp.report.statistics import Delta, floor, holm, paired, seeds_needed, verdict
+from acmix_exp.report.statistics import Delta, Verdict, floor, holm, paired, seeds_needed, verdict
 
 
 def test_three_seeds_by_hand():
@@ -40,7 +40,7 @@ def test_holm_by_hand():
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_the_floor_and_the_seeds_it_asks_for():
+def test_the_floor_and_the_seeds_that_it_needs():
     assert floor(6, 1) == pytest.approx(0.03125)
     assert floor(1, 3) == 1.0
     assert [seeds_needed(family) for family in (1, 3, 4, 11)] == [6, 7, 8, 9]
@@ -48,11 +48,11 @@ def test_the_floor_and_the_seeds_it_asks_for():
 
 def test_verdicts():
     up, down = Delta(8, 0.02, 0.01, 0.03, 0.0078), Delta(8, -0.02, -0.03, -0.01, 0.0078)
-    assert verdict(up, 0.0234, 3) == "better"
-    assert verdict(down, 0.0234, 3) == "worse"
-    assert verdict(up, 0.2, 3) == "no difference shown"
-    assert verdict(Delta(3, 0.02, 0.01, 0.03, 0.25), 0.75, 3) == "n too small to tell (7 seeds would do)"
-    assert verdict(Delta(0, None, None, None, None), None, 3).startswith("n too small")
+    assert verdict(up, 0.0234, 3) is Verdict.BETTER
+    assert verdict(down, 0.0234, 3) is Verdict.WORSE
+    assert verdict(up, 0.2, 3) is Verdict.NO_DIFFERENCE
+    assert verdict(Delta(3, 0.02, 0.01, 0.03, 0.25), 0.75, 3) is Verdict.TOO_FEW_SEEDS
+    assert verdict(Delta(0, None, None, None, None), None, 3) is Verdict.TOO_FEW_SEEDS
 
 
 def test_the_sign_flip_p_is_exact_at_its_floor():
@@ -60,11 +60,11 @@ def test_the_sign_flip_p_is_exact_at_its_floor():
     assert statistics.sign_flip_p(deltas) == pytest.approx(2 / 2**8)
 
 
-@pytest.mark.parametrize("n", range(2, 12))
+@pytest.mark.parametrize("n", range(2, 13))
 def test_the_sign_flip_p_counts_every_sign(n):
     random = np.random.default_rng(n)
     for deltas in (random.normal(size=n), random.integers(-3, 4, n) / 10, random.normal(1, 1, n)):
-        sums = np.array([np.dot(signs, deltas) for signs in product((-1, 1), repeat=n)])
+        sums = np.array(list(product((-1, 1), repeat=n))) @ deltas
         literal = np.mean(np.abs(sums) >= abs(deltas.sum()) - 1e-12)
         assert statistics.sign_flip_p(deltas) == pytest.approx(literal)
 
@@ -82,13 +82,14 @@ def test_paired_is_what_scipy_says(n):
     assert delta.p == pytest.approx(permuted.pvalue)
 
 
-def test_many_seeds_are_exact_and_quick():
-    deltas = np.random.default_rng(0).normal(0.3, 1, 30)
+@pytest.mark.parametrize("n", [15, 30, 60])
+def test_many_seeds_are_sampled_and_quick(n):
+    deltas = np.random.default_rng(0).normal(0.3, 1, n)
     began = time.process_time()
-    assert statistics.sign_flip_p(deltas) == pytest.approx(stats.ttest_1samp(deltas, 0).pvalue, abs=0.01)
-    assert statistics.sign_flip_p(np.ones(40)) == pytest.approx(2 / 2**40, rel=1e-6)
+    assert statistics.sign_flip_p(deltas) == pytest.approx(stats.ttest_1samp(deltas, 0).pvalue, abs=0.02)
+    assert statistics.sign_flip_p(deltas) == statistics.sign_flip_p(list(deltas)), "the samples are fixed"
+    assert statistics.sign_flip_p(np.ones(n)) == pytest.approx(floor(n, 1), rel=0.5)
     assert time.process_time() - began < 5
-    assert 0 < statistics.sign_flip_p(np.ones(41)) < 1e-3  # from drawn signs
 
 
 def test_sums_that_differ_by_rounding_are_equal():
@@ -120,7 +121,7 @@ def ablations(times, arms, seeds, effect=0.0):
 @pytest.mark.parametrize("arms", [3, 4], ids=["baseline-and-3", "baseline-and-4"])
 def test_of_2000_null_ablations_no_more_than_one_in_twenty_claims_anything(arms):
     verdicts, covered = ablations(2000, arms, 8)
-    assert (verdicts != "no difference shown").any(1).mean() <= 0.05
+    assert (verdicts != "no_difference").any(1).mean() <= 0.05
     assert 0.93 <= covered.mean() <= 0.97
 
 

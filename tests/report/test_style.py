@@ -5,20 +5,21 @@ from __future__ import annotations
 import pytest
 from matplotlib.lines import Line2D
 
-from acmix_exp.report.figures.style import legend, looks, new
+from acmix_exp.report.figures.style import legend, looks, subplots
+from tests.report.rows import row
 
 BLOCKS = [f"block_{number}" for number in range(12)]
 
 
 @pytest.mark.parametrize("arms", [["baseline", "identity", "conv3x3", *BLOCKS], ["baseline", "conv", "mixed"]])
 def test_no_two_arms_are_drawn_alike(arms):
-    found = looks([{"arm": arm, "variant": "", "label": arm} for arm in arms])
+    found = looks([row(arm, 0.3, None) for arm in arms])
     assert len({(look.colour, look.line) for look in found.values()}) == len(arms)
 
 
 @pytest.mark.parametrize("count", [3, 15])
 def test_a_long_legend_makes_the_figure_taller(count):
-    figure, ((axes,),) = new(height=3.5)
+    figure, ((axes,),) = subplots(height=3.5)
     legend(figure, [Line2D([], [], label=f"a_long_name_of_an_arm_{number}") for number in range(count)])
     figure.draw_without_rendering()
     assert axes.get_position().height * figure.get_figheight() > 2.2

@@ -41,7 +41,7 @@ def test_a_folder_that_may_only_be_read(add, cell, monkeypatch, number):
         raise OSError(number, "no", str(folder / ".report.lock"))
 
     monkeypatch.setattr(report, "build", build)
-    with pytest.raises(ConfigError, match=r"^runs_dir=.*: .*/test/.report.lock can't be written; copy the folder$"):
+    with pytest.raises(ConfigError, match=r"^runs_dir=.*: .*/test/.report.lock cannot be written; copy the folder$"):
         report.report(cell)
 
 

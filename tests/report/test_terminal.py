@@ -1,48 +1,40 @@
 """The table as a reader sees it, on terminals of several widths."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from acmix_exp.report import terminal as module
+from acmix_exp.report.records import Cost, Spread
+from acmix_exp.report.statistics import Delta, Verdict
 from acmix_exp.report.terminal import terminal
+from tests.report import rows
 
 HEADING = (
     "yolov8n [b]from scratch on bccd, 12 epochs at 320 px, batch 16, AdamW lr0 0.002, fp32 on cpu, best.pt on test"
 )
-VERDICTS = (
-    "reference",
-    "n too small to tell (7 seeds would do)",
-    "no difference shown",
-    "better",
-    "worse",
-)
-FIGURES = ("12", "0.352", "0.038", "0.584", "-0.012")
-ALL_FIGURES = (*FIGURES, "-0.409 to +0.405", "13,290,725", "118.53")
+WORDS = {
+    Verdict.REFERENCE: "reference",
+    Verdict.TOO_FEW_SEEDS: "too few seeds (7 needed)",
+    Verdict.NO_DIFFERENCE: "no significant difference",
+    Verdict.HARNESS_OK: "harness check passed",
+    Verdict.HARNESS_FAULT: "harness check FAILED",
+    Verdict.BETTER: "better",
+    Verdict.WORSE: "worse",
+}
+NUMBERS = ("12", "0.352 ± 0.038", "0.584", "-0.012")
+ALL_NUMBERS = (*NUMBERS, "-0.409 to +0.405", "13.29", "118.53")
 SHORT_SWEEP = {"train.imgsz": 320, "block.kernel_att": 7}
 LONG_SWEEP = {"model.placement": "[sppf,neck_p3]", "train.warmup_epochs": 3.125}
 
 
-@pytest.fixture(autouse=True)
-def _heading(monkeypatch):
-    monkeypatch.setattr(module, "heading", lambda table: HEADING)
-
-
 def table(swept, notes=()):
-    figures = {
-        "n": 12,
-        "map50_95_mean": 0.352,
-        "map50_95_std": 0.038,
-        "map50_mean": 0.584,
-        "delta_mean": -0.012,
-        "delta_low": -0.409,
-        "delta_high": 0.405,
-        "parameters": 13_290_725,
-        "gflops": 118.53,
-    }
-    rows = [{"arm": "attention", **swept, **figures, "verdict": verdict} for verdict in VERDICTS]
-    return {"settings": {}, "swept_keys": list(swept), "rows": rows, "notes": list(notes)}
+    delta = Delta(12, -0.012, -0.409, 0.405, 0.1)
+    shared = {"maps": [0.352] * 12, "std": 0.038, "delta": delta, "seeds_needed": 7, "swept": swept}
+    made = [rows.row("attention", 0.352, verdict, cost=Cost(13_290_725, 118.53), **shared) for verdict in WORDS]
+    made = [replace(row, map50=Spread(0.584, None), comparison=replace(row.comparison, delta=delta)) for row in made]
+    return rows.table(made, HEADING, notes)
 
 
 def lines(tables, width):
@@ -53,34 +45,33 @@ def lines(tables, width):
 
 @pytest.mark.parametrize("swept", [{}, SHORT_SWEEP, LONG_SWEEP], ids=["none", "short", "long"])
 @pytest.mark.parametrize("width", [80, 100, 149, 150, 180, 200])
-def test_every_figure_is_whole_and_in_its_row(swept, width):
+def test_every_number_is_whole_and_in_its_row(swept, width):
     shown = lines([table(swept)], width)
     assert "…" not in "\n".join(shown)
     assert max(map(len, shown)) <= width
-    rows = [line for line in shown if line.startswith("attention")]
-    assert len(rows) == len(VERDICTS)
-    for row in rows:
-        for figure in ALL_FIGURES if width >= 150 else FIGURES:
-            assert f"  {figure}" in row
+    found = [line for line in shown if line.startswith("attention")]
+    assert len(found) == len(WORDS)
+    for line in found:
+        for number in ALL_NUMBERS if width >= 150 else NUMBERS:
+            assert f"  {number}" in line
 
 
 @pytest.mark.parametrize("swept", [{}, SHORT_SWEEP], ids=["none", "short"])
 def test_a_row_is_one_line_at_80_columns(swept):
     shown = lines([table(swept)], 80)
     first = next(number for number, line in enumerate(shown) if line.startswith("───")) + 1
-    rows = shown[first : first + len(VERDICTS)]
-    for row, verdict in zip(rows, ("reference", "n too small", "no difference shown", "better", "worse"), strict=True):
-        assert row.endswith(verdict)
+    found = shown[first : first + len(WORDS)]
+    for line, verdict in zip(found, WORDS, strict=True):
+        assert line.endswith(verdict.replace("_", " "))
 
 
-def test_what_is_left_out_is_named_where_it_is_left_out():
-    assert lines([table({}), table({})], 80).count("all columns: summary.md") == 1
-    assert lines([table({})], 150).count("all columns: summary.md") == 1
+def test_the_file_with_the_columns_left_out_is_named():
+    assert lines([table({}), table({})], 80).count("all columns: summary.csv") == 1
+    assert lines([table({})], 150).count("all columns: summary.csv") == 1
     wide = "\n".join(lines([table({})], 200))
-    assert "summary.md" not in wide
-    assert "of images" in wide
-    assert all(verdict in wide for verdict in VERDICTS)
-    assert "95 % interval" in wide
+    assert "summary.csv" not in wide
+    assert "95 % CI (images)" in wide
+    assert all(words in wide for words in WORDS.values())
 
 
 def test_headings_of_columns_fold():

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from acmix_exp.report.write import write_summary
-from tests.report import made
+from tests.report import builders
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "publish_results.py"
 
@@ -97,7 +97,7 @@ def test_paths_in_a_command(publish: ModuleType) -> None:
 
 def test_nothing_of_the_machine_is_copied(publish: ModuleType, tmp_path: Path) -> None:
     source, target = tmp_path / "runs" / "jane", tmp_path / "results"
-    paths = made.make(source, ("baseline", "mixed"), seeds=2, epochs=2)
+    paths = builders.add_runs(source, ("baseline", "mixed"), seeds=2, epochs=2)
     for path in paths:
         config = yaml.safe_load((path / "config.yaml").read_text())
         config["model"]["pretrained"] = "/secret place/yolov8n.pt"
@@ -131,7 +131,7 @@ def test_nothing_of_the_machine_is_copied(publish: ModuleType, tmp_path: Path) -
 
 def test_unfinished_runs_are_included_and_named(publish: ModuleType, tmp_path: Path) -> None:
     source, target = tmp_path / "runs" / "demo", tmp_path / "results"
-    paths = made.make(source, ("baseline", "mixed"), seeds=3, epochs=2, pictures=False)
+    paths = builders.add_runs(source, ("baseline", "mixed"), seeds=3, epochs=2, pictures=False)
     change(paths[1] / "status.json", status="failed", error="no space left on /secret/disk/x")
     (paths[1] / "result.json").unlink()
     change(paths[2] / "status.json", status="interrupted")
@@ -147,7 +147,7 @@ def test_the_reference_is_read_from_configs_of_any_version(
     publish: ModuleType, tmp_path: Path, keys: dict[str, object], reference: str
 ) -> None:
     source, target = tmp_path / "runs" / "demo", tmp_path / "results"
-    for path in made.make(source, ("baseline", "mixed"), seeds=1, epochs=2, pictures=False):
+    for path in builders.add_runs(source, ("baseline", "mixed"), seeds=1, epochs=2, pictures=False):
         config = yaml.safe_load((path / "config.yaml").read_text())
         config["model"]["a_key_of_an_older_version"] = 1
         (path / "config.yaml").write_text(yaml.safe_dump({**config, **keys}))
@@ -157,7 +157,7 @@ def test_the_reference_is_read_from_configs_of_any_version(
 
 def test_a_second_publication_replaces_the_first(publish: ModuleType, tmp_path: Path) -> None:
     source, target = tmp_path / "runs" / "demo", tmp_path / "results"
-    made.make(source, ("baseline",), seeds=1, epochs=2, pictures=False)
+    builders.add_runs(source, ("baseline",), seeds=1, epochs=2, pictures=False)
     (target / "figures").mkdir(parents=True)
     (target / "figures" / "old.png").write_bytes(b"")
     (target / "runs.tar.xz").write_bytes(b"old")
@@ -175,7 +175,7 @@ def test_a_second_publication_replaces_the_first(publish: ModuleType, tmp_path: 
 
 def test_the_same_runs_give_the_same_archive(publish: ModuleType, tmp_path: Path) -> None:
     source = tmp_path / "runs" / "demo"
-    paths = made.make(source, ("baseline", "mixed"), seeds=1, epochs=2)
+    paths = builders.add_runs(source, ("baseline", "mixed"), seeds=1, epochs=2)
     (paths[1] / "outcomes.npz").write_bytes(b"damaged")
     publish.publish(source, tmp_path / "first")
     with tarfile.open(tmp_path / "first" / "runs.tar.xz") as archive:

@@ -1,121 +1,121 @@
-"""Where the attention of a finished run looked: its windows, laid over the image they were taken on."""
+"""Attention windows of finished runs, laid over the image that they were taken on."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from acmix_exp.report.figures.detections import SIDE, bare, same_seed, stored, windows_file
-from acmix_exp.report.figures.style import INK, new
+from acmix_exp.files import read_json
+from acmix_exp.report.figures.detections import SIDE, Content, bare, first_of, kept_by_row
+from acmix_exp.report.figures.style import INK, Drawing, subplots
+from acmix_exp.report.records import Record, Table
 
 MOST_HEADS = 8
-MOST_ROWS = 4  # of the table, a figure each
+MOST_ROWS = 4  # of the table, one figure each
 
 
-def windows(table: dict[str, Any]) -> list[tuple[str, Figure]]:
-    """For each row with attention: the mean window of every query point, a line a site."""
-    return [(label, _windows(run)) for label, run in with_windows(table)[:MOST_ROWS]]
-
-
-def heads(table: dict[str, Any]) -> list[tuple[str, Figure]]:
-    """For each row with attention: the heads apart, at the first query point."""
-    return [(label, _heads(run)) for label, run in with_heads(table)[:MOST_ROWS]]
-
-
-def with_windows(table: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return list(same_seed(table, "windows").items())
-
-
-def with_heads(table: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [(label, run) for label, run in with_windows(table) if sites_with_heads(run)]
-
-
-def sites_with_heads(run: dict[str, Any]) -> list[dict[str, Any]]:
-    sites = (windows_file(run) or {})["sites"]
-    return [site for site in sites if site["windows"] and site["windows"][0]["heads"] is not None]
-
-
-def _picture(run: dict[str, Any], data: dict[str, Any]) -> np.ndarray:
-    entry = stored(run)["images"][data["image"]]
-    grey = Image.open(Path(run["images"]) / entry["file"]).convert("L")
-    return np.asarray(grey)
-
-
-def _windows(run: dict[str, Any]) -> Figure:
-    data = windows_file(run) or {}
-    sites, points, picture = data["sites"], data["points"], _picture(run, data)
-    count = max(len(site["windows"]) for site in sites)
-    shape = picture.shape[0] / picture.shape[1]
-    figure, grid = new(
-        len(sites), count, width=max(SIDE * count + 0.7, 4.0), height=0.35 + len(sites) * (SIDE * shape + 0.25)
+def windows(table: Table) -> Iterator[Drawing]:
+    """For each row with attention: the mean window of every query point, one line per site."""
+    kept = kept_by_row(table, "windows.json")
+    title = "Where attention looks"
+    caption = (
+        "Softmax weights of the attention window, mean over the heads, laid over the image at each query point (blue "
+        "dot). Below each: the largest weight of a cell, and its weight if attention were uniform."
     )
+    for label, (record, content) in list(kept.items())[:MOST_ROWS]:
+        titles = [point["of"] or "background" for point in content["points"]]
+        figure = _grid(record, content, content["sites"], titles, _mean_window)
+        words = " ".join(filter(None, (caption, first_of(list(kept), MOST_ROWS, "rows with attention"))))
+        yield Drawing(figure, title, words, f"{title}, {label}.", label, vector=False)
+
+
+def heads(table: Table) -> Iterator[Drawing]:
+    """For each row with attention: the heads apart, at the first query point."""
+    kept = {
+        label: (record, content, sites)
+        for label, (record, content) in kept_by_row(table, "windows.json").items()
+        if (sites := _sites_with_heads(content))
+    }
+    most = max((site["head"] for _, _, sites in kept.values() for site in sites), default=0)
+    title = "Head by head"
+    caption = [
+        "The same windows, each head separately, at the first query point.",
+        first_of(list(kept), MOST_ROWS, "rows with attention"),
+        f"Of {most} heads the first {MOST_HEADS}." if most > MOST_HEADS else "",
+    ]
+    for label, (record, content, sites) in list(kept.items())[:MOST_ROWS]:
+        titles = [f"head {head + 1}" for head in range(min(max(site["head"] for site in sites), MOST_HEADS))]
+        figure = _grid(record, content, sites, titles, _head_window)
+        yield Drawing(figure, title, " ".join(filter(None, caption)), f"{title}, {label}.", label, vector=False)
+
+
+def _sites_with_heads(content: Content) -> list[Content]:
+    return [site for site in content["sites"] if site["windows"] and site["windows"][0]["heads"] is not None]
+
+
+def _mean_window(site: Content, place: int) -> tuple[int, np.ndarray] | None:
+    """Query point and weights of a panel."""
+    return (place, np.array(site["windows"][place]["mean"])) if place < len(site["windows"]) else None
+
+
+def _head_window(site: Content, place: int) -> tuple[int, np.ndarray] | None:
+    heads = site["windows"][0]["heads"]
+    return (0, np.array(heads[place])) if place < len(heads) else None
+
+
+def _grid(
+    record: Record,
+    content: Content,
+    sites: Sequence[Content],
+    titles: Sequence[str],
+    panel: Callable[[Content, int], tuple[int, np.ndarray] | None],
+) -> Figure:
+    """One line of panels per site, one column per title."""
+    image = _image(record, content)
+    height = 0.35 + len(sites) * (SIDE * image.shape[0] / image.shape[1] + 0.25)
+    figure, grid = subplots(len(sites), len(titles), width=max(SIDE * len(titles) + 0.7, 4.0), height=height)
     for site, line in zip(sites, grid, strict=True):
         for place, axes in enumerate(line):
-            if place < len(site["windows"]):
-                window = site["windows"][place]
-                _window(axes, picture, site, window, np.array(window["mean"]), points[place])
-            else:
+            if (found := panel(site, place)) is None:
                 axes.set_visible(False)
-        line[0].set_ylabel(f"{site['site']}\n{_kernel(site)}", fontsize=9)
-    for axes, point in zip(grid[0], points, strict=False):
-        axes.set_title(point["of"] or "background", fontsize=10)
+                continue
+            query, weights = found
+            _window(axes, image, site, site["windows"][query], weights, content["points"][query])
+        line[0].set_ylabel(f"{site['site']}\n{site['kernel_att']}x{site['kernel_att']}", fontsize=9)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=10)
     return figure
 
 
-def _heads(run: dict[str, Any]) -> Figure:
-    data, sites = windows_file(run) or {}, sites_with_heads(run)
-    picture, point = _picture(run, data), data["points"][0]
-    count = min(max(site["head"] for site in sites), MOST_HEADS)
-    shape = picture.shape[0] / picture.shape[1]
-    figure, grid = new(
-        len(sites), count, width=max(SIDE * count + 0.7, 4.0), height=0.35 + len(sites) * (SIDE * shape + 0.25)
-    )
-    for site, line in zip(sites, grid, strict=True):
-        window = site["windows"][0]
-        for head, axes in enumerate(line):
-            if head < len(window["heads"]):
-                _window(axes, picture, site, window, np.array(window["heads"][head]), point)
-            else:
-                axes.set_visible(False)
-        line[0].set_ylabel(f"{site['site']}\n{_kernel(site)}", fontsize=9)
-    for head, axes in enumerate(grid[0]):
-        axes.set_title(f"head {head + 1}", fontsize=10)
-    return figure
+def _image(record: Record, content: Content) -> np.ndarray:
+    folder = record.run.path / "images"
+    entry = (read_json(folder / "images.json") or {})["images"][content["image"]]
+    return np.asarray(Image.open(folder / entry["file"]).convert("L"))
 
 
-def _kernel(site: dict[str, Any]) -> str:
-    return f"{site['kernel_att']}x{site['kernel_att']}"
-
-
-def _window(
-    axes: Axes,
-    picture: np.ndarray,
-    site: dict[str, Any],
-    window: dict[str, Any],
-    weights: np.ndarray,
-    point: dict[str, Any],
-) -> None:
-    """The image, dimmed, and over it the weight of every cell of the feature map that the window touches."""
-    height, width = picture.shape
+def _window(axes: Axes, image: np.ndarray, site: Content, window: Content, weights: np.ndarray, point: Content) -> None:
+    """The dimmed image, and over it the weight of every cell of the feature map that the window touches."""
+    height, width = image.shape
     rows, columns = site["map"]
-    heat = np.zeros((rows, columns))
-    even = heat.copy()
+    heat, uniform = np.zeros((rows, columns)), np.zeros((rows, columns))
     cells = (np.array(window["rows"])[:, None], np.array(window["columns"])[None])
-    # taps that the border mirrors onto one cell add up there
+    # Taps that the border mirrors onto one cell add up there.
     np.add.at(heat, cells, weights)
-    np.add.at(even, cells, 1 / weights.size)
+    np.add.at(uniform, cells, 1 / weights.size)
     touched = np.ma.masked_where(heat <= 0, heat)
-    (left, top), (wide, high) = site["origin"], site["cell"]
-    extent = (left * width, (left + columns * wide) * width, (top + rows * high) * height, top * height)
+    (left, top), (cell_width, cell_height) = site["origin"], site["cell"]
+    right, bottom = left + columns * cell_width, top + rows * cell_height
+    extent = (left * width, right * width, bottom * height, top * height)
     bare(axes)
-    axes.imshow(picture, cmap="gray", vmin=-40, vmax=330)
+    axes.imshow(image, cmap="gray", vmin=-40, vmax=330)
     axes.imshow(touched, cmap="inferno", vmin=0, alpha=0.62, extent=extent, interpolation="nearest")
     axes.plot(point["x"] * width, point["y"] * height, "o", color="#56b4e9", markersize=5, markeredgecolor="white")
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
-    axes.set_xlabel(f"most {heat.max():.3f}, even {even.flat[heat.argmax()]:.3f}", fontsize=7.5, color=INK, labelpad=2)
+    axes.set_xlabel(
+        f"max {heat.max():.3f}, uniform {uniform.flat[heat.argmax()]:.3f}", fontsize=7.5, color=INK, labelpad=2
+    )

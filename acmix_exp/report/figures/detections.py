@@ -1,97 +1,108 @@
-"""The images that every run kept: truth and predictions side by side."""
+"""The images that every run kept: ground truth and predictions side by side."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from acmix_exp.files import read_json
-from acmix_exp.report.figures.style import OTHERS, legend, new
+from acmix_exp.report.figures.style import Drawing, legend, subplots
+from acmix_exp.report.records import Record, Table
 
 CONFIDENCE = 0.25  # predictions below it are not drawn
-MOST_ROWS = 6  # of the table, a column each beside the ground truth
+MOST_ROWS = 6  # of the table, one column each beside the ground truth
 MOST_LABELS = 6  # boxes of an image that still leave room for their confidences
 MOST_CLASSES = 12  # in the legend
-SIDE = 1.75  # inches of one picture
+SIDE = 1.75  # inches per image
+PALETTE = ("#d55e00", "#56b4e9", "#009e73", "#cc79a7", "#e69f00", "#0072b2")  # style.OTHERS, neighbours far apart
+
+Content = dict[str, Any]  # of images.json or windows.json, see yolo/report_images.py
 
 
-def pictures(table: dict[str, Any]) -> Figure | None:
-    chosen = same_seed(table, "images")
-    if not chosen:
-        return None
-    shown = list(drawn(chosen).items())
-    kept = {label: stored(run) for label, run in shown}
-    first = next(iter(kept.values()))
-    colours = class_colours(kept.values())
-    images = first["images"]
-    columns, rows = 1 + len(shown), len(images)
+def predictions(table: Table) -> Iterator[Drawing]:
+    kept = kept_by_row(table, "images.json")
+    if not kept:
+        return
+    drawn = dict(list(kept.items())[:MOST_ROWS])
+    first, content = next(iter(drawn.values()))
+    images = content["images"]
+    colours = _class_colours(content for _, content in drawn.values())
     heights = [entry["height"] / entry["width"] for entry in images]
-    figure, grid = new(
-        rows,
+    columns = 1 + len(drawn)
+    figure, grid = subplots(
+        len(images),
         columns,
         width=SIDE * columns,
-        height=0.55 + SIDE * sum(heights) + 0.05 * rows,
+        height=0.55 + SIDE * sum(heights) + 0.05 * len(images),
         gridspec_kw={"height_ratios": heights},
     )
     for entry, line in zip(images, grid, strict=True):
-        picture = Image.open(Path(shown[0][1]["images"]) / entry["file"]).convert("RGB")
-        _boxes(line[0], picture, entry, [{**box, "confidence": None} for box in entry["truth"]], colours)
-        for axes, (label, _) in zip(line[1:], shown, strict=True):
-            mine = next((e for e in kept[label]["images"] if e["name"] == entry["name"]), None)
-            found = [box for box in (mine or {}).get("predictions", []) if box["confidence"] >= CONFIDENCE]
-            _boxes(axes, picture, entry, found, colours)
-            if mine is None:
+        image = Image.open(first.run.path / "images" / entry["file"]).convert("RGB")
+        _boxes(line[0], image, [{**box, "confidence": None} for box in entry["truth"]], colours)
+        for axes, (_, own) in zip(line[1:], drawn.values(), strict=True):
+            same = next((other for other in own["images"] if other["name"] == entry["name"]), None)
+            boxes = [box for box in (same or {}).get("predictions", []) if box["confidence"] >= CONFIDENCE]
+            _boxes(axes, image, boxes, colours)
+            if same is None:
                 axes.set_xlabel("not stored", fontsize=8)
-    for axes, text in zip(grid[0], ("ground truth", *(label for label, _ in shown)), strict=True):
+    for axes, text in zip(grid[0], ("ground truth", *drawn), strict=True):
         axes.set_title(text.replace(" ", "\n", 1) if len(text) > 18 else text, fontsize=10)
-    handles = [
-        Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in list(colours.items())[:MOST_CLASSES]
-    ]
-    if handles:
+    named = list(colours.items())[:MOST_CLASSES]
+    if named:
+        handles = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in named]
         legend(figure, handles, columns=max(2, columns))
-    return figure
+    title = "The same images for every arm"
+    caption = [
+        "Ground truth, then each arm's predictions with a confidence of at least 0.25, of one seed. The images are "
+        "spread evenly over the split and the same in every run.",
+        first_of(list(kept), MOST_ROWS, "rows"),
+    ]
+    without = [row.label for row in table.rows if row.n and row.label not in kept]
+    if without:
+        caption.append(f"No images of seed {first.seed} were kept for {', '.join(without)}.")
+    if len(colours) > MOST_CLASSES:
+        caption.append(f"Of {len(colours)} classes the legend names the first {MOST_CLASSES}.")
+    yield Drawing(figure, title, " ".join(filter(None, caption)), f"{title}.", vector=False)
 
 
-def same_seed(table: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    """One run a row that stored ``kind``, all of the seed that most rows have one of, the lowest of equals."""
-    by_seed: dict[int, dict[str, dict[str, Any]]] = {}
-    for row in table["rows"]:
-        for run in row["runs"]:
-            if run[kind] and run["images"] and (kind == "images" or windows_file(run)):
-                by_seed.setdefault(run["seed"], {})[row["label"]] = run
+def kept_by_row(table: Table, name: str) -> dict[str, tuple[Record, Content]]:
+    """By row one run that kept images and the file ``name``, with the file's content.
+
+    All of the seed that most rows have such a run of, the lowest of equals.
+    """
+    by_seed: dict[int, dict[str, tuple[Record, Content]]] = {}
+    for row in table.rows:
+        for record in row.runs.records:
+            folder = record.run.path / "images"
+            content = read_json(folder / name) if (folder / name).exists() else None
+            if content and (name == "images.json" or read_json(folder / "images.json")):
+                by_seed.setdefault(record.seed, {})[row.label] = (record, content)
     return max(by_seed.values(), key=len) if by_seed else {}
 
 
-def drawn(chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return dict(list(chosen.items())[:MOST_ROWS])
+def first_of(labels: Sequence[str], most: int, noun: str) -> str:
+    """Which rows are left out, if there are more than ``most``."""
+    if len(labels) <= most:
+        return ""
+    return f"Of {len(labels)} {noun} the first {most} are drawn, without {', '.join(labels[most:])}."
 
 
-def stored(run: dict[str, Any]) -> dict[str, Any]:
-    return read_json(Path(run["images"]) / "images.json") or {"images": []}
-
-
-def windows_file(run: dict[str, Any]) -> dict[str, Any] | None:
-    return read_json(Path(run["images"]) / "windows.json")
-
-
-def class_colours(kept: Any) -> dict[str, str]:
-    boxes = [box for one in kept for entry in one["images"] for box in (*entry["truth"], *entry["predictions"])]
+def _class_colours(contents: Iterable[Content]) -> dict[str, str]:
+    entries = [entry for content in contents for entry in content["images"]]
+    boxes = [box for entry in entries for box in (*entry["truth"], *entry["predictions"])]
     names = sorted({box["class"] for box in boxes if box.get("confidence", 1) >= CONFIDENCE})
-    palette = ("#d55e00", "#56b4e9", "#009e73", "#cc79a7", "#e69f00", "#0072b2")
-    assert set(palette) == set(OTHERS)
-    return {name: palette[place % len(palette)] for place, name in enumerate(names)}
+    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
 
 
-def _boxes(axes: Axes, picture: Image.Image, entry: dict[str, Any], boxes: list[Any], colours: dict[str, str]) -> None:
-    width, height = picture.size
+def _boxes(axes: Axes, image: Image.Image, boxes: Sequence[Content], colours: Mapping[str, str]) -> None:
+    width, height = image.size
     bare(axes)
-    axes.imshow(picture, interpolation="antialiased")
+    axes.imshow(image, interpolation="antialiased")
     for box in boxes:
         x1, y1, x2, y2 = (value * side for value, side in zip(box["box"], (width, height) * 2, strict=True))
         colour = colours[box["class"]]
@@ -110,6 +121,7 @@ def _boxes(axes: Axes, picture: Image.Image, entry: dict[str, Any], boxes: list[
 
 
 def bare(axes: Axes) -> None:
+    """Remove grid, ticks and frame."""
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])

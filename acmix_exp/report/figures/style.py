@@ -1,25 +1,22 @@
-"""How every figure looks: one palette, told apart by colour-blind readers, in print and on light and dark pages."""
+"""The look of every figure: one palette, safe for colour-blind readers, in print and on light and dark pages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from acmix_exp.report.records import Row
+
 INK, RULE = "#1b1f24", "#d0d7de"
+MUTED = "#6e7781"  # readable on both backgrounds
+WIDTH = 5.0  # inches: still legible on a phone
+LETTERS_PER_INCH = 14  # of a legend
+LEGEND_LINE = 0.19  # inches
 
-
-mpl.use("Agg")
-
-
-WIDTH = 5.0  # inches: a phone can still show its letters
-LETTERS = 14  # of a legend, an inch
-LEGEND_LINE = 0.19  # inches, of a legend
-MUTED = "#6e7781"  # readable on both grounds
-
-# Okabe and Ito's palette, less its yellow; the usual arms keep their colour in every report.
+# Okabe and Ito's palette without its yellow; the usual arms keep their colour in every report.
 ARMS = {
     "baseline": INK,
     "identity": MUTED,
@@ -61,23 +58,39 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its words. ``caption`` also says what is left out; ``description`` is for those who cannot see it.
+
+    ``label``: the row that it is of, if there is one figure per row. ``vector``: lines and text, not photographs.
+    """
+
+    figure: Figure
+    title: str
+    caption: str
+    description: str
+    label: str = ""
+    vector: bool = True
+
+
 class Look(NamedTuple):
     colour: str
     marker: str
     line: Any
 
 
-def new(rows: int = 1, columns: int = 1, *, height: float, width: float = WIDTH, **options: Any) -> tuple[Figure, Any]:
-    """A figure with its axes, always as an array."""
-    mpl.rcParams.update(mpl.rcParamsDefault)
-    mpl.rcParams.update(SETTINGS)  # type: ignore[arg-type]
-    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **options)
+def subplots(
+    rows: int = 1, columns: int = 1, *, height: float, width: float = WIDTH, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure and the array [rows, columns] of its axes; outside of pyplot, so nothing has to be closed."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def looks(rows: list[dict[str, Any]]) -> dict[str, Look]:
-    """By row's label: a colour for the arm, a line for the swept values, a marker of its own."""
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    variants = list(dict.fromkeys(row["variant"] for row in rows))
+def looks(rows: Sequence[Row]) -> dict[str, Look]:
+    """By label of the row: a colour for the arm, a line style for the swept values, a marker for the row."""
+    arms = list(dict.fromkeys(row.arm for row in rows))
+    variants = list(dict.fromkeys(row.runs.variant for row in rows))
     used = [ARMS[arm] for arm in arms if arm in ARMS]
     free = [colour for colour in OTHERS if colour not in used] or list(OTHERS)
     colours, rounds, extra = {}, {}, 0
@@ -85,30 +98,30 @@ def looks(rows: list[dict[str, Any]]) -> dict[str, Look]:
         if arm in ARMS:
             colours[arm], rounds[arm] = ARMS[arm], 0
         else:
-            rounds[arm], place = divmod(extra, len(free))  # where the colours begin again, another line
+            rounds[arm], place = divmod(extra, len(free))  # when colours repeat, the line style changes
             colours[arm] = free[place]
             extra += 1
-    if len(arms) <= 2 and len(variants) > 2:  # a sweep of one arm: colours are worth more to the values
-        plain = (*OTHERS, MUTED)
-        others = [row for row in rows if row["arm"] != "baseline"]
-        by_label = {row["label"]: plain[place % len(plain)] for place, row in enumerate(others)}
-    else:
-        by_label = {}
-    found = {}
+    by_label: dict[str, str] = {}
+    if len(arms) <= 2 and len(variants) > 2:  # a sweep of one arm: the values need the colours more
+        palette = (*OTHERS, MUTED)
+        others = [row for row in rows if row.arm != "baseline"]
+        by_label = {row.label: palette[place % len(palette)] for place, row in enumerate(others)}
+    styles = {}
     for number, row in enumerate(rows):
-        line = variants.index(row["variant"]) - (variants[0] == "" and len(variants) > 1 and row["variant"] != "")
-        found[row["label"]] = Look(
-            by_label.get(row["label"], colours[row["arm"]]),
+        variant = row.runs.variant
+        line = variants.index(variant) - (variants[0] == "" and len(variants) > 1 and variant != "")
+        styles[row.label] = Look(
+            by_label.get(row.label, colours[row.arm]),
             MARKERS[number % len(MARKERS)],
-            LINES[0] if by_label else LINES[(line + rounds[row["arm"]]) % len(LINES)],
+            LINES[0] if by_label else LINES[(line + rounds[row.arm]) % len(LINES)],
         )
-    return found
+    return styles
 
 
-def legend(figure: Figure, handles: list[Any], columns: int = 4) -> None:
-    """Below the axes, where it never covers a line; in as many columns as the labels leave room for."""
+def legend(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
+    """Below the axes, where it covers no line; in as many columns as the labels leave room for."""
     longest = max((len(str(handle.get_label())) for handle in handles), default=0)
-    columns = max(min(columns, int(LETTERS * figure.get_figwidth() / (longest + 6))), 1)
+    columns = max(min(columns, int(LETTERS_PER_INCH * figure.get_figwidth() / (longest + 6))), 1)
     lines = max(-(-len(handles) // columns), 1)
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * max(lines - 2, 0))  # the axes keep their height
     figure.legend(handles=handles, loc="outside lower center", ncols=max(-(-len(handles) // lines), 1))

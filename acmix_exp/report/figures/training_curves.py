@@ -1,47 +1,59 @@
-"""What happened over the epochs: accuracy, and the two rates of every ACmix."""
+"""Training over the epochs: accuracy, and the two rates of every ACmix."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from acmix_exp.report.figures.style import MUTED, WIDTH, Look, legend, looks, new
+from acmix_exp.report.figures.style import MUTED, Drawing, Look, legend, looks, subplots
+from acmix_exp.report.records import Record, Table
+from acmix_exp.report.sentences import MAP, number
 
 RATES = {"rate1": "attention", "rate2": "convolution"}
 STROKES: dict[str, Any] = {"rate1": "solid", "rate2": (0, (3, 1.5))}
+Points = list[tuple[float, float]]  # epoch and value
 
 
-def curves(table: dict[str, Any]) -> Figure | None:
-    look = looks(table["rows"])
-    figure, ((axes,),) = new(height=3.5)
+def learning_curves(table: Table) -> Iterator[Drawing]:
+    look = looks(table.rows)
+    figure, ((axes,),) = subplots(height=3.5)
     handles = []
-    for row in table["rows"]:
-        style = look[row["label"]]
-        lines = [_points(run, "map50_95") for run in row["runs"]]
-        lines = [line for line in lines if line]
-        for line in lines:
-            axes.plot(*zip(*line, strict=True), color=style.colour, linewidth=0.8, alpha=0.4, linestyle=style.line)
-            if len(line) == 1:
-                axes.plot(*line[0], style.marker, color=style.colour, markersize=4, alpha=0.6)
-        if mean := _mean(lines):
+    for row in table.rows:
+        style = look[row.label]
+        curves = [points for record in row.runs.records if (points := _points(record, "map50_95"))]
+        for points in curves:
+            axes.plot(*zip(*points, strict=True), color=style.colour, linewidth=0.8, alpha=0.4, linestyle=style.line)
+            if len(points) == 1:
+                axes.plot(*points[0], style.marker, color=style.colour, markersize=4, alpha=0.6)
+        if mean := _mean(curves):
             axes.plot(*zip(*mean, strict=True), color=style.colour, linewidth=2, linestyle=style.line)
-            handles.append(_handle(style, row["label"]))
+            handles.append(_handle(style, row.label))
     if not handles:
-        return None
+        return
     axes.set_ylim(bottom=0)
-    _epochs(axes)
+    _label_epochs(axes)
     axes.set_ylabel("mAP50-95 on val")
     legend(figure, handles)
-    return figure
+    ends = [
+        f"{row.label} ends at a headline of {number(row.map50_95.mean, MAP)}."
+        for row in table.rows
+        if row.map50_95.mean is not None
+    ]
+    yield Drawing(
+        figure,
+        "Learning curves",
+        "mAP50-95 on val after every epoch. Thin lines: single seeds; thick line: their mean.",
+        " ".join(["Learning curves.", *ends]),
+    )
 
 
-def _epochs(axes: Any) -> None:
+def _label_epochs(axes: Axes) -> None:
     axes.set_xlabel("epoch")
     low, high = axes.get_xlim()
     if high - low < 2:  # a single epoch
@@ -49,113 +61,114 @@ def _epochs(axes: Any) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
 
-def rates(table: dict[str, Any]) -> Figure | None:
+def rates(table: Table) -> Iterator[Drawing]:
     sites = _sites(table)
     if not sites:
-        return None
-    look = looks(table["rows"])
+        return
+    look = looks(table.rows)
     columns = min(len(sites), 2)
     lines = math.ceil(len(sites) / columns)
-    figure, grid = new(lines, columns, height=0.9 + 2.2 * lines, width=WIDTH, sharex=True, sharey=True)
-    shown: dict[str, Any] = {}
+    figure, grid = subplots(lines, columns, height=0.9 + 2.2 * lines, sharex=True, sharey=True)
+    handles: dict[str, Any] = {}
     for site, axes in zip(sites, grid.flat, strict=False):
-        for row in table["rows"]:
-            for run in row["runs"]:
-                for rate, line in STROKES.items():
-                    points = _points(run, f"rates/{site}/{rate}")
-                    if points:
-                        style = look[row["label"]]
-                        mark = {"marker": "."} if len(points) == 1 else {}
-                        axes.plot(
-                            *zip(*points, strict=True),
-                            color=style.colour,
-                            linewidth=1,
-                            alpha=0.7,
-                            linestyle=line,
-                            **mark,
-                        )
-                        shown[row["label"]] = Line2D([], [], color=style.colour, linewidth=2, label=row["label"])
+        for row in table.rows:
+            style = look[row.label]
+            for points, line in (
+                (_points(record, f"rates/{site}/{rate}"), line)
+                for record in row.runs.records
+                for rate, line in STROKES.items()
+            ):
+                if points:
+                    marker = "." if len(points) == 1 else None
+                    options = {"linewidth": 1, "alpha": 0.7, "linestyle": line, "marker": marker}
+                    axes.plot(*zip(*points, strict=True), color=style.colour, **options)
+                    handles[row.label] = Line2D([], [], color=style.colour, linewidth=2, label=row.label)
         axes.set_title(site, loc="left")
-        _epochs(axes)
+        _label_epochs(axes)
     for axes in list(grid.flat)[len(sites) :]:
         axes.set_visible(False)
     for axes in grid[:-1].flat:
         axes.set_xlabel("")
     for axes in grid[:, 0]:
         axes.set_ylabel("rate")
-    kinds = [
+    strokes = [
         Line2D([], [], color=MUTED, linestyle=STROKES[rate], label=f"{name} ({rate})") for rate, name in RATES.items()
     ]
-    legend(figure, [*shown.values(), *kinds])
-    return figure
+    legend(figure, [*handles.values(), *strokes])
+    title = "The rates of every ACmix over the epochs"
+    caption = "rate1 scales the attention branch, rate2 the convolution branch; one line per seed."
+    yield Drawing(figure, title, caption, f"{title}.")
 
 
-def ratio(table: dict[str, Any]) -> Figure | None:
-    """The publication's figure: which branch each depth ended up with. Pan et al., CVPR 2022, section 5."""
-    look = looks(table["rows"])
-    sites = [site for site in _sites(table) if any(_final(run, site) is not None for run in _runs(table))]
+def rate_ratio(table: Table) -> Iterator[Drawing]:
+    """Which branch outweighs the other at each depth. Source: Pan et al., CVPR 2022, section 5."""
+    look = looks(table.rows)
+    records = [record for row in table.rows for record in row.runs.records]
+    sites = [site for site in _sites(table) if any(_log_ratio(record, site) is not None for record in records)]
     if not sites:
-        return None
-    figure, ((axes,),) = new(height=2.9)
+        return
+    figure, ((axes,),) = subplots(height=2.9)
     handles = []
-    for row in table["rows"]:
-        style, drawn = look[row["label"]], False
-        per_seed = [[_final(run, site) for site in sites] for run in row["runs"]]
+    for row in table.rows:
+        style = look[row.label]
+        per_seed = [[_log_ratio(record, site) for site in sites] for record in row.runs.records]
         for values in per_seed:
             points = [(place, value) for place, value in enumerate(values) if value is not None]
             if points:
-                drawn = True
                 axes.plot(*zip(*points, strict=True), "o", color=style.colour, alpha=0.4, markersize=4)
-        means = [
-            (place, fmean(found))
-            for place, _ in enumerate(sites)
-            if (found := [value for values in per_seed if (value := values[place]) is not None])
-        ]
-        if drawn:
-            axes.plot(
-                *zip(*means, strict=True), color=style.colour, linewidth=2, marker=style.marker, linestyle=style.line
-            )
-            handles.append(_handle(style, row["label"]))
+        by_site = [[value for value in values if value is not None] for values in zip(*per_seed, strict=True)]
+        means = [(place, fmean(values)) for place, values in enumerate(by_site) if values]
+        if means:
+            options = {"linewidth": 2, "marker": style.marker, "linestyle": style.line}
+            axes.plot(*zip(*means, strict=True), color=style.colour, **options)
+            handles.append(_handle(style, row.label))
     axes.axhline(0, color=MUTED, linewidth=1)
-    axes.set_xticks(
-        range(len(sites)), sites, rotation=0 if len(sites) < 5 else 35, ha="center" if len(sites) < 5 else "right"
-    )
+    few = len(sites) < 5
+    axes.set_xticks(range(len(sites)), sites, rotation=0 if few else 35, ha="center" if few else "right")
     axes.set_xlim(-0.4, len(sites) - 0.6)
     axes.set_ylabel("ln |rate1 / rate2|")
     axes.margins(y=0.15)
     legend(figure, handles)
-    return figure
+    title = "Attention against convolution, by depth"
+    caption = (
+        "Natural logarithm of |rate1 / rate2| after the last epoch, from the input to the output of the network: above "
+        "zero attention outweighs convolution. Dots: seeds; line: their mean. As in the publication."
+    )
+    yield Drawing(figure, title, caption, f"{title}.")
 
 
-def _runs(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in table["rows"]:
-        yield from row["runs"]
-
-
-def _sites(table: dict[str, Any]) -> list[str]:
-    """Every site with a rate, in network order as the histories list them."""
-    keys = dict.fromkeys(key for run in _runs(table) for key in run["history"] if key.startswith("rates/"))
+def _sites(table: Table) -> list[str]:
+    """Every site with a rate, in the order of the network, as in the histories."""
+    histories = [record.history for row in table.rows for record in row.runs.records]
+    keys = dict.fromkeys(key for history in histories for key in (history[0] if history else ()) if "rates/" in key)
     return list(dict.fromkeys(key.split("/", 1)[1].rsplit("/", 1)[0] for key in keys))
 
 
-def _points(run: dict[str, Any], key: str) -> list[tuple[float, float]]:
-    history = run["history"]
-    pairs = zip(history.get("epoch", []), history.get(key, []), strict=False)
+def _points(record: Record, key: str) -> Points:
+    pairs = ((_number(row.get("epoch")), _number(row.get(key))) for row in record.history)
     return [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
 
 
-def _mean(lines: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _mean(curves: Sequence[Points]) -> Points:
     """Over the seeds, at the epochs that all of them have."""
-    maps = [dict(line) for line in lines]
-    shared = set.intersection(*(set(line) for line in maps)) if maps else set()
-    return [(epoch, fmean(line[epoch] for line in maps)) for epoch in sorted(shared)]
+    by_epoch = [dict(points) for points in curves]
+    shared = set.intersection(*(set(values) for values in by_epoch)) if by_epoch else set()
+    return [(epoch, fmean(values[epoch] for values in by_epoch)) for epoch in sorted(shared)]
 
 
-def _final(run: dict[str, Any], site: str) -> float | None:
-    ends = [_points(run, f"rates/{site}/{rate}") for rate in RATES]
+def _log_ratio(record: Record, site: str) -> float | None:
+    ends = [_points(record, f"rates/{site}/{rate}")[-1:] for rate in RATES]
     if not all(ends):
         return None
-    attention, convolution = (abs(points[-1][1]) for points in ends)
+    attention, convolution = (abs(points[0][1]) for points in ends)
     return math.log(attention / convolution) if attention and convolution else None
 
 

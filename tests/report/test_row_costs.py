@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from acmix_exp.report.figure_data import view
+from acmix_exp.report.columns import columns
 from acmix_exp.report.figures.cost_plots import latency
-from acmix_exp.report.read_runs import collect
-from acmix_exp.report.sentences import COST_COLUMNS, cost_cells, latencies_by
-from acmix_exp.report.table import summarise
-from tests.report import made
+from acmix_exp.report.table import make_tables
+from tests.report import builders
+from tests.report.builders import summary
 
 Write = Callable[..., Path]
 NETWORK = {"parameters": 3_001_000, "gflops": 8.0}
@@ -20,7 +19,7 @@ PROFILED = {"latency_ms_b1": 3.0, "latency_ms_b1_p95": 4.0, "latency_ms_b32": 50
 
 
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    (table,) = summarise(folder)
+    (table,) = summary(folder)
     return {row["arm"]: row | {"notes": table["notes"]} for row in table["rows"]}
 
 
@@ -47,7 +46,7 @@ def test_mean_time_and_highest_memory(add: Write, runs: dict[str, Path]) -> None
     assert not any("task=profile" in note for note in row["notes"])
 
 
-def test_a_latency_beside_other_runs_is_said_to_be_one(runs: dict[str, Path]) -> None:
+def test_a_latency_measured_beside_other_runs_is_named(runs: dict[str, Path]) -> None:
     edit(runs["mixed"], latency_alone=False)
     row = rows(runs["mixed"].parent)["mixed"]
     assert row["latency_from"] == "shared"
@@ -63,7 +62,7 @@ def test_a_latency_beside_other_runs_is_said_to_be_one(runs: dict[str, Path]) ->
         pytest.param({"cost": {**NETWORK, **PROFILED, "parameters": 5}}, False, id="other-network"),
     ],
 )
-def test_the_profile_is_taken_where_it_timed_the_same_network(
+def test_the_profile_is_used_if_it_timed_the_same_network(
     runs: dict[str, Path], row: dict[str, Any], taken: bool
 ) -> None:
     edit(runs["mixed"], latency_alone=False)
@@ -89,14 +88,14 @@ def on_machines(folder: Path, **arms: list[tuple[dict[str, Any], float]]) -> dic
     """Rows of runs with a machine and milliseconds each, by arm."""
     for arm, runs in arms.items():
         for seed, (hardware, milliseconds) in enumerate(runs):
-            path = made.run(folder, arm, seed, 2, pictures=False, hardware=hardware)
+            path = builders.add_run(folder, arm, seed, 2, pictures=False, hardware=hardware)
             cost = {"latency_ms_b1": milliseconds, "train_seconds": 10 * milliseconds, "peak_memory_mb": milliseconds}
             result = json.loads((path / "result.json").read_text())
             (path / "result.json").write_text(json.dumps({**result, "cost": {**result["cost"], **cost}}))
     return rows(folder)
 
 
-CPU, GPU = made.MACHINE, made.GPU
+CPU, GPU = builders.MACHINE, builders.GPU
 
 
 def test_times_are_of_the_machine_that_every_row_has(tmp_path: Path) -> None:
@@ -106,12 +105,12 @@ def test_times_are_of_the_machine_that_every_row_has(tmp_path: Path) -> None:
     assert [found[arm]["train_seconds"] for arm in ("baseline", "mixed")] == [400.0, 540.0]
     assert [found[arm]["peak_memory_mb"] for arm in ("baseline", "mixed")] == [40.0, 54.0]
     assert (
-        "Times and memory are those of the runs on AMD EPYC (2 cores); the runs on NVIDIA H200 count for accuracy "
-        "alone." in found["mixed"]["notes"]
+        "Times and memory are those of the runs on AMD EPYC (2 cores); the runs on NVIDIA H200 count only for "
+        "accuracy." in found["mixed"]["notes"]
     )
 
 
-def test_where_no_machine_is_every_rows_it_is_the_references(tmp_path: Path) -> None:
+def test_if_no_machine_is_every_rows_it_is_the_references(tmp_path: Path) -> None:
     found = on_machines(tmp_path, baseline=[(CPU, 40.0)], conv=[(GPU, 3.0)], mixed=[(GPU, 4.0)])
     assert [found[arm]["latency_ms_b1"] for arm in ("baseline", "conv", "mixed")] == [40.0, None, None]
     assert [found[arm]["latency_from"] for arm in ("baseline", "mixed")] == ["run", None]
@@ -149,17 +148,14 @@ def test_page_and_figure_have_the_summarys_latencies(
 ) -> None:
     on_machines(tmp_path, baseline=[(CPU, 40.0)] * 2, mixed=[(CPU, 54.0)] * 2)
     profile(tmp_path, hardware, *arms)
-    tables = summarise(tmp_path)
+    (table,) = make_tables(tmp_path)
     taken = said.startswith("Latencies are")
     expected = [5.0, 6.0] if taken else [40.0, 54.0]
-    assert [row["latency_ms_b1"] for row in tables[0]["rows"]] == expected
-    assert any(said in note for note in tables[0]["notes"])
-    (shown,) = view(tmp_path, tables, collect(tmp_path)[0])["tables"]
-    page = [dict(zip(COST_COLUMNS, cost_cells(row), strict=True)) for row in shown["rows"]]
-    assert [cells["ms, batch 1"] for cells in page] == [f"{value:.2f}" for value in expected]
-    assert ("task=profile" if taken else "the runs' own") in latencies_by(shown["rows"])
-    figure = latency(shown)
-    assert figure is not None
+    assert [row.cost.latency_ms_b1 for row in table.rows] == expected
+    assert any(said in note for note in table.notes)
+    (column,) = [column for column in columns("costs") if column.title == "latency (ms)"]
+    assert [column.text(row) for row in table.rows] == [f"{value:.2f}" for value in expected]
+    figure = next(iter(latency(table))).figure
     points = {float(x) for line in figure.axes[0].get_lines() for x in line.get_xdata()}
     assert points == set(expected)
     assert ("task=profile" in figure.axes[0].get_xlabel()) == taken

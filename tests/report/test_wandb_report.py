@@ -14,11 +14,11 @@ from PIL import Image
 
 from acmix_exp.config import LoggerConfig
 from acmix_exp.report.build import Report
-from acmix_exp.report.figure_data import view
-from acmix_exp.report.read_runs import collect
-from acmix_exp.report.table import summarise
-from acmix_exp.report.wandb_report import asked_for, logger_of_runs, publish, sync_command
-from tests.report import made
+from acmix_exp.report.records import Drawn
+from acmix_exp.report.table import make_tables
+from acmix_exp.report.wandb_report import logger_for_report, logger_of_runs, publish, sync_command
+from acmix_exp.report.write import as_json
+from tests.report import builders
 from tests.tracking import wandb_file
 
 OFFLINE = LoggerConfig(mode="offline", project="blocks", entity=None)
@@ -32,15 +32,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def reported(folder: Path, seeds: int = 2) -> Report:
     """A folder of runs with a report in it, without drawing one."""
-    for path in made.make(folder, ("baseline", "mixed"), seeds=seeds, epochs=2, pictures=False):
+    for path in builders.add_runs(folder, ("baseline", "mixed"), seeds=seeds, epochs=2, pictures=False):
         (path / "wandb").mkdir()
-    tables, (groups, _) = summarise(folder), collect(folder)
-    shown = view(folder, tables, groups)
     (folder / "figures").mkdir()
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "figures" / "forest.png")
-    shown["drawn"] = [{"table": 0, "kind": "forest", "label": "", "stem": "forest"}]
     (folder / "report.html").write_text("<!DOCTYPE html><title>report</title>")
-    return Report(tables, shown)
+    return Report(make_tables(folder), [Drawn(0, "forest", "Paired differences", stem="forest")])
 
 
 def content(file: Path, entry: Any) -> str:
@@ -60,13 +57,13 @@ def test_read_back(tmp_path: Path) -> None:
     (row,) = file.rows
     table = json.loads(content(path, row["table"]))
     rows = [dict(zip(table["columns"], cells, strict=True)) for cells in table["data"]]
-    for found, expected in zip(rows, report.tables[0]["rows"], strict=True):
+    for found, expected in zip(rows, as_json(report.tables)[0]["rows"], strict=True):
         assert found["map50_95_mean"] == pytest.approx(expected["map50_95_mean"])
         assert (found["arm"], found["n"], found["verdict"]) == (expected["arm"], 2, expected["verdict"])
     deltas = json.loads(content(path, row["deltas"]))
     assert deltas["columns"] == ["table", "arm", "n", "delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict"]
     (mixed,) = deltas["data"]
-    summary = report.tables[0]["rows"][1]
+    summary = as_json(report.tables)[0]["rows"][1]
     assert mixed[:3] == [1, "mixed", 2]
     assert mixed[3:6] == pytest.approx([summary[key] for key in ("delta_mean", "delta_low", "delta_high")])
     by_seed = json.loads(content(path, row["deltas_by_seed"]))
@@ -80,15 +77,15 @@ def test_read_back(tmp_path: Path) -> None:
 def test_two_tables_are_kept_apart(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "ablation"
     for epochs in (2, 3):
-        made.run(folder, "baseline", epochs, epochs, pictures=False)
-        (made.run(folder, "mixed", epochs, epochs, pictures=False) / "wandb").mkdir()
-    tables, (groups, _) = summarise(folder), collect(folder)
+        builders.add_run(folder, "baseline", epochs, epochs, pictures=False)
+        (builders.add_run(folder, "mixed", epochs, epochs, pictures=False) / "wandb").mkdir()
+    tables = make_tables(folder)
     (folder / "report.html").write_text("<!DOCTYPE html><title>report</title>")
-    publish(folder, Report(tables, {**view(folder, tables, groups), "drawn": []}), OFFLINE)
+    publish(folder, Report(tables, []), OFFLINE)
     (path,) = wandb_file.find(folder)
     file = wandb_file.read(path)
     (row,) = file.rows
-    expected = [table["rows"][1]["delta_mean"] for table in tables]
+    expected = [table.rows[1].comparison.delta.mean for table in tables]
     assert expected[0] != expected[1]
     for number in (1, 2):
         assert file.summary[f"table{number}/delta_mean/mixed"] == pytest.approx(expected[number - 1])
@@ -98,7 +95,7 @@ def test_two_tables_are_kept_apart(tmp_path: Path) -> None:
     assert [cells[3] for cells in deltas[0]] == pytest.approx(expected)
 
 
-def test_a_second_report_goes_on_with_the_same_run(tmp_path: Path) -> None:
+def test_a_second_report_resumes_the_same_wandb_run(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "ablation"
     report = reported(folder, seeds=1)
     publish(folder, report, OFFLINE)
@@ -112,7 +109,7 @@ def test_a_second_report_goes_on_with_the_same_run(tmp_path: Path) -> None:
     assert content(second, wandb_file.read(second).rows[0]["report"]) == "newer"
 
 
-def test_nothing_where_the_runs_were_not_logged(tmp_path: Path) -> None:
+def test_nothing_if_the_runs_were_not_logged(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "ablation"
     report = reported(folder, seeds=1)
     assert publish(folder, report, LoggerConfig(mode="disabled")) == []
@@ -123,7 +120,7 @@ def test_nothing_where_the_runs_were_not_logged(tmp_path: Path) -> None:
 
 
 def test_the_project_is_that_of_the_runs(tmp_path: Path) -> None:
-    made.run(tmp_path / "runs", "baseline", 0, 1, pictures=False)
+    builders.add_run(tmp_path / "runs", "baseline", 0, 1, pictures=False)
     assert logger_of_runs(tmp_path / "runs") == LoggerConfig("offline", "acmix_exp", None)
     assert logger_of_runs(tmp_path / "nothing") == LoggerConfig()
 
@@ -131,18 +128,20 @@ def test_the_project_is_that_of_the_runs(tmp_path: Path) -> None:
 def test_a_report_of_a_folder_goes_online_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader's key must not send the author's runs to the author's project."""
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    config = made.run(tmp_path / "runs", "baseline", 0, 1, pictures=False) / "config.yaml"
+    config = builders.add_run(tmp_path / "runs", "baseline", 0, 1, pictures=False) / "config.yaml"
     for mode in ("auto", "online"):
         author = {"mode": mode, "project": "theirs", "entity": "author"}
         config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "logger": author}))
         mine = LoggerConfig("auto", "acmix_exp", None)
-        assert asked_for(tmp_path / "runs", mine, {"task", "name"}) == LoggerConfig("offline", "theirs", "author")
-        asked = asked_for(tmp_path / "runs", LoggerConfig("online", "mine", None), {"logger", "logger.project"})
+        assert logger_for_report(tmp_path / "runs", mine, {"task", "name"}) == LoggerConfig(
+            "offline", "theirs", "author"
+        )
+        asked = logger_for_report(tmp_path / "runs", LoggerConfig("online", "mine", None), {"logger", "logger.project"})
         assert asked == LoggerConfig("online", "mine", "author")
-        assert asked_for(tmp_path / "runs", LoggerConfig("disabled"), {"logger.mode"}).mode == "disabled"
+        assert logger_for_report(tmp_path / "runs", LoggerConfig("disabled"), {"logger.mode"}).mode == "disabled"
 
 
-def test_in_the_group_of_the_runs_where_the_folder_was_renamed(tmp_path: Path) -> None:
+def test_in_the_group_of_the_runs_if_the_folder_was_renamed(tmp_path: Path) -> None:
     report = reported(tmp_path / "ablation", seeds=1)
     folder = (tmp_path / "ablation").rename(tmp_path / "a copy")
     (line,) = publish(folder, report, OFFLINE)

@@ -1,4 +1,4 @@
-"""Folders of finished runs, as a sweep leaves them, without training anything."""
+"""Folders of finished runs, as a sweep leaves them, without training; and their tables as in summary.json."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import yaml
 
+from acmix_exp.report.write import write_summary
+
 SITES = ("backbone_p4", "backbone_p5")
 CLASSES = ("RBC", "WBC", "Platelets & <b>rest</b>")
 GAIN = {"baseline": 0.0, "identity": 0.0, "conv3x3": 0.008, "conv": -0.012, "attention": 0.004, "mixed": 0.03}
@@ -19,7 +21,14 @@ MACHINE = {"platform": "Linux", "cpu": "AMD EPYC", "cores": 2, "memory_gib": 23.
 GPU = {**MACHINE, "device": "0", "gpu": "NVIDIA H200", "gpu_memory_gib": 139.8}
 
 
-def make(
+def summary(folder: Path, reference: str = "baseline") -> list[dict[str, Any]]:
+    """Write the summary files; the tables that summary.json then has."""
+    write_summary(folder, reference)
+    tables: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["tables"]
+    return tables
+
+
+def add_runs(
     folder: Path,
     arms: tuple[str, ...] = tuple(GAIN),
     seeds: int = 10,
@@ -28,10 +37,10 @@ def make(
     hardware: Any = lambda arm, seed: MACHINE,
 ) -> list[Path]:
     """``len(arms) * seeds`` finished runs, all of one table."""
-    return [run(folder, arm, seed, epochs, pictures, hardware(arm, seed)) for arm in arms for seed in range(seeds)]
+    return [add_run(folder, arm, seed, epochs, pictures, hardware(arm, seed)) for arm in arms for seed in range(seeds)]
 
 
-def run(
+def add_run(
     folder: Path, arm: str, seed: int, epochs: int = 20, pictures: bool = True, hardware: dict[str, Any] = MACHINE
 ) -> Path:
     random = np.random.default_rng([seed, list(GAIN).index(arm)])
@@ -56,7 +65,7 @@ def run(
     headline = 0.35 + GAIN[arm] + (0 if arm == "identity" else random.normal(0, 0.006)) + shared
     _write_results(path, arm, seed, epochs, headline, random, hardware, parts)
     if pictures:
-        write_pictures(path / "images", arm in ("attention", "mixed"), seed, headline)
+        write_images(path / "images", arm in ("attention", "mixed"), seed, headline)
     return path
 
 
@@ -158,7 +167,7 @@ def _write_history(path: Path, arm: str, epochs: int, headline: float, random: n
             writer.writerow(row)
 
 
-def write_pictures(folder: Path, attends: bool, seed: int, headline: float) -> None:
+def write_images(folder: Path, attends: bool, seed: int, headline: float) -> None:
     folder.mkdir()
     random, fixed = np.random.default_rng(seed), np.random.default_rng(7)
     entries = []

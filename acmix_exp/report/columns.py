@@ -1,0 +1,115 @@
+"""The columns of every table that is written or shown. A new column is one line here and a field of ``Row``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Literal
+
+from acmix_exp.report.records import Result, Row
+from acmix_exp.report.sentences import DASH, DELTA, MAP, P_VALUE, number, verdict
+
+# csv: and W&B's table. md: and a terminal of full width. html, costs: the page's two tables; runs: its list of runs,
+# with the number of each run. wandb: W&B's scalars.
+Output = Literal["csv", "md", "terminal", "narrow", "tex", "html", "costs", "runs", "wandb"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. Its cells hold one number, or two: mean and standard deviation, or the ends of an interval.
+
+    ``numbers``: key in summary.json and summary.csv -> attribute of ``Row``. ``form``: as ``number`` takes it, for the
+    number divided by ``scale``. ``outputs``: an ``Output`` per word; summary.json has every column. ``join``: between
+    two numbers. ``short``: heading in table.tex, with its second line.
+    """
+
+    heading: str
+    form: str
+    numbers: Mapping[str, str]
+    outputs: str = ""
+    unit: str = ""
+    scale: float = 1
+    join: str = ""
+    short: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.heading} ({self.unit})" if self.unit else self.heading
+
+    def values(self, row: Row) -> list[Any]:
+        """The numbers as in summary.json."""
+        return [attrgetter(path)(row) for path in self.numbers.values()]
+
+    def text(self, row: Row, *, short: bool = False) -> str:
+        """The cell; ``short`` for a narrow column."""
+        if self.form == "verdict":
+            return verdict(row.comparison, short=short)
+        known = [value for value in self.values(row) if value is not None]
+        texts = [number(value if self.scale == 1 else value / self.scale, self.form) for value in known]
+        return self.join.join(texts) or DASH
+
+    def run_text(self, result: Result | None) -> str:
+        """The cell of a single run."""
+        name = next(iter(self.numbers)).removesuffix("_mean")
+        value = None if result is None else vars(result).get(name, result.cost.get(name))
+        return number(None if value is None else value / self.scale, self.form)
+
+
+MAP50_95 = {"map50_95_mean": "map50_95.mean", "map50_95_std": "map50_95.std"}
+CI = {"delta_low": "comparison.delta.low", "delta_high": "comparison.delta.high"}
+CI_IMAGES = {"image_low": "images.low", "image_high": "images.high"}
+PARAMETERS = {"parameters": "cost.parameters"}
+
+# fmt: off
+COLUMNS = (
+    Column("n", "d", {"n": "n"}, "csv md terminal narrow tex html"),
+    Column("mAP50-95", MAP, MAP50_95, "csv md terminal narrow tex html runs wandb", "± std", join=" ± "),
+    Column("mAP50", MAP, {"map50_mean": "map50.mean"}, "csv md terminal narrow html"),
+    Column("mAP50, std", MAP, {"map50_std": "map50.std"}),
+    Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html"),
+    Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html"),
+    Column("paired seeds", "d", {"n_paired": "comparison.delta.n"}),
+    Column("in the family", "", {"in_family": "comparison.in_family"}),
+    Column("delta", DELTA, {"delta_mean": "comparison.delta.mean"}, "csv md terminal narrow tex html wandb"),
+    Column("95 % CI", DELTA, CI, "csv md terminal tex html", join=" to "),
+    Column("95 % CI (images)", DELTA, CI_IMAGES, "md html", join=" to "),
+    Column("p", P_VALUE, {"p": "comparison.delta.p"}, "csv html"),
+    Column("p", P_VALUE, {"p_adjusted": "comparison.p_adjusted"}, "csv tex html", "Holm"),
+    Column("smallest attainable p", P_VALUE, {"p_floor": "comparison.p_floor"}, "csv html"),
+    Column("verdict", "verdict", {"verdict": "comparison.verdict"}, "csv md terminal narrow tex html wandb"),
+    Column("val mAP", MAP, {"val_last_mean": "val_last.mean"}, "md html runs", "last"),
+    Column("val mAP (last), std", MAP, {"val_last_std": "val_last.std"}),
+    Column("val mAP", MAP, {"val_best_mean": "val_best.mean"}, "md html runs", "best"),
+    Column("val mAP (best), std", MAP, {"val_best_std": "val_best.std"}),
+    Column("parameters", ".2f", PARAMETERS, "csv md terminal tex costs", "M", 1e6, short="params"),
+    Column("GFLOPs", ".2f", {"gflops": "cost.gflops"}, "csv md terminal tex costs", short="FLOPs\nG"),
+    Column("latency", ".2f", {"latency_ms_b1": "cost.latency_ms_b1"}, "csv tex costs", "ms", short="time"),
+    Column("latency, p95", ".2f", {"latency_ms_b1_p95": "cost.latency_ms_b1_p95"}, "costs", "ms"),
+    Column("latency, batch 32", ".2f", {"latency_ms_b32": "cost.latency_ms_b32"}, "costs", "ms"),
+    Column("latency, batch 32, p95", ".2f", {"latency_ms_b32_p95": "cost.latency_ms_b32_p95"}, "", "ms"),
+    Column("latency from", "", {"latency_from": "cost.latency_from"}),
+    Column("parameters of blocks", ".2f", {"parameters_block": "cost.parameters_block"}, "", "M", 1e6),
+    Column("GFLOPs", ".2f", {"gflops_block": "cost.gflops_block"}, "costs", "blocks"),
+    Column("GFLOPs", ".2f", {"gflops_stage1": "cost.gflops_stage1"}, "costs", "Stage I"),
+    Column("GFLOPs", ".2f", {"gflops_stage2": "cost.gflops_stage2"}, "costs", "Stage II"),
+    Column("GFLOPs", ".2f", {"gflops_ultralytics": "cost.gflops_ultralytics"}, "costs", "ultralytics"),
+    Column("memory", ",.0f", {"peak_memory_mb": "cost.peak_memory_mb"}, "costs runs", "MB"),
+    Column("training", ".1f", {"train_seconds": "cost.train_seconds"}, "costs runs", "min", 60),
+)
+# fmt: on
+
+
+def columns(output: Output) -> list[Column]:
+    """The columns of an output, in their order."""
+    return [column for column in COLUMNS if output in column.outputs.split()]
+
+
+def keys(output: Output) -> list[str]:
+    """The keys of an output's numbers, in their order."""
+    return [key for column in columns(output) for key in column.numbers]
+
+
+def numbers(row: Row) -> dict[str, Any]:
+    """All numbers of a row by key, as in summary.json."""
+    return {key: value for column in COLUMNS for key, value in zip(column.numbers, column.values(row), strict=True)}
