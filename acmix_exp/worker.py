@@ -61,4 +61,7 @@ def _work(task: str) -> Callable[[Job], Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(lambda: _work(sys.argv[1]), Path(sys.argv[2])))
+    code = serve(lambda: _work(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a regular exit takes a second to free what torch imported

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 NETWORKS = ("mobilenet_v3_large", "mobilenet_v3_small")
@@ -48,6 +47,8 @@ def mobilenet_v3_stages(network: str, p5: str = "bottleneck") -> list[MobileNetV
         raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {network!r}")
     if p5 not in P5:
         raise ValueError(f"p5 must be one of {', '.join(P5)}, got {p5!r}")
+    import torchvision  # takes a second, which the other detectors do without
+
     layers = list(getattr(torchvision.models, network)(weights=None).features.named_children())
     *_, second, third = (i for i, (_, layer) in enumerate(layers) if _halves(layer))
     last = len(layers) - (p5 == "bottleneck")

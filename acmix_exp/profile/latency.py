@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-SECONDS = 1.0
-WARM_UP_SECONDS = 0.5
+SECONDS = 0.4
+WARM_UP_SECONDS = 0.2
 WARM_UPS = 10  # largest number of warm-up passes; the smallest is 1
 REPEATS = 200  # largest number of timed passes
 FEWEST = 5  # smallest number of timed passes, for any duration of a pass
@@ -52,8 +52,8 @@ def latencies(
 ) -> dict[str, Latency]:
     """Time several networks in alternation, pass by pass, so that a drift of the machine affects all of them.
 
-    Each network gets float32 zeros (``batch``, 3, ``imgsz``, ``imgsz``) for about ``seconds`` seconds (None: 1) after a
-    warm-up of half a second, with at least ``fewest`` passes. The networks are moved to the device, in eval mode, and
+    Each network gets float32 zeros (``batch``, 3, ``imgsz``, ``imgsz``) for about ``seconds`` seconds (None: 0.4) after
+    a warm-up of 0.2 s, with at least ``fewest`` passes. The networks are moved to the device, in eval mode, and
     stay there. On CUDA a pass is timed by events. The number of threads is not changed.
 
     Raises ValueError for a batch or image size below 1, and what a forward pass raises.

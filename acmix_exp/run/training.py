@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from dataclasses import asdict
 from typing import Any
@@ -59,7 +60,7 @@ def _measured(
     import torch
 
     from acmix_exp.data import resolve
-    from acmix_exp.profile import complexity, timings
+    from acmix_exp.profile import complexity
     from acmix_exp.run.replicates import replicates
     from acmix_exp.yolo import run as yolo
     from acmix_exp.yolo.report_images import store_pictures
@@ -74,6 +75,8 @@ def _measured(
     outcome = yolo.train(config, dataset, run.path, device=device, resume=resume, on_epoch=on_epoch)
     replicates(run.path, run.provenance()["identity"]["data"], outcome.metrics["split"])
     store_pictures(run.path, dataset, outcome.metrics, config, device=device)
+    hardware = {**provenance.hardware(device), "cpu_capability": torch.backends.cpu.get_cpu_capability()}
+    latency, timed_run = latency_of_network(run, config, hardware, outcome.model, device)
     status = run.status() or {}
     result = {
         "arm": status.get("arm"),
@@ -84,8 +87,7 @@ def _measured(
         "val_last": outcome.val_last,
         "cost": {
             **complexity(outcome.model)[0],
-            **timings(outcome.model, config.train.imgsz, device),
-            "latency_alone": config.hardware.runs_at_once == 1,
+            **latency,
             "peak_memory_mb": outcome.peak_memory_mb,
             "train_seconds": outcome.train_seconds,
         },
@@ -95,13 +97,42 @@ def _measured(
         "resumed": resume,
     }
     facts = {
-        "hardware": {**provenance.hardware(device), "cpu_capability": torch.backends.cpu.get_cpu_capability()},
+        "hardware": hardware,
+        "latency_of": timed_run,
         "dataset": {"name": dataset.name, "names": {str(key): name for key, name in dataset.names.items()}},
         "transfer": outcome.audit,
         "seed_proof": outcome.seed_proof,
         "precision": run.provenance()["identity"]["hardware"]["precision"],
     }
     return result, facts
+
+
+def latency_of_network(
+    run: directory.Run, config: Config, hardware: dict[str, Any], model: Any, device: int | str
+) -> tuple[dict[str, Any], str]:
+    """The latencies of the network, and the name of the run in which they were measured.
+
+    Seeds share a network, so it is timed once: a finished run of the folder with the same network, machine, packages
+    and threads passes its figures on. Figures measured beside other runs are not passed on to a run that is alone.
+    """
+    from acmix_exp.profile import timings
+
+    alone = config.hardware.runs_at_once == 1
+    compared = _network_and_machine({**run.provenance(), "hardware": hardware})
+    label = run.name.rsplit("-s", 1)[0]
+    for other in map(directory.Run, sorted(run.path.parent.glob(f"{glob.escape(label)}-s*"))):
+        cost, facts = (other.result() or {}).get("cost", {}), other.provenance()
+        usable = cost.get("latency_ms_b1") is not None and (cost.get("latency_alone", True) or not alone)
+        if usable and other.is_done() and _network_and_machine(facts) == compared:
+            latency = {key: value for key, value in cost.items() if key.startswith("latency")}
+            return latency, facts.get("latency_of") or other.name
+    return {**timings(model, config.train.imgsz, device), "latency_alone": alone}, run.name
+
+
+def _network_and_machine(provenance: dict[str, Any]) -> list[Any]:
+    identity = {key: value for key, value in (provenance.get("identity") or {}).items() if key != "seed"}
+    threads = (provenance.get("environment") or {}).get("OMP_NUM_THREADS")
+    return [identity, provenance.get("hardware"), provenance.get("versions"), threads]
 
 
 def _explained(error: BaseException, config: Config) -> BaseException:
