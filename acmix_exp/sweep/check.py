@@ -1,4 +1,4 @@
-"""Whether a composed config can run: every fault as one line with key, value and what would be right. No torch."""
+"""Checks of a composed config without torch: one line per fault, with the key, its value and what is valid."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unknown_keys(values: Mapping[str, Any], schema: Any = Config, prefix: str = 
 
 
 def faults(config: Config, explicit: Collection[str]) -> list[str]:
-    """Everything wrong with one cell that can be told without reading the data set."""
+    """Everything wrong with one cell that shows without the data set and without torch."""
     lines = [
         *_values(config),
         *(model_lines := sites.faults(config.model)),
@@ -57,43 +57,18 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
 def _values(config: Config) -> list[str]:
     train, model = config.train, config.model
     tests = [
-        (
-            "name",
-            config.name,
-            bool(re.fullmatch(r"\w[\w.-]*", config.name)),
-            "letters, digits, '.', '_' and '-' only",
-        ),
+        ("name", config.name, bool(re.fullmatch(r"\w[\w.-]*", config.name)), "letters, digits, '.', '_' and '-' only"),
         ("task", config.task, config.task in TASKS, f"one of {', '.join(TASKS)}"),
         ("seed", config.seed, 0 <= config.seed < 2**31, "a whole number from 0"),
         ("split", config.split, config.split in (None, "train", "val", "test"), "train, val or test"),
         ("model.scale", model.scale, model.scale in SCALES, f"one of {', '.join(SCALES)}"),
-        (
-            "model.placement.mode",
-            model.placement.mode,
-            model.placement.mode in MODES,
-            " or ".join(MODES),
-        ),
+        ("model.placement.mode", model.placement.mode, model.placement.mode in MODES, " or ".join(MODES)),
         ("train.epochs", train.epochs, train.epochs >= 1, "a whole number from 1"),
         ("train.batch", train.batch, train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),
-        (
-            "train.imgsz",
-            train.imgsz,
-            train.imgsz >= 32 and train.imgsz % 32 == 0,
-            "a multiple of 32, from 32",
-        ),
-        (
-            "train.optimizer",
-            train.optimizer,
-            train.optimizer in OPTIMIZERS,
-            f"one of {', '.join(OPTIMIZERS)}",
-        ),
+        ("train.imgsz", train.imgsz, train.imgsz >= 32 and train.imgsz % 32 == 0, "a multiple of 32, from 32"),
+        ("train.optimizer", train.optimizer, train.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
         ("train.lr0", train.lr0, 0 < train.lr0 <= 1, "a number above 0, up to 1"),
-        (
-            "train.keep",
-            train.keep,
-            train.keep in ("best", "last", "both", "none"),
-            "best, last, both or none",
-        ),
+        ("train.keep", train.keep, train.keep in ("best", "last", "both", "none"), "best, last, both or none"),
         (
             "plan.rows",
             config.plan.rows,
@@ -183,10 +158,10 @@ def _pretrained(config: Config) -> list[str]:
 
 
 def writable(runs_dir: Path) -> list[str]:
-    """A line where run directories could not be made. Tried in the nearest folder that exists; nothing is left."""
-    there = next(folder for folder in (runs_dir, *runs_dir.absolute().parents) if folder.exists())
+    """A line if run directories cannot be created; tried in the nearest existing folder, leaving nothing behind."""
+    nearest = next(folder for folder in (runs_dir, *runs_dir.absolute().parents) if folder.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=nearest):
             return []
     except OSError as error:
         return [f"runs_dir={runs_dir}: can't be written ({error.strerror}); name a folder that can"]
