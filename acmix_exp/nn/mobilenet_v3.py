@@ -1,4 +1,4 @@
-"""torchvision's MobileNetV3 cut where the map is halved: a backbone with outputs at strides 8, 16 and 32.
+"""torchvision's MobileNetV3 split into three stages: a backbone with outputs at strides 8, 16 and 32.
 
 Source: Howard et al., Searching for MobileNetV3, ICCV 2019, tables 1 and 2.
 """
@@ -11,16 +11,18 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from acmix_exp.ops.checks import check_choice
+
 NETWORKS = ("mobilenet_v3_large", "mobilenet_v3_small")
 P5 = ("bottleneck", "expanded")
 
 
 class MobileNetV3Stage(nn.Sequential):
-    """Consecutive layers of torchvision's ``features``, under their indices there."""
+    """Consecutive layers of torchvision's ``features``, named by their indices in it."""
 
 
 class ImageNetNormalize(nn.Module):
-    """``(x - mean) / std`` of ImageNet, for weights that were trained so: (B, 3, H, W), RGB from 0 to 1."""
+    """``(x - mean) / std`` of ImageNet, for weights trained with it: (B, 3, H, W), RGB from 0 to 1."""
 
     mean: Tensor
     std: Tensor
@@ -35,18 +37,16 @@ class ImageNetNormalize(nn.Module):
 
 
 def mobilenet_v3_stages(network: str, p5: str = "bottleneck") -> list[MobileNetV3Stage]:
-    """The layers of ``features`` in three stages, to be run one after the other.
+    """The layers of ``features`` in three consecutive stages.
 
     (B, 3, H, W) -> P3 (B, 40, H/8, W/8) -> P4 (B, 112, H/16, W/16) -> P5 (B, 160, H/32, W/32) for mobilenet_v3_large;
-    24, 48 and 96 channels for mobilenet_v3_small. With p5 "expanded" the last stage ends in the 1x1 that expands P5 to
-    960 (576) channels; with "bottleneck" that layer is left out. Sizes that stride 32 does not divide are rounded up.
+    24, 48 and 96 channels for mobilenet_v3_small. With p5 "expanded" the last stage ends with the 1x1 that expands
+    P5 to 960 (576) channels; with "bottleneck" it does not. Sizes that stride 32 does not divide are rounded up.
 
-    Weights are torchvision's own for training from scratch. Raises ValueError for an unknown network or p5.
+    The weights are torchvision's initial ones. Raises ValueError for an unknown network or p5.
     """
-    if network not in NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {network!r}")
-    if p5 not in P5:
-        raise ValueError(f"p5 must be one of {', '.join(P5)}, got {p5!r}")
+    check_choice("network", network, NETWORKS)
+    check_choice("p5", p5, P5)
     import torchvision  # takes a second, which the other detectors do without
 
     layers = list(getattr(torchvision.models, network)(weights=None).features.named_children())
