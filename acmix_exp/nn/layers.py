@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from acmix_exp.nn.fusion import fuse_conv_bn
 from acmix_exp.ops.checks import is_tracing_or_exporting
@@ -34,13 +33,15 @@ def with_shortcut(unit: Callable[..., nn.Module]) -> Callable[..., Residual]:
     return lambda channels, **options: Residual(unit(channels, **options))
 
 
-def stochastic_depth(drop_path: float) -> StochasticDepth:
+def stochastic_depth(drop_path: float) -> nn.Module:
     """torchvision's layer that skips a branch for a share ``drop_path`` of the samples in training.
 
     Raises ValueError unless the share is from 0, below 1.
     """
     if not 0 <= drop_path < 1:
         raise ValueError(f"drop_path must be from 0, below 1, got {drop_path}")
+    from torchvision.ops import StochasticDepth  # takes a second, which the other blocks do without
+
     return StochasticDepth(drop_path, "row")
 
 
