@@ -48,7 +48,7 @@ bench: $(STAMP) ## Time ACmix, its operator and the other blocks on this CPU: mi
 	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.module --set cpu $(ARGS)
 	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.blocks --set cpu $(ARGS)
 
-gpu: $(STAMP) ## On a GPU: tests, benchmarks and a short training in 9 minutes, into one folder (DATA=my/data.yaml)
+gpu: $(STAMP) ## On a GPU: parity tests, a short training and benchmarks, into one folder (DATA=my/data.yaml)
 	$(RUN) benchmarks.gpu $(if $(DATA),--data $(DATA)) $(ARGS)
 
 format: $(STAMP) ## Format and auto-fix with ruff

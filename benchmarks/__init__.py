@@ -1,1 +1,1 @@
-"""What is fast, by how much, and at what cost in memory: scripts and the results they left."""
+"""Benchmarks of speed and memory, and their results. Read compare.py first, then one theme, such as module.py."""

@@ -1,4 +1,4 @@
-"""Shift against tile on a CPU, on both sides of where "auto" turns from one to the other.
+"""Shift against tile on a CPU, for map sizes on both sides of the change in "auto".
 
 python -m benchmarks.backend_rule
 """

@@ -19,13 +19,13 @@ from benchmarks.straightforward import forwards, straightforward
 from benchmarks.verify import Contender, Tensors, Verified, verify
 
 LITERAL, OURS = "straightforward", "acmix_exp"
-ROUGHLY = 0.1
-NOISE = 0.1  # added to the initial weights: a gate that starts at zero would hide what is behind it
+ROUGHLY = 0.1  # tolerance in the dtype of the case
+NOISE = 0.1  # added to the initial weights: a gate that starts at zero would hide the rest
 
 
 @dataclass(frozen=True)
 class BlockCase:
-    """A block as its config file has it, on a (batch, channels, side, side) map."""
+    """A block with the options of its config file, on a (batch, channels, side, side) map."""
 
     block: str
     batch: int
@@ -52,9 +52,9 @@ class BlockCase:
 
 
 def timed() -> list[str]:
-    """The blocks that have a form other than what torch itself computes."""
-    known = set(forwards())
-    return [name for name in block_names() if any(type(part) in known for part in build_block(name, 64).modules())]
+    """The blocks that have a straightforward form."""
+    classes = set(forwards())
+    return [name for name in block_names() if any(type(part) in classes for part in build_block(name, 64).modules())]
 
 
 def cpu_cases() -> list[BlockCase]:
@@ -67,7 +67,7 @@ def gpu_cases() -> list[BlockCase]:
 
 
 def tiny_cases() -> list[BlockCase]:
-    """To try whether everything runs."""
+    """Small cases, to check that everything runs."""
     return [BlockCase(name, 1, 32, 8) for name in timed()]
 
 
@@ -76,15 +76,15 @@ def names(device: str, compiled: bool) -> list[str]:
 
 
 def build(name: str, case: BlockCase) -> Contender:
-    made = _block(case)
-    form = made if name == OURS else straightforward(made)
+    block = _block(case)
+    form = block if name == OURS else straightforward(block)
     x = _image(case)
     return Contender(name, partial(form, x), {"input": x, **dict(form.named_parameters())})
 
 
 @lru_cache(maxsize=1)
 def reference(case: BlockCase) -> Tensors:
-    """By the straightforward form in float64, the whole batch at once."""
+    """Results of the straightforward form in float64, the whole batch at once."""
     double = straightforward(_block(case).double())
     x = _image(case).detach().double().requires_grad_()
     return Contender("expected", partial(double, x), {"input": x, **dict(double.named_parameters())}).gradients(
@@ -93,9 +93,9 @@ def reference(case: BlockCase) -> Tensors:
 
 
 def prove(name: str, case: BlockCase) -> Verified:
-    """On a small map in float64 to the last digits; the case itself, in its dtype, to ROUGHLY.
+    """Verify a small map in float64 exactly, and the case itself, in its dtype, to ROUGHLY.
 
-    Sampling has kinks at the pixels' edges, where rounding alone changes a gradient: it says nothing about the form.
+    Bilinear sampling has kinks at the pixels' edges, where rounding alone changes a gradient.
     """
     exact = replace(case.small(), dtype="float64")
     rough = reference(case)
@@ -106,12 +106,12 @@ def prove(name: str, case: BlockCase) -> Verified:
 def _block(case: BlockCase) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = build_block(case.block, case.channels)
+        block = build_block(case.block, case.channels)
         with torch.no_grad():
-            for parameter in made.parameters():
+            for parameter in block.parameters():
                 parameter.add_(NOISE * torch.randn_like(parameter))
-    made = made.eval().to(case.device, getattr(torch, case.dtype))
-    return made if case.device == "cpu" else made.to(memory_format=torch.channels_last)
+    block = block.eval().to(case.device, getattr(torch, case.dtype))
+    return block if case.device == "cpu" else block.to(memory_format=torch.channels_last)
 
 
 def _image(case: BlockCase) -> Tensor:

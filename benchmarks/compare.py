@@ -1,11 +1,9 @@
-"""The loop of every comparison: verify, time, take the memory, write."""
+"""The loop of every comparison: verify, time, measure memory, write the page."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,15 +22,15 @@ from benchmarks.verify import Contender, Tensors, Verified, WrongResult, verify
 
 RESULTS = Path(__file__).parent / "results"
 
-QUIET = 0.1  # cores that others may take while something is timed
+QUIET = 0.1  # cores that other processes may use during a measurement
 DISTURBED = "**Disturbed**: others took up to {:.2f} cores of the machine while this was timed. Not to be relied on."
 
 
 @dataclass(frozen=True)
 class Theme:
-    """What is compared: names of the contenders, how each is built, and the truth in float64.
+    """A comparison: the names of the contenders, how each is built, and the expected results in float64.
 
-    ``prove`` verifies a contender by name where comparing it with ``reference`` is not enough.
+    ``prove`` verifies a contender by its name, if comparing it with ``reference`` is not enough.
     """
 
     name: str
@@ -46,7 +44,7 @@ class Theme:
     traffic: Callable[[Any], dict[str, float]] | None = None
     sets: Mapping[str, Callable[[], Sequence[Problem]]] = field(default_factory=lambda: SETS)
     steps: tuple[str, ...] = measure.STEPS
-    counts_images: bool = False  # whether images a second mean something, and are on the page
+    counts_images: bool = False  # whether the page shows images per second
 
 
 def run(
@@ -56,15 +54,12 @@ def run(
     compiled: bool,
     seconds: float,
     say: Callable[[str], None],
-    budget: float = math.inf,
     keep: Callable[[dict[str, Any]], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """The results of all cases, plain data. Everything on one device.
+    """The results of all cases, which are on one device, as plain data.
 
-    After ``budget`` seconds no case is begun. ``keep`` gets what there is after each, so that a run that is
-    stopped has left something.
+    ``keep`` is called with the results after each case, so that an interrupted run keeps the finished ones.
     """
-    ends = time.monotonic() + budget
     device = cases[0].device
     results: dict[str, Any] = {
         "theme": theme.name,
@@ -76,20 +71,14 @@ def run(
     results["provenance"] = provenance.collect(device)
     results["copy_gb_s"] = measure.copy_bandwidth(device)
     results["cases"] = []
-    for index, case in enumerate(cases):
-        left = [each.label for each in cases[index:]] if time.monotonic() > ends else []
-        if not left:
-            say(case.label)
-            results["cases"].append(_case(theme, case, compiled, seconds, results["copy_gb_s"]))
+    for case in cases:
+        say(case.label)
+        results["cases"].append(_case(theme, case, compiled, seconds, results["copy_gb_s"]))
         results["provenance"]["load_average_after"] = list(os.getloadavg())
         results["targets"] = assess(results)
         taken = max((case["cores_of_others"] or 0.0 for case in results["cases"]), default=0.0)
         results["notes"] = [DISTURBED.format(taken)] if taken > QUIET and device == "cpu" else []
-        if left:
-            results["notes"].append(f"Left out, for the time was up: {', '.join(left)}.")
         keep(results)
-        if left:
-            break
     return results
 
 
@@ -103,7 +92,6 @@ def _case(theme: Theme, case: Problem, compiled: bool, seconds: float, copy_gb_s
     others = watch.others()
     for each in verified:
         rows[each.name]["memory_mb"] = _memory(theme, case, each)
-    # What is unavoidable belongs to the case, what share of the roofline was reached to the contender.
     traffic = theme.traffic(case) if theme.traffic else None
     for row in rows.values():
         if theme.baseline in rows:
@@ -121,7 +109,7 @@ def _case(theme: Theme, case: Problem, compiled: bool, seconds: float, copy_gb_s
 
 
 def _verify(theme: Theme, case: Problem, compiled: bool) -> tuple[list[Verified], dict[str, str]]:
-    """Those that may be timed, and why the others may not."""
+    """The contenders to be timed, and why the others are not."""
     if compiled:
         torch._dynamo.reset()
     prove = theme.prove
@@ -142,7 +130,7 @@ def _verify(theme: Theme, case: Problem, compiled: bool) -> tuple[list[Verified]
             refused[name] = str(error)
         except torch.OutOfMemoryError:
             refused[name] = "out of memory"
-        except Exception as error:  # A peer may fail in any way; that is a result, and the others go on.
+        except Exception as error:  # a peer may fail in any way: that is a result too
             refused[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
     return verified, refused
 
@@ -154,7 +142,7 @@ def _memory(theme: Theme, case: Problem, contender: Verified) -> dict[str, float
 
 
 def _ratios(steps: Sequence[str], row: dict[str, Any], baseline: dict[str, Any]) -> dict[str, float]:
-    """How many times as fast as the baseline, and which part of its memory."""
+    """Speed and memory relative to the baseline."""
     ratios = {f"{step}_speed": baseline[step]["median_ms"] / row[step]["median_ms"] for step in steps}
     if row["memory_mb"] and baseline["memory_mb"]:
         ratios |= {f"{s}_memory": row["memory_mb"][s] / baseline["memory_mb"][s] for s in steps}
@@ -162,7 +150,7 @@ def _ratios(steps: Sequence[str], row: dict[str, Any], baseline: dict[str, Any])
 
 
 def main(theme: Theme) -> int:
-    """The command line of a theme. Exit 1 where a form of this package gave a wrong result."""
+    """The command line of a theme; exit code 1 if a form of this package gave a wrong result."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{theme.name}", description=theme.title)
     parser.add_argument(
         "--set", choices=theme.sets, default="gpu" if "gpu" in theme.sets and torch.cuda.is_available() else "cpu"
@@ -170,15 +158,14 @@ def main(theme: Theme) -> int:
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, help="torch.compile too (default: on a GPU)"
     )
-    parser.add_argument("--seconds", type=float, default=measure.SECONDS, help="for each contender and step")
-    parser.add_argument("--budget", type=float, default=math.inf, help="seconds after which no case is begun")
+    parser.add_argument("--seconds", type=float, default=measure.SECONDS, help="per contender and step")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the page and its data")
     arguments = parser.parse_args()
     cases = theme.sets[arguments.set]()
     device = cases[0].device
     if device != "cpu" and not torch.cuda.is_available():
         parser.error(f"--set {arguments.set} needs CUDA; --set cpu does not")
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, for everybody
+    torch.backends.cudnn.allow_tf32 = False  # float32 without TF32 for every contender
     compiled = arguments.set == "gpu" if arguments.compile is None else arguments.compile
     console = Console()
     results = run(
@@ -187,7 +174,6 @@ def main(theme: Theme) -> int:
         compiled=compiled,
         seconds=arguments.seconds,
         say=console.print,
-        budget=arguments.budget,
         keep=partial(page.write, folder=arguments.output),
     )
     for table in page.tables(results):

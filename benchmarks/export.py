@@ -1,6 +1,6 @@
-"""ACmix exported to ONNX and run by onnxruntime, against the published form exported alike. Forward, on a CPU.
+"""ACmix exported to ONNX and run by onnxruntime, against the published form, exported alike. Forward, on a CPU.
 
-"acmix_exp" is the block as trained; "acmix_exp, fused" after its own ``fuse()``, which the published form has not.
+"acmix_exp" is the block as trained; "acmix_exp, fused" after ``fuse()``, which the published form does not have.
 
 python -m benchmarks.export        needs the packages onnx and onnxruntime
 """
@@ -25,8 +25,6 @@ from benchmarks.shapes import Case
 from benchmarks.verify import Contender, Tensors
 
 OPSET = 18
-
-
 FUSED = "acmix_exp, fused"
 
 
@@ -39,7 +37,7 @@ def names(device: str, compiled: bool) -> list[str]:
 
 
 def build(name: str, case: Case) -> Contender:
-    """A session of onnxruntime with as many threads as torch; no leaves, for there is no backward pass."""
+    """A session of onnxruntime with as many threads as torch, without leaves because it has no backward pass."""
     x = module.image(case).detach()
     block = module.block(module.PUBLISHED if name == module.PUBLISHED else module.OURS, case)
     if name == FUSED:
@@ -50,7 +48,7 @@ def build(name: str, case: Case) -> Contender:
 
 
 def reference(case: Case) -> Tensors:
-    """By the published form in float64, in torch."""
+    """Output of the published form in float64, in torch."""
     with torch.no_grad():
         output: Tensor = module.block(module.PUBLISHED, case).double()(module.image(case).double())
     return {"output": output}
@@ -64,7 +62,7 @@ def _session(block: nn.Module, x: Tensor) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter: that it is the older one, and that sizes are constants
+        warnings.simplefilter("ignore")  # of the exporter: it is deprecated, and sizes are constants
         file = Path(folder) / "block.onnx"
         torch.onnx.export(block, (x,), file, dynamo=False, opset_version=OPSET, input_names=["x"])
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

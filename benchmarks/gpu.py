@@ -1,9 +1,9 @@
-"""Everything that wants a GPU, in one command and in minutes: tests, benchmarks, a short training, one folder.
+"""Everything that needs a GPU in one command: parity tests, a short training, benchmarks; the results in one folder.
 
-    python -m benchmarks.gpu [--data data.yaml] [--minutes 9] [--out DIR] [--dry-run]
+    python -m benchmarks.gpu [--data data.yaml] [--minutes 60] [--out DIR] [--dry-run]
 
-Stages run one after another, each in processes of its own and with a part of the time; what fails or runs out of
-time loses nothing of the others. Needs torch with CUDA, pytest and what the package needs; no network.
+The stages run one after another in separate processes; one that fails does not affect the others. Needs torch with
+CUDA, pytest and the dependencies of the package; no network.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from benchmarks.compare import RESULTS
 from benchmarks.stages import REPO, planned, run_all
 from benchmarks.targets import TARGETS, Target, where
 
-KEPT = ("config.yaml", "result.json", "history.csv", "provenance.json")  # of a training run
-SUMMARY = ("summary.md", "summary.csv", "summary.json")  # of all of them
+RUN_FILES = ("config.yaml", "result.json", "history.csv", "provenance.json")  # kept of a training run
+SUMMARY = ("summary.md", "summary.csv", "summary.json")  # kept of the experiment
 THEMES = ("window_attention", "module", "blocks", "train_step")
 TEXTS = (".log", ".json", ".md", ".csv", ".yaml")
 TABLE = ("theme", "case", "figure", "goal", "measured", "reached")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 0 where every stage ended well, 1 where one did not, 2 without CUDA."""
+    """Exit code 0 if every stage succeeded, 1 if one did not, 2 without CUDA."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="the folder (benchmarks/results/gpu_NAME_DATE)")
-    parser.add_argument("--data", help="data.yaml of the short training (the embedded shapes)")
-    parser.add_argument("--minutes", type=float, default=9.0, help="for all of it (9)")
-    parser.add_argument("--dry-run", action="store_true", help="every stage on tiny shapes and a CPU: whether it runs")
+    parser.add_argument("--data", help="data.yaml of the short training (default: the embedded shapes)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="limit for all stages (60)")
+    parser.add_argument("--dry-run", action="store_true", help="every stage with tiny shapes on a CPU")
     options = parser.parse_args(arguments)
     if not options.dry_run and not torch.cuda.is_available():
-        print("benchmarks.gpu: needs a CUDA device and found none; --dry-run does without", file=sys.stderr)
+        print("benchmarks.gpu: no CUDA device; --dry-run runs on a CPU", file=sys.stderr)
         return 2
     data = None if options.data is None else str(Path(options.data).resolve())
     if data is not None and not Path(data).is_file():
@@ -51,33 +51,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = (options.out or RESULTS / f"gpu_{name}_{facts['date'][:10]}").resolve()
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    ended = run_all(planned(out, data, options.dry_run), out, options.minutes, console.print)
+    results = run_all(planned(out, data, options.dry_run), out, options.minutes, console.print)
     _keep_training(out)
-    (out / "provenance.json").write_text(json.dumps({**facts, "stages": ended}, indent=1) + "\n", encoding="utf-8")
-    _forget(out, {out: "OUT", REPO: ".", Path.home(): "~", **({Path(data).parent: "DATA"} if data else {})})
-    table = page.Grid("Figures to reach on a GPU", list(TABLE), figures(_results(out)), 3)
+    (out / "provenance.json").write_text(json.dumps({**facts, "stages": results}, indent=1) + "\n", encoding="utf-8")
+    _hide_paths(out, {out: "OUT", REPO: ".", Path.home(): "~", **({Path(data).parent: "DATA"} if data else {})})
+    table = page.Grid("Figures to reach on a GPU", list(TABLE), figures(_theme_results(out)), 3)
     title = f"# {'Dry run' if options.dry_run else 'GPU'} · {name} · {facts['date'][:10]}"
-    (out / "README.md").write_text("\n".join([title, "", *_stages(ended), "", *page.markdown_table(table), ""]))
+    (out / "README.md").write_text("\n".join([title, "", *_stage_table(results), "", *page.markdown_table(table), ""]))
     Console(width=max(console.width, 120)).print(page.terminal(table))
     console.print(str(out), soft_wrap=True)
-    return 0 if all(stage["status"] == 0 for stage in ended.values()) else 1
+    return 0 if all(stage["status"] == 0 for stage in results.values()) else 1
 
 
 def figures(results: list[dict[str, Any]]) -> list[list[str]]:
-    """A row for every figure to reach on a GPU and every case that it was measured on; also for what was not."""
+    """A row for every GPU target and every case that it was measured on, and for every target that was not measured."""
     rows = []
     for target in TARGETS:
         if target.device != "cuda" or target.theme not in THEMES:
             continue
-        found = [row for result in results for row in _rows(target, result)]
+        measured = [row for result in results for row in _rows(target, result)]
         goal = f"at least {target.at_least:.3g}" if target.at_least is not None else f"at most {target.at_most:.3g}"
         metric = target.metric.replace("training", "forward + backward").replace("_", " ")
         if "speed" in target.metric:
             metric += f", against {target.against}"
-        for row in found:
+        for row in measured:
             reached = "yes" if row["met"] else f"no, {row['share']:.0%} of it"
             rows.append([target.theme, row["case"], metric, goal, page.figure(row["measured"]), reached])
-        if not found:
+        if not measured:
             rows.append([target.theme, where(target), metric, goal, "-", "not measured"])
     return rows
 
@@ -86,22 +86,22 @@ def _rows(target: Target, result: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in result["targets"] if row.get("target") == TARGETS.index(target)]
 
 
-def _results(out: Path) -> list[dict[str, Any]]:
-    found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json")))
-    return [result for result in found if "targets" in result]
+def _theme_results(out: Path) -> list[dict[str, Any]]:
+    results = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json")))
+    return [result for result in results if "targets" in result]
 
 
-def _stages(ended: dict[str, dict[str, float]]) -> list[str]:
-    rows = [[name, f"{stage['status']:.0f}", f"{stage['seconds']:.0f}"] for name, stage in ended.items()]
-    return page.markdown_table(page.Grid("", ["stage", "exit status", "seconds"], rows, 1))
+def _stage_table(results: dict[str, dict[str, float]]) -> list[str]:
+    rows = [[name, f"{stage['status']:.0f}", f"{stage['seconds']:.0f}"] for name, stage in results.items()]
+    return page.markdown_table(page.Grid("", ["stage", "exit code", "seconds"], rows, 1))
 
 
 def _keep_training(out: Path) -> None:
-    """Of the training runs what says how they went: no weights, no images, no W&B folder."""
+    """Remove the weights, images and W&B folders of the training runs."""
     runs = out / "training" / "gpu"
     for path in [*runs.glob("*"), *runs.glob("*/*")]:
-        kept = KEPT if path.parent != runs else SUMMARY
-        if path.name in kept or (path / KEPT[0]).exists():
+        kept = RUN_FILES if path.parent != runs else SUMMARY
+        if path.name in kept or (path / RUN_FILES[0]).exists():
             continue
         if path.is_dir():
             shutil.rmtree(path)
@@ -109,13 +109,13 @@ def _keep_training(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _forget(out: Path, places: dict[Path, str]) -> None:
-    """Where things lie on this machine is nobody's business."""
+def _hide_paths(out: Path, names: dict[Path, str]) -> None:
+    """Replace the paths of this machine in all texts by short names."""
     for path in out.rglob("*"):
         if path.is_file() and path.suffix in TEXTS:
             text = path.read_text(encoding="utf-8", errors="replace")
-            for place, name in places.items():
-                text = text.replace(str(place), name)
+            for folder, name in names.items():
+                text = text.replace(str(folder), name)
             path.write_text(text, encoding="utf-8")
 
 

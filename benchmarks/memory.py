@@ -1,8 +1,8 @@
-"""Peak memory of one step above what was there before it, the inputs, in MB.
+"""Peak memory of one step above that of its inputs, in MB.
 
-On CUDA what torch's allocator had handed out at most. On a CPU the peak resident memory of a process of its
-own: torch's profiler sees tensors alone, the operating system sees the buffers of the libraries too. The
-process has run the same code on a small map before, so that loading it is not counted.
+On CUDA the peak of torch's allocator. On a CPU the peak resident memory of a separate process: torch's profiler sees
+only tensors, the operating system also sees buffers of libraries. The process has run the same code on a small map
+before, so that loading it is not counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from benchmarks.shapes import Problem
 from benchmarks.verify import Contender, Verified
 
-Build = Callable[[Any], Contender]  # of a case
+Build = Callable[[Any], Contender]  # from a case
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
@@ -35,7 +35,7 @@ def cuda_peak(contender: Verified, step: str) -> float:
 
 
 def cpu_peaks(build: Build, case: Problem) -> dict[str, float] | None:
-    """Peak of "forward" and "training"; None where the operating system does not tell (it must be Linux).
+    """Peak of "forward" and "training"; None if the system is not Linux.
 
     ``build`` must be importable: a function of a module, or a partial of one.
     """
@@ -47,7 +47,7 @@ def cpu_peaks(build: Build, case: Problem) -> dict[str, float] | None:
 
 @cache
 def _server() -> ForkServerContext:
-    """Processes forked from one that has imported torch and done nothing else."""
+    """Starts processes by forking one that has only imported torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "benchmarks.published_form", "acmix_exp.nn"])
     return context
@@ -55,7 +55,7 @@ def _server() -> ForkServerContext:
 
 def _child(build: Build, case: Problem, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
-    # Freed memory goes back at once. glibc would keep some of it, and its fragments count as a need.
+    # Freed memory is returned at once: glibc would keep some of it, and its fragments would count.
     if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
         set_option(M_MMAP_THRESHOLD, 2**16)
     _run(build(case.small()), case.small())

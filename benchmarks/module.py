@@ -18,7 +18,7 @@ from benchmarks.shapes import Case
 from benchmarks.verify import Contender, Tensors, expected
 
 PUBLISHED, COMPILED, OURS, OURS_COMPILED = "published", "published, compiled", "acmix_exp", "acmix_exp, compiled"
-NOISE = 0.1  # added to the initial weights: a one-hot convolution would hide a wrong order
+NOISE = 0.1  # added to the initial weights, whose one-hot convolution would hide a wrong order of its taps
 
 
 def names(device: str, compiled: bool) -> list[str]:
@@ -33,13 +33,13 @@ def build(name: str, case: Case) -> Contender:
 
 
 def reference(case: Case) -> Tensors:
-    """By the published form in float64."""
+    """Results of the published form in float64."""
     weights = dict(block(PUBLISHED, case).named_parameters())
     double = block(PUBLISHED, case).double()
 
     def function(tensors: Tensors) -> Tensor:
-        own = {name: tensors[name] for name in weights}
-        out: Tensor = torch.func.functional_call(double, own, (tensors["input"],))
+        parameters = {name: tensors[name] for name in weights}
+        out: Tensor = torch.func.functional_call(double, parameters, (tensors["input"],))
         return out
 
     return expected(function, {"input": image(case)}, weights, case.output_gradient())
@@ -50,11 +50,11 @@ def block(name: str, case: Case) -> nn.Module:
     form = ACmix if name in (OURS, OURS_COMPILED) else PublishedACmix
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made: nn.Module = form(case.channels, case.channels, case.kernel, case.heads)
+        module: nn.Module = form(case.channels, case.channels, case.kernel, case.heads)
         weights = PublishedACmix(case.channels, case.channels, case.kernel, case.heads).state_dict()
-        made.load_state_dict({key: value + NOISE * torch.randn_like(value) for key, value in weights.items()})
-    made = made.to(case.device, case.torch_dtype)
-    return made if case.device == "cpu" else made.to(memory_format=torch.channels_last)
+        module.load_state_dict({key: value + NOISE * torch.randn_like(value) for key, value in weights.items()})
+    module = module.to(case.device, case.torch_dtype)
+    return module if case.device == "cpu" else module.to(memory_format=torch.channels_last)
 
 
 def image(case: Case) -> Tensor:

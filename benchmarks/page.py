@@ -1,6 +1,6 @@
 """Results as a table on the terminal, as JSON, and as a page of ratios.
 
-python -m benchmarks.page results/FILE.json [--note TEXT]    writes the page of a file again
+python -m benchmarks.page results/FILE.json [--note TEXT]    rewrites the page of a file
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STEP_NAMES = {"forward": "forward", "training": "forward + backward"}
 
 
 class Grid(NamedTuple):
-    """A table of texts; the columns from ``left`` on are numbers."""
+    """A table of texts. The first ``left`` columns are left-aligned, the others are numbers."""
 
     heading: str
     columns: list[str]
@@ -29,7 +29,7 @@ class Grid(NamedTuple):
 
 
 def figure(value: float | None) -> str:
-    """Three digits that mean something, never an exponent."""
+    """Three significant digits without an exponent."""
     if value is None:
         return "-"
     digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2 if abs(value) >= 0.9995 else 3
@@ -44,11 +44,11 @@ def tables(results: dict[str, Any]) -> list[Grid]:
 def _targets(results: dict[str, Any]) -> Grid:
     rows = []
     for row in results["targets"]:
-        what = row["metric"].replace("training", "forward + backward").replace("_", " ")
+        metric = row["metric"].replace("training", "forward + backward").replace("_", " ")
         against = f", against {row['against']}" if row["against"] else ""
         verdict = "reached" if row["met"] else f"missed: {row['share']:.0%} of it"
         rows.append(
-            [row["case"], what + against, f"{row['sense']} {row['goal']:.3g}", figure(row["measured"]), verdict]
+            [row["case"], metric + against, f"{row['sense']} {row['goal']:.3g}", figure(row["measured"]), verdict]
         )
     return Grid("Figures to reach", ["case", "figure", "goal", "measured", ""], rows, 2)
 
@@ -71,7 +71,7 @@ def _speed(results: dict[str, Any]) -> Grid:
 
 
 def _absolute(results: dict[str, Any]) -> Grid:
-    """What a step of so many images takes, where the theme counts images."""
+    """Images per second and memory, if the theme counts images."""
     rows = []
     for case in results["cases"] if results.get("counts_images") else []:
         for name, row in case["rows"].items():
@@ -87,7 +87,7 @@ def _refused(results: dict[str, Any]) -> Grid:
 
 
 def terminal(grid: Grid) -> RenderableType:
-    """For a terminal of 80 columns: short headings, and a table for each case where forms are compared."""
+    """For a terminal of 80 columns: short headings, and one table per case for comparisons of forms."""
     if grid.columns[:2] != ["case", "form"]:
         return Group(Text(grid.heading, "bold"), _rich_table(grid))
     parts: list[RenderableType] = [Text(grid.heading, "bold")]
@@ -112,7 +112,7 @@ def _rich_table(grid: Grid) -> Table:
 
 
 def markdown(results: dict[str, Any], data: str) -> str:
-    """The page; ``data`` is the name of the file with the numbers behind it."""
+    """The page; ``data`` is the name of the file with its numbers."""
     facts = results["provenance"]
     lines = [f"# {results['title']} · {hardware_name(results)} · {facts['date'][:10]}", ""]
     lines += [
@@ -167,9 +167,9 @@ def write(results: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="The page of a result, again.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Rewrite the page of a result.")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--note", action="append", default=[], help="a line for the page, kept in the data")
+    parser.add_argument("--note", action="append", default=[], help="a line for the page, stored in the data")
     arguments = parser.parse_args()
     results = json.loads(arguments.file.read_text(encoding="utf-8"))
     results["notes"] += arguments.note

@@ -1,7 +1,7 @@
-"""The same windowed attention by other people's kernels: flex_attention and NATTEN.
+"""The same window attention with other kernels: flex_attention and NATTEN.
 
-Neither mirrors the window at the border. Keys and values are reflection-padded, so that the window of every
-query lies whole within the padded map; the position embedding is a part of the key, for E[centre] cancels.
+Neither mirrors the window at the border. Keys and values are reflection-padded, so that the window of every query is
+inside the padded map; the position embedding is subtracted from the key, because E[centre] cancels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Operator = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Unavailable(RuntimeError):
-    """A contender that this machine or this case has not."""
+    """A contender that this machine lacks or that does not support the case."""
 
 
 def padded_key_value(
@@ -59,7 +59,7 @@ def flex(height: int, width: int, kernel: int, heads: int, device: str) -> Opera
 
 
 def natten(kernel: int, heads: int) -> Operator:
-    """NATTEN's two-dimensional neighbourhood attention, zero-padded queries cropped afterwards."""
+    """NATTEN's two-dimensional neighbourhood attention; the outputs of zero-padded queries are cropped."""
     na2d = _na2d()
     pad = kernel // 2
 

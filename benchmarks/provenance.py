@@ -1,4 +1,4 @@
-"""What the numbers were made with and under which conditions; no paths, no secrets."""
+"""Versions, hardware and conditions of a measurement, without paths and secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GPU = ("driver_version", "clocks.max.sm", "power.limit")
 
 
 def collect(device: str) -> dict[str, Any]:
-    """Versions, commit, hardware and load, at the beginning of a measurement."""
+    """Versions, commit, hardware and load at the start of a measurement."""
     facts: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": _command(sys.argv),
@@ -38,7 +38,7 @@ def collect(device: str) -> dict[str, Any]:
 
 
 def _command(argv: list[str]) -> str:
-    """As typed, less --output: where the results went belongs to the machine."""
+    """The command without --output, which is a path of this machine."""
     words = iter(argv[1:])
     kept = []
     for word in words:
@@ -50,24 +50,24 @@ def _command(argv: list[str]) -> str:
 
 
 def _commit() -> dict[str, Any] | None:
-    """The package's commit; dirty where the package or the benchmarks have changes, results apart."""
-    found = commit()
-    if found is None:
+    """The commit; dirty if the package or the benchmarks, except their results, have changes."""
+    facts = commit()
+    if facts is None:
         return None
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "status", "--porcelain", "--", ".", ":!results"]
     status = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    return {**found, "dirty": found["dirty"] or bool(status.stdout.strip())}
+    return {**facts, "dirty": facts["dirty"] or bool(status.stdout.strip())}
 
 
 def _peers() -> dict[str, str]:
-    found = {}
+    peers = {}
     for name in PEERS:
         try:
-            found[name] = version(name)
+            peers[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return peers
 
 
 def _gpu() -> dict[str, str]:

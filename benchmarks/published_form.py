@@ -1,8 +1,8 @@
 """ACmix as published: the window of keys, values and positions unfolded, the convolution in two steps.
 
-The form that everything here is compared with. It is slow and takes much memory because of what it is: the
-publication's formulas literally, with ``ReflectionPad2d`` and ``Unfold``. Source: Pan et al., On the
-Integration of Self-Attention and Convolution, CVPR 2022, section 4.
+The form that this package is compared with: the published formulas literally, with ``ReflectionPad2d`` and ``Unfold``,
+which take time and memory. Source: Pan et al., On the Integration of Self-Attention and Convolution, CVPR 2022,
+section 4.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def published_window_attention(
 ) -> Tensor:
     """Reflected window attention by unfolding: (B, C, H, W) each -> (B, C, H / stride, W / stride).
 
-    embedding: (1, C / heads, H, W), that of every pixel, shared by samples and heads. ``kernel_size`` odd,
+    embedding: (1, C / heads, H, W), of every pixel, the same for all samples and heads. ``kernel_size`` odd,
     ``stride`` divides H and W, and both exceed ``kernel_size // 2``.
     """
     batch, channels = query.shape[:2]
@@ -43,7 +43,7 @@ def _unfold(image: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 def coordinates(size: Sequence[int], like: Tensor) -> Tensor:
-    """(H, W) -> (1, 2, H, W): column and row of every pixel, -1 .. 1, in dtype and on the device of ``like``."""
+    """(H, W) -> (1, 2, H, W): column and row of every pixel, -1 .. 1, with dtype and device of ``like``."""
     height, width = size
     x = torch.linspace(-1, 1, width, dtype=like.dtype, device=like.device).expand(height, width)
     y = torch.linspace(-1, 1, height, dtype=like.dtype, device=like.device).unsqueeze(1).expand(height, width)
@@ -101,6 +101,6 @@ class PublishedACmix(nn.Module):
 def published_operator(
     query: Tensor, key: Tensor, value: Tensor, position_weight: Tensor, *, kernel_size: int, heads: int
 ) -> Tensor:
-    """``reflected_window_attention`` by the published form; position_weight: (C / heads, 2, 1, 1)."""
+    """``reflected_window_attention`` in the published form; position_weight: (C / heads, 2, 1, 1)."""
     embedding = F.conv2d(coordinates(query.shape[-2:], position_weight), position_weight)
     return published_window_attention(query, key, value, embedding, kernel_size=kernel_size, heads=heads)

@@ -1,4 +1,4 @@
-"""How much of the machine others had while something was timed: a load average does not tell them from us."""
+"""Cores that other processes used during a measurement; a load average would include this process."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import time
 
 IDLE = (3, 4)  # idle and iowait, of a line of /proc/stat
-COUNTED = 8  # user .. steal; what follows is counted in these already
+COUNTED = 8  # user .. steal; later columns are included in these
 
 
 class Watch:
-    """Started when made; ``others()`` is the number of cores that were busy since, less those we kept busy."""
+    """Counts from its creation; ``others()`` is the average number of cores that other processes kept busy."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -18,7 +18,7 @@ class Watch:
         self._own = _own()
 
     def others(self) -> float | None:
-        """Cores taken by other processes and other guests of the host, on average; None where it is not told."""
+        """Average cores used by other processes and by other guests of the host; None if the system does not tell."""
         busy = _busy()
         if busy is None or self._busy is None:
             return None
@@ -27,13 +27,13 @@ class Watch:
 
 
 def _own() -> float:
-    """Seconds of processor time of this process and its threads."""
+    """CPU seconds of this process and its threads."""
     times = os.times()
     return times.user + times.system
 
 
 def _busy() -> float | None:
-    """Seconds of processor time of everybody, and what the host gave to others."""
+    """CPU seconds of all processes, and those that the host gave to other guests."""
     try:
         with open("/proc/stat") as file:
             ticks = [int(word) for word in file.readline().split()[1 : COUNTED + 1]]

@@ -1,4 +1,4 @@
-"""The maps that are measured: those on which a YOLOv8 at 640 pixels would put an attention block."""
+"""The measured maps: those at which YOLOv8 at 640 pixels would have an attention block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAPS = {  # channels and side of P3, P4 and P5
 
 
 class Problem(Protocol):
-    """What every comparison is about."""
+    """One case of a comparison."""
 
     @property
     def device(self) -> str: ...
@@ -27,7 +27,7 @@ class Problem(Protocol):
     def label(self) -> str: ...
 
     def small(self) -> Problem:
-        """The same on a small map, which runs the same code."""
+        """The same problem on a small map, which runs the same code."""
         ...
 
     def output_gradient(self) -> Tensor: ...
@@ -62,7 +62,7 @@ class Case:
         return replace(self, side=8)
 
     def place(self, tensor: Tensor) -> Tensor:
-        """The tensor in the case's dtype, on its device; maps channels_last on a GPU, as they train fastest there."""
+        """The tensor with the case's dtype and device; maps are channels_last on a GPU, where that is fastest."""
         tensor = tensor.to(self.device, self.torch_dtype)
         if tensor.shape == self.shape and self.device != "cpu":
             tensor = tensor.contiguous(memory_format=torch.channels_last)
@@ -75,17 +75,17 @@ class Case:
 
 
 def cpu_cases() -> list[Case]:
-    """A few maps for a machine without a GPU, minutes in all."""
+    """A few maps for a machine without a GPU: minutes."""
     return [Case(4, 128, 40, 7), Case(1, 64, 80, 7), Case(4, 128, 40, 3), Case(1, 256, 20, 7)]
 
 
 def tiny_cases() -> list[Case]:
-    """Seconds in all: whether the scripts run, not how fast anything is."""
+    """Small maps to check that the scripts run: seconds."""
     return [Case(1, 8, 8, 3), Case(1, 8, 8, 5)]
 
 
 def gpu_cases() -> list[Case]:
-    """The maps of YOLOv8n in float16, and what changes with batch, dtype and scale; what matters most comes first."""
+    """The maps of YOLOv8n in float16, then other windows, dtypes, batches and scales; the most important first."""
     cases = [_gpu(16, size, kernel) for size, kernel in product(MAPS["n"], (7, 3))]
     cases += [_gpu(16, MAPS["n"][1], kernel) for kernel in (5, 9)]
     cases += [_gpu(16, MAPS["n"][1], 7, dtype) for dtype in ("bfloat16", "float32")]

@@ -1,7 +1,8 @@
-"""The stages of ``benchmarks.gpu``: one command each, in a process of its own, with a share of the time."""
+"""The stages of ``benchmarks.gpu``: one command each, in a separate process."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -12,55 +13,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
-GRACE = 20.0  # seconds from the end of a stage's budget, in which it is to stop by itself, to its end by force
+OUT_OF_TIME = 124  # as timeout(1)
 PARITY = ("tests/ops/test_window_attention_triton.py", "tests/ops/test_window_attention_nonfinite.py")
+WORKERS = 12  # of the parity tests, whose time is mostly compilation on one core each
 
 
 @dataclass(frozen=True)
 class Stage:
-    """``share`` of the whole time; the commands run side by side, each with ``{budget}`` put in, in seconds."""
-
     name: str
-    share: float
-    commands: tuple[tuple[str, ...], ...]
+    command: tuple[str, ...]
 
     def run(self, folder: Path, seconds: float) -> int:
-        """The first exit status that is not 0, or 0. What is printed goes to NAME.log in ``folder``."""
-        children = []
+        """Run the command, with its output in NAME.log in ``folder``; returns its exit code.
+
+        After ``seconds`` the command and the processes that it started are ended, and the result is OUT_OF_TIME.
+        """
+        path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "WANDB_MODE": "offline"}
         with open(folder / f"{self.name}.log", "ab") as log:
-            for command in self.commands:
-                words = [word.replace("{budget}", f"{max(seconds - GRACE, 1.0):.0f}") for word in command]
-                children.append(
-                    subprocess.Popen(
-                        words, cwd=REPO, stdout=log, stderr=log, start_new_session=True, env=_environment()
-                    )
-                )
-            ends = time.monotonic() + seconds
-            codes = [_wait(child, ends) for child in children]
-        return next((code for code in codes if code), 0)
+            child = subprocess.Popen(
+                self.command, cwd=REPO, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
+        try:
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            _end(child)
+            return OUT_OF_TIME
 
 
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "WANDB_MODE": "offline"}
-
-
-def _wait(child: subprocess.Popen[bytes], ends: float) -> int:
-    """Its exit status; where its time is up, 124, and it is ended with what it has started."""
-    try:
-        return child.wait(max(0.1, ends - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(child.pid, number)
-                child.wait(5)
-                break
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        child.wait()
-        return 124
+def _end(child: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+            child.wait(5)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def python(*words: object) -> tuple[str, ...]:
@@ -68,40 +58,35 @@ def python(*words: object) -> tuple[str, ...]:
 
 
 def planned(out: Path, data: str | None, dry: bool) -> list[Stage]:
-    """All stages, writing into ``out``. ``dry``: every one of them on tiny shapes and a CPU."""
-    sizes = "tiny" if dry else "gpu"
+    """All stages, writing into ``out``; if ``dry``, each with tiny shapes on a CPU."""
 
-    def theme(name: str, seconds: float) -> tuple[tuple[str, ...], ...]:
-        measured = ("--seconds", 0 if dry else seconds, "--budget", "{budget}", "--output", out)
-        return (python(f"benchmarks.{name}", "--set", sizes, *measured),)
+    def theme(name: str, seconds: float) -> Stage:
+        measured = ("--set", "tiny", "--seconds", 0) if dry else ("--set", "gpu", "--seconds", seconds)
+        return Stage(name, python(f"benchmarks.{name}", *measured, "--output", out))
 
-    tune = ("--budget", "{budget}", "--output", out / "tune.json", *(["--dry-run"] if dry else []))
     return [
-        Stage("parity", 0.20, _parity(dry)),
-        Stage("window_attention", 0.28, theme("window_attention", 0.15)),
-        Stage("module", 0.10, theme("module", 0.15)),
-        Stage("blocks", 0.10, theme("blocks", 0.15)),
-        Stage("train_step", 0.12, theme("train_step", 1.0)),
-        Stage("training", 0.12, (_training(out, data, dry),)),
-        Stage("tune", 0.08, (python("benchmarks.tune", *tune),)),
+        Stage("parity", _parity(dry)),
+        Stage("training", _training(out, data, dry)),
+        theme("window_attention", 0.15),
+        theme("module", 0.15),
+        theme("blocks", 0.15),
+        theme("train_step", 1.0),
+        Stage("tune", python("benchmarks.tune", "--output", out / "tune.json", *(["--dry-run"] if dry else []))),
     ]
 
 
-def _parity(dry: bool) -> tuple[tuple[str, ...], ...]:
-    """The operator's tests of Triton, cut into parts: on a GPU most of their time is compiling, on one core each."""
-    # Not the project's settings: the machine's pytest may be another, and lack the plugins that they name.
-    options = ("-c", os.devnull, "--rootdir", REPO, "--import-mode=importlib", "-p", "no:cacheprovider", "-q")
+def _parity(dry: bool) -> tuple[str, ...]:
+    """The operator's tests of Triton, without the project's pytest settings, which may need other plugins."""
+    options = ["-c", os.devnull, "--rootdir", REPO, "--import-mode=importlib", "-p", "no:cacheprovider", "-q"]
     if dry:
-        return (python("pytest", *options, f"{PARITY[0]}::test_which_variant", f"{PARITY[0]}::test_no_position"),)
-    parts = max(1, min(12, (os.cpu_count() or 1) - 2))
-    return tuple(
-        python("pytest", *options, "-p", "benchmarks.part_of_tests", f"--part={part}/{parts}", *PARITY)
-        for part in range(parts)
-    )
+        return python("pytest", *options, f"{PARITY[0]}::test_which_variant", f"{PARITY[0]}::test_no_position")
+    if importlib.util.find_spec("xdist"):
+        options += ["-n", max(1, min(WORKERS, (os.cpu_count() or 1) - 2))]
+    return python("pytest", *options, "-m", "not slow", *PARITY)
 
 
 def _training(out: Path, data: str | None, dry: bool) -> tuple[str, ...]:
-    """Baseline and ACmix, one seed each, one after the other."""
+    """Baseline and ACmix, one seed each."""
     words = ["+experiment=ablation", "arm=baseline,mixed", "seed=0", "name=gpu", f"runs_dir={out / 'training'}"]
     words += ["logger=offline", "train.keep=none"]
     if data is not None:
@@ -118,17 +103,19 @@ def _training(out: Path, data: str | None, dry: bool) -> tuple[str, ...]:
 def run_all(
     stages: Sequence[Stage], folder: Path, minutes: float, say: Callable[[str], object]
 ) -> dict[str, dict[str, float]]:
-    """Exit status and seconds of every stage. What one stage leaves of its time the later ones share."""
-    ended: dict[str, dict[str, float]] = {}
-    ends = time.monotonic() + 60 * minutes
-    for index, stage in enumerate(stages):
-        began = time.monotonic()
-        share = stage.share / sum(each.share for each in stages[index:])
-        seconds = max(0.0, ends - began) * share
-        say(f"{stage.name}: up to {seconds:.0f} s")
-        status = stage.run(folder, seconds)
-        taken = time.monotonic() - began
-        ended[stage.name] = {"status": status, "seconds": round(taken, 1)}
-        verdict = {0: "done", 124: "out of time"}.get(status, f"failed with status {status}, see {stage.name}.log")
-        say(f"{stage.name}: {verdict} after {taken:.0f} s")
-    return ended
+    """Exit code and seconds of every stage. After ``minutes`` the stage at work is ended and no other is started."""
+    results: dict[str, dict[str, float]] = {}
+    deadline = time.monotonic() + 60 * minutes
+    for stage in stages:
+        started = time.monotonic()
+        if started >= deadline:
+            results[stage.name] = {"status": OUT_OF_TIME, "seconds": 0.0}
+            say(f"{stage.name}: not started, out of time")
+            continue
+        say(f"{stage.name}: started")
+        status = stage.run(folder, deadline - started)
+        seconds = time.monotonic() - started
+        results[stage.name] = {"status": status, "seconds": round(seconds, 1)}
+        outcome = {0: "done", OUT_OF_TIME: "out of time"}.get(status, f"exit code {status}, see {stage.name}.log,")
+        say(f"{stage.name}: {outcome} after {seconds:.0f} s")
+    return results

@@ -1,4 +1,4 @@
-"""The figures to reach, and how far a measurement is from them."""
+"""Targets, and how far a measurement is from them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Target:
-    """One figure of one theme: on the cases whose fields are ``where``, ``metric`` of our form is ``at_least``
-    or ``at_most`` that. A metric of "training_speed" is against ``against``, by default the published form.
+    """A target of one theme: in the cases whose fields match ``where``, ``metric`` of our form must be at least
+    ``at_least`` or at most ``at_most``. Speeds and memory are relative to the form ``against``.
     """
 
     theme: str
@@ -50,7 +50,7 @@ TARGETS = (
 
 
 def assess(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for every target of the theme and every case it speaks of, where both sides were measured."""
+    """A row for every target of the theme and every case that it applies to, if both forms were measured."""
     rows = []
     for index, target in enumerate(TARGETS):
         for case in results["cases"]:
@@ -66,7 +66,7 @@ def assess(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def where(target: Target) -> str:
-    """The cases that it speaks of, in words."""
+    """The cases that it applies to, in words."""
     return ", ".join(f"{key} {value}" for key, value in target.where.items())
 
 
@@ -80,7 +80,7 @@ def _measured(target: Target, case: dict[str, Any], ours: str) -> float | None:
         return float(row["roofline"][step])
     if target.metric == "memory_over_tensors":
         tensors = case["traffic_mb"]["inputs, outputs and gradients"]
-        # Inputs and the output's gradient, half of the tensors, were there before the peak was taken.
+        # The peak is above the inputs and the output's gradient, which are half of the tensors.
         return float((row["memory_mb"]["training"] + tensors / 2) / tensors)
     if other is None:
         return None

@@ -1,8 +1,8 @@
-"""A training step of YOLOv8, loss and all gradients: stock, with ACmix, and with the published form in its place.
+"""A training step of YOLOv8, loss and all gradients: stock, with ACmix, and with the published form.
 
     python -m benchmarks.train_step [--set cpu|gpu|full]
 
-No optimizer, no loading of images: what a block changes. On a GPU under autocast, as ultralytics trains.
+Without optimizer and loading of images, which a block does not change. On a GPU under autocast, as ultralytics trains.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from benchmarks.verify import Contender, Tensors, Verified, verify
 
 STOCK, PUBLISHED, OURS = "stock", "published", "acmix_exp"
 CLASSES = 20
-BOXES = 8  # an image
-SMALL_SIDE = 128  # of the images of the check: P5 is as small as the published form can be
+BOXES = 8  # per image
+SMALL_SIDE = 128  # of the images of the check: P5 has the smallest size for the published form
 TOLERANCE = 5e-4  # of the check in float32: batch norm over few pixels amplifies rounding
 PLACED = ("bottleneck_p4p5", "backbone_p3p4p5")
 PLACEMENTS = Path(__file__).parents[1] / "conf" / "model" / "placement"
@@ -36,7 +36,7 @@ PLACEMENTS = Path(__file__).parents[1] / "conf" / "model" / "placement"
 
 @dataclass(frozen=True)
 class TrainCase:
-    """A network and its images: (batch, 3, side, side)."""
+    """A network and images (batch, 3, side, side)."""
 
     batch: int
     scale: str
@@ -53,12 +53,12 @@ class TrainCase:
         return replace(self, batch=2, side=SMALL_SIDE)
 
     def output_gradient(self) -> Tensor:
-        """Of the loss, a scalar in float32."""
+        """The gradient of the loss, a scalar in float32."""
         return torch.ones((), device=self.device)
 
 
 def tiny_cases() -> list[TrainCase]:
-    """Whether the script runs, not how fast anything is."""
+    """A small case to check that the script runs."""
     return [TrainCase(2, "n", "bottleneck_p4p5", SMALL_SIDE)]
 
 
@@ -93,7 +93,7 @@ def build(name: str, case: TrainCase) -> Contender:
 
 
 def prove(name: str, case: TrainCase) -> Verified:
-    """The step, after the network's maps and all gradients matched those of the published form in float64."""
+    """Verify output maps and gradients of the network against the published form in float64; return the step."""
     small, full = replace(case.small(), dtype="float32"), build(name, case)
     truth = _maps(PUBLISHED if name == OURS else name, small, torch.float64)
     candidate = _maps(name, small, torch.float32)
@@ -104,7 +104,7 @@ def prove(name: str, case: TrainCase) -> Verified:
 
 
 def _maps(name: str, case: TrainCase, dtype: torch.dtype) -> Contender:
-    """All output maps in one vector."""
+    """A contender whose output is all output maps in one vector."""
     network = _network(name, case).to(dtype)
     images = _batch(case)["img"].to(dtype)
 
@@ -115,7 +115,7 @@ def _maps(name: str, case: TrainCase, dtype: torch.dtype) -> Contender:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    """The tensors of what a network returns, nested as it may be."""
+    """All tensors in the nested output of a network."""
     if isinstance(output, Tensor):
         return [output]
     return [tensor for item in (output.values() if isinstance(output, dict) else output) for tensor in _tensors(item)]
@@ -132,7 +132,7 @@ def _network(name: str, case: TrainCase) -> nn.Module:
     from acmix_exp.yolo.model import build_model
 
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
-    # Not the experiment's start at zero, at which the check would not see the block.
+    # With zero_init the check would not see the block.
     placement = yaml.safe_load((PLACEMENTS / f"{case.placement}.yaml").read_text()) | {"zero_init": False}
     config = Config(
         arm=ArmConfig(name=name, insert=name != STOCK),
@@ -149,7 +149,7 @@ def _network(name: str, case: TrainCase) -> nn.Module:
 
 
 def _publish(network: nn.Module) -> None:
-    """Put the published form where ACmix is, with its weights."""
+    """Replace every ACmix by the published form with its weights."""
     for parent in list(network.modules()):
         for key, child in parent.named_children():
             if isinstance(child, ACmix):
@@ -159,7 +159,7 @@ def _publish(network: nn.Module) -> None:
 
 
 def _batch(case: TrainCase) -> dict[str, Tensor]:
-    """Noise, and boxes all over it."""
+    """Images of noise, and random boxes."""
     generator = torch.Generator().manual_seed(0)
     count = case.batch * BOXES
     batch = {

@@ -1,20 +1,19 @@
-"""Which tiles, warps and stages the Triton kernels want: every candidate, measured on this GPU.
+"""Tile sizes, warps and stages of the Triton kernels: every candidate, timed on this GPU.
 
-    python -m benchmarks.tune [--budget SECONDS] [--output FILE] [--dry-run]
+    python -m benchmarks.tune [--output FILE] [--dry-run]
 
-Prints the best of each kernel beside what ``triton/config.py`` has, and what it costs that ACmix hands heads whose
-channels are not neighbours in memory. A candidate that gives another result than the one in place, or does not fit
-the device, is not timed.
+Prints the best candidate per kernel beside the current one of ``triton/kernel_config.py``, and the cost of heads whose
+channels are not adjacent in memory, as in ACmix. A candidate that gives a different result or does not fit the device
+is not timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
+import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,7 @@ from benchmarks.shapes import MAPS, Case
 
 ROUNDS = 9
 TOLERANCE = 2e-2
-LAYOUT_COLUMNS = ["case", "step", "own, µs", "one map, µs", "times as long"]
+LAYOUT_COLUMNS = ["case", "step", "separate, µs", "one map, µs", "ratio"]
 COLUMNS = ["case", "kernel", "best", "µs", "in place", "µs", "× as fast"]
 
 
@@ -44,7 +43,7 @@ def dry_cases() -> list[Case]:
 
 @contextmanager
 def using(part: str, chosen: kernel_config.Config) -> Iterator[None]:
-    """One kernel with that configuration, the others as they are."""
+    """Use this configuration for one kernel; the others stay."""
     rule = kernel_config.choose
 
     def choose(variant: str, each: str, block_d: int) -> kernel_config.Config:
@@ -57,10 +56,10 @@ def using(part: str, chosen: kernel_config.Config) -> Iterator[None]:
         kernel_config.choose = rule
 
 
-def tune(case: Case, rounds: int, ends: float, most: int | None = None) -> list[dict[str, Any]]:
-    """Microseconds of each candidate, a row for each kernel; forward alone, or the whole backward pass around it.
+def tune(case: Case, rounds: int, limit: int | None = None) -> list[dict[str, Any]]:
+    """Microseconds of each candidate, one row per kernel: of the forward pass, or of the whole backward pass.
 
-    ``most``: of the candidates, the first so many.
+    ``limit``: number of candidates, all if None.
     """
     steps = _steps(case)
     d = case.channels // case.heads
@@ -75,14 +74,12 @@ def tune(case: Case, rounds: int, ends: float, most: int | None = None) -> list[
         listed = [in_place, *(each for each in kernel_config.candidates(variant, block_d) if each != in_place)]
         times: dict[str, float] = {}
         refused: dict[str, str] = {}
-        for candidate in listed[:most]:
-            if time.monotonic() > ends:
-                break
+        for candidate in listed[:limit]:
             with using(part, candidate):
                 try:
                     _check(step(), expected)
                     times[str(tuple(candidate))] = 1e3 * _median(step, case.device, rounds)
-                except Exception as error:  # Too large for the device, most of all: then it is no candidate.
+                except Exception as error:  # mostly: too large for the device
                     refused[str(tuple(candidate))] = (str(error) or repr(error)).splitlines()[0]
         row = {
             "case": case.label,
@@ -97,13 +94,13 @@ def tune(case: Case, rounds: int, ends: float, most: int | None = None) -> list[
 
 
 def layouts(case: Case, rounds: int) -> dict[str, Any]:
-    """Microseconds with heads split from maps of their own, and from the one map that ACmix projects."""
-    found: dict[str, Any] = {"case": case.label}
+    """Microseconds with heads from separate maps, and from the one map that ACmix projects."""
+    row: dict[str, Any] = {"case": case.label}
     for name, packed in (("own", False), ("packed", True)):
         for step, call in _steps(case, packed).items():
             call()
-            found[f"{step}_{name}_us"] = 1e3 * _median(call, case.device, rounds)
-    return found
+            row[f"{step}_{name}_us"] = 1e3 * _median(call, case.device, rounds)
+    return row
 
 
 def _steps(case: Case, packed: bool = False) -> dict[str, Callable[[], list[Tensor]]]:
@@ -122,16 +119,15 @@ def _steps(case: Case, packed: bool = False) -> dict[str, Callable[[], list[Tens
     }
 
 
-def _check(found: list[Tensor], expected: list[Tensor]) -> None:
-    for ours, right in zip(found, expected, strict=True):
-        error = float((ours.float() - right.float()).abs().max() / right.float().abs().max().clamp(min=1e-6))
+def _check(actual: list[Tensor], expected: list[Tensor]) -> None:
+    for one, other in zip(actual, expected, strict=True):
+        error = float((one.float() - other.float()).abs().max() / other.float().abs().max().clamp(min=1e-6))
         if not error <= TOLERANCE:
             raise ArithmeticError(f"differs by {error:.1e}")
 
 
 def _median(step: Callable[[], object], device: str, rounds: int) -> float:
-    taken = sorted(map(measure.clock(device), [step] * rounds))
-    return taken[len(taken) // 2]
+    return statistics.median(map(measure.clock(device), [step] * rounds))
 
 
 def table(rows: list[dict[str, Any]]) -> page.Grid:
@@ -151,29 +147,27 @@ def layout_table(rows: list[dict[str, Any]]) -> page.Grid:
         for step in ("forward", "backward"):
             own, packed = row[f"{step}_own_us"], row[f"{step}_packed_us"]
             lines.append([row["case"], step, page.figure(own), page.figure(packed), page.figure(packed / own)])
-    return page.Grid("Heads of maps of their own, and of ACmix's one map", LAYOUT_COLUMNS, lines, 2)
+    return page.Grid("Heads of separate maps, and of the one map of ACmix", LAYOUT_COLUMNS, lines, 2)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tune", description=__doc__.splitlines()[0])
-    parser.add_argument("--budget", type=float, default=math.inf, help="seconds after which nothing is begun")
-    parser.add_argument("--output", type=Path, help="file for all that was measured, JSON")
+    parser.add_argument("--output", type=Path, help="JSON file for the measurements")
     parser.add_argument("--dry-run", action="store_true", help="a tiny map, in Triton's interpreter")
     arguments = parser.parse_args()
-    ends = time.monotonic() + arguments.budget
     if not arguments.dry_run and not torch.cuda.is_available():
-        parser.error("needs CUDA; --dry-run does without")
+        parser.error("no CUDA device; --dry-run runs on a CPU")
     if arguments.dry_run:
-        os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported, by the first call
-    rounds, most, chosen = (1, 3, dry_cases()) if arguments.dry_run else (ROUNDS, None, cases())
-    found: dict[str, Any] = {"provenance": provenance.collect(chosen[0].device)}
-    found["layouts"] = [layouts(case, rounds) for case in chosen]
-    found["rows"] = []
+        os.environ["TRITON_INTERPRET"] = "1"  # read when the first call imports the kernels
+    rounds, limit, chosen = (1, 3, dry_cases()) if arguments.dry_run else (ROUNDS, None, cases())
+    results: dict[str, Any] = {"provenance": provenance.collect(chosen[0].device)}
+    results["layouts"] = [layouts(case, rounds) for case in chosen]
+    results["rows"] = []
     for case in chosen:
-        found["rows"] += tune(case, rounds, ends, most)
+        results["rows"] += tune(case, rounds, limit)
         if arguments.output:
-            arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for grid in (layout_table(found["layouts"]), table(found["rows"])):
+            arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for grid in (layout_table(results["layouts"]), table(results["rows"])):
         Console().print(page.terminal(grid))
     return 0
 

@@ -1,4 +1,4 @@
-"""Nothing is timed that has not given the right result, gradients too, in the same process."""
+"""Only contenders whose output and gradients were correct in the same process are timed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-# Largest error relative to the largest magnitude. The 16-bit ones are wide because peers keep logits and
-# weights in 16 bits as well; the error that was found is in the results.
+# Largest error relative to the largest magnitude. The 16-bit ones are large because peers also keep logits and weights
+# in 16 bits; the results contain the error.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 5e-5, torch.float16: 2e-2, torch.bfloat16: 1.5e-1}
-FLOOR = 1e-2  # of the largest gradient: what cancels to less is rounding noise in every form
+FLOOR = 1e-2  # of the largest gradient: smaller sums of cancelling terms are rounding noise in every form
 
 Tensors = dict[str, Tensor]
 
@@ -34,7 +34,7 @@ class Contender:
             return self.call()
 
     def gradients(self, output_gradient: Tensor) -> Tensors:
-        """The output, under "output", and the gradient of every leaf; one without leaves has no backward pass."""
+        """The output, under "output", and the gradient of every leaf; without leaves there is no backward pass."""
         out = self.call()
         if not self.leaves:
             return {"output": out}
@@ -44,7 +44,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Verified:
-    """A contender that may be timed. Made by ``verify`` alone."""
+    """A contender that may be timed, made only by ``verify``."""
 
     contender: Contender
     output_gradient: Tensor
@@ -66,7 +66,7 @@ def expected(
 ) -> Tensors:
     """Output and gradients of ``function`` in float64, sample by sample so that a slow form fits in memory.
 
-    ``batched`` tensors have a sample each along dimension 0, ``shared`` ones belong to all of them.
+    Dimension 0 of ``batched`` tensors is the batch; ``shared`` tensors are the same for all samples.
     """
     slices: dict[str, list[Tensor]] = {name: [] for name in ("output", *batched)}
     total: Tensors = {}
@@ -89,26 +89,26 @@ def verify(
 ) -> Verified:
     """Compare with the reference: the output with and without autograd, and the gradient of every leaf.
 
-    ``tolerance``: that of the dtype where not given.
+    ``tolerance``: by default that of the dtype.
 
     Raises:
-        WrongResult: in one line, with what is wrong and by how much.
+        WrongResult: in one line, with the tensor and its error.
     """
-    found = contender.gradients(output_gradient)
-    found["output without autograd"] = contender.forward()
-    wanted = {**reference, "output without autograd": reference["output"]}
-    if found.keys() != wanted.keys():
-        raise WrongResult(f"{contender.name}: has {', '.join(found)} instead of {', '.join(wanted)}")
-    tolerance = TOLERANCE[found["output"].dtype] if tolerance is None else tolerance
-    largest = max((wanted[name].abs().max().item() for name in contender.leaves), default=0.0)
+    actual = contender.gradients(output_gradient)
+    actual["output without autograd"] = contender.forward()
+    correct = {**reference, "output without autograd": reference["output"]}
+    if actual.keys() != correct.keys():
+        raise WrongResult(f"{contender.name}: has {', '.join(actual)} instead of {', '.join(correct)}")
+    tolerance = TOLERANCE[actual["output"].dtype] if tolerance is None else tolerance
+    largest = max((correct[name].abs().max().item() for name in contender.leaves), default=0.0)
     errors = {}
-    for name, want in wanted.items():
-        have = found[name]
-        if have.shape != want.shape:
-            raise WrongResult(f"{contender.name}: {name} is {tuple(have.shape)} instead of {tuple(want.shape)}")
+    for name, tensor in correct.items():
+        if actual[name].shape != tensor.shape:
+            shapes = f"{tuple(actual[name].shape)} instead of {tuple(tensor.shape)}"
+            raise WrongResult(f"{contender.name}: {name} is {shapes}")
         floor = FLOOR * largest if name in contender.leaves else 0.0
-        scale = max(want.abs().max().item(), floor, torch.finfo(torch.float32).tiny)
-        errors[name] = (have.double() - want).abs().max().item() / scale
+        scale = max(tensor.abs().max().item(), floor, torch.finfo(torch.float32).tiny)
+        errors[name] = (actual[name].double() - tensor).abs().max().item() / scale
         if not errors[name] <= tolerance:
             raise WrongResult(f"{contender.name}: {name} is off by {errors[name]:.2g}, allowed {tolerance:.2g}")
     return Verified(contender, output_gradient, errors)

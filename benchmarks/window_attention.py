@@ -38,7 +38,7 @@ def leaves(case: Case) -> Tensors:
 
 
 def build(name: str, case: Case) -> Contender:
-    """Raises peers.Unavailable, or what a backend raises that lacks the case."""
+    """Raises peers.Unavailable, or the error of a backend that does not support the case."""
     tensors = leaves(case)
     return Contender(name, partial(_operator(name, case), *tensors.values()), tensors)
 
@@ -56,7 +56,7 @@ def _operator(name: str, case: Case) -> peers.Operator:
 
 
 def reference(case: Case) -> Tensors:
-    """By the specification, backend "reference", in float64."""
+    """Results of the backend "reference" in float64."""
 
     def function(tensors: Tensors) -> Tensor:
         query, key, value, weight = (tensors[name] for name in LEAVES)
@@ -70,9 +70,10 @@ def reference(case: Case) -> Tensors:
 
 
 def traffic(case: Case) -> dict[str, float]:
-    """MB that cannot be avoided: every map read or written once.
+    """MB that must be moved: every map read or written once.
 
-    Forward: query, key, value, output. Backward: these and the output's gradient read, three gradients written.
+    Forward: query, key, value, output. Training: these, then the same and the output's gradient read, three gradients
+    written.
     """
     one = case.batch * case.channels * case.side**2 * case.torch_dtype.itemsize / 1e6
     return {"forward": 4 * one, "training": 12 * one, "inputs, outputs and gradients": 8 * one}
