@@ -145,10 +145,7 @@ DROP_PATH = "share of samples in training for which a branch is skipped"
 SHORTCUT = "unit: as published, starts {}; residual: with a shortcut"
 SHRINKS = "unit: without a shortcut, shrinks its input at initialisation; residual: with {}; block: with {} too"
 VAN_FORM = choice("residual", FORMS, SHRINKS.format("projections and shortcut", "norms and MLP"))
-VAN_OPTIONS = {
-    "mlp_ratio": positive(4.0, MLP_RATIO, form="block"),
-    "drop_path": fraction(0.0, DROP_PATH, form="block"),
-}
+VAN_OPTIONS = {"mlp_ratio": positive(4.0, MLP_RATIO, form="block"), "drop_path": fraction(0.0, DROP_PATH, form="block")}
 HAT_WINDOWS = ("group", "hybrid", "overlapping")
 HAT_CONV = ("group", "hybrid", "channel")
 
@@ -194,9 +191,7 @@ RULES = {
         MLP,
         form=VAN_FORM,
         offsets=choice(
-            "dense",
-            ("dense", "light"),
-            "dense: predicted by a k x k convolution; light: by a 1x1 and a depthwise 3x3",
+            "dense", ("dense", "light"), "dense: predicted by a k x k convolution; light: by a 1x1 and a depthwise 3x3"
         ),
         zero_offsets=switch(False, "start with zero offsets, as a plain dilated convolution (not published)"),
         max_offset=positive(None, "largest offset in pixels (not published); null: no limit"),

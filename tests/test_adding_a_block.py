@@ -77,7 +77,4 @@ def test_the_command_line_knows_it(copy: Path):
     assert result.returncode == 0, result.stderr
     assert "channel_gate" in result.stdout
     result = run(copy, *common, "block.reduction=0")
-    assert (result.returncode, result.stderr) == (
-        2,
-        "acmix_exp: block.reduction=0: must be a whole number from 1\n",
-    )
+    assert (result.returncode, result.stderr) == (2, "acmix_exp: block.reduction=0: must be a whole number from 1\n")

@@ -113,12 +113,7 @@ def test_every_run_has_its_files_and_a_true_status(ablation):
         ):
             assert (run.path / name).is_file(), name
         status = run.status()
-        assert (status["attempt"], status["resumed"], status["pid"], status["error"]) == (
-            1,
-            False,
-            None,
-            None,
-        )
+        assert (status["attempt"], status["resumed"], status["pid"], status["error"]) == (1, False, None, None)
         result = run.result()
         assert (result["epochs"], result["imgsz"], result["batch"], result["swept"]) == (2, 64, 4, {})
         assert (result["metrics"]["split"], result["metrics"]["checkpoint"]) == ("val", "last.pt")
@@ -181,15 +176,7 @@ def test_the_same_command_again_trains_nothing(ablation, data):
 def test_a_finished_run_is_scored_on_another_split(ablation, data):
     folder, _, _ = ablation
     run = runs(folder)["mixed"]
-    command = [
-        sys.executable,
-        "-m",
-        "acmix_exp",
-        "task=evaluate",
-        f"run={run.path}",
-        "split=train",
-        "hardware=cpu",
-    ]
+    command = [sys.executable, "-m", "acmix_exp", "task=evaluate", f"run={run.path}", "split=train", "hardware=cpu"]
     result = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=200, check=False)
     assert result.returncode == 0, result.stderr
     (written,) = (run.path / "evaluations").glob("*-train-*.json")

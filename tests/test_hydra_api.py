@@ -23,11 +23,7 @@ PARTS: dict[str, dict[str, list[str] | None]] = {
     },
     "hydra.core.config_store": {"ConfigStore.instance": None, "ConfigStore.store": ["name", "node", "provider"]},
     "hydra.core.global_hydra": {"GlobalHydra.instance": None, "GlobalHydra.clear": []},
-    "hydra.core.hydra_config": {
-        "HydraConfig.instance": None,
-        "HydraConfig.set_config": ["cfg"],
-        "HydraConfig.get": [],
-    },
+    "hydra.core.hydra_config": {"HydraConfig.instance": None, "HydraConfig.set_config": ["cfg"], "HydraConfig.get": []},
     "hydra.core.override_parser.overrides_parser": {
         "OverridesParser.create": ["config_loader"],
         "OverridesParser.parse_override": ["s"],

@@ -91,14 +91,7 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
         archive.extractall(tmp_path / "source", filter="data")
-    assert {
-        "Makefile",
-        "constraints.txt",
-        "LICENSE",
-        "README.md",
-        "tests/conftest.py",
-        "runs/.gitkeep",
-    } <= names
+    assert {"Makefile", "constraints.txt", "LICENSE", "README.md", "tests/conftest.py", "runs/.gitkeep"} <= names
     assert not {name for name in names if name.startswith((".venv", ".git/")) or "__pycache__" in name}
     assert {name for name in names if name.startswith("runs/")} == {"runs/.gitkeep"}
 

@@ -149,10 +149,7 @@ def _class_rows(inspection: Inspection) -> list[tuple[str, list[int]]]:
     rest = ranked[_MOST_CLASSES - 1 :]
     fewest, most = rest[-1][1][0], rest[0][1][0]
     label = f"{len(rest)} others ({fewest:,} to {most:,} in {splits[0]})"
-    return [
-        *ranked[: _MOST_CLASSES - 1],
-        (label, [sum(row[1][i] for row in rest) for i in range(len(splits))]),
-    ]
+    return [*ranked[: _MOST_CLASSES - 1], (label, [sum(row[1][i] for row in rest) for i in range(len(splits))])]
 
 
 def _short(path: Path) -> str:

@@ -107,13 +107,7 @@ def draw_scene(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
 
 def _normalized(label: int, left: int, top: int, right: int, bottom: int) -> tuple[float, ...]:
     double = 2 * SIZE
-    return (
-        label,
-        (left + right) / double,
-        (top + bottom) / double,
-        (right - left) / SIZE,
-        (bottom - top) / SIZE,
-    )
+    return (label, (left + right) / double, (top + bottom) / double, (right - left) / SIZE, (bottom - top) / SIZE)
 
 
 def _overlap(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

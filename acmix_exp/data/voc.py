@@ -258,12 +258,7 @@ def _image_size(image: Path) -> tuple[int, int]:
 
 def _normalized(box: Box, size: tuple[int, int]) -> str:
     (left, top, right, bottom), (height, width) = box, size
-    values = (
-        (left + right) / 2 / width,
-        (top + bottom) / 2 / height,
-        (right - left) / width,
-        (bottom - top) / height,
-    )
+    values = ((left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height)
     return " ".join(f"{value:.8f}" for value in values)
 
 

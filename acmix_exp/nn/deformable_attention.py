@@ -11,14 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acmix_exp.block_rules import count_groups, count_heads
-from acmix_exp.nn.layers import (
-    ChannelLayerNorm,
-    at_least,
-    biased_attention,
-    extend,
-    hidden_channels,
-    stochastic_depth,
-)
+from acmix_exp.nn.layers import ChannelLayerNorm, at_least, biased_attention, extend, hidden_channels, stochastic_depth
 from acmix_exp.ops.checks import check_choice, check_positive
 
 LOG_HIDDEN = 32  # hidden channels of the MLP of position "log"

@@ -95,10 +95,7 @@ class PolarizedSequential(_Polarized):
         if half < 4:
             raise ValueError(f"channels must be at least 8, got {channels}")
         self.conv_up = nn.Sequential(
-            nn.Conv2d(half, half // 4, 1),
-            nn.LayerNorm([half // 4, 1, 1]),
-            nn.ReLU(),
-            nn.Conv2d(half // 4, channels, 1),
+            nn.Conv2d(half, half // 4, 1), nn.LayerNorm([half // 4, 1, 1]), nn.ReLU(), nn.Conv2d(half // 4, channels, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:

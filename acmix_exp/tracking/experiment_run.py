@@ -41,13 +41,7 @@ def log(request: Request) -> Tracker:
     before = set((folder / "wandb").glob("offline-run-*"))
 
     def arguments(run_id: str) -> dict[str, Any]:
-        return {
-            **request["init"],
-            "job_type": JOB_TYPE,
-            "id": run_id,
-            "resume": "allow",
-            "reinit": "create_new",
-        }
+        return {**request["init"], "job_type": JOB_TYPE, "id": run_id, "resume": "allow", "reinit": "create_new"}
 
     tracker = Tracker.open(
         request["mode"],

@@ -12,11 +12,7 @@ from acmix_exp.files import cache_dir
 
 def variables(config_dir: Path) -> dict[str, str]:
     """Environment variables for a process that trains; ``config_dir`` holds the settings file of ultralytics."""
-    return {
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_CONFIG_DIR": str(config_dir),
-    }
+    return {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(config_dir)}
 
 
 def prepare() -> None:

@@ -106,10 +106,7 @@ MODELS: dict[str, Features | None] = {
         "mobilenet_v3_large",
         channels={"backbone_p3": 40, "backbone_p4": 112},
         p5={"bottleneck": 160, "expanded": 960},
-        files={
-            "IMAGENET1K_V1": "mobilenet_v3_large-8738ca79.pth",
-            "IMAGENET1K_V2": "mobilenet_v3_large-5c1a4163.pth",
-        },
+        files={"IMAGENET1K_V1": "mobilenet_v3_large-8738ca79.pth", "IMAGENET1K_V2": "mobilenet_v3_large-5c1a4163.pth"},
     ),
     "yolov8_mobilenetv3_small": Features(
         "mobilenet_v3_small",

@@ -71,20 +71,10 @@ class BlockTrainer(DetectionTrainer):
         train = mode == "train"
         samples = read_split(self.dataset, dataset_path)
         data = datasets.build(
-            samples,
-            self.args,
-            self.data,
-            train=train,
-            batch=batch_size,
-            stride=self.stride,
-            split=dataset_path,
+            samples, self.args, self.data, train=train, batch=batch_size, stride=self.stride, split=dataset_path
         )
         return build_dataloader(
-            data,
-            batch=batch_size,
-            workers=self.args.workers,
-            shuffle=train and not data.rect,
-            device=self.device,
+            data, batch=batch_size, workers=self.args.workers, shuffle=train and not data.rect, device=self.device
         )
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -137,16 +137,7 @@ def printed(found: Inspection, width: int = 80) -> str:
 def test_table_shows_classes_splits_and_problems(yolo_set: YoloSet) -> None:
     yolo_set.label("train/a", "0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0 0.5\n")
     text = printed(inspect(resolve(yolo_set.config)))
-    for part in (
-        "cats",
-        "train",
-        "val",
-        "cat",
-        "dog",
-        "images",
-        "1 degenerate boxes",
-        "labels/train/a.txt:2: zero",
-    ):
+    for part in ("cats", "train", "val", "cat", "dog", "images", "1 degenerate boxes", "labels/train/a.txt:2: zero"):
         assert part in text
 
 

@@ -152,8 +152,7 @@ def test_folder_names_the_yaml_in_it(yolo_set: YoloSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "what"),
-    [("2 .5 .5 .1 .1", "class 2 has no name"), ("0 .5 .5 x .1", "'x'"), ("0 .5 .5 .1", "4 columns")],
+    ("row", "what"), [("2 .5 .5 .1 .1", "class 2 has no name"), ("0 .5 .5 x .1", "'x'"), ("0 .5 .5 .1", "4 columns")]
 )
 def test_unusable_label_is_named_with_line(row: str, what: str, yolo_set: YoloSet) -> None:
     path = yolo_set.label("val/e", f"0 .5 .5 .1 .1\n{row}\n")

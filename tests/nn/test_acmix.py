@@ -172,11 +172,7 @@ def test_copies_are_equal() -> None:
     file = io.BytesIO()
     torch.save(block, file)
     file.seek(0)
-    for other in (
-        copy.deepcopy(block),
-        pickle.loads(pickle.dumps(block)),
-        torch.load(file, weights_only=False),
-    ):
+    for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block)), torch.load(file, weights_only=False)):
         assert torch.equal(other(x), expected)
 
 
@@ -211,17 +207,7 @@ def test_paths_start_from_the_same_seed_with_the_same_scale() -> None:
 
 def test_article_names() -> None:
     block = ACmix(16, 32, 5, 8, 1, 2, 3, "mixed", "shift")
-    names = (
-        "in_planes",
-        "out_planes",
-        "kernel_att",
-        "head",
-        "kernel_conv",
-        "stride",
-        "dilation",
-        "path",
-        "backend",
-    )
+    names = ("in_planes", "out_planes", "kernel_att", "head", "kernel_conv", "stride", "dilation", "path", "backend")
     assert [getattr(block, name) for name in names] == [16, 32, 5, 8, 1, 2, 3, "mixed", "shift"]
     assert block.head_dim == 4
 

@@ -172,11 +172,7 @@ def test_copies(name: str, options: dict[str, Any]) -> None:
     file = io.BytesIO()
     torch.save(block, file)
     file.seek(0)
-    for other in (
-        copy.deepcopy(block),
-        pickle.loads(pickle.dumps(block)),
-        torch.load(file, weights_only=False),
-    ):
+    for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block)), torch.load(file, weights_only=False)):
         assert torch.equal(other(x), expected)
 
 

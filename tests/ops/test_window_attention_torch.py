@@ -74,8 +74,7 @@ def test_inductor(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "compiler"),
-    [("mixed", "aot_eager"), *(pytest.param(path, "inductor", marks=SLOW) for path in PATHS)],
+    ("path", "compiler"), [("mixed", "aot_eager"), *(pytest.param(path, "inductor", marks=SLOW) for path in PATHS)]
 )
 def test_the_module_compiles_as_one_graph(path: str, compiler: str) -> None:
     torch._dynamo.reset()

@@ -25,25 +25,13 @@ GOOD: dict[str, Any] = {"query": MAP, "key": MAP, "value": MAP, "kernel_size": 3
         ({"dilation": -1}, "dilation must be a positive integer, got -1"),
         ({"backend": "triton9"}, "backend must be one of auto, reference, shift, tile, triton, got 'triton9'"),
         ({"key": MAP[:1]}, "key must have the query's shape (2, 6, 4, 5), got (1, 6, 4, 5)"),
-        (
-            {"value": MAP.double()},
-            "value must be torch.float32 on cpu like the query, got torch.float64 on cpu",
-        ),
-        (
-            {"key": MAP.to("meta")},
-            "key must be torch.float32 on cpu like the query, got torch.float32 on meta",
-        ),
+        ({"value": MAP.double()}, "value must be torch.float32 on cpu like the query, got torch.float64 on cpu"),
+        ({"key": MAP.to("meta")}, "key must be torch.float32 on cpu like the query, got torch.float32 on meta"),
         ({"query": MAP[0]}, "query must be (B, C, H, W)"),
         ({"query": MAP[..., :0], "key": MAP[..., :0], "value": MAP[..., :0]}, "got (2, 6, 4, 0)"),
-        (
-            {name: MAP.long() for name in ("query", "key", "value")},
-            "query must be floating point, got torch.int64",
-        ),
+        ({name: MAP.long() for name in ("query", "key", "value")}, "query must be floating point, got torch.int64"),
         ({name: MAP.unflatten(1, (3, 2)) for name in ("query", "key", "value")}, "has 3 heads, got heads=2"),
-        (
-            {"position_weight": torch.zeros(4, 2, 1, 1)},
-            "position_weight must be (3, 2, 1, 1), got (4, 2, 1, 1)",
-        ),
+        ({"position_weight": torch.zeros(4, 2, 1, 1)}, "position_weight must be (3, 2, 1, 1), got (4, 2, 1, 1)"),
         (
             {"position_weight": torch.zeros(3, 2).long()},
             "position_weight must be floating point on cpu, got torch.int64",

@@ -103,11 +103,7 @@ def test_clear_keeps_the_files_of_the_plan(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     Run(tmp_path).clear()
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
-        "config.yaml",
-        "provenance.json",
-        "status.json",
-    ]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config.yaml", "provenance.json", "status.json"]
 
 
 def test_an_incomplete_last_row_of_history_is_left_out(tmp_path):

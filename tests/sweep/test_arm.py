@@ -37,11 +37,7 @@ def test_configured_is_labelled_by_block_and_path(make_config):
 @pytest.mark.parametrize(
     ("overrides", "explicit", "names"),
     [
-        (
-            ["arm=mixed", "block.path=conv"],
-            {"block.path"},
-            ["arm=mixed", "block.path=conv", "block.path=mixed"],
-        ),
+        (["arm=mixed", "block.path=conv"], {"block.path"}, ["arm=mixed", "block.path=conv", "block.path=mixed"]),
         (["arm=conv", "block.path=mixed"], {"block.path"}, ["arm=conv", "block.path=mixed"]),
         (["arm=mixed", "model/placement=none"], set(), ["arm=mixed", "model/placement=none"]),
         (["arm=conv", "block.name=lska"], set(), ["arm=conv", "block=lska"]),

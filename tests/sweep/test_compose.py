@@ -108,10 +108,7 @@ def test_an_interpolation_may_make_an_axis_of_an_experiment(folder, monkeypatch)
     [
         ("name=exp_${nope}", ["name=exp_${nope}: can't be resolved", "nope"]),
         ("-m seed=0,1 name=exp_${nope}", ["name=exp_${nope}: can't be resolved", "nope"]),
-        (
-            "dataset=yolo dataset.path=${oc.env:NO_VARIABLE}/data.yaml",
-            ["dataset.path=${", "NO_VARIABLE"],
-        ),
+        ("dataset=yolo dataset.path=${oc.env:NO_VARIABLE}/data.yaml", ["dataset.path=${", "NO_VARIABLE"]),
         ("train.epochs=${name}", ["train.epochs=${name}", "Integer"]),
         ("name=${name}", ["name=${name}", "Recursive"]),
         ("dataset=fold_${seed}", ["dataset=fold_${seed}"]),

@@ -54,11 +54,7 @@ def test_mode(configured: str, environ: dict[str, str], mode: str, urls: list[st
 
 @pytest.mark.parametrize(
     ("configured", "environ"),
-    [
-        ("online", {}),
-        ("auto", {"WANDB_MODE": "online"}),
-        ("auto", {"WANDB_MODE": "sometimes", **KEY}),
-    ],
+    [("online", {}), ("auto", {"WANDB_MODE": "online"}), ("auto", {"WANDB_MODE": "sometimes", **KEY})],
 )
 def test_online_without_credentials_is_offline_with_a_warning(configured: str, environ: dict[str, str]) -> None:
     os.environ.update(environ)

@@ -55,12 +55,7 @@ def test_a_run_reads_back_as_it_was_logged(config: Config, run_dir: Path, home: 
 
     (path,) = wandb_file.find(run_dir)
     file = wandb_file.read(path)
-    assert (file.name, file.project, file.group, file.job_type) == (
-        "mixed-s0-abcd1234",
-        "acmix_exp",
-        "window",
-        "mixed",
-    )
+    assert (file.name, file.project, file.group, file.job_type) == ("mixed-s0-abcd1234", "acmix_exp", "window", "mixed")
     assert file.tags == ["first", "second"]
     assert file.config == RESOLVED
     assert logged(file) == [row(epoch) for epoch in range(1, 5)]
@@ -94,13 +89,7 @@ def test_nothing_is_written_elsewhere_or_collected_about_the_machine(
     for path in files:
         assert FAKE_KEY.encode() not in path.read_bytes(), path
     names = {path.name for path in files}
-    assert not names & {
-        "wandb-metadata.json",
-        "requirements.txt",
-        "output.log",
-        "diff.patch",
-        "conda-environment.yaml",
-    }
+    assert not names & {"wandb-metadata.json", "requirements.txt", "output.log", "diff.patch", "conda-environment.yaml"}
     (path,) = wandb_file.find(run_dir)
     assert wandb_file.read(path).host == ""
     told = path.read_bytes()

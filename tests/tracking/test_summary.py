@@ -14,10 +14,7 @@ RESULT: dict[str, Any] = {
         "recall": 0.7,
         "split": "test",
         "checkpoint": "best",
-        "per_class": {
-            "red cell": {"map50": 0.8, "map50_95": 0.4},
-            "platelet v1.0": {"map50": 0.2, "map50_95": 0.1},
-        },
+        "per_class": {"red cell": {"map50": 0.8, "map50_95": 0.4}, "platelet v1.0": {"map50": 0.2, "map50_95": 0.1}},
     },
     "val_best": {"epoch": 3, "map50": 0.55, "map50_95": 0.35},
     "val_last": {"epoch": 4, "map50": 0.54, "map50_95": 0.34},

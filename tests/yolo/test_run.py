@@ -137,10 +137,7 @@ def test_two_arms_see_the_same_batches(run_once: Callable[..., Trained], workers
     placement = PlacementConfig(name="test", mode="replace", sites=["backbone_p4"])
     config = make_config(hardware__workers=workers, train__extra={"close_mosaic": 0})
     conv = make_config(
-        hardware__workers=workers,
-        train__extra={"close_mosaic": 0},
-        block__path="conv",
-        model__placement=placement,
+        hardware__workers=workers, train__extra={"close_mosaic": 0}, block__path="conv", model__placement=placement
     )
     baseline, replaced, inserted = run_once(bare(config))[0], run_once(conv)[0], run_once(config)[0]
     assert baseline.seed_proof == replaced.seed_proof == inserted.seed_proof

@@ -68,16 +68,7 @@ def test_a_stock_trainer_refuses(trained: Trained, dataset: Dataset, tmp_path: P
 def test_the_yolo_command(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
     best, image = trained[2] / "weights" / "best.pt", dataset.splits["val"][0]
     code = "from ultralytics.cfg import entrypoint; entrypoint()"
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        "predict",
-        f"model={best}",
-        f"source={image}",
-        "imgsz=64",
-        "save=False",
-    ]
+    command = [sys.executable, "-c", code, "predict", f"model={best}", f"source={image}", "imgsz=64", "save=False"]
     done = subprocess.run([*command, f"project={tmp_path}"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Speed" in done.stdout

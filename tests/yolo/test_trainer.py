@@ -33,13 +33,7 @@ def test_arguments_are_the_configs(trainer: Callable[..., BlockTrainer]) -> None
     made = trainer(hardware__workers=1, hardware__threads=1, seed=7, train__extra={"mosaic": 0.5})
     args = made.args
     assert (args.workers, args.seed, args.nbs, args.batch, args.patience) == (1, 7, 4, 4, 0)
-    assert (args.optimizer, args.lr0, args.amp, args.plots, args.mosaic) == (
-        "AdamW",
-        0.002,
-        False,
-        False,
-        0.5,
-    )
+    assert (args.optimizer, args.lr0, args.amp, args.plots, args.mosaic) == ("AdamW", 0.002, False, False, 0.5)
     assert torch.get_num_threads() == 1
     assert made.callbacks == {}
 

@@ -47,40 +47,20 @@ def test_is_there(module: str, name: str) -> None:
     ("module", "name", "texts"),
     [
         # the hooks that the trainer overrides are called where they are meant to be
-        (
-            "engine.trainer",
-            "BaseTrainer._do_train",
-            ["self._build_train_pipeline()", "self._handle_nan_recovery("],
-        ),
-        (
-            "engine.trainer",
-            "BaseTrainer._do_train",
-            ['run_callbacks("on_train_batch_end")', "self.final_eval()"],
-        ),
-        (
-            "engine.trainer",
-            "BaseTrainer._do_train",
-            ["self.save_metrics(", "self.epoch_time_start = time.time()"],
-        ),
+        ("engine.trainer", "BaseTrainer._do_train", ["self._build_train_pipeline()", "self._handle_nan_recovery("]),
+        ("engine.trainer", "BaseTrainer._do_train", ['run_callbacks("on_train_batch_end")', "self.final_eval()"]),
+        ("engine.trainer", "BaseTrainer._do_train", ["self.save_metrics(", "self.epoch_time_start = time.time()"]),
         (
             "engine.trainer",
             "BaseTrainer._do_train",
             ['run_callbacks("on_train_start")', "self.preprocess_batch(batch)"],
         ),
         ("engine.trainer", "BaseTrainer.save_model", ["self.last.write_bytes(", "self.best.write_bytes("]),
-        (
-            "engine.trainer",
-            "BaseTrainer.save_model",
-            ["self.read_results_csv()", "self.best_fitness == self.fitness"],
-        ),
+        ("engine.trainer", "BaseTrainer.save_model", ["self.read_results_csv()", "self.best_fitness == self.fitness"]),
         ("engine.trainer", "BaseTrainer.setup_model", ["self.get_model(cfg=cfg, weights=weights"]),
         ("engine.trainer", "BaseTrainer.build_optimizer", ['"param_group": "weight"', '"param_group": "bn"']),
         # what a validator asks of a trainer
-        (
-            "engine.validator",
-            "BaseValidator.__call__",
-            ["trainer.loss_items", "trainer.stopper.possible_stop"],
-        ),
+        ("engine.validator", "BaseValidator.__call__", ["trainer.loss_items", "trainer.stopper.possible_stop"]),
         ("engine.validator", "BaseValidator.__call__", ["trainer.world_size", "trainer.label_loss_items("]),
         ("engine.validator", "BaseValidator.get_model", ["trainer.ema.ema"]),
         # what names the exported file

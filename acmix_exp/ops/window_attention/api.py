@@ -86,14 +86,7 @@ def reflected_window_attention(
     """
     backend = resolve_backend(backend)
     check_call(
-        query,
-        key,
-        value,
-        position_weight,
-        kernel_size=kernel_size,
-        heads=heads,
-        stride=stride,
-        dilation=dilation,
+        query, key, value, position_weight, kernel_size=kernel_size, heads=heads, stride=stride, dilation=dilation
     )
     heads_are_split = query.ndim == 5
     dtype = query.dtype

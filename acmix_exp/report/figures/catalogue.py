@@ -21,17 +21,7 @@ from acmix_exp.report.records import Drawn, Table
 DOTS = 200  # per inch, of the PNG files
 FIGURES: dict[str, Callable[[Table], Iterable[Drawing]]] = {
     figure.__name__: figure
-    for figure in (
-        forest,
-        learning_curves,
-        latency,
-        rates,
-        rate_ratio,
-        class_deltas,
-        predictions,
-        windows,
-        heads,
-    )
+    for figure in (forest, learning_curves, latency, rates, rate_ratio, class_deltas, predictions, windows, heads)
 }
 LOOK: dict[Any, Any] = {
     **{key: mpl.rcParamsDefault[key] for key in mpl.rcParamsDefault if key != "backend"},
