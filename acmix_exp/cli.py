@@ -23,32 +23,34 @@ acmix_exp: trustworthy ablations of attention blocks in YOLO detectors
   python -m acmix_exp [+experiment=NAME] [GROUP=OPTION ...] [KEY=VALUE ...] [-m]
 
 Builds YOLOv8 with ACmix (or the stock network), trains it, and writes one table over arms and seeds to
-runs/NAME/summary.md, .csv and .json, and as LaTeX to table.tex. The same command again skips
-what is done and goes on with the rest.
+runs/NAME/summary.md, .csv and .json, and as LaTeX to table.tex. Rerun the same command to resume: finished runs
+are skipped.
 
 examples
   python -m acmix_exp +experiment=demo
-      four arms on the embedded data, two runs at once; minutes on two CPU cores
+      four arms on the built-in data set, two runs at once; a few minutes on two CPU cores
   python -m acmix_exp +experiment=ablation dataset=yolo dataset.path=my/data.yaml 'seed=range(0,8)'
       baseline, conv, attention and mixed, eight paired seeds, on your own data
   python -m acmix_exp -m block.kernel_att=3,5,7 block.head=2,4,8 arm=baseline,mixed name=my_sweep
-      a sweep of your own
+      your own sweep
 
 groups (GROUP=OPTION; the default of each is in conf/config.yaml)
 {groups}
 
 keys (KEY=VALUE)
   name seed tags task run split runs_dir, and those of the files in conf/; all with their values: --cfg job
-  task=train     the default                        task=plan   what would run, what is done, how long is left
+  task=train     the default; hardware.runs_at_once=N trains N runs side by side
+  task=plan      what would run, what is done and how much time is left; plan.rows=all prints every cell
   task=profile   parameters, GFLOPs and latency of every network, without training
   task=report    name=NAME [runs_dir=DIR]   tables, figures and report.html of finished runs, here or copied here
-  task=evaluate  run=runs/NAME/RUN [dataset=...] [split=test]   score a finished run
+  task=evaluate  run=runs/NAME/RUN [dataset=...] [split=test]   evaluate a finished run
   task=export    run=runs/NAME/RUN [format=onnx]                its network as ONNX, TorchScript, ..., checked
-  task=repeat    run=runs/NAME/RUN                              train it again from its directory, and compare
+  task=repeat    run=runs/NAME/RUN                              train it again from its directory and compare
 
 flags
-  -m             sweep over comma-separated values  --cfg job   show the composed config
-  --hydra-help   Hydra's own flags                  --version
+  -m             sweep over comma-separated values  --cfg job        show the composed config
+  --config-dir   a folder with your own options     --hydra-help     Hydra's own flags
+  --version
 
 exit code: 0 all done, 1 some run failed, 2 the config is wrong, 130 interrupted, 143 terminated
 """
@@ -56,7 +58,7 @@ GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "
 
 
 def text() -> str:
-    """The help with the groups and options that are found in conf/."""
+    """The help text, with the groups and options of conf/."""
     from acmix_exp.config import options
 
     width = max(map(len, GROUPS)) + 2
@@ -92,12 +94,19 @@ def main() -> int:
             return DONE
         return _run(arguments)
     except KeyboardInterrupt:
-        print("acmix_exp: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        code = INTERRUPTED
+    except _Terminated:
+        code = TERMINATED
+    print("acmix_exp: interrupted", file=sys.stderr)
+    return code
+
+
+class _Terminated(SystemExit):
+    """SIGTERM."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(TERMINATED)
+    raise _Terminated(TERMINATED)
 
 
 def _run(arguments: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +135,10 @@ BAD = [
     ("name=..", ["name=..", "letters"]),
     ("dataset.path=data.yaml", ["dataset.path=data.yaml", "dataset=yolo"]),
     ("train.lr0=5", ["train.lr0=5", "1"]),
+    ("plan.rows=few", ["plan.rows=few", "all"]),
+    ("-m hydra/launcher=joblib seed=0,1", ["hydra/launcher=joblib", "hardware="]),
+    ("experiment=ablation name=x_${nope}", ["name=x_${nope}", "can't be resolved"]),
+    ("-m 'name=x_${seed}' seed=0,1", ["name=x_0", "one name"]),
     ("train.extra.cache=disk", ["train.extra.cache=disk", "ram"]),
     ("tags=a", ["tags=a", "[a,b]"]),
     ("block=null", ["block=null", "option"]),
@@ -147,7 +153,7 @@ BAD = [
 def test_bad_input_is_one_line_exit_2_and_no_trace(command, tmp_path, line, says):
     (tmp_path / "file").touch()
     torch_was_absent = "torch" not in sys.modules
-    code, out, err = command(*line.split())
+    code, out, err = command(*shlex.split(line))
     assert code == 2
     assert out == ""
     assert len(err.splitlines()) == 1, err
@@ -291,6 +297,66 @@ def test_an_option_reaches_every_block_of_a_sweep(command, data, monkeypatch):
         ("block", 0.1)
     ] * 2
     assert [cell.swept for cell in seen[0].cells] == [{}, {}]
+
+
+def test_task_plan_prints_counts_by_arm_and_the_first_rows(command, data):
+    line = f"experiment=ablation arm=baseline,mixed seed=range(0,30) task=plan dataset=yolo dataset.path={data}"
+    code, out, _ = command(*line.split())
+    assert code == 0
+    assert out.count("baseline-s") == 30
+    assert out.count("mixed-s") == 10
+    assert "and 20 more; plan.rows=all prints them" in out
+    counts = [line.replace("│", " ").split() for line in out.splitlines() if line.endswith("30 │")]
+    assert counts == [["baseline", "30"], ["mixed", "30"]]
+    code, out, _ = command(*line.split(), "plan.rows=all")
+    assert (out.count("baseline-s"), out.count("mixed-s"), "more" in out) == (30, 30, False)
+
+
+@pytest.mark.parametrize("hardware", ["auto", "cpu", "pool"])
+def test_any_hardware_takes_runs_at_once(command, data, monkeypatch, hardware):
+    plans = plans_of(monkeypatch)
+    line = (
+        f"-m arm=baseline,mixed hardware={hardware} hardware.runs_at_once=4 task=plan dataset=yolo dataset.path={data}"
+    )
+    assert command(*line.split())[0] == 0
+    assert plans[0].runs_at_once == 2
+
+
+def test_a_data_set_chosen_by_the_seed_is_read_once_and_no_column(command, data, monkeypatch):
+    shutil.copytree(data.parent, data.parents[1] / "folds" / "0")
+    shutil.copytree(data.parent, data.parents[1] / "folds" / "1")
+    (data.parents[1] / "folds" / "1" / "labels" / "train" / "train0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    read = []
+    inspect = planning.inspect
+    monkeypatch.setattr(planning, "inspect", lambda dataset: read.append(dataset) or inspect(dataset))
+    plans = plans_of(monkeypatch)
+    line = "experiment=ablation arm=baseline,mixed seed=0,1 task=plan dataset=yolo dataset.path=folds/${seed}/data.yaml"
+    assert command(*line.split())[0] == 0
+    assert len(read) == 2
+    fingerprints = {(cell.label, cell.config.seed): cell.identity["data"] for cell in plans[0].cells}
+    assert fingerprints["baseline", 0] == fingerprints["mixed", 0] != fingerprints["baseline", 1]
+    assert [cell.swept for cell in plans[0].cells] == [{}] * 4
+    code, out, err = command(*line.replace("seed=0,1", "seed=0,2").split())
+    assert (code, out) == (2, "")
+    assert err.startswith("acmix_exp: seed=2 dataset.path=folds/2/data.yaml: ")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_while_planning_is_one_line(tmp_path, number, code):
+    program = (
+        "import sys, time; from acmix_exp import cli; from acmix_exp.sweep import planning;"
+        "planning.inspect = lambda dataset: (print('reading', flush=True), time.sleep(60));"
+        "sys.argv = ['x', 'experiment=ablation', 'logger=disabled']; sys.exit(cli.main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == "reading\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert err.splitlines() == ["acmix_exp: interrupted"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_answers_at_once_without_hydra_or_torch():

@@ -1,4 +1,4 @@
-"""Runs on this machine: threads of this process, each of which supervises one child process at a time."""
+"""Local executor: threads of this process, each of which supervises one training process at a time."""
 
 from __future__ import annotations
 

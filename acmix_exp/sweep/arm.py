@@ -1,4 +1,4 @@
-"""What an arm does to a config. The arm is data and is applied last, so that it always means what it says."""
+"""Applying an arm to a config. An arm is data and is applied last, so every other option reaches all arms alike."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from acmix_exp.yolo.sites import starts_from_features
 
 
 def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
-    """Lines for what the arm says and the block or placement deny.
+    """One line per contradiction between the arm and the block or placement.
 
-    ``explicit`` holds the keys that the user set for this cell: only their word counts against an arm, not a default.
+    ``explicit`` holds the keys that the user set for this cell: only those can contradict an arm, a default cannot.
     """
     arm, block = config.arm, config.block
     if arm.path is not None and arm.path not in PATHS:
@@ -30,7 +30,7 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
         return lines
     if arm.block is not None and block.get("name") != arm.block:
         lines.append(
-            f"arm={arm.name} block={block.get('name')}: this arm is about {arm.block}; use block={arm.block}, "
+            f"arm={arm.name} block={block.get('name')}: this arm inserts {arm.block}; use block={arm.block}, "
             "or arm=configured"
         )
     elif arm.path not in (None, block.get("path")) and ("block.path" in explicit or block.get("path") != "mixed"):
@@ -65,7 +65,7 @@ def apply(config: Config) -> Config:
 
 
 def depends(effective: Config, key: str) -> bool:
-    """Whether a run depends on a swept key: no baseline on block or placement, no control on the configured block."""
+    """Whether a run depends on a swept key: a baseline on neither block nor placement, a control not on the block."""
     group, *rest = key.replace("/", ".").split(".")
     if group == "block":
         return effective.arm.insert and not effective.arm.control

@@ -46,45 +46,46 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         return [f"{missing[1].lower()}.{missing[2]}: missing; choose an option of the group {missing[1].lower()}"]
     text = " ".join(str(cause) for cause in (error, error.__cause__) if cause)
     key = _full_key(text)
-    given = next((item for item in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", item)), None)
-    written, _, value = (given or key).lstrip("+~").partition("=")
+    override = next((item for item in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", item)), None)
+    name, _, value = (override or key).lstrip("+~").partition("=")
+    setting = f"{name}={value}" if value else name
     if isinstance(error, (InterpolationResolutionError, GrammarParseError)):
         reason = _first_line(str(error)).removeprefix("KeyError raised while resolving interpolation: ").strip('"')
-        return [f"{written}{'=' + value if value else ''}: can't be resolved: {reason}"]
+        return [f"{setting}: can't be resolved: {reason}"]
     wrong_type = re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text)
     if wrong_type:
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
     if merging := re.match(r"Error merging override ((~?)([^=]*).*)", str(error)):
-        return [f"{merging[1]}: {_right(merging[3]) if not merging[2] else 'can not be left out'}"]
+        return [f"{merging[1]}: {_expected(merging[3]) if not merging[2] else 'is required'}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
-        if blocks := _blocks_with(written.removeprefix("block.")) if written.startswith("block.") else []:
+        if blocks := _blocks_with(name.removeprefix("block.")) if name.startswith("block.") else []:
             block = chosen_block(overrides) or "the block chosen"
-            return [f"{written}{'=' + value if value else ''}: an option of {', '.join(blocks)}, not of {block}"]
-        close = difflib.get_close_matches(written, known_keys(), n=1, cutoff=0.5)
+            return [f"{setting}: an option of {', '.join(blocks)}, not of {block}"]
+        close = difflib.get_close_matches(name, known_keys(), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
-        return [f"{written}{'=' + value if value else ''}: unknown key; {hint}"]
+        return [f"{setting}: unknown key; {hint}"]
     line = _first_line(text)
     quoted = next((item for item in overrides if (value := item.partition("=")[2]) and f"'{value}'" in line), None)
     return [f"{quoted}: {line}" if quoted else line]
 
 
 def chosen_block(overrides: Sequence[str]) -> str | None:
-    """The one block that overrides choose, if they do."""
-    given = [override.partition("=")[2] for override in overrides if override.startswith("block=")]
-    return given[-1] if given and re.fullmatch(r"\w+", given[-1]) else None
+    """The block that the overrides choose; None if they choose none, or several."""
+    blocks = [override.partition("=")[2] for override in overrides if override.startswith("block=")]
+    return blocks[-1] if blocks and re.fullmatch(r"\w+", blocks[-1]) else None
 
 
-def _right(key: str) -> str:
-    """What kind of value a key of the schema takes."""
-    kinds: dict[type, str] = {
+def _expected(key: str) -> str:
+    """What value a key of the schema must have."""
+    by_type: dict[type, str] = {
         ListConfig: "must be a list, [a,b]",
-        DictConfig: "must hold keys of its own, KEY.NAME=VALUE",
+        DictConfig: "must have keys below it, KEY.NAME=VALUE",
     }
     group = key.replace(".", "/")
     if group != key and options(group):
         return f"a group is chosen with a slash, {group}=OPTION, and its keys are set as {key}.NAME=VALUE"
     node = OmegaConf.select(OmegaConf.structured(Config), key)
-    return kinds.get(type(node), "does not fit this key; see --cfg job")
+    return by_type.get(type(node), "does not fit this key; see --cfg job")
 
 
 def _full_key(text: str) -> str:

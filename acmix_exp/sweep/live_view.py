@@ -1,4 +1,4 @@
-"""The live view of a sweep: a table that redraws itself on a terminal, one plain line a change elsewhere."""
+"""The live view of a sweep: a table redrawn in place on a terminal, otherwise one plain line per change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
 
 INTERVAL_SECONDS = 0.5
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "pending": "dim"}
-# Where not all runs fit, what can still change comes first.
+# If not all runs fit, those that can still change come first.
 ORDER = ("running", "failed", "interrupted", "pending", "done")
 BAR_FROM_WIDTH = 100
 # Title, two lines of headings, rule, "and N more", and the line that the cursor is left on.
@@ -24,7 +24,7 @@ LINES_AROUND = 6
 
 
 class View:
-    """Watches the run directories of a plan from a thread of its own, between ``start`` and ``stop``."""
+    """Shows the run directories of a plan from a separate thread, between ``start`` and ``stop``."""
 
     def __init__(self, plan: Plan, runs_at_once: int) -> None:
         self.plan = plan
@@ -33,7 +33,7 @@ class View:
         self.console = Console(stderr=True)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="view", daemon=True)
-        self._said: dict[str, tuple[str, int]] = {}
+        self._printed: dict[str, tuple[str, int]] = {}
 
     def start(self) -> View:
         self._thread.start()
@@ -46,19 +46,19 @@ class View:
     def _watch(self) -> None:
         if not self.console.is_terminal:
             while not self._stop.wait(INTERVAL_SECONDS):
-                self._say(self._survey.rows())
-            self._say(self._survey.rows())
+                self._print_changes(self._survey.rows())
+            self._print_changes(self._survey.rows())
             return
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while not self._stop.wait(INTERVAL_SECONDS):
                 live.update(self._table(self._survey.rows()), refresh=True)
 
-    def _say(self, rows: list[Progress]) -> None:
+    def _print_changes(self, rows: list[Progress]) -> None:
         for row in rows:
             state = (row.status, row.epoch)
-            if self._said.setdefault(row.run.name, ("pending", 0)) == state:
+            if self._printed.setdefault(row.run.name, ("pending", 0)) == state:
                 continue
-            self._said[row.run.name] = state
+            self._printed[row.run.name] = state
             line = f"{row.run.name}: {row.status}"
             if row.epoch:
                 line += f", epoch {row.epoch}/{row.epochs}, mAP50 {row.map50:.3f}, mAP50-95 {row.map50_95:.3f}"
@@ -70,10 +70,10 @@ class View:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self, rows: list[Progress]) -> RenderableType:
-        """Every run where they fit, else those of ``_chosen``. Only the run's name gives way to a narrow terminal."""
+        """Every run if they fit, else those of ``_fitting``. On a narrow terminal only the run's name is cut."""
         width, height = self.console.size
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        # A column that may not wrap is not narrowed while there is one that may.
+        # rich narrows a column that must not wrap only after those that may.
         table.add_column("run", overflow="ellipsis")
         table.add_column("status", no_wrap=True)
         table.add_column("epoch", justify="right", no_wrap=True)
@@ -81,8 +81,8 @@ class View:
             table.add_column("", no_wrap=True)
         for name in ("mAP50", "mAP50-95" if width >= BAR_FROM_WIDTH else "mAP50\n-95", "left"):
             table.add_column(name, justify="right", no_wrap=True)
-        shown = _chosen(rows, max(1, height - LINES_AROUND))
-        for row in shown:
+        fitting = _fitting(rows, max(1, height - LINES_AROUND))
+        for row in fitting:
             status = row.status + (" (resumed)" if row.resumed and row.status in ("running", "done") else "")
             bar = [ProgressBar(row.epochs, row.epoch, width=16)] if width >= BAR_FROM_WIDTH else []
             table.add_row(
@@ -94,7 +94,7 @@ class View:
                 "" if row.map50_95 is None else f"{row.map50_95:.3f}",
                 "" if row.status in ("done", "failed") else duration(row.left),
             )
-        more = [Text(f"and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
+        more = [Text(f"and {len(rows) - len(fitting)} more", "dim")] if len(fitting) < len(rows) else []
         return Group(self._title(rows, width), table, *more)
 
     def _title(self, rows: list[Progress], width: int) -> Text:
@@ -106,13 +106,13 @@ class View:
         return Text.assemble((name.plain, "bold"), state, no_wrap=True)
 
 
-def _chosen(rows: list[Progress], room: int) -> list[Progress]:
-    """All rows where there is room; else the first of ORDER, with the last of those done."""
-    if len(rows) <= room:
+def _fitting(rows: list[Progress], limit: int) -> list[Progress]:
+    """At most ``limit`` rows, in the order of ORDER if that leaves some out; of those done, the last."""
+    if len(rows) <= limit:
         return rows
-    chosen: list[Progress] = []
+    fitting: list[Progress] = []
     for status in ORDER:
-        same = [row for row in rows if row.status == status]
-        free = room - len(chosen)
-        chosen += same[max(0, len(same) - free) :] if status == "done" else same[:free]
-    return chosen
+        same_status = [row for row in rows if row.status == status]
+        free = limit - len(fitting)
+        fitting += same_status[max(0, len(same_status) - free) :] if status == "done" else same_status[:free]
+    return fitting

@@ -1,4 +1,4 @@
-"""What makes two runs the same run: the effective config less what does not change the result."""
+"""What makes two runs equal: the effective config without what does not change the result."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     """The parts of an effective config (arm applied) that the result depends on.
 
     The data set and the pretrained weights count by content, not by path, so that a copied folder is the same run.
-    Of the hardware, precision and kind of device count; where, and how many at once, do not. The number of loader
-    workers does: augmentation is drawn by worker, so another number gives other batches.
+    Of the hardware, the precision and the type of device count; which device, and how many runs at once, do not. The
+    number of loader workers counts: augmentation is drawn by worker, so another number gives other batches.
     """
     model, train = effective.model, effective.train
     return {
@@ -45,7 +45,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
 
 
 def _block(block: dict[str, Any]) -> dict[str, Any] | None:
-    """A block from outside the package counts by the content of its file, too."""
+    """A user-defined block also counts by the content of its file."""
     source = custom_block.source(block["target"]) if custom_block.is_custom(block) else None
     return {**block, "source": _digest(source)[:16]} if source else block or None
 

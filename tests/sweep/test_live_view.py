@@ -29,7 +29,7 @@ def screen():
         if terminal:
             view.console.print(view._table(rows))
         else:
-            view._say(rows)
+            view._print_changes(rows)
         return [line.rstrip() for line in view.console.export_text().splitlines()]
 
     return draw
