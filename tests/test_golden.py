@@ -1,4 +1,4 @@
-"""Every module against outputs and gradients of its reference, computed in float64."""
+"""Every module against the outputs and gradients of its reference in float64."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def load(name: str) -> dict[str, np.ndarray]:
     return {key: array for file in files for key, array in np.load(GOLDEN / file).items()}
 
 
-def check(what: str, actual: torch.Tensor | None, expected: np.ndarray) -> None:
-    """Within 1e-9 of the largest value, 1e-6 where the array is stored as float32."""
-    assert actual is not None, what
+def check(name: str, actual: torch.Tensor | None, expected: np.ndarray) -> None:
+    """Within 1e-9 of the largest value, 1e-6 if the array is stored as float32."""
+    assert actual is not None, name
     tolerance = 1e-9 if expected.dtype == np.float64 else 1e-6
     largest = np.abs(expected).max()
     error = np.abs(actual.detach().numpy() - expected).max()
     # a gradient that cancels is rounding noise in the reference too
-    assert error <= tolerance * max(largest, 1e-3), f"{what}: {error / largest:.3g} of {largest:.3g}"
+    assert error <= tolerance * max(largest, 1e-3), f"{name}: {error / largest:.3g} of {largest:.3g}"
 
 
 def loss(out: torch.Tensor) -> torch.Tensor:
@@ -57,7 +57,7 @@ def test_golden(name: str) -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbones_give_a_list(name: str) -> None:
-    """The weights are made from their names; the gradients are in tests/nn/test_fusion_golden.py."""
+    """The weights are computed from their names; tests/nn/test_fusion_golden.py checks the gradients."""
     arrays = load(name)
     _, forward = golden_adapter.build(MANIFEST[name], arrays)
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_backbones_give_a_list(name: str) -> None:
         check(key, out, arrays[key])
 
 
-def test_an_entry_that_records_how_a_module_starts() -> None:
+def test_initial_weights() -> None:
     name = "acmix_init_c16"
     arrays = load(name)
     module, _ = golden_adapter.build(MANIFEST[name], arrays)
@@ -76,14 +76,14 @@ def test_an_entry_that_records_how_a_module_starts() -> None:
 
 
 def test_no_entry_is_left_out() -> None:
-    assert len(CASES) + len(BACKBONES) == len(ENTRIES) - 1, "one has initial weights alone"
+    assert len(CASES) + len(BACKBONES) == len(ENTRIES) - 1, "one entry has only initial weights"
 
 
-# The reference was counted with its branches run a second time, and with an offset network that it does not use.
-COUNTED_MORE = ("acmix_branches_c16_k7_h4_8x10", "dat_nooff_nope_c32_h4_g2_s2_k2_8x8")
+# The counts of the reference include a second run of its branches, and an offset network that it does not use.
+COUNTED_DIFFERENTLY = ("acmix_branches_c16_k7_h4_8x10", "dat_nooff_nope_c32_h4_g2_s2_k2_8x8")
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in COUNTED_MORE])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in COUNTED_DIFFERENTLY])
 def test_flops_are_those_counted_on_the_reference(name: str) -> None:
     entry = MANIFEST[name]
     module, _ = golden_adapter.build(entry, load(name))

@@ -1,4 +1,4 @@
-"""What is measured lies on both sides of every turn of the rule."""
+"""The measured cases are on both sides of every change of the rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is timed of the blocks: each in two forms with the same weights, proved before."""
+"""The timed blocks: two forms each with the same weights, verified before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms are exported and give what torch gives; needs the packages onnx and onnxruntime."""
+"""The exported forms give the results of torch; needs the packages onnx and onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory of a known size is found; times are medians of enough rounds."""
+"""Measured memory, times and the cores that other processes use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build(case: Case) -> Contender:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_known_amount_is_found() -> None:
+def test_memory_of_a_known_size() -> None:
     peaks = cpu_peaks(build, Case(1, 4, 100, 3))
     assert peaks is not None
     assert peaks["forward"] == pytest.approx(MB, rel=0.1)
@@ -47,7 +47,7 @@ def test_timings() -> None:
         assert 0 < low <= timing["median_ms"] <= high
 
 
-def test_what_others_take_is_what_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_of_others_are_those_that_this_process_does_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = {"_busy": iter([10.0, 14.0]), "_own": iter([1.0, 3.0])}
     for name, values in clocks.items():
         monkeypatch.setattr(quiet, name, partial(next, values))
@@ -57,7 +57,7 @@ def test_what_others_take_is_what_is_not_ours(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_our_own_work_is_seen_by_both_clocks() -> None:
+def test_work_of_this_process_does_not_count_as_others() -> None:
     busy, own = quiet._busy(), quiet._own()
     assert busy is not None
     while quiet._own() < own + 0.2:

@@ -1,4 +1,4 @@
-"""The page says what the data say."""
+"""The page agrees with its data."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_page_has_the_numbers_of_the_data(results: dict[str, Any], tmp_path:
             assert float(cell) == pytest.approx(number, rel=6e-3, abs=6e-4)
 
 
-def test_the_page_tells_what_it_was_made_with(results: dict[str, Any], tmp_path: Path) -> None:
+def test_the_page_names_versions_hardware_and_load(results: dict[str, Any], tmp_path: Path) -> None:
     data, text = page.write(results, tmp_path)
     assert re.fullmatch(rf"{results['theme']}_cpu_\d{{4}}-\d\d-\d\d\.json", data.name)
     facts = dict(section(text.read_text(), "Made with"))
@@ -70,12 +70,14 @@ def test_the_page_tells_what_it_was_made_with(results: dict[str, Any], tmp_path:
     assert str(Path.home()) not in text.read_text() + data.read_text()
 
 
-def test_the_command_leaves_out_where_the_results_went() -> None:
+def test_the_stored_command_has_no_output_path() -> None:
     argv = ["/a/benchmarks/module.py", "--set", "cpu", "--output", "/a/b", "--output=/c", "--seconds=2"]
     assert provenance._command(argv) == "python -m benchmarks.module --set cpu --seconds=2"
 
 
-def test_a_note_joins_page_and_data(results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_note_is_added_to_page_and_data(
+    results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, text = page.write(results, tmp_path)
     monkeypatch.setattr(sys, "argv", ["page", str(data), "--note", "the reason"])
     page.main()
@@ -83,7 +85,7 @@ def test_a_note_joins_page_and_data(results: dict[str, Any], tmp_path: Path, mon
     assert json.loads(data.read_text())["notes"] == ["the reason"]
 
 
-def test_what_fails_is_told_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_form_that_fails_is_listed_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(name: str, case: Case) -> Contender:
         if name == "absent":
             raise Unavailable("not here")
@@ -103,7 +105,7 @@ def test_what_fails_is_told_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("taken", "notes"), [(None, 0), (0.05, 0), (0.8, 1)])
-def test_a_disturbed_measurement_says_so(taken: float | None, notes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disturbed_measurement_has_a_note(taken: float | None, notes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "cpu_peaks", lambda *_: None)
     monkeypatch.setattr(measure, "COPY_BYTES", 2**22)
     monkeypatch.setattr(quiet.Watch, "others", lambda _: taken)
@@ -123,7 +125,7 @@ def test_the_table_fits_a_terminal(results: dict[str, Any]) -> None:
             assert any(line.split()[: len(name.split())] == name.split() and speed in line.split() for line in lines)
 
 
-def test_images_a_second_where_they_are_counted(results: dict[str, Any]) -> None:
+def test_images_per_second_if_they_are_counted(results: dict[str, Any]) -> None:
     name = "On this machine, forward + backward"
     assert name not in [grid.heading for grid in page.tables(results)]
     results["counts_images"] = True
@@ -133,7 +135,7 @@ def test_images_a_second_where_they_are_counted(results: dict[str, Any]) -> None
     assert float(grid.rows[0][3]) == pytest.approx(first["memory_mb"]["training"], rel=6e-3, abs=6e-4)
 
 
-def test_targets_are_judged() -> None:
+def test_targets_are_compared_with_measurements() -> None:
     def row(ms: float, mb: float) -> dict[str, Any]:
         return {"training": {"median_ms": ms}, "forward": {"median_ms": ms}, "memory_mb": {"training": mb}}
 

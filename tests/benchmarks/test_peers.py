@@ -1,4 +1,4 @@
-"""Peers compute the same attention by the padding trick. flex_attention has no backward pass on a CPU."""
+"""Peers compute the same attention on padded maps. flex_attention has no backward pass on a CPU."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def neighbourhood_attention(query: Tensor, key: Tensor, value: Tensor, kernel_si
 
 
 @pytest.mark.parametrize("size", [(9, 7), (3, 4)], ids=str)
-def test_natten_by_the_padding_trick(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_natten_on_padded_maps(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "_na2d", lambda: neighbourhood_attention)
     inputs = random_inputs(2, 2, 3, *size)
     actual = with_gradients(peers.natten(5, 2), inputs)
@@ -46,7 +46,7 @@ def test_natten_by_the_padding_trick(size: tuple[int, int], monkeypatch: pytest.
     assert_all_close(actual, expected, TOLERANCE[torch.float64])
 
 
-def test_natten_says_that_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_natten_if_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "natten", None)
     peers._na2d.cache_clear()
     with pytest.raises(peers.Unavailable, match="natten is not installed"):

@@ -1,4 +1,4 @@
-"""The training step that is timed is that of the published network."""
+"""The timed training steps are those of the same network."""
 
 from __future__ import annotations
 

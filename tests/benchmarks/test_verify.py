@@ -1,4 +1,4 @@
-"""What is wrong is refused, and what was not verified is not timed."""
+"""Wrong results are refused, and only verified contenders are timed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class WrongGradient(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_a_right_result_passes(dtype: torch.dtype) -> None:
+def test_a_correct_result_passes(dtype: torch.dtype) -> None:
     check(contender(dtype=dtype))
 
 
@@ -70,7 +70,7 @@ def test_a_wrong_shape_is_refused() -> None:
         verify(candidate, truth, gradient)
 
 
-def test_only_what_was_verified_is_timed() -> None:
+def test_only_verified_contenders_are_timed() -> None:
     with pytest.raises(TypeError, match="verify"):
         measure.timings([contender()], "forward", "cpu")  # type: ignore[list-item]
 
@@ -83,7 +83,7 @@ def test_every_form_is_verified(theme: module.Theme) -> None:
 
 
 @pytest.mark.parametrize("theme", [window_attention.THEME, module.THEME], ids=lambda theme: theme.name)
-def test_the_truth_of_a_smaller_window_is_refused(theme: module.Theme) -> None:
+def test_the_results_of_a_smaller_window_are_refused(theme: module.Theme) -> None:
     truth = theme.reference(Case(2, 16, 8, 3))
     for name in theme.names("cpu", False):
         with pytest.raises(WrongResult):
