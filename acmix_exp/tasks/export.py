@@ -1,4 +1,4 @@
-"""``task=export``: a finished run's network in another format, made and compared with torch in a child process."""
+"""``task=export``: export a finished run's network and compare it with torch, in a child process."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
 
 TOLERANCE = 1e-3
+EXPORTED = "made"  # subfolder of the temporary folder
 IMAGES = 4
-# Not simplified: over a window's many slices onnxslim takes minutes, the file grows, and nothing runs faster.
+# Not simplified: for the many slices of a window onnxslim takes minutes, the file grows, and nothing runs faster.
 ARGUMENTS = {"dynamic": True, "simplify": False}
-EXTRA = {"onnx": ("onnx", "onnxruntime")}  # what the extra `export` brings
+EXTRA = {"onnx": ("onnx", "onnxruntime")}  # packages of the extra `export`
 
 
 @dataclass(frozen=True)
@@ -42,60 +43,60 @@ class Format:
     name: str
     title: str
     cpu: bool  # can be exported on a CPU
-    arguments: list[str]  # of the exporter that it takes; dynamic leaves height and width open
+    arguments: list[str]  # supported arguments of the exporter; with dynamic, height and width are symbolic
 
 
 def export(cell: Composed) -> int:
-    """Write RUN/export/WEIGHTS.FORMAT and, beside it, how far it is from torch; the exit code.
+    """Write RUN/export/WEIGHTS.FORMAT and its differences from torch; returns the exit code.
 
-    Nothing is kept of what failed or was stopped. Raises ConfigError before anything is written.
+    A failed or interrupted export leaves no file but its log. Raises ConfigError before anything is written.
     """
-    asked = cell.config
-    kind = _format(asked)
-    run, config = finished(asked)
-    weights = kept_weights(run, asked, config)
+    command = cell.config
+    format = _format(command)
+    run, config = finished(command)
+    weights = kept_weights(run, command, config)
     if names_dataset(cell):
-        config.dataset = asked.dataset
-    config.hardware = asked.hardware
+        config.dataset = command.dataset
+    config.hardware = command.hardware
     dataset = resolve(config.dataset)
-    gpus = [] if kind.cpu else devices.gpus(config.hardware)
-    if not (kind.cpu or gpus):
-        raise ConfigError(f"format={kind.name}: {kind.title} is exported on a GPU; none is used here")
+    gpus = [] if format.cpu else devices.gpus(config.hardware)
+    if not (format.cpu or gpus):
+        raise ConfigError(f"format={format.name}: {format.title} can only be exported on a GPU; use hardware=gpu")
     folder = run.path / "export"
-    new = not folder.exists()
-    making = folder / f".making-{platform.node()}-{os.getpid()}"
+    is_new = not folder.exists()
+    temporary = folder / f".making-{platform.node()}-{os.getpid()}"
     try:
-        making.mkdir(parents=True)
+        temporary.mkdir(parents=True)
         _remove_abandoned(folder)
-        request = _request(kind, weights, config, dataset, making)
-        threads, log = config.hardware.threads, making / "log"
+        request = _request(format, weights, config, dataset, temporary)
+        threads, log = config.hardware.threads, temporary / "log"
         with gpu_slot(gpus, 1) as gpu, showing_steps() as show:
             answer = run_child("export", run.path, request, threads=threads, gpu=gpu, log=log, on_step=show)
         report = answer.value
         if answer.error is not None:
             report = {"error": answer.error if answer.kind else f"the export {answer.error}"}
-        return _conclude(run, kind, weights, making, request, report)
+        return _conclude(run, format, weights, temporary, request, report)
     finally:
-        shutil.rmtree(making, ignore_errors=True)
-        if new and folder.is_dir() and not any(folder.iterdir()):
+        shutil.rmtree(temporary, ignore_errors=True)
+        if is_new and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
-def _format(asked: Config) -> Format:
-    """Raises ConfigError if packages are missing, the format is unknown, or it has no float32."""
-    missing = [package for package in EXTRA.get(asked.format, ()) if importlib.util.find_spec(package) is None]
+def _format(command: Config) -> Format:
+    """The export format. Raises ConfigError if packages are missing, the format is unknown, or it has no float32."""
+    missing = [package for package in EXTRA.get(command.format, ()) if importlib.util.find_spec(package) is None]
     if missing:
-        raise ConfigError(f"format={asked.format}: needs {', '.join(missing)}; pip install 'acmix_exp[export]'")
-    with console(stderr=True).status("asking ultralytics for the format"):
-        answer = run_child("preflight", Path(asked.run or asked.runs_dir), {"format": asked.format})
+        raise ConfigError(f"format={command.format}: needs {', '.join(missing)}; pip install 'acmix_exp[export]'")
+    with console(stderr=True).status("reading the export formats of ultralytics"):
+        answer = run_child("preflight", Path(command.run or command.runs_dir), {"format": command.format})
     return Format(**require(answer, "the preflight"))
 
 
-def _request(kind: Format, weights: Path, config: Config, dataset: Dataset, making: Path) -> dict[str, Any]:
-    """What the child is asked: to check at the traced size and, where sizes are open, at one that differs in both."""
+def _request(format: Format, weights: Path, config: Config, dataset: Dataset, temporary: Path) -> dict[str, Any]:
+    """The request to the child: compare at the traced size and, if sizes are symbolic, at another height and width."""
     imgsz = config.train.imgsz
     sizes = [(imgsz, imgsz)]
-    if "dynamic" in kind.arguments:
+    if "dynamic" in format.arguments:
         sizes.append((max(32, imgsz * 3 // 4 // 32 * 32), imgsz + 32))
     split = "test" if "test" in dataset.splits else "val"
     images = dataset.splits[split]
@@ -103,53 +104,53 @@ def _request(kind: Format, weights: Path, config: Config, dataset: Dataset, maki
     return {
         "weights": str(weights.resolve()),
         "target": config.block.get("target"),
-        "format": kind.name,
+        "format": format.name,
         "imgsz": imgsz,
-        "arguments": {key: value for key, value in ARGUMENTS.items() if key in kind.arguments},
+        "arguments": {key: value for key, value in ARGUMENTS.items() if key in format.arguments},
         "sizes": sizes,
         "dataset": dataset.name,
         "split": split,
         "images": [str(image) for image in chosen],
         "threads": config.hardware.threads,
-        "folder": str((making / "made").absolute()),
+        "folder": str((temporary / EXPORTED).absolute()),
     }
 
 
 def _conclude(
-    run: Run, kind: Format, weights: Path, making: Path, request: dict[str, Any], report: dict[str, Any]
+    run: Run, format: Format, weights: Path, temporary: Path, request: dict[str, Any], report: dict[str, Any]
 ) -> int:
-    """Keep the exported file if it agrees with torch, and say so; else keep the log. The exit code."""
+    """Keep the exported file if it matches torch, else its log; print the result; returns the exit code."""
     if "missing" in report:
-        raise ConfigError(f"format={kind.name}: needs the package {report['missing']}; pip install it")
+        raise ConfigError(f"format={format.name}: needs the package {report['missing']}; pip install it")
     folder = run.path / "export"
     largest = max((size["largest"] for size in report.get("sizes", [])), default=None)
     wrong = report.get("error")
     if largest is not None and not largest <= TOLERANCE:
         wrong = f"differs from torch by {largest:.1e}, more than {TOLERANCE:.0e}; it was not kept"
     if wrong:
-        log = folder / f"{kind.name}.log"
-        os.replace(making / "log", log)
-        print(f"acmix_exp: format={kind.name}: {wrong}; see {log}", file=sys.stderr)
+        log = folder / f"{format.name}.log"
+        os.replace(temporary / "log", log)
+        print(f"acmix_exp: format={format.name}: {wrong}; see {log}", file=sys.stderr)
         return 1
-    kept = {key: request[key] for key in ("format", "imgsz", "arguments", "dataset", "split")}
+    facts = {key: request[key] for key in ("format", "imgsz", "arguments", "dataset", "split")}
     names = [Path(image).name for image in request["images"]]
-    about = {**kept, "weights": weights.name, "images": names, "tolerance": TOLERANCE, "largest_difference": largest}
-    place, facts = folder / report["file"], folder / f"{report['file']}.json"
-    write_json(making / "facts.json", {**about, **report})
-    facts.unlink(missing_ok=True)
-    if place.is_dir():
-        os.replace(place, making / "old")
-    os.replace(making / "made" / report["file"], place)
-    os.replace(making / "facts.json", facts)
-    (folder / f"{kind.name}.log").unlink(missing_ok=True)
-    _show(place, report, largest)
+    facts |= {"weights": weights.name, "images": names, "tolerance": TOLERANCE, "largest_difference": largest}
+    exported, facts_file = folder / report["file"], folder / f"{report['file']}.json"
+    write_json(temporary / "facts.json", {**facts, **report})
+    facts_file.unlink(missing_ok=True)
+    if exported.is_dir():
+        os.replace(exported, temporary / "old")
+    os.replace(temporary / EXPORTED / report["file"], exported)
+    os.replace(temporary / "facts.json", facts_file)
+    (folder / f"{format.name}.log").unlink(missing_ok=True)
+    _print_result(exported, report, largest)
     return 0
 
 
-def _show(place: Path, report: dict[str, Any], largest: float | None) -> None:
+def _print_result(exported: Path, report: dict[str, Any], largest: float | None) -> None:
     out = console()
     if report["sizes"]:
-        table = Table(title=f"{escape(str(place))} against torch", title_justify="left")
+        table = Table(title=f"{escape(str(exported))} against torch", title_justify="left")
         for name in ("height x width", "images", "boxes, pixels", "boxes, cells", "scores"):
             table.add_column(name, justify="right")
         for size in report["sizes"]:
@@ -157,15 +158,15 @@ def _show(place: Path, report: dict[str, Any], largest: float | None) -> None:
             table.add_row(f"{size['height']}x{size['width']}", str(size["images"]), *figures)
         out.print(table)
         unit = "in grid cells of 8, 16 or 32 pixels, or in scores"
-        line = f"largest difference {largest:.1e}, {unit}; it may be {TOLERANCE:.0e}"
+        line = f"largest difference {largest:.1e}, {unit}; the tolerance is {TOLERANCE:.0e}"
     else:
         line = f"not run, so not compared with torch: {report['not_run']}"
     out.print(line, soft_wrap=True, markup=False, highlight=False)
-    out.print(f"written to {place}", soft_wrap=True, markup=False, highlight=False)
+    out.print(f"written to {exported}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what exports of this machine left whose process was killed."""
+    """Remove the temporary folders of killed exports of this machine."""
     prefix = f".making-{platform.node()}-"
     for old in folder.glob(f"{prefix}*"):
         number = old.name.removeprefix(prefix)
@@ -174,7 +175,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """The child's side: what was exported and how far it is from torch; ``missing`` names a package it lacks."""
+    """Export and compare in the child process; returns the report, or ``missing`` with the name of a package."""
     try:
         return _export(job)
     except ImportError as error:
@@ -198,12 +199,12 @@ def _export(job: Job) -> dict[str, Any]:
     sizes = [(height, width) for height, width in request["sizes"]]
     names = " and ".join(f"{height}x{width}" for height, width in sizes)
     images = [Path(image) for image in request["images"]]
-    job.step(f"running it at {names} on {len(images)} images")
+    job.step(f"comparing with torch at {names} on {len(images)} images")
     try:
         compared = exporter.compare(exported, format, weights, images, sizes, threads=request["threads"], device=device)
     except ImportError as error:
         return {**report, "sizes": [], "not_run": f"the package {error.name or error} is not installed"}
-    for each in compared:
-        if not math.isfinite(each.largest):
-            raise ArithmeticError(f"gives values at {each.height}x{each.width} that are not finite, unlike torch")
-    return {**report, "sizes": [{**asdict(each), "largest": each.largest} for each in compared]}
+    for size in compared:
+        if not math.isfinite(size.largest):
+            raise ArithmeticError(f"gives values at {size.height}x{size.width} that are not finite, unlike torch")
+    return {**report, "sizes": [{**asdict(size), "largest": size.largest} for size in compared]}
