@@ -1,8 +1,8 @@
 """What only torch and ultralytics can tell about a plan. Runs in a child process before the first run starts.
 
 ultralytics checks its own arguments and export formats, pretrained files are loaded, and every distinct network is
-built on the meta device: its stock network once, then its blocks at the widths of their sites. A user-defined block is
-run as well.
+built: its stock network once, then its blocks at the widths of their sites. A user-defined block is run as well. All is
+built on the CPU, because on the meta device torch imports torch._dynamo for an addition, which takes seconds.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 import torch
 import ultralytics
 from torch import nn
-from torch.overrides import TorchFunctionMode
 from ultralytics.cfg import check_cfg
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT
@@ -99,25 +97,9 @@ def argument_faults(extra: dict[str, Any]) -> list[str]:
     return lines
 
 
-class _ValuesOnCpu(TorchFunctionMode):
-    """``torch.tensor`` keeps its values on the CPU: ultralytics reads the strides that it puts there."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        on_cpu = {"device": "cpu"} if func is torch.tensor else {}
-        return func(*args, **{**on_cpu, **(kwargs or {})})
-
-
-@contextmanager
-def on_meta() -> Iterator[None]:
-    """Build networks without memory for their tensors."""
-    with torch.device("meta"), _ValuesOnCpu():
-        yield
-
-
 def build_stock(config: Config) -> tuple[DetectionModel, list[str]]:
-    """The network of a config without its blocks, on the meta device, and a line per layer not as in families.py."""
-    with on_meta():
-        stock = build_model(replace(config, arm=ArmConfig(name="baseline", insert=False)), nc=1).to("meta")
+    """A config's network without its blocks, moved to the meta device, and a line per layer not as in families.py."""
+    stock = build_model(replace(config, arm=ArmConfig(name="baseline", insert=False)), nc=1)
     scale, backbone = config.model.scale, Backbone.of(config.model)
     inside = [name for name in NAMES if not backbone or name in backbone.channels or not name.startswith("backbone_")]
     expected = {site.index: site for site in resolve_sites(PlacementConfig("", sites=inside), scale, backbone)}
@@ -125,7 +107,7 @@ def build_stock(config: Config) -> tuple[DetectionModel, list[str]]:
 
     def compare(layer: Any, inputs: object, output: torch.Tensor) -> None:
         site = expected[layer.i]
-        built = {"channels": output.shape[1], "stride": 256 // output.shape[2]}
+        built = {"channels": output.shape[1], "stride": 64 // output.shape[2]}
         right = {"channels": site.channels, "stride": YOLOV8.layers[site.name].stride}
         if isinstance(getattr(layer, "m", None), nn.ModuleList):
             built |= {"bottlenecks": len(layer.m), "width": layer.m[0].cv2.conv.in_channels}
@@ -137,10 +119,11 @@ def build_stock(config: Config) -> tuple[DetectionModel, list[str]]:
             )
 
     handles = [stock.model[index].register_forward_hook(compare) for index in expected]
-    stock(torch.zeros(1, 3, 256, 256, device="meta"))
+    with torch.no_grad():
+        stock.eval()(torch.zeros(1, 3, 64, 64))
     for handle in handles:
         handle.remove()
-    return stock, lines
+    return stock.to("meta"), lines  # from here on only shapes matter
 
 
 def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:
@@ -188,8 +171,7 @@ def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:
     options = {key: value for key, value in block.items() if key != "name"}
     for width in channels:
         try:
-            with on_meta():
-                build_block(block["name"], width, **options)
+            build_block(block["name"], width, **options)
         except Exception as error:
             return [f"block={block['name']}: cannot be built for {width} channels ({one_line(error)})"]
     return []
