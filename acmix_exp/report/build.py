@@ -8,13 +8,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acmix_exp.files import locked, read_json, write_text
 from acmix_exp.report.read_runs import read
-from acmix_exp.report.records import Drawn, Table
+from acmix_exp.report.records import Table
 from acmix_exp.report.table import REFERENCE
 from acmix_exp.report.write import as_json, digest, write_summary
 from acmix_exp.run.directory import runs_in
+
+if TYPE_CHECKING:
+    from acmix_exp.report.figures.style import Drawn
 
 PAGE = "report.html"
 FIGURES = "figures"

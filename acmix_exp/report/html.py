@@ -18,8 +18,8 @@ from PIL import Image
 
 import acmix_exp
 from acmix_exp.report.columns import columns
-from acmix_exp.report.figures.style import INK, RULE
-from acmix_exp.report.records import Drawn, Record, Table
+from acmix_exp.report.figures.style import INK, RULE, Drawing, Drawn
+from acmix_exp.report.records import Record, Table
 from acmix_exp.report.sentences import DASH, conclusion, lead, number, verdict
 from acmix_exp.report.write import FOOTER
 
@@ -47,7 +47,10 @@ def page(
         tables=tables,
         results=columns("html"),
         costs=columns("costs"),
-        figures=[[figure for figure in drawn if figure.table == place and figure.stem] for place in range(len(tables))],
+        figures=[
+            [(figure.stem, figure.drawing) for figure in drawn if figure.table == place and figure.drawing]
+            for place in range(len(tables))
+        ],
         failures=[figure for figure in drawn if figure.error],
         records=records,
         states=Counter(record.state for record in records),
@@ -59,7 +62,7 @@ def page(
         verdict=verdict,
         number=number,
         remark=_remark,
-        picture=lambda figure: _picture(figure, folder),
+        picture=lambda stem, drawing: _picture(folder / stem, drawing),
         run_columns=columns("runs"),
         dash=DASH,
     )
@@ -72,18 +75,20 @@ def _remark(record: Record) -> str:
     return ", ".join(filter(None, (*parts, record.error)))
 
 
-def _picture(figure: Drawn, folder: Path) -> str:
-    """The figure as an element: SVG, or a JPEG inside an <img>."""
-    if figure.vector:
-        return inline_svg((folder / f"{figure.stem}.svg").read_text(encoding="utf-8"), str(figure.stem), figure.alt)
-    with Image.open(folder / f"{figure.stem}.png") as image:
+def _picture(path: Path, drawing: Drawing) -> str:
+    """The figure as an element: SVG, or a JPEG inside an <img>. ``path``: of its files, without the suffix."""
+    if drawing.vector:
+        return inline_svg(
+            path.with_name(f"{path.name}.svg").read_text(encoding="utf-8"), path.name, drawing.description
+        )
+    with Image.open(path.with_name(f"{path.name}.png")) as image:
         data = io.BytesIO()
         image.convert("RGB").save(data, "JPEG", quality=JPEG_QUALITY)
         width, height = image.size
     encoded = base64.b64encode(data.getvalue()).decode("ascii")
     return (
         f'<img src="data:image/jpeg;base64,{encoded}" width="{width}" height="{height}" '
-        f'style="max-width: {round(width / 1.7)}px" alt="{escape(figure.alt)}">'
+        f'style="max-width: {round(width / 1.7)}px" alt="{escape(drawing.description)}">'
     )
 
 

@@ -239,18 +239,3 @@ class Table:
     family: int
     rows: list[Row]
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure as it was saved, or why it could not be drawn. ``vector``: lines and text, not photographs."""
-
-    table: int
-    name: str
-    title: str = ""
-    caption: str = ""
-    alt: str = ""
-    label: str = ""
-    stem: str | None = None  # of its files
-    vector: bool = True
-    error: str | None = None

@@ -86,9 +86,9 @@ def _request(folder: Path, report: Report, logger: LoggerConfig) -> dict[str, An
         },
         "tables": {"table": _table(report), "deltas": _deltas(report), "deltas_by_seed": _by_seed(report)},
         "figures": {
-            figure.stem: [str(folder / FIGURES / f"{figure.stem}.png"), figure.title]
+            figure.stem: [str(folder / FIGURES / f"{figure.stem}.png"), figure.drawing.title]
             for figure in report.figures
-            if figure.stem
+            if figure.stem and figure.drawing
         },
         "page": str(folder / PAGE),
         "summary": _scalars(report),

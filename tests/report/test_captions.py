@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from acmix_exp.report.figures.catalogue import FIGURES
+from acmix_exp.report.figures.style import Drawing, Drawn
 from acmix_exp.report.html import page
-from acmix_exp.report.records import ArmRuns, Drawn, Row, Table
+from acmix_exp.report.records import ArmRuns, Row, Table
 from tests.report import builders, rows
 
 
@@ -74,6 +76,6 @@ def test_rows_without_images_of_that_seed(tmp_path: Path) -> None:
 
 def test_the_page_shows_the_caption(tmp_path: Path) -> None:
     (tmp_path / "latency.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>')
-    drawn = [Drawn(0, "latency", "Latency", "Of 9 rows 6.", "Latency.", stem="latency")]
+    drawn = [Drawn(0, "latency", Drawing(Figure(), "Latency", "Of 9 rows 6.", "Latency."), "latency")]
     text = page("n", [rows.table([])], [], drawn, tmp_path, "0")
     assert "Of 9 rows 6.</figcaption>" in text

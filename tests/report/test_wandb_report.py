@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 from acmix_exp.config import LoggerConfig
 from acmix_exp.report.build import Report
-from acmix_exp.report.records import Drawn
+from acmix_exp.report.figures.style import Drawing, Drawn
 from acmix_exp.report.table import make_tables
 from acmix_exp.report.wandb_report import logger_for_report, logger_of_runs, publish, sync_command
 from acmix_exp.report.write import as_json
@@ -37,7 +38,7 @@ def reported(folder: Path, seeds: int = 2) -> Report:
     (folder / "figures").mkdir()
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "figures" / "forest.png")
     (folder / "report.html").write_text("<!DOCTYPE html><title>report</title>")
-    return Report(make_tables(folder), [Drawn(0, "forest", "Paired differences", stem="forest")])
+    return Report(make_tables(folder), [Drawn(0, "forest", Drawing(Figure(), "Paired differences", "", ""), "forest")])
 
 
 def content(file: Path, entry: Any) -> str:

@@ -14,9 +14,9 @@ from acmix_exp.report.figures.attention_maps import heads, windows
 from acmix_exp.report.figures.cost_plots import latency
 from acmix_exp.report.figures.detections import predictions
 from acmix_exp.report.figures.forest import class_deltas, forest
-from acmix_exp.report.figures.style import SETTINGS, Drawing
+from acmix_exp.report.figures.style import SETTINGS, Drawing, Drawn
 from acmix_exp.report.figures.training_curves import learning_curves, rate_ratio, rates
-from acmix_exp.report.records import Drawn, Table
+from acmix_exp.report.records import Table
 
 DOTS = 200  # per inch, of the PNG files
 FIGURES: dict[str, Callable[[Table], Iterable[Drawing]]] = {
@@ -42,18 +42,7 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> list[Drawn]:
                     for drawing in figure(table):
                         stem = file_stem(name, drawing.label, place + 1 if len(tables) > 1 else 0)
                         _save(drawing, folder / stem)
-                        drawn.append(
-                            Drawn(
-                                place,
-                                name,
-                                drawing.title,
-                                drawing.caption,
-                                drawing.description,
-                                drawing.label,
-                                stem,
-                                drawing.vector,
-                            )
-                        )
+                        drawn.append(Drawn(place, name, drawing, stem))
                 except Exception as error:
                     drawn.append(Drawn(place, name, error=one_line(error)))
     return drawn

@@ -73,6 +73,17 @@ class Drawing:
     vector: bool = True
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in its files ``stem``.png and .svg, or why it could not be drawn. ``table``: place of its table."""
+
+    table: int
+    name: str
+    drawing: Drawing | None = None
+    stem: str | None = None
+    error: str | None = None
+
+
 class Look(NamedTuple):
     colour: str
     marker: str
