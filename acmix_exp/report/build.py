@@ -55,13 +55,13 @@ def build(folder: Path, reference: str = REFERENCE) -> Report:
 def is_current(folder: Path) -> bool:
     """Whether the page was made from the tables of summary.json, and after every run's result and the profile."""
     try:
-        made, text = (folder / PAGE).stat().st_mtime_ns, (folder / PAGE).read_text(encoding="utf-8")
+        page_time, text = (folder / PAGE).stat().st_mtime_ns, (folder / PAGE).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
     if digest((read_json(folder / "summary.json") or {}).get("tables", [])) not in text:
         return False
     sources = [run.path / name for run in runs_in(folder) for name in ("status.json", "result.json")]
-    return all(path.stat().st_mtime_ns < made for path in (*sources, folder / "profile.json") if path.exists())
+    return all(path.stat().st_mtime_ns < page_time for path in (*sources, folder / "profile.json") if path.exists())
 
 
 def _move(scratch: Path, target: Path) -> None:

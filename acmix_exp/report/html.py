@@ -48,8 +48,8 @@ def page(
         results=columns("html"),
         costs=columns("costs"),
         figures=[
-            [(figure.stem, figure.drawing) for figure in drawn if figure.table == place and figure.drawing]
-            for place in range(len(tables))
+            [(figure.stem, figure.drawing) for figure in drawn if figure.table == index and figure.drawing]
+            for index in range(len(tables))
         ],
         failures=[figure for figure in drawn if figure.error],
         records=records,

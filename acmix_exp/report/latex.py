@@ -51,15 +51,15 @@ def escape(text: str) -> str:
 
 def _tabular(table: Table) -> list[str]:
     """In a group, because size and column distance are changed."""
-    shown, swept, best = columns("tex"), table.swept_keys, best_row(table.rows)
-    heads = [("arm", ""), *map(_two_lines, swept), *map(_heading, shown)]
+    visible, swept, best = columns("tex"), table.swept_keys, best_row(table.rows)
+    heads = [("arm", ""), *map(_two_lines, swept), *map(_heading, visible)]
     body = []
     for row in table.rows:
         values = [escape(number(row.runs.swept[key], "")) for key in swept]
-        body.append([escape(row.arm), *values, *(_cell(column, row, bold=row is best) for column in shown)])
+        body.append([escape(row.arm), *values, *(_cell(column, row, bold=row is best) for column in visible)])
     lines = [[first for first, _ in heads], [second for _, second in heads], *body]
     below = [rf"\multicolumn{{{len(heads)}}}{{@{{}}l}}{{{text}}} \\" for text in _legend(table)]
-    alignment = "l" * (1 + len(swept)) + "".join("l" if column.form == "verdict" else "r" for column in shown)
+    alignment = "l" * (1 + len(swept)) + "".join("l" if column.form == "verdict" else "r" for column in visible)
     return [
         rf"\begingroup{_fit(lines)}%",
         rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
@@ -94,9 +94,9 @@ def _fit(lines: list[list[str]]) -> str:
 
 
 def _cell(column: Column, row: Row, *, bold: bool) -> str:
-    kind, text = row.comparison.verdict, column.text(row, short=True)
+    verdict, text = row.comparison.verdict, column.text(row, short=True)
     if column.form == "verdict" or text == DASH:
-        return escape(SHORT.get(kind, text) if column.form == "verdict" and kind else text)
+        return escape(SHORT.get(verdict, text) if column.form == "verdict" and verdict else text)
     formula = text.replace("±", r"\pm")
     if column.join == " to ":
         formula = f"[{formula.replace(column.join, ', ')}]"

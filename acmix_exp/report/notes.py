@@ -81,7 +81,7 @@ def _harness(row: ArmRuns, stock: ArmRuns | None) -> str:
     if check.equal:
         parts.append(f"it equals {stock.arm} in losses and metrics of every epoch, {count(len(check.equal), 'seed')}")
     if check.different:
-        causes = [f"{seed} ({', '.join(found) or 'no recorded cause'})" for seed, found in check.different.items()]
+        causes = [f"{seed} ({', '.join(known) or 'no recorded cause'})" for seed, known in check.different.items()]
         parts.append(f"it DIFFERS from {stock.arm} in seed {', '.join(causes)}")
     if check.without_history:
         parts.append(f"no history to compare for seed {_listed(check.without_history)}")

@@ -58,9 +58,9 @@ def verdict(comparison: Comparison, *, short: bool = False) -> str:
 def lead(table: Table) -> str:
     """The finding of a table in a sentence per verdict."""
     labels: dict[str, list[str]] = {}
-    for kind, text in LEADS.items():
+    for word, text in LEADS.items():
         for row in table.rows:
-            if row.comparison.verdict is kind and row.comparison.deltas:
+            if row.comparison.verdict is word and row.comparison.deltas:
                 sentence = text.format(reference=table.reference, needed=row.comparison.seeds_needed)
                 labels.setdefault(sentence, []).append(row.label)
     if labels:

@@ -32,11 +32,11 @@ def terminal(tables: Sequence[Table], width: int) -> RenderableType:
 
 
 def _grid(table: Table, width: int) -> Grid:
-    shown = columns("md" if width >= FULL else "terminal" if width >= WIDE else "narrow")
+    visible = columns("md" if width >= FULL else "terminal" if width >= WIDE else "narrow")
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("arm", *table.swept_keys):
         grid.add_column(_folded(name, width), overflow="fold")
-    for column in shown:
+    for column in visible:
         # Rich narrows the widest columns first; of those only a verdict may be broken.
         words = column.form == "verdict"
         grid.add_column(
@@ -44,7 +44,7 @@ def _grid(table: Table, width: int) -> Grid:
         )
     for row in table.rows:
         swept = [number(row.runs.swept[key], "") for key in table.swept_keys]
-        cells = [column.text(row, short=width < WIDE) for column in shown]
+        cells = [column.text(row, short=width < WIDE) for column in visible]
         grid.add_row(*map(Text, (row.arm, *swept, *cells)))
     return grid
 

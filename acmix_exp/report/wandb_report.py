@@ -97,9 +97,9 @@ def _request(folder: Path, report: Report, logger: LoggerConfig) -> dict[str, An
 
 def _rows(report: Report) -> Iterator[tuple[int, Row]]:
     """Every row with the number of its table, from 1."""
-    for place, table in enumerate(report.tables, 1):
+    for number, table in enumerate(report.tables, 1):
         for row in table.rows:
-            yield place, row
+            yield number, row
 
 
 def _scalars(report: Report) -> dict[str, Any]:
@@ -107,8 +107,8 @@ def _scalars(report: Report) -> dict[str, Any]:
     several = len(report.tables) > 1
     names = [next(iter(column.numbers)) for column in columns("wandb")]
     return {
-        f"{f'table{place}/' if several else ''}{key}/{row.label}": value
-        for place, row in _rows(report)
+        f"{f'table{number}/' if several else ''}{key}/{row.label}": value
+        for number, row in _rows(report)
         for key in names
         if (value := numbers(row)[key]) is not None
     }
@@ -116,15 +116,15 @@ def _scalars(report: Report) -> dict[str, Any]:
 
 def _table(report: Report) -> dict[str, Any]:
     names = ["table", "arm", *swept_keys(report.tables), *keys("csv")]
-    rows = [{"table": place, **csv_row(row)} for place, row in _rows(report)]
+    rows = [{"table": number, **csv_row(row)} for number, row in _rows(report)]
     return {"columns": names, "data": [[row.get(name) for name in names] for row in rows]}
 
 
 def _deltas(report: Report) -> dict[str, Any]:
     """One row per comparison."""
     data = [
-        [place, row.label, row.comparison.delta.n, *(numbers(row)[key] for key in COMPARISON)]
-        for place, row in _rows(report)
+        [number, row.label, row.comparison.delta.n, *(numbers(row)[key] for key in COMPARISON)]
+        for number, row in _rows(report)
         if row.comparison.deltas
     ]
     return {"columns": ["table", "arm", "n", *COMPARISON], "data": data}
@@ -132,6 +132,8 @@ def _deltas(report: Report) -> dict[str, Any]:
 
 def _by_seed(report: Report) -> dict[str, Any]:
     data = [
-        [place, row.label, seed, delta] for place, row in _rows(report) for seed, delta in row.comparison.deltas.items()
+        [number, row.label, seed, delta]
+        for number, row in _rows(report)
+        for seed, delta in row.comparison.deltas.items()
     ]
     return {"columns": ["table", "arm", "seed", "delta"], "data": data}

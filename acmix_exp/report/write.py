@@ -88,27 +88,27 @@ def csv_row(row: Row) -> dict[str, Any]:
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """All tables below one another; a column ``table`` numbers them if there are several."""
+    """All tables one after another; a column ``table`` numbers them if there are several."""
     several = ["table"] if len(tables) > 1 else []
     text = io.StringIO()
     names = ["arm", *swept_keys(tables), *keys("csv"), *several]
     writer = csv.DictWriter(text, fieldnames=names, extrasaction="ignore")
     writer.writeheader()
-    for place, table in enumerate(tables, 1):
-        writer.writerows({**csv_row(row), "table": place} for row in table.rows)
+    for table_number, table in enumerate(tables, 1):
+        writer.writerows({**csv_row(row), "table": table_number} for row in table.rows)
     return text.getvalue()
 
 
 def _markdown(name: str, tables: Sequence[Table]) -> str:
     lines = [f"# {name}", ""]
     for table in tables:
-        swept, shown = table.swept_keys, columns("md")
+        swept, visible = table.swept_keys, columns("md")
         lines += [f"{table.heading}.", ""]
-        lines.append(_line(["arm", *swept, *(column.title for column in shown)]))
-        lines.append(_line(["---"] * (1 + len(swept)) + ["---:"] * len(shown)))
+        lines.append(_line(["arm", *swept, *(column.title for column in visible)]))
+        lines.append(_line(["---"] * (1 + len(swept)) + ["---:"] * len(visible)))
         for row in table.rows:
             values = [number(row.runs.swept[key], "") for key in swept]
-            lines.append(_line([row.arm, *values, *(column.text(row) for column in shown)]))
+            lines.append(_line([row.arm, *values, *(column.text(row) for column in visible)]))
         lines += ["", *(f"- {note}" for note in table.notes), ""]
     return "\n".join([*lines, FOOTER, ""])
 

@@ -31,16 +31,16 @@ def report(cell: Composed) -> int:
     folder = Path(config.runs_dir) / config.name
     _check(config, folder)
     try:
-        made = build(folder, config.report.reference)
+        built = build(folder, config.report.reference)
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise
         path = error.filename or folder
         raise ConfigError(f"runs_dir={config.runs_dir}: {path} cannot be written; copy the folder") from None
     out = console()
-    out.print(terminal(made.tables, out.width))
-    say(made, folder)
-    for line in publish(folder, made, logger_for_report(folder, config.logger, cell.keys)):
+    out.print(terminal(built.tables, out.width))
+    say(built, folder)
+    for line in publish(folder, built, logger_for_report(folder, config.logger, cell.keys)):
         _print_line(line)
     return 0
 
@@ -57,11 +57,11 @@ def _check(config: Config, folder: Path) -> None:
         raise ConfigError(unknown_reference(config.report.reference, arms))
 
 
-def say(made: Report, folder: Path) -> None:
+def say(built: Report, folder: Path) -> None:
     """Print the finding of each table, what could not be drawn, and where the files are."""
-    for table in made.tables:
+    for table in built.tables:
         _print_line(lead(table))
-    for figure in made.figures:
+    for figure in built.figures:
         if figure.error:
             _print_line(f"{figure.name} could not be drawn: {figure.error}")
     _print_line(f"written to {folder}: {FILES}")

@@ -57,14 +57,14 @@ def _sites_with_heads(content: Content) -> list[Content]:
     return [site for site in content["sites"] if site["windows"] and site["windows"][0]["heads"] is not None]
 
 
-def _mean_window(site: Content, place: int) -> tuple[int, np.ndarray] | None:
+def _mean_window(site: Content, index: int) -> tuple[int, np.ndarray] | None:
     """Query point and weights of a panel."""
-    return (place, np.array(site["windows"][place]["mean"])) if place < len(site["windows"]) else None
+    return (index, np.array(site["windows"][index]["mean"])) if index < len(site["windows"]) else None
 
 
-def _head_window(site: Content, place: int) -> tuple[int, np.ndarray] | None:
+def _head_window(site: Content, index: int) -> tuple[int, np.ndarray] | None:
     heads = site["windows"][0]["heads"]
-    return (0, np.array(heads[place])) if place < len(heads) else None
+    return (0, np.array(heads[index])) if index < len(heads) else None
 
 
 def _grid(
@@ -79,11 +79,11 @@ def _grid(
     height = 0.35 + len(sites) * (SIDE * image.shape[0] / image.shape[1] + 0.25)
     figure, grid = subplots(len(sites), len(titles), width=max(SIDE * len(titles) + 0.7, 4.0), height=height)
     for site, line in zip(sites, grid, strict=True):
-        for place, axes in enumerate(line):
-            if (found := panel(site, place)) is None:
+        for index, axes in enumerate(line):
+            if (content_of_panel := panel(site, index)) is None:
                 axes.set_visible(False)
                 continue
-            query, weights = found
+            query, weights = content_of_panel
             _window(axes, image, site, site["windows"][query], weights, content["points"][query])
         line[0].set_ylabel(f"{site['site']}\n{site['kernel_att']}x{site['kernel_att']}", fontsize=9)
     for axes, title in zip(grid[0], titles, strict=True):

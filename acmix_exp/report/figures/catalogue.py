@@ -36,15 +36,15 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> list[Drawn]:
     """
     drawn = []
     with mpl.rc_context(LOOK):
-        for place, table in enumerate(tables):
+        for index, table in enumerate(tables):
             for name, figure in FIGURES.items():
                 try:
                     for drawing in figure(table):
-                        stem = file_stem(name, drawing.label, place + 1 if len(tables) > 1 else 0)
+                        stem = file_stem(name, drawing.label, index + 1 if len(tables) > 1 else 0)
                         _save(drawing, folder / stem)
-                        drawn.append(Drawn(place, name, drawing, stem))
+                        drawn.append(Drawn(index, name, drawing, stem))
                 except Exception as error:
-                    drawn.append(Drawn(place, name, error=one_line(error)))
+                    drawn.append(Drawn(index, name, error=one_line(error)))
     return drawn
 
 

@@ -23,13 +23,13 @@ def latency(table: Table) -> Iterator[Drawing]:
     handles = []
     for row in table.rows:
         style = look[row.label]
-        for place, machine in enumerate(machines):
+        for index, machine in enumerate(machines):
             records = [record for other, record in timed if other is row and _machine(row, record) == machine]
             if not records:
                 continue
             times = [_milliseconds(row, record) for record in records]
             maps = [record.result.map50_95 for record in records if record.result]
-            marker = style.marker if len(machines) == 1 else MARKERS[place % len(MARKERS)]
+            marker = style.marker if len(machines) == 1 else MARKERS[index % len(MARKERS)]
             axes.plot(times, maps, marker, color=style.colour, alpha=0.35, markersize=4)
             axes.errorbar(
                 fmean(times),
@@ -47,8 +47,8 @@ def latency(table: Table) -> Iterator[Drawing]:
     if len(machines) > 1:
         options: dict[str, Any] = {"color": MUTED, "linestyle": "none"}
         handles += [
-            Line2D([], [], marker=MARKERS[place % len(MARKERS)], label=machine or "not recorded", **options)
-            for place, machine in enumerate(machines)
+            Line2D([], [], marker=MARKERS[index % len(MARKERS)], label=machine or "not recorded", **options)
+            for index, machine in enumerate(machines)
         ]
     profiled = any(_is_profiled(row) for row in table.rows)
     axes.set_xlabel("latency (ms per image, batch 1)" + (", by task=profile" if profiled else ""))

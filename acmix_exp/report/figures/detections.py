@@ -96,7 +96,7 @@ def _class_colours(contents: Iterable[Content]) -> dict[str, str]:
     entries = [entry for content in contents for entry in content["images"]]
     boxes = [box for entry in entries for box in (*entry["truth"], *entry["predictions"])]
     names = sorted({box["class"] for box in boxes if box.get("confidence", 1) >= CONFIDENCE})
-    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
+    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
 
 
 def _boxes(axes: Axes, image: Image.Image, boxes: Sequence[Content], colours: Mapping[str, str]) -> None:

@@ -23,19 +23,19 @@ def forest(table: Table) -> Iterator[Drawing]:
         return
     look = looks(table.rows)
     figure, ((axes,),) = subplots(height=0.95 + 0.46 * len(rows))
-    for place, row in enumerate(rows):
+    for y, row in enumerate(rows):
         colour, delta, images = look[row.label].colour, row.comparison.delta, row.images
         values = list(row.comparison.deltas.values())
-        axes.plot(values, [place + 0.2] * len(values), "|", color=colour, markersize=7, alpha=0.75)
+        axes.plot(values, [y + 0.2] * len(values), "|", color=colour, markersize=7, alpha=0.75)
         if delta.low is not None:
-            axes.plot([delta.low, delta.high], [place, place], color=colour, linewidth=2.2)
+            axes.plot([delta.low, delta.high], [y, y], color=colour, linewidth=2.2)
         if images.low is not None:
             ends = [images.low, images.high]
-            axes.plot(ends, [place - 0.2] * 2, color=colour, linewidth=1, linestyle=(0, (2, 1.5)), marker="|")
-        axes.plot(delta.mean, place, look[row.label].marker, color=colour, markersize=7)
+            axes.plot(ends, [y - 0.2] * 2, color=colour, linewidth=1, linestyle=(0, (2, 1.5)), marker="|")
+        axes.plot(delta.mean, y, look[row.label].marker, color=colour, markersize=7)
         axes.annotate(
             f"{number(delta.mean, DELTA)}  n {delta.n}\n{verdict(row.comparison, short=True)}",
-            (1.02, place),
+            (1.02, y),
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=8.5,
@@ -79,35 +79,35 @@ class ClassDelta(NamedTuple):
 def class_deltas(table: Table) -> Iterator[Drawing]:
     deltas = {row.label: by_class for row in table.rows if (by_class := _class_deltas(row.runs, row.reference))}
     names = list(dict.fromkeys(name for by_class in deltas.values() for name in by_class))
-    shown = _largest(names, deltas)
-    if not shown:
+    drawn = _largest(names, deltas)
+    if not drawn:
         return
     look = looks(table.rows)
     band = 0.7 / len(deltas)
     handles: dict[str, Any] = {}
-    figure, ((axes,),) = subplots(height=1.1 + len(shown) * max(0.34, 0.11 * len(deltas) + 0.14))
-    for place_of_row, (label, by_class) in enumerate(deltas.items()):
+    figure, ((axes,),) = subplots(height=1.1 + len(drawn) * max(0.34, 0.11 * len(deltas) + 0.14))
+    for index, (label, by_class) in enumerate(deltas.items()):
         style = look[label]
-        for place, name in enumerate(shown):
+        for position, name in enumerate(drawn):
             delta = by_class.get(name)
             if delta is None:
                 continue
-            y = place + (place_of_row - (len(deltas) - 1) / 2) * band
+            y = position + (index - (len(deltas) - 1) / 2) * band
             if delta.low is not None:
                 axes.plot([delta.low, delta.high], [y, y], color=style.colour, linewidth=1.4, alpha=0.8)
             (handles[label],) = axes.plot(
                 delta.mean, y, style.marker, color=style.colour, markersize=5, linestyle="none", label=label
             )
-    _finish(axes, shown, (len(shown) - 0.4, -0.6))
+    _finish(axes, drawn, (len(drawn) - 0.4, -0.6))
     legend(figure, list(handles.values()))
     title = "Differences class by class"
     caption = (
         "Mean paired difference to the reference with its 95 % t interval, not adjusted for the number of classes: it "
         "shows where a difference comes from and is no claim by itself."
     )
-    if len(shown) < len(names):
+    if len(drawn) < len(names):
         caption += (
-            f" Of {len(names)} classes these are the {len(shown)} with the largest differences of any arm: because "
+            f" Of {len(names)} classes these are the {len(drawn)} with the largest differences of any arm: because "
             "they were selected by their differences, they say nothing about the others."
         )
     yield Drawing(figure, title, caption, f"{title}.")

@@ -75,7 +75,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in its files ``stem``.png and .svg, or why it could not be drawn. ``table``: place of its table."""
+    """A figure in its files ``stem``.png and .svg, or why it could not be drawn. ``table``: index of its table."""
 
     table: int
     name: str
@@ -109,21 +109,21 @@ def looks(rows: Sequence[Row]) -> dict[str, Look]:
         if arm in ARMS:
             colours[arm], rounds[arm] = ARMS[arm], 0
         else:
-            rounds[arm], place = divmod(extra, len(free))  # when colours repeat, the line style changes
-            colours[arm] = free[place]
+            rounds[arm], index = divmod(extra, len(free))  # when colours repeat, the line style changes
+            colours[arm] = free[index]
             extra += 1
     by_label: dict[str, str] = {}
     if len(arms) <= 2 and len(variants) > 2:  # a sweep of one arm: the values need the colours more
         palette = (*OTHERS, MUTED)
         others = [row for row in rows if row.arm != "baseline"]
-        by_label = {row.label: palette[place % len(palette)] for place, row in enumerate(others)}
+        by_label = {row.label: palette[index % len(palette)] for index, row in enumerate(others)}
     styles = {}
-    for number, row in enumerate(rows):
+    for index, row in enumerate(rows):
         variant = row.runs.variant
         line = variants.index(variant) - (variants[0] == "" and len(variants) > 1 and variant != "")
         styles[row.label] = Look(
             by_label.get(row.label, colours[row.arm]),
-            MARKERS[number % len(MARKERS)],
+            MARKERS[index % len(MARKERS)],
             LINES[0] if by_label else LINES[(line + rounds[row.arm]) % len(LINES)],
         )
     return styles

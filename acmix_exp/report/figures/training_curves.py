@@ -113,11 +113,11 @@ def rate_ratio(table: Table) -> Iterator[Drawing]:
         style = look[row.label]
         per_seed = [[_log_ratio(record, site) for site in sites] for record in row.runs.records]
         for values in per_seed:
-            points = [(place, value) for place, value in enumerate(values) if value is not None]
+            points = [(index, value) for index, value in enumerate(values) if value is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), "o", color=style.colour, alpha=0.4, markersize=4)
         by_site = [[value for value in values if value is not None] for values in zip(*per_seed, strict=True)]
-        means = [(place, fmean(values)) for place, values in enumerate(by_site) if values]
+        means = [(index, fmean(values)) for index, values in enumerate(by_site) if values]
         if means:
             options = {"linewidth": 2, "marker": style.marker, "linestyle": style.line}
             axes.plot(*zip(*means, strict=True), color=style.colour, **options)
