@@ -180,7 +180,7 @@ class Interval:
 class Cost:
     """Costs of a row: GFLOPs at 640 px, milliseconds per pass, MB, seconds; None if not known.
 
-    ``latency_from``: profile (of task=profile), run (at the end of each run) or shared (beside other runs).
+    ``latency_from``: profile (of task=profile), run (at the end of a run) or shared (then, but beside other runs).
     """
 
     parameters: int | None = None
