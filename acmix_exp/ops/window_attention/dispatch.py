@@ -82,9 +82,9 @@ SHIFT = _register("shift", shift, _attention_weights)
 TILE = _register("tile", tile, _nothing)
 
 
-def attend(backend: str, query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
+def attend(backend: str, query: Tensor, key: Tensor, value: Tensor, *window: int) -> Tensor:
     """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns), by "shift" or "tile"."""
     if torch.compiler.is_compiling() and not is_tracing_or_exporting():
-        out: Tensor = (SHIFT if backend == "shift" else TILE)(query, key, value, kernel, stride, dilation)[0]
+        out: Tensor = (SHIFT if backend == "shift" else TILE)(query, key, value, *window)[0]
         return out
-    return (shift if backend == "shift" else tile).attend(query, key, value, kernel, stride, dilation)
+    return (shift if backend == "shift" else tile).attend(query, key, value, *window)

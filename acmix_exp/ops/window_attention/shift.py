@@ -22,39 +22,31 @@ ELEMENTS_AT_ONCE = 1 << 19  # map elements per block: enough for long rows, few 
 ELEMENTS_AT_ONCE_CUDA = 1 << 30
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
-    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
+def attend(query: Tensor, key: Tensor, value: Tensor, *window: int) -> Tensor:
+    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns).
+
+    window: kernel, stride and dilation, here and below.
+    """
     if is_tracing_or_exporting() or torch.compiler.is_compiling():
         # ONNX and TorchScript runtimes are fastest with gathers; elsewhere "unrolled" has the fewest guards.
         form = gathered if is_tracing() or torch.onnx.is_in_onnx_export() else unrolled
-        return form.attend(query, key, value, kernel, stride, dilation)
+        return form.attend(query, key, value, *window)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
-        out: Tensor = _Shift.apply(query, key, value, (kernel, stride, dilation))
+        out: Tensor = _Shift.apply(query, key, value, window)
         return out
-    return _forward(query, key, value, Layout(key.shape[-2], key.shape[-1], kernel, stride, dilation), None)
+    return _forward(query, key, value, Layout(*key.shape[-2:], *window), None)
 
 
-def forward(
-    query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int
-) -> tuple[Tensor, Tensor]:
-    """Output without autograd, and the attention weights (B, heads, kernel^2, row_length) that ``backward`` needs."""
-    layout = Layout(key.shape[-2], key.shape[-1], kernel, stride, dilation)
-    saved = query.new_empty(*query.shape[:2], kernel**2, layout.row_length)
+def forward(query: Tensor, key: Tensor, value: Tensor, *window: int) -> tuple[Tensor, Tensor]:
+    """Output without autograd, and the attention weights (B, heads, kernel^2, row_length) for the backward pass."""
+    layout = Layout(*key.shape[-2:], *window)
+    saved = query.new_empty(*query.shape[:2], layout.kernel**2, layout.row_length)
     return _forward(query, key, value, layout, saved), saved
-
-
-def backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, saved: Tensor, kernel: int, stride: int, dilation: int
-) -> tuple[Tensor, ...]:
-    """Gradients of query, key and value, given the attention weights ``saved`` by ``forward``."""
-    grads = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
-    write_gradients(grads, grad, query, key, value, saved, kernel, stride, dilation)
-    return grads
 
 
 class _Shift(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, int, int]) -> Tensor:
+    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...]) -> Tensor:
         out, saved = forward(query, key, value, *window)
         ctx.save_for_backward(query, key, value, saved)
         ctx.window = window  # type: ignore[attr-defined]
@@ -64,7 +56,10 @@ class _Shift(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         check_first_derivative()
         with torch.autocast(grad.device.type, enabled=False):
-            return *backward(grad, *ctx.saved_tensors, *ctx.window), None  # type: ignore[attr-defined]
+            *maps, saved = ctx.saved_tensors  # type: ignore[attr-defined]
+            grads = [torch.empty_like(tensor) for tensor in maps]
+            write_gradients(grads, grad, *maps, saved, *ctx.window)  # type: ignore[attr-defined]
+            return *grads, None
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor, layout: Layout, saved: Tensor | None) -> Tensor:
@@ -78,19 +73,12 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, layout: Layout, saved: T
 
 
 def write_gradients(
-    grads: Iterable[Tensor],
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    saved: Tensor,
-    kernel: int,
-    stride: int,
-    dilation: int,
+    grads: Iterable[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, saved: Tensor, *window: int
 ) -> None:
-    """``backward`` into tensors of any strides."""
+    """Write the gradients of query, key and value into ``grads``, of any strides, given what ``forward`` saved."""
     grad_query, grad_key, grad_value = grads
-    layout = Layout(key.shape[-2], key.shape[-1], kernel, stride, dilation)
+    layout = Layout(*key.shape[-2:], *window)
+    stride = layout.stride
     if stride > 1:
         grad_query.zero_()
     grad_sites = grad_query[..., ::stride, ::stride]

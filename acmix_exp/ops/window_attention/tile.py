@@ -32,18 +32,6 @@ from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 
 @dataclass(frozen=True)
-class Window:
-    kernel: int
-    stride: int
-    dilation: int
-
-    def axes(self, key: Tensor) -> tuple[Axis, Axis]:
-        height, width = _ints(key.shape[-2:])
-        shape = self.kernel, self.stride, self.dilation
-        return Axis(height, *shape), Axis(width, *shape)
-
-
-@dataclass(frozen=True)
 class Step:
     """One batch of matrix products: images ``first .. last - 1`` of one group, one band of one set of strips."""
 
@@ -54,9 +42,11 @@ class Step:
     bias: Tensor  # (strips, queries, keys)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
-    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns)."""
-    window = Window(kernel, stride, dilation)
+def attend(query: Tensor, key: Tensor, value: Tensor, *window: int) -> Tensor:
+    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns).
+
+    window: kernel, stride and dilation, here and below.
+    """
     swapped, (query, key, value) = _larger_first(query, key, value)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
         out = _Tile.apply(query, key, value, window)
@@ -65,29 +55,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, 
     return out.transpose(0, 1) if swapped else out
 
 
-def forward(
-    query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int
-) -> tuple[Tensor, Tensor]:
+def forward(query: Tensor, key: Tensor, value: Tensor, *window: int) -> tuple[Tensor, Tensor]:
     """Output without autograd, and an empty tensor: ``write_gradients`` recomputes the attention weights."""
     swapped, (query, key, value) = _larger_first(query, key, value)
-    out = _forward(query, key, value, Window(kernel, stride, dilation))
+    out = _forward(query, key, value, window)
     return out.transpose(0, 1) if swapped else out, query.new_empty(0)
 
 
 def write_gradients(
-    grads: Sequence[Tensor],
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    saved: Tensor,
-    kernel: int,
-    stride: int,
-    dilation: int,
+    grads: Sequence[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, saved: Tensor, *window: int
 ) -> None:
     """Write the gradients of query, key and value into ``grads``, tensors of any strides."""
     _, (*grads, grad, query, key, value) = _larger_first(*grads, grad, query, key, value)
-    _backward(grads, grad, query, key, value, Window(kernel, stride, dilation))
+    _backward(grads, grad, query, key, value, window)
 
 
 def _larger_first(*maps: Tensor) -> tuple[bool, tuple[Tensor, ...]]:
@@ -98,7 +78,7 @@ def _larger_first(*maps: Tensor) -> tuple[bool, tuple[Tensor, ...]]:
 
 class _Tile(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tensor:
+    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.window = window  # type: ignore[attr-defined]
         return _forward(query, key, value, window)
@@ -113,11 +93,11 @@ class _Tile(torch.autograd.Function):
             return grads[0], grads[1], grads[2], None
 
 
-def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tensor:
-    rows, columns = window.axes(key)
+def _forward(query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...]) -> Tensor:
+    rows, columns = (Axis(size, *window) for size in _ints(key.shape[-2:]))
     out = query.new_empty(*query.shape[:3], rows.queries, columns.queries)
     for part, steps in _parts(query, rows, columns):
-        q = _query_strips(query, part, window.stride)
+        q = _query_strips(query, part, rows.stride)
         k, v = _key_strips(key, part), _key_strips(value, part)
         for step in steps:
             weights = _weights(_step_view(q, step, is_key=False), _step_view(k, step, is_key=True), step.bias)
@@ -125,16 +105,18 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, window: Window) -> Tenso
     return out
 
 
-def _backward(grads: Sequence[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: Window) -> None:
+def _backward(
+    grads: Sequence[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...]
+) -> None:
     """Write the gradients of query, key and value into ``grads``, of any strides."""
-    rows, columns = window.axes(key)
+    rows, columns = (Axis(size, *window) for size in _ints(key.shape[-2:]))
     grad_query, *grad_key_value = grads
-    if window.stride > 1:
+    if rows.stride > 1:
         grad_query.zero_()
-    grad_sites = grad_query[..., :: window.stride, :: window.stride]
+    grad_sites = grad_query[..., :: rows.stride, :: rows.stride]
     strip_grads: list[tuple[Strips, Tensor, Tensor]] = []
     for part, steps in _parts(query, rows, columns):
-        q, g = _query_strips(query, part, window.stride), _query_strips(grad, part, 1)
+        q, g = _query_strips(query, part, rows.stride), _query_strips(grad, part, 1)
         k, v = _key_strips(key, part), _key_strips(value, part)
         grad_k, grad_v = k.new_zeros(k.shape), v.new_zeros(v.shape)
         strip_grads.append((part, grad_k, grad_v))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from acmix_exp.ops.window_attention.triton.launch import Plan, on_device
@@ -12,22 +14,12 @@ from acmix_exp.ops.window_attention.triton.tile_backward_query import tile_query
 
 
 def backward(
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weight: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
-    grads: tuple[Tensor, Tensor, Tensor],
-    kernel: int,
-    stride: int,
-    dilation: int,
-    scale: float,
-) -> Tensor | None:
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weight: Tensor | None, out: Tensor, lse: Tensor,
+    grads: tuple[Tensor, Tensor, Tensor], *window: Any,
+) -> Tensor | None:  # fmt: skip
     """Fill ``grads`` of query (zero between queries), key and value; return the gradient of the position weight."""
-    window = kernel, stride, dilation
-    plan = Plan("query", query, *window)
+    *shape, scale = window
+    plan = Plan("query", query, *shape)
     delta = lse.new_empty(lse.shape)
     parts = None if weight is None else lse.new_empty(*plan.grid(plan.rows, plan.columns), plan.d, 2)
     grad_query, grad_key, grad_value = grads
@@ -40,7 +32,7 @@ def backward(
             *strides, *plan.sizes(plan.rows, plan.columns), scale,
             POSITION=has_weight, ONCE=plan.once, **plan.constants, **plan.options,
         )  # fmt: skip
-        plan = Plan("key_value", query, *window)
+        plan = Plan("key_value", query, *shape)
         kernels = {"tap": tap_key_value_kernel, "tile": tile_key_value_kernel}
         mirrors = *plan.mirrors(plan.height), *plan.mirrors(plan.width)
         strides = [s for t in (query, key, value, grad, grad_key, grad_value) for s in t.stride()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from acmix_exp.ops.window_attention.triton.launch import Plan, on_device
@@ -10,19 +12,11 @@ from acmix_exp.ops.window_attention.triton.tile_forward import tile_forward_kern
 
 
 def forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weight: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
-    kernel: int,
-    stride: int,
-    dilation: int,
-    scale: float,
+    query: Tensor, key: Tensor, value: Tensor, weight: Tensor | None, out: Tensor, lse: Tensor, *window: Any
 ) -> None:
     """Fill ``out`` (B, heads, d, rows, columns), any strides, and ``lse`` (B, heads, rows, columns), log to base 2."""
-    plan = Plan("forward", query, kernel, stride, dilation)
+    *shape, scale = window
+    plan = Plan("forward", query, *shape)
     kernels = {"tap": tap_forward_kernel, "tile": tile_forward_kernel}
     strides = [s for tensor in (query, key, value, out) for s in tensor.stride()]
     with on_device(query):

@@ -13,23 +13,14 @@ from acmix_exp.ops.window_attention.validation import check_first_derivative
 WINDOW = "int kernel, int stride, int dilation, float scale"
 
 
-def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weight: Tensor | None,
-    kernel: int,
-    stride: int,
-    dilation: int,
-    scale: float,
-) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, weight: Tensor | None, *window: Any) -> Tensor:
     """(B, heads, d, H, W) each, any strides, and float32 (d, 2) or (d, 2, 1, 1) -> (B, heads, d, rows, columns).
 
-    The output is channels-last in memory if the query is.
+    window: kernel, stride, dilation and scale, here and below. The output is channels-last in memory if the query is.
     """
     if weight is not None:
         weight = weight.flatten(1).contiguous()
-    out: Tensor = _forward(query, key, value, weight, kernel, stride, dilation, scale)[0]
+    out: Tensor = _forward(query, key, value, weight, *window)[0]
     return out
 
 
@@ -55,21 +46,12 @@ def _gradients(query: Tensor, key: Tensor, value: Tensor, stride: int) -> tuple[
     mutates_args=(),
     schema=f"(Tensor query, Tensor key, Tensor value, Tensor? weight, {WINDOW}) -> (Tensor, Tensor)",
 )
-def _forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    weight: Tensor | None,
-    kernel: int,
-    stride: int,
-    dilation: int,
-    scale: float,
-) -> tuple[Tensor, Tensor]:
+def _forward(query: Tensor, key: Tensor, value: Tensor, weight: Tensor | None, *window: Any) -> tuple[Tensor, Tensor]:
     from acmix_exp.ops.window_attention.triton.forward import forward
 
-    out, lse = _outputs(query, stride)
+    out, lse = _outputs(query, window[1])
     if query.numel():
-        forward(query, key, value, weight, out, lse, kernel, stride, dilation, scale)
+        forward(query, key, value, weight, out, lse, *window)
     return out, lse
 
 
@@ -92,17 +74,14 @@ def _backward(
     weight: Tensor | None,
     out: Tensor,
     lse: Tensor,
-    kernel: int,
-    stride: int,
-    dilation: int,
-    scale: float,
+    *window: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, key, value and weight; the last is empty if there is no weight."""
     from acmix_exp.ops.window_attention.triton.backward import backward
 
-    grads = _gradients(query, key, value, stride)
+    grads = _gradients(query, key, value, window[1])
     if query.numel():
-        grad_weight = backward(grad, query, key, value, weight, out, lse, grads, kernel, stride, dilation, scale)
+        grad_weight = backward(grad, query, key, value, weight, out, lse, grads, *window)
     else:
         grad_weight = None if weight is None else torch.zeros_like(weight)
     return *grads, lse.new_empty(0) if grad_weight is None else grad_weight

@@ -94,23 +94,9 @@ def tile_key_value_kernel(
                 ds = p * (product(v, tl.trans(g), PRECISION) - mean_grad[None, :])
                 dk += product(ds.to(q.dtype), q, PRECISION)
 
-    at = addresses(
-        grad_key + image * dk_b + head_of_image * dk_h,
-        channel[None, :],
-        row[:, None],
-        column[:, None],
-        dk_c,
-        dk_y,
-        dk_x,
-    )
+    dk_head = grad_key + image * dk_b + head_of_image * dk_h
+    at = addresses(dk_head, channel[None, :], row[:, None], column[:, None], dk_c, dk_y, dk_x)
     tl.store(at, (dk * scale).to(grad_key.dtype.element_ty), mask=is_key)
-    at = addresses(
-        grad_value + image * dv_b + head_of_image * dv_h,
-        channel[None, :],
-        row[:, None],
-        column[:, None],
-        dv_c,
-        dv_y,
-        dv_x,
-    )
+    dv_head = grad_value + image * dv_b + head_of_image * dv_h
+    at = addresses(dv_head, channel[None, :], row[:, None], column[:, None], dv_c, dv_y, dv_x)
     tl.store(at, dv.to(grad_value.dtype.element_ty), mask=is_key)
