@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
-from acmix_exp.report.records import Result, Row
-from acmix_exp.report.sentences import DASH, DELTA, MAP, P_VALUE, number, verdict
+from acmix_exp.report.records import Row
+from acmix_exp.report.sentences import DASH, DELTA, MAP, P_VALUE, format_number, verdict
 
 # csv: and W&B's table. md: and a terminal of full width. html, costs: the page's two tables; runs: its list of runs,
-# with the number of each run. wandb: W&B's scalars.
-Output = Literal["csv", "md", "terminal", "narrow", "tex", "html", "costs", "runs", "wandb"]
+# with the numbers of each run. profile: the table of task=profile. wandb: W&B's scalars.
+Output = Literal["csv", "md", "terminal", "narrow", "tex", "html", "costs", "runs", "profile", "wandb"]
 
 
 @dataclass(frozen=True)
 class Column:
     """One column. Its cells hold one number, or two: mean and standard deviation, or the ends of an interval.
 
-    ``numbers``: key in summary.json and summary.csv -> attribute of ``Row``. ``form``: as ``number`` takes it, for the
-    number divided by ``scale``. ``outputs``: an ``Output`` per word; summary.json has every column. ``join``: between
-    two numbers. ``short``: heading in table.tex, with its second line.
+    ``numbers``: key in summary.json and summary.csv -> attribute of ``Row``. ``form``: a format of ``format_number``,
+    for the number divided by ``scale``. ``outputs``: an ``Output`` per word; summary.json has every column. ``join``:
+    between two numbers. ``short``: heading in table.tex, with its second line.
     """
 
     heading: str
@@ -42,18 +42,16 @@ class Column:
         return [attrgetter(path)(row) for path in self.numbers.values()]
 
     def text(self, row: Row, *, short: bool = False) -> str:
-        """The cell; ``short`` for a narrow column."""
+        """The cell of a row; ``short`` for a narrow column."""
         if self.form == "verdict":
             return verdict(row.comparison, short=short)
-        known = [value for value in self.values(row) if value is not None]
-        texts = [number(value if self.scale == 1 else value / self.scale, self.form) for value in known]
-        return self.join.join(texts) or DASH
+        return self.text_of(dict(zip(self.numbers, self.values(row), strict=True)))
 
-    def run_text(self, result: Result | None) -> str:
-        """The cell of a single run."""
-        name = next(iter(self.numbers)).removesuffix("_mean")
-        value = None if result is None else vars(result).get(name, result.cost.get(name))
-        return number(None if value is None else value / self.scale, self.form)
+    def text_of(self, numbers: Mapping[str, Any]) -> str:
+        """The cell of numbers by key; keys may be missing."""
+        known = [numbers[key] for key in self.numbers if numbers.get(key) is not None]
+        texts = [format_number(value if self.scale == 1 else value / self.scale, self.form) for value in known]
+        return self.join.join(texts) or DASH
 
 
 MAP50_95 = {"map50_95_mean": "map50_95.mean", "map50_95_std": "map50_95.std"}
@@ -82,18 +80,18 @@ COLUMNS = (
     Column("val mAP (last), std", MAP, {"val_last_std": "val_last.std"}),
     Column("val mAP", MAP, {"val_best_mean": "val_best.mean"}, "md html runs", "best"),
     Column("val mAP (best), std", MAP, {"val_best_std": "val_best.std"}),
-    Column("parameters", ".2f", PARAMETERS, "csv md terminal tex costs", "M", 1e6, short="params"),
-    Column("GFLOPs", ".2f", {"gflops": "cost.gflops"}, "csv md terminal tex costs", short="FLOPs\nG"),
-    Column("latency", ".2f", {"latency_ms_b1": "cost.latency_ms_b1"}, "csv tex costs", "ms", short="time"),
-    Column("latency, p95", ".2f", {"latency_ms_b1_p95": "cost.latency_ms_b1_p95"}, "costs", "ms"),
-    Column("latency, batch 32", ".2f", {"latency_ms_b32": "cost.latency_ms_b32"}, "costs", "ms"),
+    Column("parameters", ".3f", PARAMETERS, "csv md terminal tex costs profile", "M", 1e6, short="params"),
+    Column("GFLOPs", ".2f", {"gflops": "cost.gflops"}, "csv md terminal tex costs profile", short="FLOPs\nG"),
+    Column("latency", ".2f", {"latency_ms_b1": "cost.latency_ms_b1"}, "csv tex costs profile", "ms", short="time"),
+    Column("latency, p95", ".2f", {"latency_ms_b1_p95": "cost.latency_ms_b1_p95"}, "costs profile", "ms"),
+    Column("latency, batch 32", ".2f", {"latency_ms_b32": "cost.latency_ms_b32"}, "costs profile", "ms"),
     Column("latency, batch 32, p95", ".2f", {"latency_ms_b32_p95": "cost.latency_ms_b32_p95"}, "", "ms"),
     Column("latency from", "", {"latency_from": "cost.latency_from"}),
-    Column("parameters of blocks", ".2f", {"parameters_block": "cost.parameters_block"}, "", "M", 1e6),
-    Column("GFLOPs", ".2f", {"gflops_block": "cost.gflops_block"}, "costs", "blocks"),
-    Column("GFLOPs", ".2f", {"gflops_stage1": "cost.gflops_stage1"}, "costs", "Stage I"),
-    Column("GFLOPs", ".2f", {"gflops_stage2": "cost.gflops_stage2"}, "costs", "Stage II"),
-    Column("GFLOPs", ".2f", {"gflops_ultralytics": "cost.gflops_ultralytics"}, "costs", "ultralytics"),
+    Column("parameters", ".3f", {"parameters_block": "cost.parameters_block"}, "profile", "M, blocks", 1e6),
+    Column("GFLOPs", ".3f", {"gflops_block": "cost.gflops_block"}, "costs profile", "blocks"),
+    Column("GFLOPs", ".3f", {"gflops_stage1": "cost.gflops_stage1"}, "costs", "Stage I"),
+    Column("GFLOPs", ".3f", {"gflops_stage2": "cost.gflops_stage2"}, "costs", "Stage II"),
+    Column("GFLOPs", ".2f", {"gflops_ultralytics": "cost.gflops_ultralytics"}, "costs profile", "ultralytics"),
     Column("memory", ",.0f", {"peak_memory_mb": "cost.peak_memory_mb"}, "costs runs", "MB"),
     Column("training", ".1f", {"train_seconds": "cost.train_seconds"}, "costs runs", "min", 60),
 )

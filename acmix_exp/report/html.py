@@ -19,8 +19,8 @@ from PIL import Image
 import acmix_exp
 from acmix_exp.report.columns import columns
 from acmix_exp.report.figures.style import INK, RULE, Drawing, Drawn
-from acmix_exp.report.records import Record, Table
-from acmix_exp.report.sentences import DASH, conclusion, lead, number, verdict
+from acmix_exp.report.records import Record, Result, Table
+from acmix_exp.report.sentences import DASH, conclusion, format_number, lead, verdict
 from acmix_exp.report.write import FOOTER
 
 TEMPLATE = "page.html.j2"
@@ -60,12 +60,21 @@ def page(
         lead=lead,
         conclusion=conclusion,
         verdict=verdict,
-        number=number,
+        format_number=format_number,
         remark=_remark,
         picture=lambda stem, drawing: _picture(folder / stem, drawing),
         run_columns=columns("runs"),
+        run_numbers=_run_numbers,
         dash=DASH,
     )
+
+
+def _run_numbers(result: Result | None) -> dict[str, Any]:
+    """The numbers of a single run, by the keys of the columns."""
+    if result is None:
+        return {}
+    means = {f"{name}_mean": getattr(result, name) for name in ("map50_95", "val_last", "val_best")}
+    return {**means, **result.cost}
 
 
 def _remark(record: Record) -> str:

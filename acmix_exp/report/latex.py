@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from acmix_exp.report.columns import Column, columns
 from acmix_exp.report.records import Row, Table
-from acmix_exp.report.sentences import DASH, VERDICTS, number
+from acmix_exp.report.sentences import DASH, VERDICTS, format_number
 from acmix_exp.report.statistics import Verdict
 from acmix_exp.report.table import best_row
 
@@ -33,7 +33,7 @@ ESCAPES = {
 SHORT = {Verdict.TOO_FEW_SEEDS: "few", Verdict.NO_DIFFERENCE: "n.s.", Verdict.REFERENCE: DASH}
 INVISIBLE = re.compile(r"\\[A-Za-z]+|[\\${}]")
 # Letters of the widest cells of all columns -> size and half the distance of columns that fit.
-SIZES = ((68, r"\footnotesize", 2.5), (76, r"\scriptsize", 3), (math.inf, r"\scriptsize", 1.5))
+SIZES = ((68, r"\footnotesize", 2.5), (76, r"\scriptsize", 3), (math.inf, r"\scriptsize", 1.2))
 
 
 def latex(name: str, tables: Sequence[Table]) -> str:
@@ -55,7 +55,7 @@ def _tabular(table: Table) -> list[str]:
     heads = [("arm", ""), *map(_two_lines, swept), *map(_heading, visible)]
     body = []
     for row in table.rows:
-        values = [escape(number(row.runs.swept[key], "")) for key in swept]
+        values = [escape(format_number(row.runs.swept[key], "")) for key in swept]
         body.append([escape(row.arm), *values, *(_cell(column, row, bold=row is best) for column in visible)])
     lines = [[first for first, _ in heads], [second for _, second in heads], *body]
     below = [rf"\multicolumn{{{len(heads)}}}{{@{{}}l}}{{{text}}} \\" for text in _legend(table)]

@@ -35,7 +35,7 @@ LEADS = {
 }
 
 
-def number(value: float | str | None, form: str) -> str:
+def format_number(value: float | str | None, form: str) -> str:
     """The number in a format, text as it is, a dash for None."""
     if value is None:
         return DASH
@@ -73,15 +73,15 @@ def lead(table: Table) -> str:
 def conclusion(row: Row, reference: str) -> str:
     """What the row's seeds say against the reference."""
     delta, images = row.comparison.delta, row.images
-    text = f"{number(delta.mean, DELTA)} mAP50-95 against {reference}"
+    text = f"{format_number(delta.mean, DELTA)} mAP50-95 against {reference}"
     if delta.low is not None:
         text += f", 95 % CI {interval(delta.low, delta.high)}"
     if images.low is not None:
         text += f" over seeds and {interval(images.low, images.high)} over test images"
     if row.comparison.p_adjusted is not None:
-        text += f", p (Holm) {number(row.comparison.p_adjusted, P_VALUE)}"
+        text += f", p (Holm) {format_number(row.comparison.p_adjusted, P_VALUE)}"
     return f"{text}, {count(delta.n, 'paired seed')}."
 
 
 def interval(*ends: float | None) -> str:
-    return " to ".join(number(end, DELTA) for end in ends)
+    return " to ".join(format_number(end, DELTA) for end in ends)

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.05
 RESAMPLES = 20_000  # of the signs; up to 14 seeds there are fewer ways to flip them, and p is exact
@@ -123,6 +122,8 @@ def t_interval(deltas: Sequence[float] | np.ndarray) -> tuple[float | None, floa
 
 @lru_cache(maxsize=64)
 def _t_quantile(freedom: int) -> float:
+    from scipy import stats  # takes most of a second
+
     return float(stats.t.ppf(1 - LEVEL / 2, freedom))
 
 
@@ -133,6 +134,8 @@ def sign_flip_p(deltas: Sequence[float] | np.ndarray) -> float:
 
 @lru_cache(maxsize=4096)
 def _sign_flip_p(deltas: tuple[float, ...]) -> float:
+    from scipy import stats
+
     def mean(flipped: np.ndarray, axis: int) -> np.ndarray:
         return np.round(flipped.mean(axis=axis), 12)  # means that differ by rounding errors are equal
 

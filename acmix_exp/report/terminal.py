@@ -12,7 +12,7 @@ from rich.text import Text
 
 from acmix_exp.report.columns import columns
 from acmix_exp.report.records import Table
-from acmix_exp.report.sentences import number
+from acmix_exp.report.sentences import format_number
 
 FULL = 200
 WIDE = 150
@@ -43,7 +43,7 @@ def _grid(table: Table, width: int) -> Grid:
             _folded(column.title, width), justify="left" if words else "right", overflow="fold", no_wrap=not words
         )
     for row in table.rows:
-        swept = [number(row.runs.swept[key], "") for key in table.swept_keys]
+        swept = [format_number(row.runs.swept[key], "") for key in table.swept_keys]
         cells = [column.text(row, short=width < WIDE) for column in visible]
         grid.add_row(*map(Text, (row.arm, *swept, *cells)))
     return grid

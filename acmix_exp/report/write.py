@@ -14,7 +14,7 @@ from acmix_exp.files import locked, write_json, write_text
 from acmix_exp.report.columns import columns, keys, numbers
 from acmix_exp.report.latex import latex
 from acmix_exp.report.records import Record, Row, Table
-from acmix_exp.report.sentences import number
+from acmix_exp.report.sentences import format_number
 from acmix_exp.report.table import REFERENCE, make_tables
 
 FOOTER = (
@@ -107,7 +107,7 @@ def _markdown(name: str, tables: Sequence[Table]) -> str:
         lines.append(_line(["arm", *swept, *(column.title for column in visible)]))
         lines.append(_line(["---"] * (1 + len(swept)) + ["---:"] * len(visible)))
         for row in table.rows:
-            values = [number(row.runs.swept[key], "") for key in swept]
+            values = [format_number(row.runs.swept[key], "") for key in swept]
             lines.append(_line([row.arm, *values, *(column.text(row) for column in visible)]))
         lines += ["", *(f"- {note}" for note in table.notes), ""]
     return "\n".join([*lines, FOOTER, ""])

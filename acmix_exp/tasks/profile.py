@@ -18,6 +18,8 @@ from acmix_exp.config import from_plain
 from acmix_exp.console import console, showing_steps
 from acmix_exp.data import resolve
 from acmix_exp.files import write_json
+from acmix_exp.report.columns import Column, columns
+from acmix_exp.report.sentences import DASH, format_number
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.devices import gpu_slot
 from acmix_exp.sweep.planning import Cell, Plan
@@ -57,9 +59,6 @@ def _networks_of(plan: Plan) -> list[dict[str, Any]]:
         }
         for cell in distinct.values()
     ]
-
-
-UNFUSED = " unfused"
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -151,18 +150,7 @@ def _timed(
     return figures
 
 
-MISSING = "–"
-NETWORK = (
-    ("parameters", "parameters", "{:,.0f}"),
-    ("of blocks", "parameters_block", "{:,.0f}"),
-    ("GFLOPs", "gflops", "{:.3f}"),
-    ("of blocks", "gflops_block", "{:.3f}"),
-    ("GFLOPs\n(ultralytics)", "gflops_ultralytics", "{:.3f}"),
-    ("ms\nbatch 1", "latency_ms_b1", "{:.1f}"),
-    ("p95", "latency_ms_b1_p95", "{:.1f}"),
-    ("not\nfused", "latency_ms_b1_unfused", "{:.1f}"),
-    ("ms\nbatch 32", "latency_ms_b32", "{:.0f}"),
-)
+NOT_FUSED = Column("latency, not fused", ".2f", {"latency_ms_b1_unfused": ""}, unit="ms")
 
 
 def cost_tables(profile: dict[str, Any]) -> RenderableType:
@@ -197,11 +185,12 @@ def _networks(profile: dict[str, Any]) -> Table:
     table = Table(title="networks", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     for name in ("arm", *map(escape, swept)):
         table.add_column(name)
-    for name, _, _ in NETWORK:
-        table.add_column(name, justify="right")
+    visible = [*columns("profile"), NOT_FUSED]
+    for column in visible:
+        table.add_column(column.title, justify="right")
     for row in rows:
-        values = [MISSING if row["swept"].get(key) is None else str(row["swept"][key]) for key in swept]
-        table.add_row(*map(escape, (row["arm"], *values)), *(_cell(row["cost"], key, form) for _, key, form in NETWORK))
+        values = [format_number(row["swept"].get(key), "") for key in swept]
+        table.add_row(*map(escape, (row["arm"], *values)), *(column.text_of(row["cost"]) for column in visible))
     return table
 
 
@@ -231,7 +220,7 @@ def _stages(rows: list[dict[str, Any]]) -> Table:
 def _stage_cells(row: dict[str, Any], site: dict[str, Any]) -> list[str]:
     stages, total = site["stages"], site["flops"]
     shares = [
-        f"{stages[name]['flops'] / total:.1%}" if name in stages else MISSING
+        f"{stages[name]['flops'] / total:.1%}" if name in stages else DASH
         for name in ("projection", "attention", "convolution")
     ]
     moved = sum(stage["bytes"] for stage in stages.values()) / 1e6
@@ -244,8 +233,3 @@ def _stage_cells(row: dict[str, Any], site: dict[str, Any]) -> list[str]:
         *shares,
         f"{moved:.1f}",
     ]
-
-
-def _cell(cost: dict[str, Any], key: str, form: str) -> str:
-    value = cost.get(key)
-    return MISSING if value is None else form.format(value)

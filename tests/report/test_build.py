@@ -266,7 +266,7 @@ def test_a_copied_folder_partial_and_of_two_machines(tmp_path: Path) -> None:
     assert runs["convfailed"][-1][1] == "attempt 2, out of memory & <more>"
     assert "Too few seeds (7 needed): attention, mixed." in page.words
     costs = {row[0][1]: [text for _, text in row[1:]] for row in page.tables[("costs", "0")][1:]}
-    assert costs["mixed"][0] == "3.29"
+    assert costs["mixed"][0] == "3.290"
     assert costs["conv"][0] == "–"
     assert not list((tmp_path / "theirs").rglob("report.html"))
 

@@ -30,10 +30,10 @@ def test_a_table() -> None:
     assert "% 50 % of COCO" in lines
     assert "% 100 % shared" in lines
     assert lines.count(r"\toprule") == lines.count(r"\midrule") == lines.count(r"\bottomrule") == 1
-    assert r"baseline & -- & $8$ & $0.300 \pm 0.012$ & -- & -- & -- & -- & $3.01$ & $8.08$ & -- \\" in lines
+    assert r"baseline & -- & $8$ & $0.300 \pm 0.012$ & -- & -- & -- & -- & $3.011$ & $8.08$ & -- \\" in lines
     assert (
         r"my\_arm & 4 & $8$ & $\mathbf{0.400 \pm 0.012}$ & $+0.010$ & $[-0.002, +0.022]$ & $0.375$ & better"
-        r" & $3.01$ & $8.08$ & -- \\" in lines
+        r" & $3.011$ & $8.08$ & -- \\" in lines
     )
     columns = re.search(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}", text)
     assert columns

@@ -24,7 +24,7 @@ WORDS = {
     Verdict.WORSE: "worse",
 }
 NUMBERS = ("12", "0.352 ± 0.038", "0.584", "-0.012")
-ALL_NUMBERS = (*NUMBERS, "-0.409 to +0.405", "13.29", "118.53")
+ALL_NUMBERS = (*NUMBERS, "-0.409 to +0.405", "13.291", "118.53")
 SHORT_SWEEP = {"train.imgsz": 320, "block.kernel_att": 7}
 LONG_SWEEP = {"model.placement": "[sppf,neck_p3]", "train.warmup_epochs": 3.125}
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from acmix_exp.report.figures.style import INK, MUTED, Drawing, legend, looks, subplots
 from acmix_exp.report.records import ArmRuns, Table
-from acmix_exp.report.sentences import DELTA, conclusion, number, verdict
+from acmix_exp.report.sentences import DELTA, conclusion, format_number, verdict
 from acmix_exp.report.statistics import differences, t_interval
 
 MOST_CLASSES = 30
@@ -34,7 +34,7 @@ def forest(table: Table) -> Iterator[Drawing]:
             axes.plot(ends, [y - 0.2] * 2, color=colour, linewidth=1, linestyle=(0, (2, 1.5)), marker="|")
         axes.plot(delta.mean, y, look[row.label].marker, color=colour, markersize=7)
         axes.annotate(
-            f"{number(delta.mean, DELTA)}  n {delta.n}\n{verdict(row.comparison, short=True)}",
+            f"{format_number(delta.mean, DELTA)}  n {delta.n}\n{verdict(row.comparison, short=True)}",
             (1.02, y),
             xycoords=("axes fraction", "data"),
             va="center",

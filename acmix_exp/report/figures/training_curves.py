@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from acmix_exp.report.figures.style import MUTED, Drawing, Look, legend, looks, subplots
 from acmix_exp.report.records import Record, Table
-from acmix_exp.report.sentences import MAP, number
+from acmix_exp.report.sentences import MAP, format_number
 
 RATES = {"rate1": "attention", "rate2": "convolution"}
 STROKES: dict[str, Any] = {"rate1": "solid", "rate2": (0, (3, 1.5))}
@@ -41,7 +41,7 @@ def learning_curves(table: Table) -> Iterator[Drawing]:
     axes.set_ylabel("mAP50-95 on val")
     legend(figure, handles)
     ends = [
-        f"{row.label} ends at a headline of {number(row.map50_95.mean, MAP)}."
+        f"{row.label} ends at a headline of {format_number(row.map50_95.mean, MAP)}."
         for row in table.rows
         if row.map50_95.mean is not None
     ]
