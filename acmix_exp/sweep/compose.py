@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from acmix_exp.config import Config, conf_dir, register_schema, to_object
 from acmix_exp.errors import ConfigError
-from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, block_files, chosen_block, explain
+from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, block_files, chosen_block, explain, other_engine
 
 SEED_LIMIT = 2**31
 PRINTED_FAULTS = 20
@@ -118,10 +118,7 @@ def _quoted(argument: str) -> str:
 def _refuse_other_engines(overrides: Iterable[str]) -> None:
     for override in overrides:
         if re.match(r"[+~]*hydra[./](launcher|sweeper)(?!\.params)", override):
-            raise ConfigError(
-                f"{override}: acmix_exp expands and launches sweeps itself; choose hardware=OPTION, and "
-                "hardware.runs_at_once=N for N runs side by side"
-            )
+            raise ConfigError(other_engine(override))
 
 
 class _GroupOptions:
@@ -257,15 +254,7 @@ class _Composer:
 
 def _interpolates_seed(config: DictConfig) -> bool:
     """Whether any interpolation names the seed; one that reaches it through another key has that key name it."""
-    return any("${" in text and "seed" in text for text in _texts(OmegaConf.to_container(config, resolve=False)))
-
-
-def _texts(node: Any) -> Iterator[str]:
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, (dict, list)):
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from _texts(child)
+    return re.search(r"\$\{[^{}]*seed", str(OmegaConf.to_container(config, resolve=False))) is not None
 
 
 def _checked(unresolved: DictConfig, overrides: Iterable[str]) -> Config:

@@ -34,6 +34,8 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         ]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
+        if group in ("hydra/launcher", "hydra/sweeper"):
+            return [other_engine(f"{group}={option}")]
         return [f"{group}={option}: no such option; choose from {', '.join(error.options or options(group)) or 'none'}"]
     if ambiguous := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", str(error)):
         return [f"{ambiguous[1]}: several values are a sweep, which needs -m; a list is written [a,b]"]
@@ -67,6 +69,14 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     line = _first_line(text)
     quoted = next((item for item in overrides if (value := item.partition("=")[2]) and f"'{value}'" in line), None)
     return [f"{quoted}: {line}" if quoted else line]
+
+
+def other_engine(override: str) -> str:
+    """The line that refuses a launcher or sweeper of Hydra's."""
+    return (
+        f"{override}: acmix_exp expands and launches sweeps itself; choose hardware=OPTION, and "
+        "hardware.runs_at_once=N for N runs side by side"
+    )
 
 
 def chosen_block(overrides: Sequence[str]) -> str | None:

@@ -3,90 +3,65 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean as mean
+from statistics import fmean
 
-from acmix_exp.run.directory import Run
+from acmix_exp.run.directory import Run, RunState
 from acmix_exp.sweep.planning import Plan
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One run as it stands. ``epoch`` is the last finished one, ``left`` the seconds it still needs, if known."""
+    """One run as it stands. ``epoch`` is the last finished one; ``left`` are the seconds still needed, if known."""
 
     run: Run
     label: str
-    status: str
+    status: RunState
     epoch: int
     epochs: int
-    map50: float | None
-    map50_95: float | None
-    left: float | None
-    error: str | None
-    resumed: bool
+    map50: float | None = None
+    map50_95: float | None = None
+    left: float | None = None
+    error: str | None = None
+    resumed: bool = False
+    epoch_seconds: float | None = None
 
 
 class Survey:
-    """Reads the distinct runs of a plan, again and again: of each only what changed since it was last read."""
+    """The progress of a plan's distinct runs, read repeatedly: of each run only what changed since the last time."""
 
     def __init__(self, plan: Plan) -> None:
         self._cells = {cell.run: cell for cell in reversed(plan.cells)}
         self._runs = plan.runs
-        self._read: dict[Run, tuple[tuple[int, int], _Facts]] = {}
+        self._known: dict[Run, tuple[tuple[int, int], Progress]] = {}
 
     def rows(self) -> list[Progress]:
         """Every run in the plan's order."""
-        facts = [self._facts(run) for run in self._runs]
+        rows = [self._progress(run) for run in self._runs]
         seconds: dict[str, list[float]] = {}
-        for run, fact in zip(self._runs, facts, strict=True):
-            if fact.epoch_seconds is not None:
-                seconds.setdefault(self._cells[run].label, []).append(fact.epoch_seconds)
-        mean_seconds = {label: mean(values) for label, values in seconds.items()}
-        everywhere = mean(value for values in seconds.values() for value in values) if seconds else None
-        return [
-            self._progress(run, fact, mean_seconds.get(self._cells[run].label, everywhere))
-            for run, fact in zip(self._runs, facts, strict=True)
-        ]
+        for row in rows:
+            if row.epoch_seconds is not None:
+                seconds.setdefault(row.label, []).append(row.epoch_seconds)
+        if not seconds:
+            return rows
+        by_label = {label: fmean(values) for label, values in seconds.items()}
+        overall = fmean(value for values in seconds.values() for value in values)
+        return [replace(row, left=_epochs_left(row) * by_label.get(row.label, overall)) for row in rows]
 
-    def _facts(self, run: Run) -> _Facts:
-        stamp = _changed(run.path / "status.json"), _changed(run.path / "history.csv")
-        if stamp == NOTHING:
-            return _Facts()
-        known = self._read.get(run)
-        # The status of a run that is running also depends on whether its owner is alive.
-        if known is None or known[0] != stamp or known[1].state == "running":
-            known = self._read[run] = stamp, _read(run)
-        return known[1]
-
-    def _progress(self, run: Run, facts: _Facts, epoch_seconds: float | None) -> Progress:
+    def _progress(self, run: Run) -> Progress:
+        """The run's progress, but for the time left."""
+        changed = _changed(run.path / "status.json"), _changed(run.path / "history.csv")
         cell = self._cells[run]
         epochs = cell.config.train.epochs
-        epoch = min(facts.epoch, epochs)
-        left = None
-        if facts.state == "done":
-            left = 0.0
-        elif epoch_seconds is not None:
-            left = (epochs if facts.state == "failed" else epochs - epoch) * epoch_seconds
-        scores = facts.map50, facts.map50_95
-        return Progress(run, cell.label, facts.state, epoch, epochs, *scores, left, facts.error, facts.resumed)
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What the files of a run say of its progress."""
-
-    state: str = "pending"
-    epoch: int = 0
-    map50: float | None = None
-    map50_95: float | None = None
-    epoch_seconds: float | None = None
-    error: str | None = None
-    resumed: bool = False
-
-
-NOTHING = (0, 0)
+        if changed == (0, 0):
+            return Progress(run, cell.label, "pending", 0, epochs)
+        known = self._known.get(run)
+        # The state of a running run also depends on whether its process is alive.
+        if known is None or known[0] != changed or known[1].status == "running":
+            known = self._known[run] = changed, _read(run, cell.label, epochs)
+        return known[1]
 
 
 def _changed(path: Path) -> int:
@@ -97,25 +72,23 @@ def _changed(path: Path) -> int:
         return 0
 
 
-def _mean_seconds(history: Sequence[Mapping[str, str]]) -> float | None:
-    try:
-        return mean(float(row["seconds"]) for row in history) if history else None
-    except (KeyError, ValueError):
-        return None
-
-
-def _read(run: Run) -> _Facts:
+def _read(run: Run, label: str, epochs: int) -> Progress:
     status, history = run.status() or {}, run.history()
-    last = history[-1] if history else None
-    return _Facts(
-        run.state(),
-        int(float(last["epoch"])) if last else 0,
-        float(last["map50"]) if last else None,
-        float(last["map50_95"]) if last else None,
-        _mean_seconds(history),
-        status.get("error"),
-        bool(status.get("resumed")),
-    )
+    epoch = 0
+    scores: tuple[float | None, float | None] = (None, None)
+    if history:
+        epoch = min(int(float(history[-1]["epoch"])), epochs)
+        scores = float(history[-1]["map50"]), float(history[-1]["map50_95"])
+    try:
+        seconds = fmean(float(row["seconds"]) for row in history) if history else None
+    except (KeyError, ValueError):
+        seconds = None
+    resumed = bool(status.get("resumed"))
+    return Progress(run, label, run.state(), epoch, epochs, *scores, None, status.get("error"), resumed, seconds)
+
+
+def _epochs_left(row: Progress) -> int:
+    return 0 if row.status == "done" else row.epochs if row.status == "failed" else row.epochs - row.epoch
 
 
 def seconds_left(rows: Sequence[Progress], runs_at_once: int) -> float | None:

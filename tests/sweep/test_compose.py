@@ -196,6 +196,14 @@ def test_another_launcher_or_sweeper_is_answered_in_one_line(override):
     assert "hardware.runs_at_once" in fault
 
 
+@pytest.mark.parametrize("engine", ["launcher: joblib", "launcher: submitit_slurm", "sweeper: optuna"])
+def test_so_is_one_that_an_option_of_the_users_chooses(folder, engine):
+    folder("experiment/mine", f"# @package _global_\ndefaults:\n  - override /hydra/{engine}\n")
+    (fault,) = faults("--config-dir", "own", "experiment=mine")
+    assert fault.startswith(f"hydra/{engine.replace(': ', '=')}: ")
+    assert "hardware=OPTION" in fault
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
