@@ -73,7 +73,7 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
             cells = list(itertools.product(*_axes(parsed, parser, composer, multirun=flags.multirun).values()))
         except CONFIG_ERRORS as error:
             raise ConfigError(*explain(error, overrides)) from None
-        if lines := lacking(cells):
+        if lines := lacking_options(cells):
             raise ConfigError(*lines)
         return _checked_cells(cells, composer, on_first)
 
@@ -305,7 +305,7 @@ def raise_faults(faults: Mapping[str, Sequence[int]], all_overrides: Sequence[tu
         raise ConfigError(*lines)
 
 
-def lacking(cells: Sequence[Sequence[str]]) -> list[str]:
+def lacking_options(cells: Sequence[Sequence[str]]) -> list[str]:
     """A line per option that not all blocks of a sweep over blocks have; ``cells`` are the overrides of each cell."""
     files = block_files()
     blocks = list(dict.fromkeys(block for cell in cells if (block := chosen_block(cell))))
