@@ -1,4 +1,4 @@
-"""Trustworthy ablations of attention blocks in YOLO detectors."""
+"""Ablation experiments for attention blocks in YOLO detectors."""
 
 import os
 import sys
@@ -9,18 +9,18 @@ __version__ = "0.2.0"
 
 moved.install()
 
-_OWN = "ACMIX_EXP_OWN_PROCESS"  # told to the processes that our command line starts
+_OWN = "ACMIX_EXP_OWN_PROCESS"  # environment variable, set in processes that the command line starts
 
 
 def _is_own_process() -> bool:
-    """Our command line or one started by it: what it loads checkpoints with allows our classes by itself."""
+    """Whether this is the command line or a process that it started, which register the classes when they need them."""
     program = (getattr(sys, "argv", None) or [""])[0]
-    if program == "-m":  # the package is imported before its module is run and named there
+    if program == "-m":  # with `python -m` the package is imported before sys.argv names the module
         return any(word.removeprefix("-m").split(".")[0] == "acmix_exp" for word in sys.orig_argv)
     return os.path.splitext(os.path.basename(program))[0] == "acmix-exp" or _OWN in os.environ
 
 
-# Ultralytics' opt-in to restricted loading: only then does this import bring torch along.
+# The opt-in of ultralytics to restricted loading: only then does this import torch.
 if os.environ.get("ULTRALYTICS_SAFE_LOAD", "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}:
     if _is_own_process():
         os.environ[_OWN] = "1"

@@ -26,7 +26,7 @@ from acmix_exp.errors import ChildError, ConfigError
 
 GRACE_SECONDS = 3.0
 POLL_SECONDS = 0.2
-# The user's YOLO_CONFIG_DIR, told to a child whose own YOLO_CONFIG_DIR is private.
+# Names the user's YOLO_CONFIG_DIR to a child, which gets a private YOLO_CONFIG_DIR.
 USER_SETTINGS_VARIABLE = "ACMIX_EXP_USER_YOLO_CONFIG_DIR"
 
 

@@ -23,7 +23,7 @@ class ArmConfig:
     insert: bool = MISSING  # false: the stock network
     block: Optional[str] = None  # null: the block as configured
     path: Optional[str] = None  # conv | attention | mixed; null: the path as configured
-    control: bool = False  # true: the arm inserts its block whatever block is configured
+    control: bool = False  # true: the arm inserts its block for any configured block
 
 
 @dataclass

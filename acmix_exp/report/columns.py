@@ -1,4 +1,4 @@
-"""The columns of every table that is written or shown. A new column is one line here and a field of ``Row``."""
+"""The columns of every output. A new column is one line here and a field of ``Row``."""
 
 from __future__ import annotations
 

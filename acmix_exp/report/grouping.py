@@ -80,13 +80,13 @@ def _grouped(records: Sequence[Record], key: Any) -> list[list[Record]]:
 
 
 def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
-    """What all runs of a table share, the baseline too: the identity without seed, block, placement and ``keys``."""
+    """The settings that all runs of a table share: the identity without seed, block, placement and ``keys``."""
     parts = {key: value for key, value in record.identity.items() if key not in ("seed", "block", "placement")}
     return _without(parts, keys)
 
 
 def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
-    """What the inserting arms of a table share: placement, and the block's options but name and path."""
+    """The settings that all arms with a block share: placement, and options of the block except name and path."""
     block = {key: value for key, value in (record.identity.get("block") or {}).items() if key not in ("name", "path")}
     placement = dict(record.identity.get("placement") or {})
     if "model.pretrained" in keys:
@@ -121,12 +121,12 @@ def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[lis
 
 
 def _block_and_placement(record: Record, keys: Sequence[str]) -> str:
-    """The block, whatever its options, and where it is."""
+    """The block without its options, and its placement."""
     return canonical([record.block, _inserted(record, keys)["placement"]])
 
 
 def _same_sites(control: Record, other: Record, keys: Sequence[str]) -> bool:
-    """Whether a control belongs beside an arm: its placement is the same, but for what it does not depend on."""
+    """Whether a control belongs to the table of an arm: placements agree in all keys that the control depends on."""
     own, others = (_inserted(record, keys)["placement"] for record in (control, other))
     if control.block[0] == IDENTITY:
         own, others = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (own, others))
@@ -148,7 +148,7 @@ def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def settings(records: Sequence[Record], keys: Sequence[str], folds: int) -> dict[str, Any]:
-    """What the runs of a table have in common, for its heading; swept keys are left out."""
+    """The common settings of the runs of a table, for its heading, without swept keys."""
     done = [record for record in records if record.result]
     first, inserting = (done or list(records))[0], next((record for record in records if record.inserts), None)
     shared = _context(first, keys)
@@ -174,7 +174,7 @@ def _dataset(records: Sequence[Record], folds: int) -> Any:
 
 
 def heading(settings: dict[str, Any]) -> str:
-    """What the rows of a table have in common, in one line."""
+    """The common settings of the rows of a table, in one line."""
     model, train, hardware = settings["model"], settings["train"], settings["hardware"]
     name = str(model.get("name", ""))
     parts = [f"{name}{' ' if '_' in name else ''}{model.get('scale', '')}" or "several models"]
@@ -194,7 +194,7 @@ def heading(settings: dict[str, Any]) -> str:
 
 
 def _inserted_text(settings: dict[str, Any]) -> str:
-    """What the inserting arms share: the block's options and its placement."""
+    """The common settings of the arms with a block: its options and its placement."""
     block, placement = settings.get("block") or {}, settings.get("placement") or {}
     text = ", ".join(f"{key} {value}" for key, value in block.items() if (key, value) != ("backend", "auto"))
     if "sites" in placement:

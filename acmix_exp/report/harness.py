@@ -20,7 +20,7 @@ class HarnessCheck:
 
 
 def is_harness_check(row: ArmRuns, reference: ArmRuns) -> bool:
-    """Whether identity and the stock network are compared, whichever is the reference."""
+    """Whether identity and the stock network are compared, with either as the reference."""
     return {row.block, reference.block} == {IDENTITY, None}
 
 
@@ -62,7 +62,7 @@ def _epochs(record: Record) -> int:
 
 
 def _causes(record: Record, other: Record) -> Iterator[str]:
-    """What may explain that two runs that should be equal are not."""
+    """Recorded causes that may explain a difference between two runs that should be equal."""
     yield from (f"{run.arm} was resumed" for run in (record, other) if run.status.get("resumed"))
     yield from (
         f"another {fact}" for fact, value in record.made_with.items() if other.made_with.get(fact, value) != value

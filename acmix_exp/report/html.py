@@ -118,7 +118,7 @@ def inline_svg(text: str, prefix: str, label: str) -> str:
 
 
 def provenance(records: Iterable[Record]) -> list[tuple[str, list[tuple[str, int]]]]:
-    """What the runs were made with: each fact with its different values and how many runs have each."""
+    """Versions, commit, hardware and data of the runs: every value and the number of runs that have it."""
     facts: dict[str, list[Any]] = {}
     for record in records:
         content = record.provenance

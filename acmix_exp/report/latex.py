@@ -104,7 +104,7 @@ def _cell(column: Column, row: Row, *, bold: bool) -> str:
 
 
 def _legend(table: Table) -> list[str]:
-    """What the short words of the table stand for, a line each."""
+    """One line per abbreviation of the table."""
     lines = [rf"delta: mAP50-95 against {escape(table.reference)}, paired by seed."]
     kinds = {row.comparison.verdict for row in table.rows}
     if Verdict.NO_DIFFERENCE in kinds:

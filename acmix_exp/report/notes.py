@@ -114,7 +114,7 @@ def _missing_cells(group: Group) -> list[str]:
 
 
 def _runs(group: Group, row: ArmRuns) -> list[str]:
-    """Unfinished, missing, resumed and repeated runs of a row, and what its pretrained weights gave."""
+    """Unfinished, missing, resumed and repeated runs of a row, and the transfer of its pretrained weights."""
     sentences = []
     for record in row.unfinished:
         sentences.append(

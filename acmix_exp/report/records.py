@@ -15,7 +15,7 @@ from acmix_exp.run.replicates import Replicates, replicates
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run measured: the headline on ``split``, ``val_*`` (mAP50-95) on val; None if not recorded."""
+    """Result of a finished run: the headline on ``split``, ``val_*`` (mAP50-95) on val; None if not recorded."""
 
     map50_95: float
     map50: float

@@ -1,4 +1,4 @@
-"""What the runs of a row cost; times are of one kind of machine, and a note says where they were measured."""
+"""Costs of the runs of a row; times are of one type of machine, and a note says where they were measured."""
 
 from __future__ import annotations
 

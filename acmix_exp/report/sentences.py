@@ -71,7 +71,7 @@ def lead(table: Table) -> str:
 
 
 def conclusion(row: Row, reference: str) -> str:
-    """What the row's seeds say against the reference."""
+    """The finding on a row, in words."""
     delta, images = row.comparison.delta, row.images
     text = f"{format_number(delta.mean, DELTA)} mAP50-95 against {reference}"
     if delta.low is not None:

@@ -42,10 +42,10 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
 
 
 def apply(config: Config) -> Config:
-    """The effective config: a bare one for the baseline, else the arm's block and path.
+    """The effective config: without block and placement for the baseline, else with the block and path of the arm.
 
-    A plain 3x3 in place of a stock 3x3 that has no pretrained weights to lose is the stock network, so that is the
-    baseline too. Identity is joined without norm, activation and residual, whatever the placement says.
+    A plain 3x3 in place of a stock 3x3 without pretrained weights is the stock network, so it becomes the baseline.
+    Identity gets no norm, activation and residual with any placement.
     """
     if not config.arm.insert or not config.model.placement.sites:
         return _bare(config, replace(config.arm, insert=False))

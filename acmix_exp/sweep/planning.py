@@ -208,7 +208,7 @@ def _readable(run: directory.Run) -> bool:
 
 
 def _merge_swept(cell: Cell) -> None:
-    """A finished run that serves another sweep too is told that sweep's axes."""
+    """Add the axes of this sweep to a finished run of another sweep."""
     result = cell.run.result() or {}
     if cell.swept and any(key not in result.get("swept", {}) for key in cell.swept):
         result["swept"] = {**result.get("swept", {}), **cell.swept}

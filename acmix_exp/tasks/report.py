@@ -58,7 +58,7 @@ def _check(config: Config, folder: Path) -> None:
 
 
 def say(built: Report, folder: Path) -> None:
-    """Print the finding of each table, what could not be drawn, and where the files are."""
+    """Print the finding of each table, the figures that could not be drawn, and the paths of the files."""
     for table in built.tables:
         _print_line(lead(table))
     for figure in built.figures:

@@ -105,7 +105,7 @@ def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
 def environment(run_dir: Path) -> dict[str, str]:
     """The variables of the process that logs, to be set before wandb is imported: wandb-core reads them only there.
 
-    WANDB_CONFIG_DIR and WANDB_DIR stay as they are: they say where the user's wandb settings are, which are only read.
+    WANDB_CONFIG_DIR and WANDB_DIR are not changed: the user's wandb settings are read from there.
     """
     folder = (run_dir / "wandb").resolve()
     return {

@@ -58,7 +58,7 @@ OWNED_ARGS = {
 
 
 def refused(extra: dict[str, Any]) -> list[str]:
-    """One line for each of ``train.extra`` that another key sets, or that ultralytics would ignore without a word.
+    """One line for each of ``train.extra`` that another key sets, or that ultralytics would ignore silently.
 
     Names and types that ultralytics checks itself are left to yolo/preflight.py.
     """

@@ -1,4 +1,4 @@
-"""The images that every run kept: ground truth and predictions side by side."""
+"""The stored images of the runs: ground truth and predictions side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from acmix_exp.report.records import Record, Table
 
 CONFIDENCE = 0.25  # predictions below it are not drawn
 MOST_ROWS = 6  # of the table, one column each beside the ground truth
-MOST_LABELS = 6  # boxes of an image that still leave room for their confidences
+MOST_LABELS = 6  # largest number of boxes per image for which confidences are printed
 MOST_CLASSES = 12  # in the legend
 SIDE = 1.75  # inches per image
 PALETTE = ("#d55e00", "#56b4e9", "#009e73", "#cc79a7", "#e69f00", "#0072b2")  # style.OTHERS, neighbours far apart

@@ -63,8 +63,8 @@ def _finish(axes: Axes, names: Sequence[str], limits: tuple[float, float]) -> No
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("difference in mAP50-95")
     low, high = axes.get_xlim()
-    room = 0.04 * (max(high, 0) - min(low, 0))
-    axes.set_xlim(min(low, -room), max(high, room))  # zero is always in sight
+    margin = 0.04 * (max(high, 0) - min(low, 0))
+    axes.set_xlim(min(low, -margin), max(high, margin))  # zero is always visible
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
 
 

@@ -130,7 +130,7 @@ def looks(rows: Sequence[Row]) -> dict[str, Look]:
 
 
 def legend(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
-    """Below the axes, where it covers no line; in as many columns as the labels leave room for."""
+    """A legend below the axes, which covers no line, with as many columns as fit."""
     longest = max((len(str(handle.get_label())) for handle in handles), default=0)
     columns = max(min(columns, int(LETTERS_PER_INCH * figure.get_figwidth() / (longest + 6))), 1)
     lines = max(-(-len(handles) // columns), 1)
