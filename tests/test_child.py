@@ -55,7 +55,7 @@ def test_a_request_larger_than_a_pipe(work, tmp_path):
     assert run_child("any", tmp_path, {"text": "x" * 10**6}).value == 10**6
 
 
-def test_the_log_takes_what_is_printed(work, tmp_path):
+def test_printed_text_goes_to_the_log(work, tmp_path):
     work('print("one")\nos.write(2, b"two\\n")')
     log = tmp_path / "log"
     log.write_text("zero\n")
@@ -127,7 +127,7 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_nothing_is_left_behind(work, tmp_path):
+def test_no_files_threads_and_descriptors_remain(work, tmp_path):
     work('Path(os.environ["YOLO_CONFIG_DIR"], "settings.json").write_text("{}"); return os.environ["YOLO_CONFIG_DIR"]')
     files = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
     answer = run_child("any", tmp_path / "missing")

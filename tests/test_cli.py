@@ -272,7 +272,7 @@ def test_flags_may_stand_between_overrides(command, data):
     assert "2 cells, 2 runs" in out
 
 
-def test_an_arm_means_what_it_says_in_a_sweep(command, data, monkeypatch):
+def test_arms_keep_their_meaning_in_a_sweep(command, data, monkeypatch):
     seen = plans_of(monkeypatch)
     line = "+experiment=ablation model/placement=sppf block.kernel_att=5 task=plan dataset=yolo"
     code, _, _ = command(*line.split(), f"dataset.path={data}")

@@ -238,7 +238,7 @@ def test_a_repeat_on_other_data_is_refused(ablation):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_repeat_leaves_no_process(ablation, number, code):
+def test_an_interrupted_repeat_leaves_no_process(ablation, number, code):
     folder, _, _ = ablation
     run = runs(folder)["mixed"]
     process = about(folder, run, "task=repeat")
@@ -253,7 +253,7 @@ def test_a_stopped_repeat_leaves_no_process(ablation, number, code):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_export_leaves_nothing(ablation, number, code):
+def test_an_interrupted_export_leaves_no_files(ablation, number, code):
     folder, _, _ = ablation
     run = runs(folder)["baseline"]
     process = about(folder, run, "task=export")
@@ -287,7 +287,7 @@ def test_same_seed_twice_is_bit_identical_and_another_seed_is_not(tmp_path, data
 @pytest.mark.slow
 @pytest.mark.parametrize("hardware", ["cpu", "pool"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_stopped_sweep_leaves_no_process_and_goes_on(tmp_path, data, hardware, number, code):
+def test_an_interrupted_sweep_leaves_no_process_and_resumes(tmp_path, data, hardware, number, code):
     line = ["+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=60"]
     if hardware == "pool":
         line += ["hardware=pool", "hardware.runs_at_once=2", "hardware.device=cpu", "hardware.workers=1"]
@@ -312,7 +312,7 @@ def test_a_stopped_sweep_leaves_no_process_and_goes_on(tmp_path, data, hardware,
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_one_failed_row_and_the_rest_goes_on(tmp_path, data):
+def test_a_killed_run_is_one_failed_row_and_the_rest_continues(tmp_path, data):
     line = ["+experiment=ablation", "arm=baseline,mixed", "seed=0", "train.epochs=8"]
     process = start(tmp_path, data, *line)
     wait_for_epoch(process, tmp_path, 1)

@@ -73,7 +73,7 @@ def part(module: str, name: str) -> Any:
 
 
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in PARTS.items() for name in names])
-def test_is_there_and_takes_what_it_is_given(module: str, name: str) -> None:
+def test_exists_and_accepts_the_arguments(module: str, name: str) -> None:
     arguments, found = PARTS[module][name], part(module, name)
     if arguments is not None:
         assert set(arguments) <= set(inspect.signature(found).parameters)
@@ -92,7 +92,7 @@ def test_nothing_else_is_imported_or_called() -> None:
     assert methods <= set(PARTS["omegaconf"])
 
 
-def test_an_override_and_the_errors_hold_what_is_read_of_them() -> None:
+def test_attributes_of_overrides_and_errors() -> None:
     override_parser = part("hydra.core.override_parser.overrides_parser", "OverridesParser").create()
     override = override_parser.parse_override("++train.extra.mosaic=0")
     assert (override.input_line, override.key_or_group) == ("++train.extra.mosaic=0", "train.extra.mosaic")
@@ -104,7 +104,7 @@ def test_an_override_and_the_errors_hold_what_is_read_of_them() -> None:
     assert (missing.missing_cfg_file, missing.options) == ("group/option", ["a", "b"])
 
 
-def test_hydras_own_config_tells_the_mode_the_axes_and_the_launcher() -> None:
+def test_the_config_of_hydra_has_the_mode_the_axes_and_the_launcher() -> None:
     hydra_config = part("hydra.conf", "HydraConf")
     config = omegaconf.OmegaConf.structured(hydra_config)
     assert {"mode", "sweeper", "runtime"} <= set(config)

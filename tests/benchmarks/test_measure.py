@@ -47,7 +47,7 @@ def test_timings() -> None:
         assert 0 < low <= timing["median_ms"] <= high
 
 
-def test_cores_of_others_are_those_that_this_process_does_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = {"_busy": iter([10.0, 14.0]), "_own": iter([1.0, 3.0])}
     for name, values in clocks.items():
         monkeypatch.setattr(quiet, name, partial(next, values))

@@ -46,7 +46,7 @@ def test_orientation_is_that_of_the_reader(kind: str, orientation: int) -> None:
     ],
     ids=["empty", "text", "cut-jpeg", "cut-png", "small", "gif"],
 )
-def test_unreadable(data: bytes, what: str) -> None:
+def test_unreadable_images(data: bytes, what: str) -> None:
     with pytest.raises(ImageError, match=what):
         image_size(data)
 

@@ -77,7 +77,7 @@ def test_images_folder_and_parent_folder(voc_set: VocSet) -> None:
     assert len(resolve(voc_set.config).splits["train"]) == 8
 
 
-def test_what_is_left_out_is_noted_with_file_and_object(voc_set: VocSet) -> None:
+def test_left_out_objects_are_noted_with_file_and_number(voc_set: VocSet) -> None:
     flat = voc_set.annotate("p0", ("cat", 0, 0, 8, 6), ("dog", 7, 7, 7, 7))
     far = voc_set.annotate("p1", ("cat", 0, 0, 8, 6), ("dog", 50, 5, 60, 20))
     cut = voc_set.annotate("p2", ("cat", 35, 5, 50, 20), ("dog", 0, 0, 41, 30))

@@ -35,7 +35,7 @@ def executor_of(count: int, runs_at_once: int):
 
 
 @pytest.mark.parametrize(("runs_at_once", "most"), [(1, 1), (3, 3), (9, 5)])
-def test_as_many_at_once_as_asked_for_and_every_run_once(supervised, runs_at_once, most):
+def test_runs_at_once_and_every_run_once(supervised, runs_at_once, most):
     together, peak, lock = 0, 0, threading.Lock()
     everyone = threading.Barrier(most)
 
@@ -67,7 +67,7 @@ def test_waiting_ends_when_the_time_is_up(supervised):
     assert supervised == ["run0"]
 
 
-def test_what_another_process_holds_is_taken_last_and_taken_over(supervised, monkeypatch):
+def test_a_run_held_by_another_process_is_taken_last(supervised, monkeypatch):
     held = {"run0": 2, "run1": 1}  # how many looks until the other process lets go
 
     def work(run, command):
@@ -84,7 +84,7 @@ def test_what_another_process_holds_is_taken_last_and_taken_over(supervised, mon
 
 
 @pytest.mark.parametrize("state", ["done", "failed"])
-def test_what_another_process_brought_to_an_end_is_left_alone(supervised, monkeypatch, state):
+def test_a_run_finished_by_another_process_is_not_changed(supervised, monkeypatch, state):
     supervised.by(lambda run, command: BUSY)
     monkeypatch.setattr(Run, "state", lambda run: state)
     executor = executor_of(2, 2)
@@ -93,7 +93,7 @@ def test_what_another_process_brought_to_an_end_is_left_alone(supervised, monkey
     assert sorted(supervised) == ["run0", "run1"]
 
 
-def test_interrupting_ends_what_runs_and_starts_nothing_more(supervised):
+def test_an_interrupt_ends_running_runs_and_starts_no_more(supervised):
     ended = []
 
     def work(run, command):

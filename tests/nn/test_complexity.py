@@ -128,7 +128,7 @@ def loops(block: ACmix, x: np.ndarray) -> tuple[np.ndarray, dict[str, Stage]]:
         pytest.param({"head": 2, "path": "conv"}, (3, 4), id="conv"),
     ],
 )
-def test_stages_are_what_loops_count(options: dict[str, object], size: tuple[int, int]) -> None:
+def test_stages_equal_the_count_of_loops(options: dict[str, object], size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     block = ACmix(3, 8, **options).double()  # type: ignore[arg-type]
     for parameter in block.parameters():

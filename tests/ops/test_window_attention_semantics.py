@@ -92,7 +92,7 @@ def test_dilation_is_a_window_over_every_other_pixel(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_inputs_are_left_as_they_were(backend: str) -> None:
+def test_inputs_are_not_changed(backend: str) -> None:
     inputs = random_inputs(1, 2, 4, 5, 6)
     before = [t.clone() for t in inputs]
     with_gradients(partial(reflected_window_attention, **OPTIONS, backend=backend), inputs)

@@ -38,7 +38,7 @@ def test_only_if_the_verdicts_allow_it(values: list[tuple[str, float | None, Ver
     assert (found and found.arm) == best
 
 
-def test_of_two_that_are_better_the_first_must_differ_from_the_second() -> None:
+def test_the_best_of_two_better_arms_must_differ_from_the_other() -> None:
     reference, first = row("baseline", 0.3, REFERENCE), row("a", 0.4, BETTER)
     assert best_row([reference, first, row("b", 0.399, BETTER, spread=1)]) is None
     assert best_row([reference, first, row("b", 0.390, BETTER, spread=1)]) is first

@@ -162,7 +162,7 @@ def test_the_tables_numbers_are_those_of_summary_json(whole: Path, text: str) ->
         assert [row["arm"] for row in csv.DictReader(file)] == ["baseline", "conv", "attention", "mixed"]
 
 
-def test_the_verdict_comes_first_and_the_command_is_there(text: str) -> None:
+def test_the_verdict_comes_first_and_the_command_is_included(text: str) -> None:
     words = Page(text).words
     places = [words.index(part) for part in ("Better than baseline: mixed.", "mAP50-95 on val", "Provenance\n")]
     assert places == sorted(places)
@@ -171,7 +171,7 @@ def test_the_verdict_comes_first_and_the_command_is_there(text: str) -> None:
     assert "32 runs done" in words
 
 
-def test_what_users_name_is_escaped(text: str) -> None:
+def test_names_of_users_are_escaped(text: str) -> None:
     assert "<b>" not in text
     assert "Platelets &amp; &lt;b&gt;rest&lt;/b&gt;" in text
 
@@ -282,7 +282,7 @@ def test_one_run_is_enough(tmp_path: Path, arm: str) -> None:
     assert "There is nothing to compare with" in (folder / "report.html").read_text()
 
 
-def test_two_tables_and_what_is_gone_goes(tmp_path: Path) -> None:
+def test_figures_of_two_tables_and_removal_of_old_ones(tmp_path: Path) -> None:
     folder = tmp_path / "two"
     builders.add_runs(folder, ("baseline", "mixed"), seeds=1, epochs=2, pictures=False)
     (folder / "figures").mkdir()

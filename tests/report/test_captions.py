@@ -39,7 +39,7 @@ def captions(name: str, drawn: Table) -> set[str]:
     return {drawing.caption for drawing in FIGURES[name](drawn)}
 
 
-def test_nothing_is_said_if_nothing_is_left_out(tmp_path: Path) -> None:
+def test_no_caption_if_nothing_is_left_out(tmp_path: Path) -> None:
     whole = table(tmp_path, 4)
     for name in ("predictions", "windows", "heads", "class_deltas"):
         (caption,) = captions(name, whole)
@@ -62,7 +62,7 @@ def test_nothing_is_said_if_nothing_is_left_out(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_left_out_is_named(tmp_path: Path, name: str, words: str) -> None:
+def test_left_out_items_are_named(tmp_path: Path, name: str, words: str) -> None:
     (caption,) = captions(name, table(tmp_path, 8, heads=16, classes=80))
     assert caption.endswith(words)
 

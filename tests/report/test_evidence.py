@@ -78,7 +78,7 @@ def test_another_reference(folder):
 
 
 @pytest.mark.usefixtures("full")
-def test_the_harness_is_outside_the_family_also_where_identity_is_the_reference(folder):
+def test_the_harness_is_outside_the_family_with_identity_as_the_reference_too(folder):
     (table,) = summary(folder, "identity")
     found = rows(table)
     assert table["family"] == 4
@@ -87,7 +87,7 @@ def test_the_harness_is_outside_the_family_also_where_identity_is_the_reference(
     assert found["mixed"]["p_adjusted"] == pytest.approx(4 * 2 / 256)
 
 
-def test_a_reference_with_rows_of_its_own_is_compared_value_by_value(folder, add):
+def test_a_reference_with_several_rows_is_compared_value_by_value(folder, add):
     add("baseline", 0, 0.3, swept={"block.kernel_att": None})
     for kernel in (3, 5):
         for arm, value in (("conv", 0.3), ("mixed", 0.3 + kernel / 100)):
@@ -153,7 +153,7 @@ def test_conv3x3_in_a_bottleneck_is_the_baseline_and_the_table_says_so(folder, a
     assert said is (mode == "replace" and pretrained is None)
 
 
-def test_who_requested_conv3x3_alone_is_told_too(folder, add):
+def test_a_request_for_conv3x3_without_a_run_is_noted(folder, add):
     add("baseline", 0, 0.3, status={"status": "done", "serves": ["conv3x3"]})
     (table,) = summary(folder)
     assert any(note.startswith("conv3x3 in place of") for note in table["notes"])

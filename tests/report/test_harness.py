@@ -65,7 +65,7 @@ def test_a_recorded_cause_is_named_and_no_fault(folder, checked, facts, cause):
     assert f"seed 0 ({cause})" in note
 
 
-def test_a_significant_difference_is_a_fault_whatever_its_cause(checked):
+def test_a_significant_difference_is_a_fault_with_any_cause(checked):
     for seed in range(6):
         verdict, _ = checked(seed, headline=0.31 + seed / 1000, resumed=True)
         assert verdict == ("harness_ok" if seed < 5 else "harness_fault")

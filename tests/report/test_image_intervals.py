@@ -52,7 +52,7 @@ def test_the_image_interval_is_that_of_literal_repeats(folder, add):
     assert 0.85 <= inside <= 1
 
 
-def test_runs_without_outcomes_are_named_where_others_have_them(folder, add):
+def test_runs_without_outcomes_are_named_if_others_have_them(folder, add):
     paths = {arm: add(arm, 0, 0.3) for arm in ("baseline", "mixed", "conv")}
     (table,) = summary(folder)
     assert not any("interval over images" in note for note in table["notes"]), "no run has any: made without them"
@@ -73,7 +73,7 @@ def damaged(content):
 
 
 @pytest.mark.parametrize("change", [cut, damaged, lambda _: b"", lambda _: b"no archive"])
-def test_outcomes_that_cannot_be_read_are_named_in_every_row_that_loses_by_them(folder, add, change):
+def test_unreadable_outcomes_are_named_in_every_affected_row(folder, add, change):
     for seed in (0, 1):
         for arm in ("baseline", "conv", "mixed"):
             random_outcomes(0).save(add(arm, seed, 0.3) / "outcomes.npz")

@@ -50,7 +50,7 @@ def test_a_lost_result_is_named(folder, pair):
 
 
 @pytest.mark.parametrize("odd", [{"map50_95": "TEXT"}, [0.4], "TEXT"])
-def test_odd_values_of_val_are_left_out_of_their_means(folder, pair, add, odd):
+def test_invalid_val_values_are_left_out_of_the_means(folder, pair, add, odd):
     change(pair["mixed"] / "result.json", "NaN", val_last=odd, val_best=odd)
     change(add("mixed", 1, 0.4) / "result.json", "", val_last={"map50_95": 0.25}, val_best={"map50_95": 0.35})
     rows, _ = report(folder)
@@ -90,7 +90,7 @@ def test_a_config_without_a_model_is_named(folder, pair, model):
 
 @pytest.mark.parametrize("name", ["config.yaml", "provenance.json"])
 @pytest.mark.parametrize("text", [None, "{"])
-def test_a_run_that_nothing_says_what_it_is_of_is_named(folder, pair, name, text):
+def test_a_run_without_its_identity_is_named(folder, pair, name, text):
     (pair["mixed"] / name).unlink()
     if text:
         (pair["mixed"] / name).write_text(text)

@@ -70,7 +70,7 @@ def test_the_sign_flip_p_counts_every_sign(n):
 
 
 @pytest.mark.parametrize("n", [4, 8, 12])
-def test_paired_is_what_scipy_says(n):
+def test_paired_equals_scipy(n):
     random = np.random.default_rng(n)
     values, reference = random.normal(0.4, 0.02, (2, n))
     delta = paired(values, reference)

@@ -12,7 +12,7 @@ BLOCKS = [f"block_{number}" for number in range(12)]
 
 
 @pytest.mark.parametrize("arms", [["baseline", "identity", "conv3x3", *BLOCKS], ["baseline", "conv", "mixed"]])
-def test_no_two_arms_are_drawn_alike(arms):
+def test_every_arm_has_a_distinct_style(arms):
     found = looks([row(arm, 0.3, None) for arm in arms])
     assert len({(look.colour, look.line) for look in found.values()}) == len(arms)
 

@@ -57,7 +57,7 @@ def test_a_block_with_other_options_has_another_table(folder, add):
     assert sorted(labels) == [["baseline", "ema"], ["baseline", "ema"], ["baseline", "lsk"]]
 
 
-def test_user_defined_blocks_are_told_apart_by_their_class(folder, add):
+def test_user_defined_blocks_are_distinguished_by_class(folder, add):
     add("baseline", 0, 0.3)
     add("first", 0, 0.4, given={"name": "custom", "target": "mine.First", "source": "a"})
     add("second", 0, 0.4, given={"name": "custom", "target": "mine.Second", "source": "a"})
@@ -184,7 +184,7 @@ def test_controls_without_a_block_are_one_table(folder, add):
     assert [row["arm"] for row in table["rows"]] == ["baseline", "identity", "conv3x3"]
 
 
-def test_tables_are_told_apart_by_their_headings(folder, add):
+def test_tables_have_distinct_headings(folder, add):
     add("baseline", 0, 0.3)
     add("mixed", 0, 0.4, kernel_att=7)
     add("mixed", 0, 0.4, kernel_att=5)
@@ -212,7 +212,7 @@ def test_other_batches_are_named(folder, add):
     assert any("not all rows saw the same first batches" in note for note in table["notes"])
 
 
-def test_batches_that_were_not_recorded_are_not_others(folder, add):
+def test_unrecorded_batches_are_not_different_batches(folder, add):
     add("baseline", 0, 0.3, seed_proof="a")
     add("mixed", 0, 0.4, seed_proof="a")
     add("conv", 0, 0.4)
@@ -221,7 +221,7 @@ def test_batches_that_were_not_recorded_are_not_others(folder, add):
     assert note == ("The first batches were not recorded, so the pairing rests on the seed alone: conv-s0-00000002")
 
 
-def test_nothing_is_dropped_in_silence(folder, add):
+def test_every_left_out_run_is_named(folder, add):
     add("baseline", 0, 0.3)
     add("baseline", 1, 0.3)
     add("mixed", 0, 0.4, status={"status": "done", "resumed": True})

@@ -89,11 +89,11 @@ def test_text_from_outside_is_no_markup():
     assert "[red]x" in text
 
 
-def test_the_title_starts_at_the_left_and_is_as_wide_as_the_terminal():
+def test_the_title_is_left_aligned_and_as_wide_as_the_terminal():
     first, second = lines([table({})], 80)[:2]
     assert f"{first} {second}" == HEADING
     assert lines([table({})], 120)[0] == HEADING
 
 
-def test_no_tables_are_nothing():
+def test_without_tables_nothing_is_printed():
     assert lines([], 80) == []

@@ -45,7 +45,7 @@ def content(file: Path, entry: Any) -> str:
     return (file.parent / "files" / entry["path"]).read_text()
 
 
-def test_read_back(tmp_path: Path) -> None:
+def test_the_logged_report_reads_back(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "ablation"
     report = reported(folder)
     (line,) = publish(folder, report, OFFLINE)
@@ -75,7 +75,7 @@ def test_read_back(tmp_path: Path) -> None:
     assert file.summary["delta_mean/mixed"] == pytest.approx(summary["delta_mean"])
 
 
-def test_two_tables_are_kept_apart(tmp_path: Path) -> None:
+def test_two_tables_are_separate(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "ablation"
     for epochs in (2, 3):
         builders.add_run(folder, "baseline", epochs, epochs, pictures=False)
@@ -152,6 +152,6 @@ def test_in_the_group_of_the_runs_if_the_folder_was_renamed(tmp_path: Path) -> N
     assert (file.group, file.name) == ("ablation", "ablation-report")
 
 
-def test_the_command_that_uploads_names_what_is_there(tmp_path: Path) -> None:
+def test_the_upload_command_names_existing_runs(tmp_path: Path) -> None:
     (tmp_path / "my runs" / "mixed-s0-0" / "wandb" / "offline-run-1").mkdir(parents=True)
     assert sync_command(tmp_path / "my runs") == f"wandb sync '{tmp_path}/my runs'/*/wandb/offline-run-*"

@@ -78,7 +78,7 @@ def test_a_multiplicity_is_the_image_repeated(sizes, monkeypatch):
         np.testing.assert_allclose(mine, scored_by_ultralytics(outcomes, counts), atol=1e-12)
 
 
-def test_recall_on_a_grid_point_goes_as_in_ultralytics():
+def test_recall_on_a_grid_point_counts_as_in_ultralytics():
     """n of 100 targets: whether n / 100 reaches a recall point is a matter of its last bit."""
     for found in range(1, 101):
         outcomes = Outcomes(
@@ -94,7 +94,7 @@ def test_recall_on_a_grid_point_goes_as_in_ultralytics():
         np.testing.assert_allclose(mine, scored_by_ultralytics(outcomes, np.ones(1, int)), atol=1e-12)
 
 
-def test_replicates_are_the_data_sets_own():
+def test_replicates_depend_on_the_data_set():
     drawn = multiplicities("f", "val", 30, 200)
     assert drawn.shape == (200, 30)
     assert (drawn.sum(1) == 30).all()
@@ -121,7 +121,7 @@ def test_a_thousand_replicates_of_500_images_take_seconds():
     assert low < here < high
 
 
-def test_the_file_holds_what_was_put_in(tmp_path):
+def test_the_file_returns_what_was_saved(tmp_path):
     outcomes = random_outcomes(1)
     outcomes.save(tmp_path / "outcomes.npz")
     read = Outcomes.load(tmp_path / "outcomes.npz")
@@ -160,7 +160,7 @@ def test_replicates_are_computed_once(tmp_path, monkeypatch):
     assert not np.array_equal(kept.replicates(tmp_path, "f", "val").map50_95, first.map50_95)
 
 
-def test_what_is_not_whole_is_none_or_computed_again(tmp_path):
+def test_a_damaged_file_is_none_or_computed_again(tmp_path):
     assert kept.replicates(tmp_path, "f", "val") is None
     (tmp_path / "outcomes.npz").write_bytes(b"PK")
     assert kept.replicates(tmp_path, "f", "val") is None

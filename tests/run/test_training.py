@@ -67,6 +67,6 @@ def test_another_network_machine_or_state_is_timed_itself(two_runs, differs: dic
     assert two_runs(**differs) == ({**MEASURED, "latency_alone": True}, "mixed-s1-11111111")
 
 
-def test_beside_other_runs_a_disturbed_figure_is_as_good(two_runs) -> None:
+def test_a_figure_measured_beside_other_runs_is_reused_beside_other_runs(two_runs) -> None:
     latency, name = two_runs(cost={"latency_alone": False}, runs_at_once=2)
     assert (latency["latency_alone"], name) == (False, "mixed-s0-00000000")

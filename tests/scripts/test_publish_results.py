@@ -95,7 +95,7 @@ def test_paths_in_a_command(publish: ModuleType) -> None:
     assert publish.cleaned({"command": command}) == {"command": kept}
 
 
-def test_nothing_of_the_machine_is_copied(publish: ModuleType, tmp_path: Path) -> None:
+def test_no_text_about_the_machine_is_copied(publish: ModuleType, tmp_path: Path) -> None:
     source, target = tmp_path / "runs" / "jane", tmp_path / "results"
     paths = builders.add_runs(source, ("baseline", "mixed"), seeds=2, epochs=2)
     for path in paths:

@@ -171,7 +171,7 @@ def test_train_extra_takes_new_keys_with_any_prefix(key):
 
 
 @pytest.mark.parametrize("value", ["数据/data.yaml", "runs/x=1/data.yaml", "a #1;b&c/data.yaml", "it's/data.yaml"])
-def test_a_value_that_hydra_takes_in_quotes_alone_is_quoted(value):
+def test_a_value_that_needs_quotes_is_quoted(value):
     (cell,) = compose_cells(["dataset=yolo", f"dataset.path={value}"])
     assert cell.config.dataset.path == value
     (cell,) = compose_cells(["dataset=yolo", f"dataset.path={value}/${{seed}}", "seed=4"])
@@ -213,6 +213,6 @@ def test_so_is_one_that_an_option_of_the_users_chooses(folder, engine):
         (["-m", "experiment=ablation,window"], "experiment=ablation,window: one experiment"),
     ],
 )
-def test_what_cannot_be_a_command_line(arguments, says):
+def test_invalid_command_lines(arguments, says):
     (fault,) = faults(*arguments)
     assert says in fault

@@ -27,7 +27,7 @@ def test_lines(name: str, value: Any, cure: str) -> None:
     assert line.startswith(f"train.extra.{name}={value}: {cure}")
 
 
-def test_what_passes() -> None:
+def test_valid_extra_arguments() -> None:
     assert [refused({"freeze": value}) for value in (0, 22, [0, 1], ["23.cv2"], None)] == [[]] * 5
     assert [refused({"cache": value}) for value in ("ram", True, False, None)] == [[]] * 4
     free = ("cache", "copy_paste_mode", "freeze", "mosaic", "lrf")

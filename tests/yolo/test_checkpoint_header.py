@@ -26,13 +26,13 @@ def test_a_checkpoint_passes(stock: DetectionModel, tmp_path: Path) -> None:
             check_checkpoint(path, scale="s")
 
 
-def test_no_scale_is_told(stock: DetectionModel, tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_scale(stock: DetectionModel, tmp_path: Path) -> None:
     path = tmp_path / "layer.pt"
     torch.save({"model": stock.model[0]}, path)
     check_checkpoint(path, scale="x")
 
 
-def test_what_is_none(stock: DetectionModel, tmp_path: Path) -> None:
+def test_files_that_are_no_checkpoint(stock: DetectionModel, tmp_path: Path) -> None:
     whole = tmp_path / "whole.pt"
     torch.save({"model": stock}, whole)
     cut = tmp_path / "cut.pt"

@@ -23,7 +23,7 @@ def build(dataset: Dataset, split: str = "train", **changes: object) -> datasets
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_equals_ultralytics_own(tmp_path: Path, split: str) -> None:
+def test_equals_the_figure_of_ultralytics(tmp_path: Path, split: str) -> None:
     dataset = make_dataset(tmp_path, {"train": 6, "val": 6})
     ours = build(dataset, split)
     args = get_cfg(overrides={"imgsz": 64, "mosaic": 0.0, "task": "detect"})
@@ -51,7 +51,7 @@ def test_nothing_is_written_beside_the_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_degenerate_boxes_are_dropped_alike(tmp_path: Path, split: str) -> None:
+def test_degenerate_boxes_are_dropped_in_both_formats(tmp_path: Path, split: str) -> None:
     dataset = make_dataset(tmp_path, {split: 2})
     label = tmp_path / "labels" / split / "000.txt"
     label.write_text(label.read_text() + "0 0.5 0.5 0.0 0.2\n")

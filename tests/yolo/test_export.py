@@ -97,7 +97,7 @@ def test_boxes_count_in_cells_of_their_own_grid():
     assert found.largest == pytest.approx(1e-3)
 
 
-def test_what_is_not_a_number_is_no_agreement():
+def test_nan_is_no_agreement():
     right = torch.zeros(1, 6, 63)
     for row in (0, 5):
         output = right.clone()

@@ -117,7 +117,7 @@ def test_arms_share_every_other_weight() -> None:
     assert not torch.equal(other["model.4.0.0.weight"], stock["model.4.0.0.weight"])
 
 
-def test_again_from_its_own_yaml_and_not_by_a_stock_build() -> None:
+def test_a_network_rebuilds_from_its_yaml_but_not_by_a_stock_build() -> None:
     for model in (build(config(NAMES[1], "neck_p3", model__backbone_p5="expanded")), build(bare(config(NAMES[0])))):
         twin = BlockDetectionModel(model.yaml, nc=2, verbose=False)
         twin.load_state_dict(model.state_dict())
@@ -173,7 +173,7 @@ def test_weights_that_do_not_fit(features: Callable[..., Path], tmp_path: Path) 
     ],
     ids=str,
 )
-def test_keys_that_cannot_be(changes: dict[str, Any], line: str) -> None:
+def test_invalid_keys_are_refused(changes: dict[str, Any], line: str) -> None:
     model = replace(config().model, **changes)
     with pytest.raises(ConfigError) as caught:
         Backbone.of(model)
@@ -181,7 +181,7 @@ def test_keys_that_cannot_be(changes: dict[str, Any], line: str) -> None:
 
 
 @pytest.mark.parametrize(("sites", "mode"), [(["backbone_p2"], "after"), (["backbone_p4"], "replace")])
-def test_sites_that_it_has_not(sites: list[str], mode: str) -> None:
+def test_sites_that_the_backbone_lacks(sites: list[str], mode: str) -> None:
     placement = PlacementConfig(name="test", mode=mode, sites=sites)
     backbone = Backbone.of(config().model)
     with pytest.raises(ConfigError, match=r"sites=backbone_p\d: in mobilenet_v3_small must be of backbone_p3"):

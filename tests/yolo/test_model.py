@@ -79,7 +79,7 @@ def test_layer_attributes_and_batch_norms() -> None:
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.03)}
 
 
-def test_a_network_from_its_own_yaml() -> None:
+def test_a_network_from_its_yaml() -> None:
     model = build(at("neck_p3", "backbone_p5", mode="replace"))
     assert [name for name, block in model.blocks().items()] == ["backbone_p5", "neck_p3"]
     twin = BlockDetectionModel(model.yaml, nc=2, verbose=False)
@@ -96,7 +96,7 @@ def test_a_stock_rebuild_fails_and_says_why() -> None:
     assert STOCK_BUILD_GUARD not in str(build(bare(make_config())).yaml)
 
 
-def test_zero_init_leaves_the_network_undisturbed() -> None:
+def test_zero_init_does_not_change_the_network() -> None:
     placement = PlacementConfig(name="test", sites=["backbone_p4", "neck_p5"], zero_init=True)
     model, stock = build(make_config(model__placement=placement)), build(bare(make_config()))
     assert all(is_zero_branch(model.model[i].after) for i in (6, 21))

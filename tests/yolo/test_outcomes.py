@@ -39,7 +39,7 @@ def near_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("near_the_truth")
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_the_figure_that_is_resampled_is_ultralytics_own(
+def test_the_resampled_figure_is_that_of_ultralytics(
     trained: Any, dataset: Dataset, tmp_path: Path, split: str
 ) -> None:
     _, _, run_dir = trained

@@ -76,7 +76,7 @@ def test_boxes_of_predictions_come_back_to_the_image(dataset: Dataset, trained: 
     assert first["predictions"][0]["box"] == first["truth"][0]["box"]
 
 
-def test_what_goes_wrong_is_one_line(
+def test_an_error_is_one_line(
     trained: Any, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store_pictures(tmp_path, dataset, trained[0].metrics, make_config(), device="cpu")
@@ -86,7 +86,7 @@ def test_what_goes_wrong_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_choice_rests_on_the_data_alone() -> None:
+def test_the_choice_depends_on_the_data_only() -> None:
     samples = [Sample(Path(f"{i:02}.png"), 64, 64, np.zeros((i % 2, 5), np.float32)) for i in range(40)]
     assert [sample.image.stem for sample in chosen(samples)] == ["05", "15", "25", "35"]
     assert len(chosen(samples[:4])) == 2

@@ -14,7 +14,7 @@ from acmix_exp.yolo.families import MODELS
 LARGE, SMALL = [name for name, features in MODELS.items() if features]
 
 
-def test_a_whole_checkpoint_is_told_from_a_file_cut_short(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_detected(tmp_path: Path) -> None:
     whole, cut, text = (tmp_path / name for name in ("whole.pt", "cut.pt", "text.pt"))
     torch.save({"weight": torch.zeros(1000)}, whole)
     cut.write_bytes(whole.read_bytes()[:-100])

@@ -30,7 +30,7 @@ def resume(run_dir: Path, dataset: Dataset, **changes: object) -> tuple[Outcome,
     return outcome, rows
 
 
-def test_goes_on_after_the_last_epoch_saved(
+def test_resumes_after_the_last_saved_epoch(
     trained: Trained, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, whole_rows, _ = trained
@@ -74,7 +74,7 @@ def test_a_finished_run_is_only_evaluated(trained: Trained, dataset: Dataset, tm
     assert all(torch.equal(new[key].half(), old[key].half()) for key in old)
 
 
-def test_nothing_whole_to_go_on_from(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
+def test_damaged_files_cannot_be_resumed_from(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
     def damage(name: str, content: bytes | None) -> Path:
         folder = tmp_path / f"{name}-{content is None}-{len(content or b'')}"
         shutil.copytree(trained[2], folder)

@@ -43,7 +43,7 @@ def test_network_order_and_block_names() -> None:
         (["sppf"], "after", "q", "model.scale=q", "n, s, m, l, x"),
     ],
 )
-def test_what_does_not_exist(sites: list[object], mode: str, scale: str, key: str, right: str) -> None:
+def test_unknown_sites_are_refused(sites: list[object], mode: str, scale: str, key: str, right: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve_sites(placement(*sites, mode=mode), scale)
     (line,) = caught.value.lines

@@ -160,7 +160,7 @@ def test_the_command_line_is_light_with_restricted_loading(tmp_path: Path) -> No
     assert done.stdout.strip() == ""
 
 
-def test_the_package_alone_is_light(tmp_path: Path) -> None:
+def test_importing_the_package_imports_no_torch(tmp_path: Path) -> None:
     code = "import sys, acmix_exp; assert not {'torch', 'ultralytics', 'numpy'} & set(sys.modules)"
     for value in ("", "0", "false"):
         assert python(code, tmp_path, ULTRALYTICS_SAFE_LOAD=value).returncode == 0

@@ -58,7 +58,7 @@ def test_every_arm_gets_the_same_stock_tensors(pretrained: Path, mode: str) -> N
 
 
 @pytest.mark.parametrize("mode", ["after", "replace"])
-def test_blocks_of_a_checkpoint_of_ours_are_left_out(tmp_path: Path, mode: str) -> None:
+def test_blocks_of_a_checkpoint_are_not_transferred(tmp_path: Path, mode: str) -> None:
     """They would fit some arms and not others."""
     placement = PlacementConfig(name="test", mode=mode, sites=["backbone_p4", "backbone_p5"])
     source = build_model(make_config(model__placement=placement), nc=len(NAMES))
@@ -91,7 +91,7 @@ def test_the_same_class_head_in_every_arm(pretrained: Path) -> None:
     assert all(torch.equal(a, b) for other in heads[1:] for a, b in zip(heads[0], other, strict=True))
 
 
-def test_a_branch_starts_at_zero_where_weights_are_pretrained(pretrained: Path) -> None:
+def test_a_branch_starts_at_zero_with_pretrained_weights(pretrained: Path) -> None:
     model, _ = load(pretrained)
     assert is_zero_branch(model.model[6].after)
     assert is_zero_branch(model.model[8].after)

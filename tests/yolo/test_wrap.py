@@ -14,7 +14,7 @@ from tests.yolo.builders import is_zero_branch
 @pytest.mark.parametrize("residual", [True, False], ids=["residual", "plain"])
 @pytest.mark.parametrize("act", [True, False], ids=["act", "linear"])
 @pytest.mark.parametrize("norm", [True, False], ids=["norm", "raw"])
-def test_after_is_what_it_says(norm: bool, act: bool, residual: bool) -> None:
+def test_after_applies_norm_act_and_residual(norm: bool, act: bool, residual: bool) -> None:
     after = After(nn.Conv2d(8, 8, 1), 8, norm, act, residual)
     x = torch.randn(2, 8, 5, 4)
     y = after.block(x)
