@@ -347,7 +347,7 @@ def test_the_report_comes_at_the_end_and_every_run_can_be_plotted_by_arm(tmp_pat
     code, out, err = finish(tmp_path, data, *words, "logger=offline")
     assert code == 0, err
     folder = tmp_path / "runs" / "ablation"
-    assert "Too few seeds to tell: mixed." in out
+    assert "Too few seeds (6 needed): mixed." in out
     assert "W&B is offline; to upload: wandb sync runs/ablation/wandb/offline-run-*" in " ".join(out.split())
     assert (folder / "report.html").read_text().count("<img ") == 3
     drawn = {path.stem for path in (folder / "figures").glob("*.png")}
