@@ -19,13 +19,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 
-from acmix_exp.ops.window_attention.triton import backward, forward, kernel_config, op
+from acmix_exp.ops.window_attention.triton import launch, op
 
-KERNELS = {
-    f"{variant}_{part}_kernel": forward if part == "forward" else backward
-    for variant in kernel_config.VARIANTS
-    for part in kernel_config.PARTS
-}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -90,21 +85,20 @@ def widths(ptx: str) -> Counter[int]:
 
 def main(cases: list[str]) -> None:
     """Compile each case: dtype,d,window,nhwc or nchw,precision,compute capability."""
-    ahead = {name: Ahead(getattr(module, name)) for name, module in KERNELS.items()}
-    for name, module in KERNELS.items():
-        setattr(module, name, ahead[name])
+    ahead = {names: Ahead(kernel) for names, kernel in launch.KERNELS.items()}
+    launch.KERNELS.update(ahead)
     for case in cases:
         dtype, d, window, layout, precision, capability = case.split(",")
         triton.runtime.driver.set_active(Driver(int(capability)))
         torch.set_float32_matmul_precision("highest" if precision == "ieee" else "high")
         call(DTYPES[dtype], int(d), int(window), layout == "nhwc")
-        for name, kernel in ahead.items():
+        for (variant, part), kernel in ahead.items():
             if kernel.compiled is None:
                 continue
             ptx = kernel.compiled.asm["ptx"]
             used, spilled = registers(ptx, int(capability))
             products = len(re.findall(r"wgmma\.mma_async|mma\.sync", ptx))
-            label = f"sm_{capability} {dtype} d{d} k{window} {layout} {precision} {name}"
+            label = f"sm_{capability} {dtype} d{d} k{window} {layout} {precision} {variant}_{part}_kernel"
             costs = f"{used} registers, {spilled} bytes spilled, {kernel.compiled.metadata.shared} bytes shared"
             loads = ", ".join(f"{count} of {bits}" for bits, count in sorted(widths(ptx).items(), reverse=True))
             print(f"{label}: {costs}, {products} matrix instructions; loads in bits: {loads}", flush=True)

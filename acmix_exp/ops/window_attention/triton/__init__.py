@@ -1,10 +1,10 @@
 """Backend "triton": window attention as Triton kernels with online softmax, without unfolded windows or atomics.
 
-Read op.py (custom operators; triton is imported by a call only), forward.py and backward.py (which kernel, with which
-arguments), kernel_config.py (the rule that chooses the variant), then the kernels. There are two variants:
+Read op.py (custom operators; triton is imported by a call only), launch.py (which kernel, with which arguments),
+kernel_config.py (the rule that chooses the variant), then the kernels. There are two variants:
 
-- tile: a tile of queries times the rectangle of keys that contains its windows, on matrix units.
-- tap: each query times the pixel under each of its taps, for small windows, narrow heads and exact float32.
+- tile_kernels.py: a tile of queries times the rectangle of keys that contains its windows, on matrix units.
+- tap_kernels.py: each query times the pixel under each of its taps, for small windows, narrow heads and exact float32.
 
 Each variant has three kernels:
 

@@ -1,35 +1,45 @@
-"""Launch arguments of the kernels: tiles, grid, sizes, precision."""
+"""Launch the kernels: which variant, with which tiles, grid, sizes and precision."""
 
 from __future__ import annotations
 
 import contextlib
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from acmix_exp.ops.window_attention.geometry import output_size
-from acmix_exp.ops.window_attention.triton import kernel_config
+from acmix_exp.ops.window_attention.triton import kernel_config, tap_kernels, tile_kernels
 
-# Arguments that Triton must not specialise on: a network trained at several sizes then compiles each kernel once.
-SIZES = ("heads", "height", "width", "rows", "columns", "tiles", "tiles_x")
+KERNELS: dict[tuple[str, str], Any] = {
+    ("tap", "forward"): tap_kernels.tap_forward_kernel,
+    ("tap", "query"): tap_kernels.tap_query_kernel,
+    ("tap", "key_value"): tap_kernels.tap_key_value_kernel,
+    ("tile", "forward"): tile_kernels.tile_forward_kernel,
+    ("tile", "query"): tile_kernels.tile_query_kernel,
+    ("tile", "key_value"): tile_kernels.tile_key_value_kernel,
+}
 
 
 class Plan:
     """The launch of one kernel ("forward", "query" or "key_value"), for a query of (B, heads, d, H, W)."""
 
-    def __init__(self, part: str, query: Tensor, kernel: int, stride: int, dilation: int) -> None:
+    def __init__(self, part: str, query: Tensor, kernel: int, stride: int, dilation: int, scale: float) -> None:
         self.batch, self.heads, self.d, self.height, self.width = query.shape
         self.rows, self.columns = output_size(self.height, stride), output_size(self.width, stride)
         self.reach = kernel // 2 * dilation
+        self.scale, self.device = scale, query.device
         # float32 products follow torch.set_float32_matmul_precision, as torch's matrix products do.
         precision = "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
         exact = precision == "ieee" and query.dtype == torch.float32
-        self.variant = kernel_config.choose_variant(self.d, kernel, exact)
-        block_d = kernel_config.padded_width(self.d, self.variant)
-        chosen = kernel_config.choose(self.variant, part, block_d)
-        self.tile = chosen.tile_y, chosen.tile_x
+        variant = kernel_config.choose_variant(self.d, kernel, exact)
+        self.kernel = KERNELS[variant, part]
+        block_d = kernel_config.padded_width(self.d, variant)
+        chosen = kernel_config.choose(variant, part, block_d)
+        # One program per tile of the sites of every head; the tiles of one head are consecutive.
+        sites = (self.height, self.width) if part == "key_value" else (self.rows, self.columns)
+        self.tiles_y, self.tiles_x = -(-sites[0] // chosen.tile_y), -(-sites[1] // chosen.tile_x)
+        self.programs = self.tiles_y * self.tiles_x * self.batch * self.heads
         self.constants: dict[str, Any] = {
             "D": self.d,
             "BLOCK_D": block_d,
@@ -38,33 +48,25 @@ class Plan:
             "DILATION": dilation,
             "TILE_Y": chosen.tile_y,
             "TILE_X": chosen.tile_x,
-        }
-        if self.variant == "tile":
-            self.constants |= {"BLOCK": chosen.keys, "PRECISION": precision}
-        self.options: dict[str, Any] = {
             "num_warps": chosen.warps,
             "num_stages": chosen.stages,
             "enable_fp_fusion": True,
         }
+        if variant == "tile":
+            self.constants |= {"BLOCK": chosen.keys, "PRECISION": precision}
+        if part != "key_value":
+            self.constants["ONCE"] = self.reach < min(self.height, self.width)  # no tap is reflected twice
 
-    @cached_property
-    def once(self) -> bool:
-        """Whether no tap is reflected twice."""
-        return self.reach < min(self.height, self.width)
-
-    def tiles(self, rows: int, columns: int) -> tuple[int, int]:
-        return -(-rows // self.tile[0]), -(-columns // self.tile[1])
-
-    def grid(self, rows: int, columns: int) -> tuple[int]:
-        """One program per tile of the (rows, columns) of every head; the tiles of one head are consecutive."""
-        down, across = self.tiles(rows, columns)
-        return (down * across * self.batch * self.heads,)
-
-    def sizes(self, rows: int, columns: int) -> tuple[float, ...]:
-        """The arguments heads .. step_x of a kernel whose tiles cover (rows, columns)."""
-        down, across = self.tiles(rows, columns)
-        sizes = self.heads, self.height, self.width, self.rows, self.columns, down * across, across
-        return *sizes, 2.0 / max(self.height - 1, 1), 2.0 / max(self.width - 1, 1)
+    def launch(self, tensors: list[Tensor | None], strided: list[Tensor], *mirrors: int, position: bool) -> None:
+        """Launch the kernel; ``strided`` are those that the kernel takes with their strides."""
+        strides = [stride for tensor in strided for stride in tensor.stride()]
+        sizes = self.heads, self.height, self.width, self.rows, self.columns, self.tiles_y * self.tiles_x, self.tiles_x
+        steps = 2.0 / max(self.height - 1, 1), 2.0 / max(self.width - 1, 1)
+        # Kernels are launched on the current device.
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext():
+            self.kernel[(self.programs,)](
+                *tensors, *strides, *sizes, *steps, self.scale, *mirrors, POSITION=position, **self.constants
+            )
 
     def mirrors(self, size: int) -> tuple[int, int]:
         """Number of mirror images of an axis that a reflected window can reach, and minus the period of the first.
@@ -77,6 +79,38 @@ class Plan:
         return 2 * (2 * first + 2), first
 
 
-def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Make the tensor's device current, because kernels are launched on the current device."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, weight: Tensor | None, out: Tensor, lse: Tensor, *window: Any
+) -> None:
+    """Fill ``out`` (B, heads, d, rows, columns), any strides, and ``lse`` (B, heads, rows, columns), log to base 2."""
+    plan = Plan("forward", query, *window)
+    plan.launch([query, key, value, weight, out, lse], [query, key, value, out], position=weight is not None)
+
+
+def backward(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weight: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    grads: tuple[Tensor, Tensor, Tensor],
+    *window: Any,
+) -> Tensor | None:
+    """Fill ``grads`` of query (zero between queries), key and value; return the gradient of the position weight.
+
+    Probabilities are recomputed from log-sum-exp; every sum has a fixed order, without atomics.
+    """
+    has_weight = weight is not None
+    delta = torch.empty_like(lse)
+    grad_query, *grad_key_value = grads
+    plan = Plan("query", query, *window)
+    parts = lse.new_empty(plan.programs, plan.d, 2) if has_weight else None
+    tensors = [query, key, value, weight, out, grad, lse, delta, grad_query, parts]
+    plan.launch(tensors, [query, key, value, out, grad, grad_query], position=has_weight)
+    plan = Plan("key_value", query, *window)
+    tensors = [query, key, value, weight, grad, lse, delta, *grad_key_value]
+    mirrors = *plan.mirrors(plan.height), *plan.mirrors(plan.width)
+    plan.launch(tensors, [query, key, value, grad, *grad_key_value], *mirrors, position=has_weight)
+    return None if parts is None else parts.sum(0)

@@ -47,7 +47,7 @@ def _gradients(query: Tensor, key: Tensor, value: Tensor, stride: int) -> tuple[
     schema=f"(Tensor query, Tensor key, Tensor value, Tensor? weight, {WINDOW}) -> (Tensor, Tensor)",
 )
 def _forward(query: Tensor, key: Tensor, value: Tensor, weight: Tensor | None, *window: Any) -> tuple[Tensor, Tensor]:
-    from acmix_exp.ops.window_attention.triton.forward import forward
+    from acmix_exp.ops.window_attention.triton.launch import forward
 
     out, lse = _outputs(query, window[1])
     if query.numel():
@@ -77,7 +77,7 @@ def _backward(
     *window: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, key, value and weight; the last is empty if there is no weight."""
-    from acmix_exp.ops.window_attention.triton.backward import backward
+    from acmix_exp.ops.window_attention.triton.launch import backward
 
     grads = _gradients(query, key, value, window[1])
     if query.numel():

@@ -6,9 +6,11 @@ import os
 import triton
 import triton.language as tl
 
+# Arguments that Triton must not specialise on: a network trained at several sizes then compiles each kernel once.
+SIZES = ("heads", "height", "width", "rows", "columns", "tiles", "tiles_x")
+MIRRORS = ("images_y", "first_y", "images_x", "first_x")  # of the gradient kernels of key and value
 LOG2_E = tl.constexpr(1.4426950408889634)
 MASKED = tl.constexpr(-1.0e30)  # a logit of weight zero; -inf would make NaN of a tile without a key
-
 INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 
@@ -35,9 +37,27 @@ def reflect(position, size, ONCE: tl.constexpr):
 
 
 @triton.jit
-def addresses(base, channel, row, column, s_c, s_y, s_x):
-    """Addresses of pixels of one head of one image."""
-    return base + channel * s_c + row * s_y + column * s_x
+def locate(heads, tiles, tiles_x, TILE_Y: tl.constexpr, TILE_X: tl.constexpr):
+    """The program's head, its image and number in it, the tile's first row and column, and the sites in the tile."""
+    tile = tl.program_id(0) % tiles
+    head = (tl.program_id(0) // tiles).to(tl.int64)
+    site = tl.arange(0, TILE_Y * TILE_X)
+    top, left = tile // tiles_x * TILE_Y, tile % tiles_x * TILE_X
+    return head, head // heads, head % heads, top, left, site // TILE_X, site % TILE_X
+
+
+@triton.jit
+def load(head, channel, row, column, s_c, s_y, s_x, mask):
+    """Pixels (positions, channels) of a head of an image, zero outside the mask."""
+    at = head + channel[None, :] * s_c + row[:, None] * s_y + column[:, None] * s_x
+    return tl.load(at, mask=mask, other=0.0)
+
+
+@triton.jit
+def store(pixels, head, channel, row, column, s_c, s_y, s_x, mask):
+    """The inverse of ``load``, in the dtype of the memory."""
+    at = head + channel[None, :] * s_c + row[:, None] * s_y + column[:, None] * s_x
+    tl.store(at, pixels.to(head.dtype.element_ty), mask=mask)
 
 
 @triton.jit
