@@ -10,7 +10,10 @@ import argparse
 import copy
 import itertools
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -76,6 +79,25 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
         if lines := lacking_options(cells):
             raise ConfigError(*lines)
         return _checked_cells(cells, composer, on_first)
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM take effect when the block ends: inside OmegaConf they would come out as its errors."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: pending.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if pending:
+            signal.raise_signal(pending[0])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -220,10 +242,11 @@ class _Composer:
     def compose(self, overrides: tuple[str, ...]) -> DictConfig:
         """The config, nothing resolved; Hydra's part of it is then ``HydraConfig.get()``. Raises as Hydra does."""
         if self._last is None or self._last[0] != overrides:
-            config = compose("config", [*self._hydra_overrides, *overrides], return_hydra_config=True)
-            HydraConfig.instance().set_config(config)
-            with open_dict(config):
-                del config["hydra"]
+            with signals_deferred():
+                config = compose("config", [*self._hydra_overrides, *overrides], return_hydra_config=True)
+                HydraConfig.instance().set_config(config)
+                with open_dict(config):
+                    del config["hydra"]
             self._last = overrides, config
         return self._last[1]
 
@@ -263,7 +286,8 @@ def _checked(unresolved: DictConfig, overrides: Iterable[str]) -> Config:
 
     lines = check.unknown_keys(OmegaConf.to_container(unresolved, resolve=False))  # type: ignore[arg-type]
     if not lines:
-        config = to_object(unresolved)
+        with signals_deferred():
+            config = to_object(unresolved)
         lines = check.faults(config, set(map(override_key, overrides)))
     if lines:
         raise ConfigError(*lines)

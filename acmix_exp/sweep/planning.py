@@ -21,7 +21,7 @@ from acmix_exp.run import directory
 from acmix_exp.run.directory import runs_in
 from acmix_exp.run.provenance import redact
 from acmix_exp.sweep import arm, check
-from acmix_exp.sweep.compose import Composed, override_key, raise_faults
+from acmix_exp.sweep.compose import Composed, override_key, raise_faults, signals_deferred
 from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS
 from acmix_exp.sweep.run_key import hash8, identity
 from acmix_exp.yolo.pretrained import find_pretrained
@@ -168,7 +168,7 @@ def prepare(plan: Plan) -> None:
     for cell in plan.cells:
         by_run.setdefault(cell.run, []).append(cell)
     for run, cells in by_run.items():
-        with run.lock() as held:
+        with signals_deferred(), run.lock() as held:
             if held:
                 _prepare(run, cells, command)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from acmix_exp.errors import ConfigError
@@ -156,6 +158,30 @@ def test_axes_come_from_the_experiment_and_the_command_line_replaces_them():
     assert axes("arm=glob(con*)", "seed=0") == (["configured", "conv", "conv3x3"], [0])
     assert axes("hydra.mode=RUN") == (["configured"], [0])
     assert axes("hydra.mode=RUN", "-m", "arm=mixed", "seed=0") == (["mixed"], [0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_composition_takes_effect_behind_it(monkeypatch, number):
+    finished = []
+    original = compose.compose
+
+    def interrupted(name: str, overrides: list[str], **options: object) -> object:
+        signal.raise_signal(number)
+        finished.append(original(name, overrides, **options))
+        return finished[-1]
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compose, "compose", interrupted)
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compose_cells(["-m", "arm=baseline,mixed"])
+        assert len(finished) == 1
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
 
 
 def test_glob_finds_the_options_of_the_users_folder_too(folder):
