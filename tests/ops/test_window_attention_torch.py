@@ -18,7 +18,6 @@ from acmix_exp.ops.window_attention import dispatch, reflected_window_attention
 from tests.ops.tolerances import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
 FAST = ("shift", "tile")
-OPERATORS = {"shift": dispatch.SHIFT, "tile": dispatch.TILE}
 PATHS = ("mixed", "attention", "conv")
 OPTIONS = {"kernel_size": 5, "heads": 2}
 SLOW = pytest.mark.slow
@@ -33,19 +32,19 @@ def heads_of(*shape: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
 def test_opcheck(name: str, stride: int) -> None:
     """Schema, fake implementation, autograd registration and both under dynamic shapes, as torch checks them."""
     leaves = [t.detach().requires_grad_() for t in heads_of(1, 2, 3, 4, 5)]
-    torch.library.opcheck(OPERATORS[name], (*leaves, 3, stride, 1))
+    operator = dispatch.OPERATORS[name]
+    torch.library.opcheck(operator, (*leaves, 3, stride, 1))
     last = [t.detach().permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2) for t in leaves]
-    torch.library.opcheck(OPERATORS[name], (*last, 1, stride, 1), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(operator, (*last, 1, stride, 1), test_utils=("test_schema", "test_faketensor"))
 
 
 @pytest.mark.parametrize("batch", [0, 1, 5])
 @pytest.mark.parametrize("name", FAST)
 def test_the_custom_operator_equals_the_plain_function(name: str, batch: int) -> None:
     inputs = heads_of(batch, 2, 3, 5, 7)
-    operator = OPERATORS[name]
+    operator = dispatch.OPERATORS[name]
     actual = with_gradients(lambda *maps: operator(*maps, 5, 2, 1)[0], inputs)
-    form = {"shift": dispatch.shift, "tile": dispatch.tile}[name]
-    expected = with_gradients(lambda *maps: form.attend(*maps, 5, 2, 1), inputs)
+    expected = with_gradients(lambda *maps: dispatch.attend(name, *maps, 5, 2, 1), inputs)
     assert_all_close(actual, expected, TOLERANCE[torch.float32])
 
 
@@ -173,7 +172,7 @@ def test_second_derivative_is_refused_in_one_line(backend: str) -> None:
 def test_second_derivative_of_the_operator_is_refused(name: str) -> None:
     leaves = [t.detach().requires_grad_() for t in heads_of(1, 1, 2, 3, 3)]
     with pytest.raises(RuntimeError, match="no second derivative"):
-        torch.autograd.grad(OPERATORS[name](*leaves, 3, 1, 1)[0].sum(), leaves, create_graph=True)
+        torch.autograd.grad(dispatch.OPERATORS[name](*leaves, 3, 1, 1)[0].sum(), leaves, create_graph=True)
 
 
 def test_the_reference_has_a_second_derivative() -> None:

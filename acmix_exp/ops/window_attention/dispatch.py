@@ -13,23 +13,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from acmix_exp.ops.checks import is_tracing_or_exporting
-from acmix_exp.ops.window_attention import shift, tile
+from acmix_exp.ops.window_attention import gathered, shift, tile, unrolled
 from acmix_exp.ops.window_attention.geometry import output_size
 from acmix_exp.ops.window_attention.layout import Layout
 from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 WINDOW = "int kernel, int stride, int dilation"
-EmptySaved = Callable[[Tensor, int, int, int], Tensor]  # (query, *window) -> empty tensor saved for backward
+EmptySaved = Callable[..., Tensor]  # (query, *window) -> empty tensor saved for backward
 
 
-def _attention_weights(query: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
-    layout = Layout(query.shape[3], query.shape[4], kernel, stride, dilation)
-    return query.new_empty(query.shape[0], query.shape[1], kernel**2, layout.row_length)
+def _attention_weights(query: Tensor, *window: int) -> Tensor:
+    layout = Layout(*query.shape[3:], *window)
+    return query.new_empty(*query.shape[:2], layout.kernel**2, layout.row_length)
 
 
-def _nothing(query: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
+def _nothing(query: Tensor, *window: int) -> Tensor:
     return query.new_empty(0)
 
 
@@ -44,9 +45,9 @@ def _register(name: str, backend: ModuleType, empty_saved: EmptySaved) -> Callab
         return out.contiguous(), saved.contiguous()
 
     @forward.register_fake
-    def _(query: Tensor, key: Tensor, value: Tensor, kernel: int, stride: int, dilation: int) -> tuple[Tensor, Tensor]:
-        size = (output_size(pixels, stride) for pixels in query.shape[3:])
-        return query.new_empty(*query.shape[:3], *size), empty_saved(query, kernel, stride, dilation)
+    def _(query: Tensor, key: Tensor, value: Tensor, *window: int) -> tuple[Tensor, Tensor]:
+        size = (output_size(pixels, window[1]) for pixels in query.shape[3:])
+        return query.new_empty(*query.shape[:3], *size), empty_saved(query, *window)
 
     @torch.library.custom_op(
         f"acmix_exp::{name}_backward",
@@ -66,25 +67,58 @@ def _register(name: str, backend: ModuleType, empty_saved: EmptySaved) -> Callab
         return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        *maps, ctx.kernel, ctx.stride, ctx.dilation = inputs
+        *maps, kernel, stride, dilation = inputs
+        ctx.window = kernel, stride, dilation
         ctx.save_for_backward(*maps, output[1])
         ctx.mark_non_differentiable(output[1])
 
     def differentiate(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         check_first_derivative()
-        return *backward(grad, *ctx.saved_tensors, ctx.kernel, ctx.stride, ctx.dilation), None, None, None
+        return *backward(grad, *ctx.saved_tensors, *ctx.window), None, None, None
 
     forward.register_autograd(differentiate, setup_context=setup)
     return forward
 
 
-SHIFT = _register("shift", shift, _attention_weights)
-TILE = _register("tile", tile, _nothing)
+MODULES = {"shift": shift, "tile": tile}
+OPERATORS = {"shift": _register("shift", shift, _attention_weights), "tile": _register("tile", tile, _nothing)}
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...], backend: ModuleType
+    ) -> Tensor:
+        out: Tensor
+        out, saved = backend.forward(query, key, value, *window)
+        ctx.save_for_backward(query, key, value, saved)
+        ctx.window, ctx.backend = window, backend
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        check_first_derivative()
+        with torch.autocast(grad.device.type, enabled=False):
+            *maps, saved = ctx.saved_tensors
+            grads = [torch.empty_like(tensor) for tensor in maps]
+            ctx.backend.write_gradients(grads, grad, *maps, saved, *ctx.window)
+            return *grads, None, None
 
 
 def attend(backend: str, query: Tensor, key: Tensor, value: Tensor, *window: int) -> Tensor:
-    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns), by "shift" or "tile"."""
-    if torch.compiler.is_compiling() and not is_tracing_or_exporting():
-        out: Tensor = (SHIFT if backend == "shift" else TILE)(query, key, value, *window)[0]
-        return out
-    return (shift if backend == "shift" else tile).attend(query, key, value, *window)
+    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns), by "shift" or "tile".
+
+    In a recorded graph it is a plain form of "shift".
+    """
+    if is_tracing_or_exporting():
+        # ONNX and TorchScript runtimes are fastest with gathers; elsewhere "unrolled" has the fewest guards.
+        form = gathered if is_tracing() or torch.onnx.is_in_onnx_export() else unrolled
+        return form.attend(query, key, value, *window)
+    out: Tensor
+    if torch.compiler.is_compiling():
+        out = OPERATORS[backend](query, key, value, *window)[0]
+    elif torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
+        out = _Attention.apply(query, key, value, window, MODULES[backend])
+    else:
+        out = MODULES[backend].forward(query, key, value, *window, needs_gradient=False)[0]
+    return out

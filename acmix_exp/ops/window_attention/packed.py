@@ -11,15 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from acmix_exp.ops.checks import is_tracing_or_exporting
-from acmix_exp.ops.window_attention import shift, tile
+from acmix_exp.ops.window_attention import dispatch
 from acmix_exp.ops.window_attention.api import choose_backend, reflected_window_attention
 from acmix_exp.ops.window_attention.geometry import coordinate, key_with_position
 from acmix_exp.ops.window_attention.validation import check_call, check_first_derivative, resolve_backend
-
-MODULES = {"shift": shift, "tile": tile}  # backends that write gradients into given tensors
 
 
 def packed_window_attention(
@@ -46,10 +43,10 @@ def packed_window_attention(
     if is_eager and on_cpu and same_dtype and torch.is_grad_enabled():
         if chosen == "auto":
             chosen = choose_backend(stack[:, 0], kernel_size)
-        if chosen in MODULES:
+        if chosen in dispatch.MODULES:
             check_call(query, key, value, position_weight, **options)
             window = kernel_size, stride, dilation
-            out: Tensor = _Packed.apply(stack, position_weight, window, MODULES[chosen])
+            out: Tensor = _Packed.apply(stack, position_weight, window, dispatch.MODULES[chosen])
             return out
     return reflected_window_attention(query, key, value, position_weight, **options, backend=backend)
 
@@ -57,27 +54,27 @@ def packed_window_attention(
 class _Packed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, stack: Tensor, weight: Tensor | None, window: tuple[int, int, int], module: ModuleType
+        ctx: Any, stack: Tensor, weight: Tensor | None, window: tuple[int, int, int], module: ModuleType
     ) -> Tensor:
         query, key, value = stack.unbind(1)
         out: Tensor
         with torch.autocast(stack.device.type, enabled=False):
             key = key_with_position(key, weight, stack.shape[3] ** -0.5)
             out, saved = module.forward(query, key, value, *window)
-        ctx.save_for_backward(stack, weight, saved)  # type: ignore[arg-type]
-        ctx.window, ctx.module = window, module  # type: ignore[attr-defined]
+        ctx.save_for_backward(stack, weight, saved)
+        ctx.window, ctx.module = window, module
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         check_first_derivative()
-        stack, weight, saved = ctx.saved_tensors  # type: ignore[attr-defined]
+        stack, weight, saved = ctx.saved_tensors
         scale = stack.shape[3] ** -0.5
         with torch.autocast(stack.device.type, enabled=False):
             query, key, value = stack.unbind(1)
             grads = torch.empty_like(stack)
             key = key_with_position(key, weight, scale)
-            ctx.module.write_gradients(grads.unbind(1), grad, query, key, value, saved, *ctx.window)  # type: ignore[attr-defined]
+            ctx.module.write_gradients(grads.unbind(1), grad, query, key, value, saved, *ctx.window)
             grad_key = grads[:, 1].mul_(scale)
             grad_weight = None if weight is None else _position_gradient(grad_key).view_as(weight)
             return grads, grad_weight, None, None

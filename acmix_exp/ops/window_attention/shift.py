@@ -10,66 +10,30 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
-from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from acmix_exp.ops.checks import is_tracing_or_exporting
-from acmix_exp.ops.window_attention import gathered, unrolled
 from acmix_exp.ops.window_attention.layout import Layout
-from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 ELEMENTS_AT_ONCE = 1 << 19  # map elements per block: enough for long rows, few enough for the caches of a CPU
 ELEMENTS_AT_ONCE_CUDA = 1 << 30
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *window: int) -> Tensor:
-    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns).
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, *window: int, needs_gradient: bool = True
+) -> tuple[Tensor, Tensor]:
+    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns), without autograd.
 
-    window: kernel, stride and dilation, here and below.
+    window: kernel, stride and dilation, here and below. The second result is what ``write_gradients`` needs: the
+    attention weights (B, heads, kernel^2, row_length); empty unless ``needs_gradient``.
     """
-    if is_tracing_or_exporting() or torch.compiler.is_compiling():
-        # ONNX and TorchScript runtimes are fastest with gathers; elsewhere "unrolled" has the fewest guards.
-        form = gathered if is_tracing() or torch.onnx.is_in_onnx_export() else unrolled
-        return form.attend(query, key, value, *window)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
-        out: Tensor = _Shift.apply(query, key, value, window)
-        return out
-    return _forward(query, key, value, Layout(*key.shape[-2:], *window), None)
-
-
-def forward(query: Tensor, key: Tensor, value: Tensor, *window: int) -> tuple[Tensor, Tensor]:
-    """Output without autograd, and the attention weights (B, heads, kernel^2, row_length) for the backward pass."""
     layout = Layout(*key.shape[-2:], *window)
-    saved = query.new_empty(*query.shape[:2], layout.kernel**2, layout.row_length)
-    return _forward(query, key, value, layout, saved), saved
-
-
-class _Shift(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...]) -> Tensor:
-        out, saved = forward(query, key, value, *window)
-        ctx.save_for_backward(query, key, value, saved)
-        ctx.window = window  # type: ignore[attr-defined]
-        return out
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        check_first_derivative()
-        with torch.autocast(grad.device.type, enabled=False):
-            *maps, saved = ctx.saved_tensors  # type: ignore[attr-defined]
-            grads = [torch.empty_like(tensor) for tensor in maps]
-            write_gradients(grads, grad, *maps, saved, *ctx.window)  # type: ignore[attr-defined]
-            return *grads, None
-
-
-def _forward(query: Tensor, key: Tensor, value: Tensor, layout: Layout, saved: Tensor | None) -> Tensor:
     out = query.new_empty(*query.shape[:3], *layout.queries)
+    saved = query.new_empty(*query.shape[:2], layout.kernel**2, layout.row_length) if needs_gradient else None
     for block in _blocks(query, layout):
         row = layout.flatten_queries(query[block][..., :: layout.stride, :: layout.stride])
         logits = _dot_products(row, layout.pad(key[block]), layout)
         weights = layout.zero_gaps(torch.softmax(logits, 2, out=None if saved is None else saved[block]))
         out[block] = layout.query_sites(_weighted_sum(weights, layout.pad(value[block]), layout))
-    return out
+    return out, query.new_empty(0) if saved is None else saved
 
 
 def write_gradients(

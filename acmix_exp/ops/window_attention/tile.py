@@ -10,13 +10,11 @@ its window.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from acmix_exp.ops.window_attention.tiling import (
     CUDA_TILE,
@@ -28,7 +26,6 @@ from acmix_exp.ops.window_attention.tiling import (
     choose_tile,
     strips,
 )
-from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 
 @dataclass(frozen=True)
@@ -42,59 +39,16 @@ class Step:
     bias: Tensor  # (strips, queries, keys)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *window: int) -> Tensor:
-    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns).
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, *window: int, needs_gradient: bool = True
+) -> tuple[Tensor, Tensor]:
+    """(B, heads, d, H, W) each, any strides, the key scaled -> (B, heads, d, rows, columns), without autograd.
 
-    window: kernel, stride and dilation, here and below.
+    window: kernel, stride and dilation, here and below. The second result is empty: ``write_gradients`` recomputes the
+    attention weights.
     """
     swapped, (query, key, value) = _larger_first(query, key, value)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value)):
-        out = _Tile.apply(query, key, value, window)
-    else:
-        out = _forward(query, key, value, window)
-    return out.transpose(0, 1) if swapped else out
-
-
-def forward(query: Tensor, key: Tensor, value: Tensor, *window: int) -> tuple[Tensor, Tensor]:
-    """Output without autograd, and an empty tensor: ``write_gradients`` recomputes the attention weights."""
-    swapped, (query, key, value) = _larger_first(query, key, value)
-    out = _forward(query, key, value, window)
-    return out.transpose(0, 1) if swapped else out, query.new_empty(0)
-
-
-def write_gradients(
-    grads: Sequence[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, saved: Tensor, *window: int
-) -> None:
-    """Write the gradients of query, key and value into ``grads``, tensors of any strides."""
-    _, (*grads, grad, query, key, value) = _larger_first(*grads, grad, query, key, value)
-    _backward(grads, grad, query, key, value, window)
-
-
-def _larger_first(*maps: Tensor) -> tuple[bool, tuple[Tensor, ...]]:
-    """Whether batch and heads were swapped, and the maps: the larger axis is batched, the smaller looped over."""
-    swapped = bool(maps[0].shape[0] < maps[0].shape[1])
-    return swapped, tuple(tensor.transpose(0, 1) for tensor in maps) if swapped else maps
-
-
-class _Tile(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...]) -> Tensor:
-        ctx.save_for_backward(query, key, value)
-        ctx.window = window  # type: ignore[attr-defined]
-        return _forward(query, key, value, window)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        check_first_derivative()
-        with torch.autocast(grad.device.type, enabled=False):
-            query, key, value = ctx.saved_tensors  # type: ignore[attr-defined]
-            grads = [torch.empty_like(tensor) for tensor in (query, key, value)]
-            _backward(grads, grad, query, key, value, ctx.window)  # type: ignore[attr-defined]
-            return grads[0], grads[1], grads[2], None
-
-
-def _forward(query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...]) -> Tensor:
-    rows, columns = (Axis(size, *window) for size in _ints(key.shape[-2:]))
+    rows, columns = (Axis(size, *window) for size in key.shape[-2:])
     out = query.new_empty(*query.shape[:3], rows.queries, columns.queries)
     for part, steps in _parts(query, rows, columns):
         q = _query_strips(query, part, rows.stride)
@@ -102,15 +56,15 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...])
         for step in steps:
             weights = _weights(_step_view(q, step, is_key=False), _step_view(k, step, is_key=True), step.bias)
             _write_tile(out, torch.bmm(weights, _step_view(v, step, is_key=True).transpose(1, 2)), step, part)
-    return out
+    return out.transpose(0, 1) if swapped else out, query.new_empty(0)
 
 
-def _backward(
-    grads: Sequence[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: tuple[int, ...]
+def write_gradients(
+    grads: Sequence[Tensor], grad: Tensor, query: Tensor, key: Tensor, value: Tensor, saved: Tensor, *window: int
 ) -> None:
-    """Write the gradients of query, key and value into ``grads``, of any strides."""
-    rows, columns = (Axis(size, *window) for size in _ints(key.shape[-2:]))
-    grad_query, *grad_key_value = grads
+    """Write the gradients of query, key and value into ``grads``, tensors of any strides."""
+    _, (grad_query, *grad_key_value, grad, query, key, value) = _larger_first(*grads, grad, query, key, value)
+    rows, columns = (Axis(size, *window) for size in key.shape[-2:])
     if rows.stride > 1:
         grad_query.zero_()
     grad_sites = grad_query[..., :: rows.stride, :: rows.stride]
@@ -132,6 +86,12 @@ def _backward(
     _merge(strip_grads, grad_key_value)
 
 
+def _larger_first(*maps: Tensor) -> tuple[bool, tuple[Tensor, ...]]:
+    """Whether batch and heads were swapped, and the maps: the larger axis is batched, the smaller looped over."""
+    swapped = maps[0].shape[0] < maps[0].shape[1]
+    return swapped, tuple(tensor.transpose(0, 1) for tensor in maps) if swapped else maps
+
+
 def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
     """Attention weights of one step: (n, d, queries) and (n, d, keys) -> (n, queries, keys)."""
     logits = torch.bmm(query.transpose(1, 2), key)
@@ -141,7 +101,7 @@ def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
 
 def _parts(query: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[Strips, Iterator[Step]]]:
     """Each set of equally wide strips, with the steps that cover it."""
-    images, groups, channels = _ints(query.shape[:3])
+    images, groups, channels = query.shape[:3]
     if query.is_cuda:
         height, width = CUDA_TILE
         at_once = PAIRS_AT_ONCE_CUDA
@@ -153,20 +113,15 @@ def _parts(query: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[Strips, I
 
 
 def _steps(query: Tensor, rows: Axis, columns: Axis, height: int, part: Strips, at_once: int) -> Iterator[Step]:
-    images, groups = _ints(query.shape[:2])
+    images, groups = query.shape[:2]
     across = torch.stack([columns.log_count(span, query.dtype, query.device) for span in part.spans])
     for band in rows.cut(height):
         along = rows.log_count(band, query.dtype, query.device)
         bias = (along[:, None, :, None] + across[:, None, :, None, :]).flatten(3).flatten(1, 2)
-        size = max(1, at_once // math.prod(_ints(bias.shape)))
+        size = max(1, at_once // bias.numel())
         for group in range(groups):
             for first in range(0, images, size):
                 yield Step(group, first, min(first + size, images), band, bias)
-
-
-def _ints(shape: Iterable[int]) -> list[int]:
-    """Sizes as Python integers: under torch.jit.trace they are tensors, which the tile plan cannot use."""
-    return [int(size) for size in shape]
 
 
 def _query_strips(image: Tensor, part: Strips, stride: int) -> Tensor:
