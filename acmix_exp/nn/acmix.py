@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acmix_exp.block_rules import PATHS
+from acmix_exp.block_rules import BACKENDS, PATHS
 from acmix_exp.nn.acmix_weights import FusedWeights, compose
 from acmix_exp.nn.complexity import Stage, acmix_stages
 from acmix_exp.ops.checks import check_choice, check_odd, check_positive
 from acmix_exp.ops.shift_convolution import grouped_convolution
 from acmix_exp.ops.window_attention.packed import packed_window_attention
-from acmix_exp.ops.window_attention.validation import check_backend
 
 
 class ACmix(nn.Module):
@@ -57,16 +56,12 @@ class ACmix(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        check_positive("in_planes", in_planes)
-        check_positive("out_planes", out_planes)
-        for name, value in {"head": head, "stride": stride, "dilation": dilation}.items():
-            check_positive(name, value)
-        check_odd("kernel_att", kernel_att)
-        check_odd("kernel_conv", kernel_conv)
+        check_positive(in_planes=in_planes, out_planes=out_planes, head=head, stride=stride, dilation=dilation)
+        check_odd(kernel_att=kernel_att, kernel_conv=kernel_conv)
         if out_planes % head:
             raise ValueError(f"head must divide out_planes {out_planes}, got {head}")
         check_choice("path", path, PATHS)
-        check_backend(backend)
+        check_choice("backend", backend, BACKENDS)
         self.in_planes, self.out_planes = in_planes, out_planes
         self.kernel_att, self.kernel_conv = kernel_att, kernel_conv
         self.head, self.head_dim = head, out_planes // head
@@ -82,16 +77,10 @@ class ACmix(nn.Module):
         if self.has_attention:
             self.conv_p = nn.Conv2d(2, self.head_dim, 1)
         if self.has_conv:
-            taps = kernel_conv**2
+            taps, padding = kernel_conv**2, kernel_conv // 2
             self.fc = nn.Conv2d(3 * head, taps, 1, bias=False)
             self.dep_conv = nn.Conv2d(
-                taps * self.head_dim,
-                out_planes,
-                kernel_conv,
-                stride,
-                kernel_conv // 2,
-                groups=self.head_dim,
-                bias=False,
+                taps * self.head_dim, out_planes, kernel_conv, stride, padding, groups=self.head_dim, bias=False
             )
         self.reset_parameters()
 

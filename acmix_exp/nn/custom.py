@@ -31,7 +31,7 @@ def build_custom_block(channels: int, target: str, **options: Any) -> nn.Module:
 
     Raises ValueError, in one line, if the class is not found, raises, or does not give a torch.nn.Module.
     """
-    check_positive("channels", channels)
+    check_positive(channels=channels)
     name, _, attribute = target.rpartition(".")
     call = f"{attribute}({', '.join([str(channels), *(f'{key}={value!r}' for key, value in options.items())])})"
     try:

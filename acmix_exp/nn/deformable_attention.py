@@ -143,17 +143,16 @@ class DeformableAttention(nn.Module):
         offsets: bool = True,
     ) -> None:
         super().__init__()
-        check_positive("channels", channels)
+        check_positive(channels=channels)
         self.heads = count_heads(channels, num_heads)
         self.groups = count_groups(self.heads, num_groups)
-        check_positive("stride", stride)
-        check_positive("kernel_size", kernel_size)
+        check_positive(stride=stride, kernel_size=kernel_size)
         if offset_range is not None and not offset_range >= 0:
             raise ValueError(f"offset_range must be a number from 0, or null for anywhere, got {offset_range}")
         check_choice("position", position, POSITIONS)
         self.query_size = (query_size, query_size) if isinstance(query_size, int) else tuple(query_size)
         for side in self.query_size:
-            check_positive("query_size", side)
+            check_positive(query_size=side)
         self.channels = channels
         self.stride = stride
         self.kernel_size = kernel_size

@@ -11,11 +11,10 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acmix_exp.nn.layers import ChannelLayerNorm
-from acmix_exp.nn.van import VanBlock
+from acmix_exp.nn.van import GatedAttention, VanBlock
 from acmix_exp.ops.checks import check_choice, check_odd, check_positive
 from acmix_exp.ops.deformable_convolution import deformable_depthwise
 
@@ -57,9 +56,9 @@ class DeformableConv(nn.Module):
         max_offset: float | None = None,
     ) -> None:
         super().__init__()
-        check_positive("channels", channels)
-        check_odd("kernel_size", kernel_size)
-        check_positive("dilation", dilation)
+        check_positive(channels=channels)
+        check_odd(kernel_size=kernel_size)
+        check_positive(dilation=dilation)
         check_choice("offsets", offsets, OFFSETS)
         if max_offset is not None and not max_offset > 0:
             raise ValueError(f"max_offset must be above 0 or null, got {max_offset}")
@@ -120,22 +119,11 @@ class DLKA(nn.Module):
         return deformable + 2 * height * width * self.channels**2
 
 
-class DLKAAttention(nn.Module):
+class DLKAAttention(GatedAttention):
     """``x + proj_2(DLKA(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Arguments and errors are those of DLKA."""
 
     def __init__(self, channels: int, **offsets: Any) -> None:
-        super().__init__()
-        self.spatial_gating_unit = DLKA(channels, **offsets)
-        self.proj_1 = nn.Conv2d(channels, channels, 1)
-        self.proj_2 = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.proj_2(self.spatial_gating_unit(F.gelu(self.proj_1(x))))
-
-    def flops(self, height: int, width: int) -> int:
-        """2 x multiply-adds for one image, without the bilinear sampling."""
-        unit = self.spatial_gating_unit
-        return unit.flops(height, width) + 4 * height * width * unit.channels**2
+        super().__init__(channels, DLKA(channels, **offsets))
 
 
 class DLKABlock(VanBlock):

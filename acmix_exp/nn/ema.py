@@ -28,8 +28,7 @@ class EMAttention(nn.Module):
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__()
-        check_positive("channels", channels)
-        check_positive("factor", factor)
+        check_positive(channels=channels, factor=factor)
         if channels % factor:
             allowed = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
             raise ValueError(f"factor must divide channels {channels} (one of {allowed}), got {factor}")

@@ -105,8 +105,7 @@ class HAB(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive("channels", channels)
-        check_positive("window_size", window_size)
+        check_positive(channels=channels, window_size=window_size)
         if not 0 <= shift < window_size:
             raise ValueError(f"shift must be from 0, below window_size {window_size}, got {shift}")
         self.window = window_size
@@ -183,8 +182,7 @@ class RHAG(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive("depth", depth)
-        check_positive("window_size", window_size)
+        check_positive(depth=depth, window_size=window_size)
         self.channels = channels
         self.window = window_size
         more = (compress_ratio, squeeze_factor, conv_scale, mlp_ratio, drop_path)

@@ -112,8 +112,8 @@ class CAB(nn.Module):
     def __init__(self, channels: int, compress_ratio: int = 3, squeeze_factor: int | None = None) -> None:
         super().__init__()
         squeeze_factor = squeeze(channels, squeeze_factor)
+        check_positive(compress_ratio=compress_ratio, squeeze_factor=squeeze_factor)
         for name, value in (("compress_ratio", compress_ratio), ("squeeze_factor", squeeze_factor)):
-            check_positive(name, value)
             if value > channels:
                 raise ValueError(f"{name} must leave at least one of the {channels} channels, got {value}")
         self.channels = channels
@@ -188,8 +188,7 @@ class OCAB(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive("channels", channels)
-        check_positive("window_size", window_size)
+        check_positive(channels=channels, window_size=window_size)
         overlap = int(window_size * overlap_ratio)
         if overlap < 0 or overlap % 2:
             raise ValueError(

@@ -28,7 +28,7 @@ class LSKUnit(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        check_positive("dim", dim)
+        check_positive(dim=dim)
         if dim < 2:
             raise ValueError(f"dim must be at least 2, got {dim}")
         self.dim = dim

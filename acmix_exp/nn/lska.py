@@ -7,10 +7,9 @@ Source: Lau, Po and Rehman, Large Separable Kernel Attention, Expert Systems wit
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acmix_exp.nn.van import VanBlock, fan_out_init
+from acmix_exp.nn.van import GatedAttention, VanBlock, fan_out_init
 from acmix_exp.ops.checks import check_choice, check_positive
 
 # kernel_size: (plain strip, dilated strip, dilation). The pair spans about kernel_size pixels.
@@ -35,7 +34,7 @@ class LSKA(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int = 23) -> None:
         super().__init__()
-        check_positive("channels", channels)
+        check_positive(channels=channels)
         check_choice("kernel_size", kernel_size, STRIPS)
         self.channels = channels
         self.kernel_size = kernel_size
@@ -62,22 +61,11 @@ def _strip(channels: int, height: int, width: int, dilation: int = 1) -> nn.Conv
     return nn.Conv2d(channels, channels, (height, width), padding=padding, dilation=dilation, groups=channels)
 
 
-class LSKAAttention(nn.Module):
+class LSKAAttention(GatedAttention):
     """``x + proj_2(LSKA(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W). Arguments and errors are those of LSKA."""
 
     def __init__(self, channels: int, kernel_size: int = 23) -> None:
-        super().__init__()
-        self.spatial_gating_unit = LSKA(channels, kernel_size)
-        self.proj_1 = nn.Conv2d(channels, channels, 1)
-        self.proj_2 = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.proj_2(self.spatial_gating_unit(F.gelu(self.proj_1(x))))
-
-    def flops(self, height: int, width: int) -> int:
-        """2 x multiply-adds for one image of height x width."""
-        unit = self.spatial_gating_unit
-        return unit.flops(height, width) + 4 * height * width * unit.channels**2
+        super().__init__(channels, LSKA(channels, kernel_size))
 
 
 class LSKABlock(VanBlock):

@@ -14,7 +14,7 @@ class _Polarized(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        check_positive("channels", channels)
+        check_positive(channels=channels)
         if channels % 2:
             raise ValueError(f"channels must be even, got {channels}")
         self.channels = channels

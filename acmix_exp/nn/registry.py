@@ -46,12 +46,12 @@ def build_block(name: str, channels: int, **options: Any) -> nn.Module:
     if name in _registered:
         factory = _registered[name]
         _check_options(name, options, list(inspect.signature(factory).parameters)[1:])
-        check_positive("channels", channels)
+        check_positive(channels=channels)
         return factory(channels, **options)
     check_choice("block", name, block_names())
     rules = RULES[name]
     _check_options(name, options, rules.options)
-    check_positive("channels", channels)
+    check_positive(channels=channels)
     module, _, attribute = rules.target.rpartition(".")
     factory = getattr(import_module(f"acmix_exp.nn.{module}"), attribute)
     options = with_defaults(name, options)

@@ -44,9 +44,7 @@ class SeaAttention(nn.Module):
         self, dim: int, key_dim: int = 16, num_heads: int = 4, attn_ratio: float = 2.0, activation: str = "ReLU6"
     ) -> None:
         super().__init__()
-        check_positive("dim", dim)
-        check_positive("key_dim", key_dim)
-        check_positive("num_heads", num_heads)
+        check_positive(dim=dim, key_dim=key_dim, num_heads=num_heads)
         value_dim = int(attn_ratio * key_dim)
         if value_dim < 1:
             raise ValueError(f"attn_ratio must give key_dim {key_dim} at least one value channel, got {attn_ratio}")

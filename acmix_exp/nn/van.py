@@ -17,6 +17,28 @@ from acmix_exp.nn.layers import BatchNorm, hidden_channels, stochastic_depth
 from acmix_exp.ops.checks import check_positive
 
 
+class GatedAttention(nn.Module):
+    """``x + proj_2(unit(gelu(proj_1(x))))``: (B, C, H, W) -> (B, C, H, W).
+
+    Parameter names as published: spatial_gating_unit, proj_1, proj_2. ``unit`` keeps the shape and has
+    ``flops(height, width)``.
+    """
+
+    def __init__(self, channels: int, unit: nn.Module) -> None:
+        super().__init__()
+        self.spatial_gating_unit = unit
+        self.proj_1 = nn.Conv2d(channels, channels, 1)
+        self.proj_2 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.proj_2(self.spatial_gating_unit(F.gelu(self.proj_1(x))))
+
+    def flops(self, height: int, width: int) -> int:
+        """2 x multiply-adds for one image of height x width: unit and projections."""
+        projections = 4 * height * width * self.proj_1.in_channels**2
+        return self.spatial_gating_unit.flops(height, width) + projections  # type: ignore[operator]
+
+
 class DepthwiseConv(nn.Module):
     """A 3 x 3 depthwise convolution with bias, under the published key ``dwconv``."""
 
@@ -36,7 +58,7 @@ class ConvMlp(nn.Module):
 
     def __init__(self, channels: int, ratio: float = 4.0) -> None:
         super().__init__()
-        check_positive("channels", channels)
+        check_positive(channels=channels)
         self.channels = channels
         self.hidden = hidden_channels(channels, ratio)
         self.fc1 = nn.Conv2d(channels, self.hidden, 1)

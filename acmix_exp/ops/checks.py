@@ -8,17 +8,19 @@ import torch
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 
-def check_positive(name: str, value: object) -> None:
-    """Raise ValueError unless ``value`` is an integer of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+def check_positive(**values: object) -> None:
+    """Raise ValueError unless each value is an integer of at least 1."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
-def check_odd(name: str, value: object) -> None:
-    """Raise ValueError unless ``value`` is an odd positive integer."""
-    check_positive(name, value)
-    if isinstance(value, int) and value % 2 == 0:
-        raise ValueError(f"{name} must be odd, got {value}")
+def check_odd(**values: object) -> None:
+    """Raise ValueError unless each value is an odd positive integer."""
+    check_positive(**values)
+    for name, value in values.items():
+        if isinstance(value, int) and value % 2 == 0:
+            raise ValueError(f"{name} must be odd, got {value}")
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

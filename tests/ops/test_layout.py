@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
-from types import ModuleType
 
 import pytest
 import torch
 
-from acmix_exp.ops.window_attention import gathered, reflected_window_attention, unrolled
+from acmix_exp.ops.window_attention import reflected_window_attention
 from acmix_exp.ops.window_attention.geometry import tap_index
 from acmix_exp.ops.window_attention.layout import Layout
+from acmix_exp.ops.window_attention.recorded import attend_gathered, attend_unrolled
 from tests.ops.tolerances import TOLERANCE, assert_all_close, random_inputs, with_gradients
 
 CASES = list(product([(1, 1), (2, 5), (6, 4), (9, 13)], [1, 3, 7], [1, 2, 3], [1, 2, 3]))
@@ -64,17 +65,17 @@ def test_infinity_stays_in_its_window_in_gradients_too(poisoned: int) -> None:
     assert not grads[0].isfinite().all()
 
 
-@pytest.mark.parametrize("form", [gathered, unrolled], ids=["gathered", "unrolled"])
+@pytest.mark.parametrize("form", [attend_gathered, attend_unrolled])
 @pytest.mark.parametrize("size", [(1, 1), (6, 9), (16, 17)], ids=str)
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (5, 2, 1), (3, 1, 2), (7, 3, 2), (1, 1, 1)])
 def test_forms_for_recorded_graphs(
-    kernel: int, stride: int, dilation: int, size: tuple[int, int], form: ModuleType
+    kernel: int, stride: int, dilation: int, size: tuple[int, int], form: Callable[..., torch.Tensor]
 ) -> None:
     query, key, value, _ = random_inputs(2, 2, 3, *size)
     maps = [tensor.unflatten(1, (2, 3)) for tensor in (query, key, value)]
 
     def actual(*tensors: torch.Tensor) -> torch.Tensor:
-        return form.attend(*tensors, kernel, stride, dilation)
+        return form(*tensors, kernel, stride, dilation)
 
     def expected(*tensors: torch.Tensor) -> torch.Tensor:
         options = {"kernel_size": kernel, "stride": stride, "dilation": dilation}

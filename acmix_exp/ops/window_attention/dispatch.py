@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from acmix_exp.ops.checks import is_tracing_or_exporting
-from acmix_exp.ops.window_attention import gathered, shift, tile, unrolled
+from acmix_exp.ops.window_attention import shift, tile
 from acmix_exp.ops.window_attention.geometry import output_size
 from acmix_exp.ops.window_attention.layout import Layout
+from acmix_exp.ops.window_attention.recorded import attend_gathered, attend_unrolled
 from acmix_exp.ops.window_attention.validation import check_first_derivative
 
 WINDOW = "int kernel, int stride, int dilation"
@@ -111,9 +112,8 @@ def attend(backend: str, query: Tensor, key: Tensor, value: Tensor, *window: int
     In a recorded graph it is a plain form of "shift".
     """
     if is_tracing_or_exporting():
-        # ONNX and TorchScript runtimes are fastest with gathers; elsewhere "unrolled" has the fewest guards.
-        form = gathered if is_tracing() or torch.onnx.is_in_onnx_export() else unrolled
-        return form.attend(query, key, value, *window)
+        form = attend_gathered if is_tracing() or torch.onnx.is_in_onnx_export() else attend_unrolled
+        return form(query, key, value, *window)
     out: Tensor
     if torch.compiler.is_compiling():
         out = OPERATORS[backend](query, key, value, *window)[0]

@@ -18,17 +18,13 @@ TRITON_HEAD_WIDTH = 256
 TRITON_SPAN = 2**31  # elements: the kernels use 32-bit offsets within an image, 64-bit offsets between images
 
 
-def check_backend(backend: str, name: str = "backend") -> None:
-    check_choice(name, backend, BACKENDS)
-
-
 def resolve_backend(backend: str) -> str:
     """``backend``; for "auto" the value of the environment variable ACMIX_EXP_BACKEND, if it is set."""
-    check_backend(backend)
+    check_choice("backend", backend, BACKENDS)
     override = os.environ.get(BACKEND_VARIABLE) if backend == "auto" else None
     if not override:
         return backend
-    check_backend(override, BACKEND_VARIABLE)
+    check_choice(BACKEND_VARIABLE, override, BACKENDS)
     return override
 
 
@@ -73,10 +69,8 @@ def check_call(
     dilation: int,
 ) -> None:
     """Raise ValueError unless the arguments of ``reflected_window_attention`` fit together."""
-    check_odd("kernel_size", kernel_size)
-    check_positive("heads", heads)
-    check_positive("stride", stride)
-    check_positive("dilation", dilation)
+    check_odd(kernel_size=kernel_size)
+    check_positive(heads=heads, stride=stride, dilation=dilation)
 
     shape = tuple(query.shape)
     if query.ndim not in (4, 5) or 0 in shape[-2:]:
