@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -17,61 +19,22 @@ if TYPE_CHECKING:
     from acmix_exp.sweep.planning import Plan
     from acmix_exp.sweep.preflight_child import Preflight
 
-TEXT = """\
-acmix_exp: trustworthy ablations of attention blocks in YOLO detectors
-
-  python -m acmix_exp [+experiment=NAME] [GROUP=OPTION ...] [KEY=VALUE ...] [-m]
-
-Builds YOLOv8 with ACmix (or the stock network), trains it, and writes one table over arms and seeds to
-runs/NAME/summary.md, .csv and .json, and as LaTeX to table.tex. Rerun the same command to resume: finished runs
-are skipped.
-
-examples
-  python -m acmix_exp +experiment=demo
-      four arms on the built-in data set, two runs at once; a few minutes on two CPU cores
-  python -m acmix_exp +experiment=ablation dataset=yolo dataset.path=my/data.yaml 'seed=range(0,8)'
-      baseline, conv, attention and mixed, eight paired seeds, on your own data
-  python -m acmix_exp -m block.kernel_att=3,5,7 block.head=2,4,8 arm=baseline,mixed name=my_sweep
-      your own sweep
-
-groups (GROUP=OPTION; the default of each is in conf/config.yaml)
-{groups}
-
-keys (KEY=VALUE)
-  name seed tags task run split runs_dir, and those of the files in conf/; all with their values: --cfg job
-  task=train     the default; hardware.runs_at_once=N trains N runs side by side
-  task=plan      what would run, what is done and how much time is left; plan.rows=all prints every cell
-  task=profile   parameters, GFLOPs and latency of every network, without training
-  task=report    name=NAME [runs_dir=DIR]   tables, figures and report.html of finished runs, here or copied here
-  task=evaluate  run=runs/NAME/RUN [dataset=...] [split=test]   evaluate a finished run
-  task=export    run=runs/NAME/RUN [format=onnx]                its network as ONNX, TorchScript, ..., checked
-  task=repeat    run=runs/NAME/RUN                              train it again from its directory and compare
-
-flags
-  -m             sweep over comma-separated values  --cfg job        show the composed config
-  --config-dir   a folder with your own options     --hydra-help     Hydra's own flags
-  --version
-
-exit code: 0 all done, 1 some run failed, 2 the config is wrong, 130 interrupted, 143 terminated
-"""
 GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "train", "hardware", "logger")
 
 
 def text() -> str:
-    """The help text, with the groups and options of conf/."""
+    """The text of help.txt, with the groups and options of conf/."""
     from acmix_exp.config import options
 
     width = max(map(len, GROUPS)) + 2
-    lines = []
-    for group in GROUPS:
-        line = f"  {group:<{width}}"
-        for option in options(group):
-            if len(line) + len(option) > 108:
-                lines.append(line.rstrip())
-                line = " " * (width + 2)
-            line += option + " "
-        lines.append(line.rstrip())
-    return TEXT.format(groups="\n".join(lines))
+    groups = (
+        textwrap.fill(
+            " ".join(options(group)), 108, initial_indent=f"  {group:<{width}}", subsequent_indent=" " * (width + 2)
+        )
+        for group in GROUPS
+    )
+    template = (Path(__file__).parent / "help.txt").read_text(encoding="utf-8")
+    return template.format(groups="\n".join(groups))
 
 
 # Hydra's flags that only show something.

@@ -14,7 +14,7 @@ from acmix_exp.report.figures.attention_maps import heads, windows
 from acmix_exp.report.figures.cost_plots import latency
 from acmix_exp.report.figures.detections import predictions
 from acmix_exp.report.figures.forest import class_deltas, forest
-from acmix_exp.report.figures.style import SETTINGS, Drawing, Drawn
+from acmix_exp.report.figures.style import Drawing, Drawn
 from acmix_exp.report.figures.training_curves import learning_curves, rate_ratio, rates
 from acmix_exp.report.records import Table
 
@@ -25,7 +25,7 @@ FIGURES: dict[str, Callable[[Table], Iterable[Drawing]]] = {
 }
 LOOK: dict[Any, Any] = {
     **{key: mpl.rcParamsDefault[key] for key in mpl.rcParamsDefault if key != "backend"},
-    **SETTINGS,
+    **mpl.rc_params_from_file(Path(__file__).with_name("figures.mplstyle"), use_default_template=False),
 }
 
 
