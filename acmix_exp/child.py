@@ -2,7 +2,8 @@
 
 Every child is ``python -m acmix_exp.worker TASK FOLDER``. It leads its own process group, so Ctrl-C reaches the parent
 alone, which then ends the group; the kernel kills it if the parent disappears. The parent writes two JSON lines to its
-stdin, which device to use and the request; steps and the answer come back as JSON lines through a pipe.
+stdin: at the start which device to use, and, perhaps while the child still imports, what to do. Steps and the answer
+come back as JSON lines through a pipe.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ class Job:
     """What a task's function gets in the child.
 
     folder: the run or experiment folder. request: what the parent sent. device: ``"cpu"`` or the CUDA index 0, the one
-    GPU that the child sees. step: shows the parent, in a few words, what begins now.
+    GPU that the child sees. step: shows the parent, in a few words, what begins now. environment: the variables that
+    the child was started with; packages add some when they are imported.
     """
 
     folder: Path
     request: dict[str, Any]
     device: int | str
     step: Callable[[str], None]
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,8 @@ class Child:
     """A child process at work on ``folder``, which need not exist. Leaving the context ends it and its group.
 
     request: plain data for the task; None: it follows by :meth:`send`, while the child imports. threads: of torch,
-    OpenMP and MKL. gpu: index of the one GPU it may use, None for none. log: file for its output (``append`` keeps what
-    is in it), else the output is in the answer. on_step: called, from another thread, with each step's text. seconds:
-    time limit. variables: more environment variables.
+    OpenMP and MKL. gpu: index of the one GPU it may use, None for none. log: see :meth:`send`. on_step: called, from
+    another thread, with each step's text. seconds: time limit. variables: more environment variables.
     """
 
     def __init__(
@@ -84,19 +86,18 @@ class Child:
         threads: int = 1,
         gpu: int | None = None,
         log: Path | None = None,
-        append: bool = False,
         on_step: Callable[[str], None] | None = None,
         seconds: float | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self._command = command(task, folder)
-        self._request = request
+        self._folder, self._request = folder, request
         self._header = {"device": "cpu" if gpu is None else 0, "parent": os.getpid()}
         self._environment = child_environment(threads, gpu, variables or {})
-        self._log, self._append = log, append
+        self._log = log
         self._on_step, self._seconds = on_step, seconds
         self._answer: dict[str, Any] = {}
-        self._ended = False
+        self._started = self._ended = False
         self._cleanup = contextlib.ExitStack()
 
     @property
@@ -104,10 +105,11 @@ class Child:
         return self._process.pid
 
     def __enter__(self) -> Child:
+        if self._started:
+            return self
         with self._cleanup:
             environment = self._cleanup.enter_context(self._environment)
-            log = open(self._log, "ab" if self._append else "wb") if self._log else tempfile.TemporaryFile()
-            self._output: IO[bytes] = self._cleanup.enter_context(log)
+            self._output: IO[bytes] = self._cleanup.enter_context(tempfile.TemporaryFile())
             read_end, write_end = os.pipe()
             self._reader = threading.Thread(target=self._read, args=(read_end,), daemon=True)
             self._reader.start()
@@ -126,17 +128,25 @@ class Child:
             self._cleanup.callback(self.end)
             self._write({**self._header, "answers": write_end})
             if self._request is not None:
-                self.send(self._request)
+                self.send(self._request, log=self._log)
             self._deadline = time.monotonic() + self._seconds if self._seconds else None
             self._cleanup = self._cleanup.pop_all()
+        self._started = True
         return self
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
 
-    def send(self, request: Mapping[str, Any]) -> None:
-        """Give the child its request."""
-        self._write(dict(request))
+    def send(
+        self, request: Mapping[str, Any], *, folder: Path | None = None, log: Path | None = None, append: bool = False
+    ) -> None:
+        """Give the child its request, and another folder than it was started with.
+
+        log: file for its output (``append`` keeps what is in it); without one the output is in the answer.
+        """
+        self._log = log
+        place = os.path.abspath(folder or self._folder)
+        self._write({"request": dict(request), "folder": place, "log": log and os.path.abspath(log), "append": append})
 
     def ended(self, seconds: float = POLL_SECONDS) -> bool:
         """Whether it has ended; waits for that, up to ``seconds``."""
@@ -189,6 +199,26 @@ class Child:
             return ""
         self._output.seek(0)
         return self._output.read().decode(errors="replace")
+
+
+_spares: dict[tuple[str, int], Child] = {}
+
+
+@contextlib.contextmanager
+def spare(task: str, folder: Path, threads: int) -> Iterator[None]:
+    """Start a child that imports its packages, to be taken by :func:`take_spare` while the context lasts."""
+    with Child(task, folder, threads=threads) as child:
+        _spares[task, threads] = child
+        try:
+            yield
+        finally:
+            _spares.pop((task, threads), None)
+
+
+def take_spare(task: str, threads: int) -> Child | None:
+    """The child of :func:`spare`, once; None if there is none. It waits for :meth:`Child.send`."""
+    child = _spares.pop((task, threads), None)
+    return None if child is None or child.ended(0) else child
 
 
 def command(task: str, folder: Path) -> list[str]:

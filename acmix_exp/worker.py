@@ -1,6 +1,7 @@
 """The entry of every child process: ``python -m acmix_exp.worker TASK FOLDER``. See ``acmix_exp/child.py``.
 
-TASK names a function that gets a Job and returns plain data; FOLDER is the run or experiment folder it works on.
+TASK names a function that gets a Job and returns plain data; FOLDER, the run or experiment folder it works on, is there
+for ``ps``.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ TASKS = {
 }
 
 
-def serve(load: Callable[[], Callable[[Job], Any]], folder: Path) -> int:
+def serve(load: Callable[[], Callable[[Job], Any]]) -> int:
     """Load the task's function, read the request, do the work and send the answer to the parent; the exit code.
 
     Loading comes first, because imports take seconds in which the parent may still be preparing the request.
     """
-    header = json.loads(sys.stdin.readline())
+    header, environment = json.loads(sys.stdin.readline()), dict(os.environ)
     die_with_parent(header["parent"])
     os.set_inheritable(header["answers"], False)
     with open(header["answers"], "w", encoding="utf-8", buffering=1) as pipe:
@@ -44,14 +45,25 @@ def serve(load: Callable[[], Callable[[Job], Any]], folder: Path) -> int:
 
         try:
             work = load()
-            request = json.loads(sys.stdin.readline())
-            send(value=work(Job(folder, request, header["device"], lambda text: send(step=text))))
+            order = json.loads(sys.stdin.readline())
+            if order["log"]:
+                _print_to(order["log"], append=order["append"])
+            step = lambda text: send(step=text)  # noqa: E731
+            send(value=work(Job(Path(order["folder"]), order["request"], header["device"], step, environment)))
         except Exception as error:
             traceback.print_exc()
             faults = "; ".join(error.lines) if isinstance(error, ConfigError) else one_line(error)
             send(error=faults, kind=type(error).__name__)
             return 1
     return 0
+
+
+def _print_to(log: str, *, append: bool) -> None:
+    """Send stdout and stderr, those of libraries and of child processes too, to a file."""
+    with open(log, "ab" if append else "wb") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
 
 
 def _work(task: str) -> Callable[[Job], Any]:
@@ -61,7 +73,7 @@ def _work(task: str) -> Callable[[Job], Any]:
 
 
 if __name__ == "__main__":
-    code = serve(lambda: _work(sys.argv[1]), Path(sys.argv[2]))
+    code = serve(lambda: _work(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a regular exit takes a second to free what torch imported

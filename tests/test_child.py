@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from acmix_exp import child
-from acmix_exp.child import Child, child_environment, describe_exit, require, run_child
+from acmix_exp.child import Child, child_environment, describe_exit, require, run_child, spare, take_spare
 from acmix_exp.errors import ChildError, ConfigError
 from acmix_exp.worker import TASKS
 
@@ -24,7 +24,7 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.worker import serve
 """
 TAIL = """
-sys.exit(serve(lambda: work, Path(sys.argv[1])))
+sys.exit(serve(lambda: work))
 """
 
 
@@ -59,8 +59,37 @@ def test_printed_text_goes_to_the_log(work, tmp_path):
     work('print("one")\nos.write(2, b"two\\n")')
     log = tmp_path / "log"
     log.write_text("zero\n")
-    assert run_child("any", tmp_path, log=log, append=True).output == ""
+    with Child("any", tmp_path) as process:
+        process.send({}, log=log, append=True)
+        assert process.answer().output == ""
     assert log.read_text() == "zero\none\ntwo\n"
+    assert run_child("any", tmp_path, log=log).error is None
+    assert log.read_text() == "one\ntwo\n"
+
+
+def test_a_spare_child_is_taken_once_and_told_its_folder(work, tmp_path):
+    work("return str(job.folder)")
+    assert take_spare("any", 1) is None
+    with spare("any", tmp_path, 1):
+        assert take_spare("any", 2) is None
+        taken = take_spare("any", 1)
+        assert take_spare("any", 1) is None
+        with taken as process:
+            process.send({}, folder=tmp_path / "run")
+            assert process.answer().value == str(tmp_path / "run")
+
+
+def test_a_spare_child_that_nobody_takes_or_that_died_is_none(work, tmp_path):
+    work("time.sleep(60)")
+    with spare("any", tmp_path, 1):
+        pass
+    assert take_spare("any", 1) is None
+    assert not psutil.Process().children()
+    with spare("any", tmp_path, 1):
+        (process,) = psutil.Process().children()
+        process.kill()
+        time.sleep(0.2)
+        assert take_spare("any", 1) is None
 
 
 @pytest.mark.parametrize(

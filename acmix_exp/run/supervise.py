@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from acmix_exp.child import Answer, Child, is_alive
+from acmix_exp.child import Answer, Child, is_alive, take_spare
 from acmix_exp.config import Config, load
 from acmix_exp.run import devices
 from acmix_exp.run.devices import gpu_slot
@@ -96,8 +96,10 @@ def _attempt(run: Run, config: Config, command: Command, resume: bool) -> str | 
 
 
 def _train(run: Run, config: Config, command: Command, gpu: int | None, resume: bool) -> Answer:
-    request, threads = {"resume": resume}, config.hardware.threads
-    with Child("train", run.path, request, threads=threads, gpu=gpu, log=run.log, append=resume) as child:
+    threads = config.hardware.threads
+    spare = take_spare("train", threads) if gpu is None else None
+    with spare or Child("train", run.path, threads=threads, gpu=gpu) as child:
+        child.send({"resume": resume}, folder=run.path, log=run.log, append=resume)
         facts = {"owner": command.owner, "host": platform.node(), "started": time.time()}
         run.set_status(status="running", pid=child.pid, error=None, resumed=resume, **facts)
         while not child.ended():

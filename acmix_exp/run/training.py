@@ -1,30 +1,47 @@
-"""The child process of a run: train, evaluate, measure costs, and write the files of the run."""
+"""The child process of a run: train, evaluate, measure costs, and write the files of the run.
+
+The imports take seconds, in which the parent may still check the plan.
+"""
 
 from __future__ import annotations
 
 import glob
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
+
+import torch
+import torch._dynamo  # ultralytics imports this and torchvision when it needs them
+import torchvision  # noqa: F401
+from torch import nn
 
 from acmix_exp import files
 from acmix_exp.child import Job
 from acmix_exp.config import Config, load
+from acmix_exp.data import resolve
 from acmix_exp.errors import one_line
+from acmix_exp.profile import complexity, timings
 from acmix_exp.run import directory, provenance
 from acmix_exp.run.directory import History
+from acmix_exp.run.replicates import replicates
+from acmix_exp.tracking import Tracker
+from acmix_exp.yolo import evaluation, trainer  # noqa: F401
+from acmix_exp.yolo import run as yolo
+from acmix_exp.yolo.report_images import store_pictures
 
 
-def train(run: directory.Run, config: Config, device: int | str, *, resume: bool) -> None:
+def train(
+    run: directory.Run, config: Config, device: int | str, environment: Mapping[str, str], *, resume: bool
+) -> None:
     """Train, evaluate, profile and log one run; writes history.csv, result.json and provenance.json.
 
-    device: ``"cpu"`` or a CUDA index. Every error is raised, after it has been logged to W&B.
+    device: ``"cpu"`` or a CUDA index. environment: variables for provenance.json. Every error is
+    raised, after it has been logged to W&B.
     """
-    from acmix_exp.tracking import Tracker
-
     started = time.time()
     code = {"versions": provenance.versions(), "git": provenance.record(run.path)}
-    _add_provenance(run, {**code, "environment": provenance.environment()})
+    _add_provenance(run, {**code, "environment": provenance.environment(environment)})
     tracker = Tracker.start(config, run.path, resumed=resume, resolved=asdict(config))
     try:
         result, facts = _measured(run, config, device, tracker, resume=resume)
@@ -55,16 +72,8 @@ def keep_weights(run: directory.Run, keep: str) -> None:
 
 
 def _measured(
-    run: directory.Run, config: Config, device: int | str, tracker: Any, *, resume: bool
+    run: directory.Run, config: Config, device: int | str, tracker: Tracker, *, resume: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    import torch
-
-    from acmix_exp.data import resolve
-    from acmix_exp.profile import complexity
-    from acmix_exp.run.replicates import replicates
-    from acmix_exp.yolo import run as yolo
-    from acmix_exp.yolo.report_images import store_pictures
-
     history = History(run, resumed=resume)
 
     def on_epoch(row: dict[str, float]) -> None:
@@ -108,15 +117,13 @@ def _measured(
 
 
 def latency_of_network(
-    run: directory.Run, config: Config, hardware: dict[str, Any], model: Any, device: int | str
+    run: directory.Run, config: Config, hardware: dict[str, Any], model: nn.Module, device: int | str
 ) -> tuple[dict[str, Any], str]:
     """The latencies of the network, and the name of the run in which they were measured.
 
     Seeds share a network, so it is timed once: a finished run of the folder with the same network, machine, packages
     and threads passes its figures on. Figures measured beside other runs are not passed on to a run that is alone.
     """
-    from acmix_exp.profile import timings
-
     alone = config.hardware.runs_at_once == 1
     compared = _network_and_machine({**run.provenance(), "hardware": hardware})
     label = run.name.rsplit("-s", 1)[0]
@@ -146,4 +153,4 @@ def _explained(error: BaseException, config: Config) -> BaseException:
 def work(job: Job) -> None:
     """Train the run of the folder in the child process; the request says whether to ``resume``."""
     run = directory.Run(job.folder)
-    train(run, load(run.path / "config.yaml"), job.device, resume=job.request["resume"])
+    train(run, load(run.path / "config.yaml"), job.device, job.environment, resume=job.request["resume"])

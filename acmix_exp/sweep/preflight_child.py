@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.markup import escape
 
-from acmix_exp.child import Child, require
+from acmix_exp.child import Child, require, spare
 from acmix_exp.config import Config
 from acmix_exp.console import console
+from acmix_exp.run import devices
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.compose import Composed, raise_faults
 from acmix_exp.sweep.planning import Plan
@@ -25,11 +26,12 @@ class Preflight:
     """A child process that checks the networks of a command's cells. Leaving the context ends it.
 
     Its imports take seconds: a sweep starts it as soon as one cell is composed, and the data are read while it works.
+    So do the imports of the first run on a CPU: its process is started, and left waiting, at the same time.
     """
 
     def __init__(self) -> None:
         self._child: Child | None = None
-        self._cleanup = ExitStack()
+        self._cleanup, self._spare = ExitStack(), ExitStack()
         self._status = console(stderr=True).status("checking the networks: importing torch")
 
     def __enter__(self) -> Preflight:
@@ -37,14 +39,16 @@ class Preflight:
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
+        self._spare.close()
 
     def start(self, config: Config) -> None:
         """Start the child if the task needs it and it is not running yet."""
         if self._child is None and config.task in TASKS:
-            self._child = Child(
-                "preflight", Path(config.runs_dir, config.name), on_step=self._show_step, seconds=SECONDS
-            )
+            folder = Path(config.runs_dir, config.name)
+            self._child = Child("preflight", folder, on_step=self._show_step, seconds=SECONDS)
             self._cleanup.enter_context(self._child)
+            if config.task == "train" and not devices.gpus(config.hardware):
+                self._spare.enter_context(spare("train", folder, config.hardware.threads))
 
     def send(self, cells: Sequence[Composed]) -> None:
         """Send every distinct network and set of train arguments, once for all seeds."""
@@ -68,6 +72,7 @@ class Preflight:
         """
         with self._cleanup:
             if self._child is None or (self._task == "train" and all(run.is_done() for run in plan.runs)):
+                self._spare.close()
                 return
             with self._status:
                 answer = self._child.answer()

@@ -141,7 +141,7 @@ def test_download_script_leaves_the_users_settings_unchanged(
 
 def _child_runs(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     body = "".join(f"    {line}\n" for line in code.splitlines())
-    code = f"from acmix_exp.worker import serve\ndef work(job):\n{body}raise SystemExit(serve(lambda: work, None))"
+    code = f"from acmix_exp.worker import serve\ndef work(job):\n{body}raise SystemExit(serve(lambda: work))"
     monkeypatch.setattr(child, "command", lambda task, folder: [sys.executable, "-c", code])
 
 

@@ -24,7 +24,7 @@ def work(job):
     run, resume = job.folder, job.request["resume"]
 """
 TAIL = """
-sys.exit(serve(lambda: work, Path(sys.argv[2])))
+sys.exit(serve(lambda: work))
 """
 
 

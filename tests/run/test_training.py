@@ -20,7 +20,7 @@ MEASURED = {"latency_ms_b1": 4.0}
 @pytest.fixture
 def two_runs(make_run, monkeypatch: pytest.MonkeyPatch):
     """``two_runs(facts={}, cost={})``: the latency of a new run beside a finished one that differs as given."""
-    monkeypatch.setattr("acmix_exp.profile.timings", lambda model, imgsz, device: dict(MEASURED))
+    monkeypatch.setattr("acmix_exp.run.training.timings", lambda model, imgsz, device: dict(MEASURED))
 
     def call(
         name: str = "mixed-s0-00000000",
