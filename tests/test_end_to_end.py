@@ -141,7 +141,7 @@ def test_seeds_are_paired_over_the_arms(ablation):
 def test_the_table_is_printed_and_written(ablation):
     folder, out, _ = ablation
     assert "baseline" in out
-    assert "seeds would do" in out
+    assert "too few seeds (6 needed)" in out
     for name in ("summary.md", "summary.csv", "summary.json"):
         assert (folder / "runs" / "ablation" / name).is_file()
     assert sorted(entry.name for entry in folder.iterdir()) == ["runs"]
