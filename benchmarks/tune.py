@@ -24,6 +24,7 @@ from rich.console import Console
 from torch import Tensor
 
 from acmix_exp.ops.window_attention.triton import kernel_config, op
+from acmix_exp.ops.window_attention.triton.kernel_config import TAP_TILE, Config
 from benchmarks import measure, page, provenance
 from benchmarks.shapes import MAPS, Case
 
@@ -41,12 +42,21 @@ def dry_cases() -> list[Case]:
     return [Case(1, 8, 4, 3, heads=2)]
 
 
+def candidates(variant: str, block_d: int) -> list[Config]:
+    """Configurations to time, for heads of ``block_d`` channels in registers."""
+    if variant == "tap":
+        sites = [values // block_d for values in (512, 1024, 2048, 4096)]
+        return [Config(*TAP_TILE[n], warps) for n in sites if n in TAP_TILE for warps in (2, 4, 8)]
+    tiles = [(8, 8), (4, 8), (4, 4), (8, 16)] if block_d <= 64 else [(8, 8), (4, 8), (4, 4)]
+    return [Config(*tile, *pair, keys) for tile in tiles for pair in ((4, 2), (4, 3), (8, 2)) for keys in (32, 64)]
+
+
 @contextmanager
-def using(part: str, chosen: kernel_config.Config) -> Iterator[None]:
+def using(part: str, chosen: Config) -> Iterator[None]:
     """Use this configuration for one kernel; the others stay."""
     rule = kernel_config.choose
 
-    def choose(variant: str, each: str, block_d: int) -> kernel_config.Config:
+    def choose(variant: str, each: str, block_d: int) -> Config:
         return chosen if each == part else rule(variant, each, block_d)
 
     kernel_config.choose = choose
@@ -71,7 +81,7 @@ def tune(case: Case, rounds: int, limit: int | None = None) -> list[dict[str, An
         step = steps["forward" if part == "forward" else "backward"]
         expected = step()
         in_place = kernel_config.choose(variant, part, block_d)
-        listed = [in_place, *(each for each in kernel_config.candidates(variant, block_d) if each != in_place)]
+        listed = [in_place, *(each for each in candidates(variant, block_d) if each != in_place)]
         times: dict[str, float] = {}
         refused: dict[str, str] = {}
         for candidate in listed[:limit]:

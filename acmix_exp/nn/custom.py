@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,12 @@ def build_custom_block(channels: int, target: str, **options: Any) -> nn.Module:
     check_positive(channels=channels)
     name, _, attribute = target.rpartition(".")
     call = f"{attribute}({', '.join([str(channels), *(f'{key}={value!r}' for key, value in options.items())])})"
-    try:
+    with _one_line(f"importing {name} raised"):
         module = import_module(name)
-    except Exception as error:
-        raise ValueError(f"importing {name} raised {_reason(error)}") from error
     if not hasattr(module, attribute):
         raise ValueError(f"{name} has no class {attribute}")
-    try:
+    with _one_line(f"{call} raised"):
         block = getattr(module, attribute)(channels, **options)
-    except Exception as error:
-        raise ValueError(f"{call} raised {_reason(error)}") from error
     if not isinstance(block, nn.Module):
         raise ValueError(f"{call} is a {type(block).__name__}; must be a torch.nn.Module")
     return block
@@ -62,27 +59,31 @@ def try_custom_block(channels: Sequence[int], target: str, options: Mapping[str,
         for height, length in SIZES:
             block = build_custom_block(width, target, **options)
             case = f"{name}({width}) on a map of {height} x {length}"
-            try:
+            with _one_line(f"{case} raised"):
                 _run(block, torch.randn(2, width, height, length, requires_grad=True), case)
-            except _Fault as fault:
-                raise ValueError(str(fault)) from None
-            except Exception as error:
-                raise ValueError(f"{case} raised {_reason(error)}") from error
-    try:
+    with _one_line(f"{name} cannot be copied or saved after a step:"):
         copy.deepcopy(block)
         pickle.dumps(block)
-    except Exception as error:
-        raise ValueError(f"{name} cannot be copied or saved after a step: {_reason(error)}") from error
-    try:
+    with _one_line(f"{name}({width}), fused for inference, raised"):
         _compare_fused(block, width, f"{name}({width})")
-    except _Fault as fault:
-        raise ValueError(str(fault)) from None
+
+
+class _Fault(ValueError):
+    """A fault of the block, in one line."""
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Make an exception other than _Fault a ValueError of one line: ``what``, the error, and its file and line."""
+    try:
+        yield
+    except _Fault:
+        raise
     except Exception as error:
-        raise ValueError(f"{name}({width}) raised {_reason(error)} once fused for inference") from error
-
-
-class _Fault(Exception):
-    pass
+        # The file and line, unless they are of this module.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        location = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame.filename != __file__ else ""
+        raise ValueError(f"{what} {one_line(error)}{location}") from error
 
 
 def _run(block: nn.Module, x: torch.Tensor, case: str) -> None:
@@ -138,10 +139,3 @@ def _seeded(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return module(x.clone())
-
-
-def _reason(error: BaseException) -> str:
-    """The error in one line, with its file and line if these are not in this module."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    location = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame.filename != __file__ else ""
-    return one_line(error) + location

@@ -96,7 +96,8 @@ class Layout:
         inner.narrow(-1, self.margin, self.width).copy_(image)
         if self.margin:
             for part, dim, size in ((inner, -1, self.width), (padded, -2, self.height)):
-                reflected = part.index_select(dim, _border(size, self.margin, image.device))
+                sources = torch.tensor(_border_sources(size, self.margin), device=image.device)
+                reflected = part.index_select(dim, sources)
                 part.narrow(dim, 0, self.margin).copy_(reflected.narrow(dim, 0, self.margin))
                 part.narrow(dim, self.margin + size, self.margin).copy_(reflected.narrow(dim, self.margin, self.margin))
         return padded.flatten(-2).unsqueeze(-2)
@@ -146,7 +147,3 @@ def _border_sources(size: int, margin: int) -> tuple[int, ...]:
     """Index into the padded axis that each of the 2 * margin pixels of the halo repeats."""
     reflected: list[int] = reflect(torch.arange(-margin, size + margin), size).tolist()
     return tuple(margin + pixel for pixel in reflected[:margin] + reflected[margin + size :])
-
-
-def _border(size: int, margin: int, device: torch.device) -> Tensor:
-    return torch.tensor(_border_sources(size, margin), device=device)

@@ -8,6 +8,7 @@ PARTS = ("forward", "query", "key_value")  # the kernels of one call: output, tw
 VARIANTS = ("tap", "tile")
 NARROW = 16  # head width up to which a product on matrix units is mostly padding
 SMALL_KERNEL = 3  # for 8 x 8 queries and their 10 x 10 keys a matrix product uses one pair in eleven
+TAP_TILE = {4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 128: (8, 16), 256: (16, 16), 512: (16, 32)}
 
 
 class Config(NamedTuple):
@@ -43,15 +44,3 @@ def choose(variant: str, part: str, block_d: int) -> Config:
     if block_d <= 64:
         return Config(8, 8)
     return Config(4, 8) if block_d <= 128 else Config(4, 4)
-
-
-TAP_TILE = {4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 128: (8, 16), 256: (16, 16), 512: (16, 32)}
-
-
-def candidates(variant: str, block_d: int) -> list[Config]:
-    """Configurations that ``python -m benchmarks.tune`` measures on a GPU."""
-    if variant == "tap":
-        sites = [values // block_d for values in (512, 1024, 2048, 4096)]
-        return [Config(*TAP_TILE[n], warps) for n in sites if n in TAP_TILE for warps in (2, 4, 8)]
-    tiles = [(8, 8), (4, 8), (4, 4), (8, 16)] if block_d <= 64 else [(8, 8), (4, 8), (4, 4)]
-    return [Config(*tile, *pair, keys) for tile in tiles for pair in ((4, 2), (4, 3), (8, 2)) for keys in (32, 64)]
