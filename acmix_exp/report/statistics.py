@@ -93,11 +93,6 @@ def differences(values: Mapping[int, float], reference: Mapping[int, float]) -> 
     return {seed: values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())}
 
 
-def paired(values: Sequence[float], reference: Sequence[float]) -> Delta:
-    """Compare two arms seed by seed; both sequences are in the same order of seeds."""
-    return summarize(np.asarray(values, dtype=float) - np.asarray(reference, dtype=float))
-
-
 def summarize(deltas: Sequence[float] | np.ndarray) -> Delta:
     """Mean, interval and p of differences by seed.
 

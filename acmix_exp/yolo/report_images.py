@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import cv2
@@ -38,25 +38,19 @@ class Recorder:
         self.blocks = {
             name: block for name, block in blocks.items() if isinstance(block, ACmix) and block.has_attention
         }
-        self.inputs: dict[str, Tensor] = {}
-        self._hooks: list[Any] = []
+        self.inputs: dict[nn.Module, Tensor] = {}
+        self._hooks = contextlib.ExitStack()
 
     def __enter__(self) -> Recorder:
-        for name, block in self.blocks.items():
-            self._hooks.append(block.register_forward_pre_hook(self._hook(name)))
+        for block in self.blocks.values():
+            self._hooks.callback(block.register_forward_pre_hook(self._record).remove)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for hook in self._hooks:
-            hook.remove()
+    def __exit__(self, *error: object) -> None:
+        self._hooks.close()
 
-    def _hook(self, name: str) -> Any:
-        def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self.inputs[name] = inputs[0].detach()
-
-        return record
+    def _record(self, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.inputs[block] = inputs[0].detach()
 
     def windows(self, boxed: Letterbox, size: tuple[int, int], points: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """One entry per site, in network order.
@@ -71,7 +65,7 @@ class Recorder:
         every_head = numbers * len(points) <= MOST_NUMBERS
         entries = []
         for name, block in self.blocks.items():
-            x = self.inputs[name]
+            x = self.inputs[block]
             rows, columns = x.shape[-2:]
             high, wide = boxed.pixels.shape[-2] / rows, boxed.pixels.shape[-1] / columns
             positions = [(p["y"] * size[0] * boxed.scale, p["x"] * size[1] * boxed.scale) for p in points]

@@ -8,7 +8,11 @@ import pytest
 from scipy import stats
 
 from acmix_exp.report import statistics
-from acmix_exp.report.statistics import Delta, Verdict, floor, holm, paired, seeds_needed, verdict
+from acmix_exp.report.statistics import Delta, Verdict, floor, holm, seeds_needed, summarize, verdict
+
+
+def paired(values, reference) -> Delta:
+    return summarize(np.subtract(values, reference))
 
 
 def test_three_seeds_by_hand():
