@@ -9,22 +9,18 @@ __version__ = "0.2.0"
 
 moved.install()
 
-_OWN = "ACMIX_EXP_OWN_PROCESS"  # environment variable, set in processes that the command line starts
-
 
 def _is_own_process() -> bool:
-    """Whether this is the command line or a process that it started, which register the classes when they need them."""
+    """Whether this is the command line or a child process of it, which register the classes when they need them."""
     program = (getattr(sys, "argv", None) or [""])[0]
     if program == "-m":  # with `python -m` the package is imported before sys.argv names the module
         return any(word.removeprefix("-m").split(".")[0] == "acmix_exp" for word in sys.orig_argv)
-    return os.path.splitext(os.path.basename(program))[0] == "acmix-exp" or _OWN in os.environ
+    return os.path.splitext(os.path.basename(program))[0] == "acmix-exp"
 
 
 # The opt-in of ultralytics to restricted loading: only then does this import torch.
-if os.environ.get("ULTRALYTICS_SAFE_LOAD", "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}:
-    if _is_own_process():
-        os.environ[_OWN] = "1"
-    else:
-        from acmix_exp.yolo.safe_globals import register
+_RESTRICTED = os.environ.get("ULTRALYTICS_SAFE_LOAD", "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}
+if _RESTRICTED and not _is_own_process():
+    from acmix_exp.yolo.safe_globals import register
 
-        register()
+    register()

@@ -171,12 +171,18 @@ class Child:
         return Answer(code, self._answer.get("value"), error, self._answer.get("kind", ""), output)
 
     def end(self) -> None:
-        """Terminate the process, and kill what is left of its group after a grace period."""
-        if not self._ended:
-            end_group(self._process.pid, self._process)
-            self._ended = True
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()  # type: ignore[union-attr]
+        """Terminate the process group, wait for the process, and kill what is left of them after a grace period."""
+        if self._ended:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE_SECONDS)
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._ended = True
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # type: ignore[union-attr]
 
     def _read(self, pipe: int) -> None:
         with open(pipe, "rb") as lines:
@@ -291,19 +297,3 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def end_group(pid: int, leader: subprocess.Popen[bytes] | None = None) -> None:
-    """End a process group led by ``pid``: SIGTERM, then SIGKILL for what is left after a grace period.
-
-    ``leader``: the process itself if it is a child of ours, which is waited for; the rest is killed with its end.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline and (leader is None or leader.poll() is None):
-            os.killpg(pid, 0)
-            time.sleep(0.05)
-        os.killpg(pid, signal.SIGKILL)
-    if leader is not None:
-        leader.wait()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -42,9 +44,21 @@ class FakeChild:
         return self.reply
 
 
+SPARES: list[str] = []  # tasks of the spare children that are waiting
+
+
+@contextmanager
+def fake_spare(task: str, folder: Path, threads: int) -> Iterator[None]:
+    SPARES.append(task)
+    yield
+    SPARES.remove(task)
+
+
 @pytest.fixture(autouse=True)
 def fake_child(monkeypatch):
     monkeypatch.setattr(preflight_child, "Child", FakeChild)
+    monkeypatch.setattr(preflight_child, "spare", fake_spare)
+    SPARES.clear()
     FakeChild.started.clear()
     FakeChild.requests.clear()
 
@@ -102,3 +116,20 @@ def test_nothing_is_waited_for_if_every_run_is_done(monkeypatch):
     sent("arm=mixed")[0].check(DONE)
     with pytest.raises(AssertionError):
         sent("task=profile")[0].check(DONE)
+
+
+def test_the_first_runs_process_is_started_meanwhile_on_a_cpu():
+    preflight, _ = sent("arm=mixed", "hardware=cpu")
+    assert SPARES == ["train"]
+    preflight.check(PENDING)
+    assert SPARES == ["train"], "its run takes it"
+    preflight.__exit__()
+    assert SPARES == []
+
+
+def test_no_process_waits_if_no_run_is_left_or_nothing_is_trained():
+    preflight, _ = sent("arm=mixed", "hardware=cpu")
+    preflight.check(DONE)
+    assert SPARES == []
+    sent("arm=mixed", "hardware=cpu", "task=profile")
+    assert SPARES == []

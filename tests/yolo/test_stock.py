@@ -117,6 +117,7 @@ def test_restricted_loading_in_our_own_processes(trained: Trained, dataset: Data
     progress = json.loads((tmp_path / "run" / "weights" / "progress.json").read_text())
     code = f"""
 import sys, pickle
+sys.argv[0], sys.orig_argv = "-m", ["python", "-m", "acmix_exp.worker"]
 import acmix_exp
 assert "torch" not in sys.modules
 from pathlib import Path
@@ -126,7 +127,7 @@ dataset = pickle.loads({pickle.dumps(dataset)!r})
 config, run_dir = make_config(), Path({str(tmp_path / "run")!r})
 train(config, dataset, run_dir, device="cpu", resume=True, on_epoch=print)
 """
-    done = python(code, tmp_path, ULTRALYTICS_SAFE_LOAD="1", ACMIX_EXP_OWN_PROCESS="1")
+    done = python(code, tmp_path, ULTRALYTICS_SAFE_LOAD="1")
     assert done.returncode == 0, done.stderr
     assert f"resumed after epoch {len(progress['rows'])}" in done.stdout
 
@@ -135,7 +136,7 @@ train(config, dataset, run_dir, device="cpu", resume=True, on_epoch=print)
     ("program", "words", "own"),
     [
         ("-m", ["python", "-m", "acmix_exp", "epochs=1"], True),
-        ("-m", ["python", "-macmix_exp.run.training", "run"], True),
+        ("-m", ["python", "-macmix_exp.worker", "train"], True),
         ("/usr/bin/acmix-exp", ["python", "/usr/bin/acmix-exp"], True),
         ("-m", ["python", "-m", "other"], False),
         ("-c", ["python", "-c", "import acmix_exp"], False),
@@ -144,7 +145,6 @@ train(config, dataset, run_dir, device="cpu", resume=True, on_epoch=print)
     ],
 )
 def test_own_processes(monkeypatch: pytest.MonkeyPatch, program: str, words: list[str], own: bool) -> None:
-    monkeypatch.delenv("ACMIX_EXP_OWN_PROCESS", raising=False)
     monkeypatch.setattr(sys, "argv", [program])
     monkeypatch.setattr(sys, "orig_argv", words)
     assert acmix_exp._is_own_process() == own
