@@ -236,6 +236,42 @@ def test_a_repeat_on_other_data_is_refused(ablation):
     assert not (run.path / "repeat").exists()
 
 
+def worker(process: subprocess.Popen[str], task: str) -> psutil.Process:
+    """The child of a command that is at work on a task."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in psutil.Process(process.pid).children():
+            if f"acmix_exp.worker {task} " in " ".join(child.cmdline()):
+                return child
+        time.sleep(0.05)
+    raise AssertionError(f"no child for {task}")
+
+
+@pytest.mark.parametrize(
+    ("target", "number", "code"),
+    [
+        ("child", signal.SIGKILL, 1),
+        pytest.param("command", signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param("command", signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
+def test_an_evaluation_that_does_not_finish_leaves_nothing(ablation, target, number, code):
+    folder, _, _ = ablation
+    run = runs(folder)["baseline"]
+    process = about(folder, run, "task=evaluate", "split=train")
+    child = worker(process, "evaluate")
+    assert child.cmdline()[-1] == str(run.path.resolve())
+    time.sleep(1)
+    child.send_signal(number) if target == "child" else process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert (out, "Traceback" in err) == ("", False)
+    if target == "child":
+        assert err.splitlines()[-1] == "acmix_exp: the evaluation failed: was killed by SIGKILL (out of memory?)"
+    assert gone(folder)
+    assert not (run.path / "evaluations").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_repeat_leaves_no_process(ablation, number, code):
@@ -282,6 +318,9 @@ def test_same_seed_twice_is_bit_identical_and_another_seed_is_not(tmp_path, data
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not all(torch.equal(first[key], value) for key, value in weights(again["s1"]).items())
     assert again["s0"].provenance()["seed_proof"] != again["s1"].provenance()["seed_proof"]
+    latencies = [run.result()["cost"]["latency_ms_b1"] for run in again.values()]
+    assert latencies[0] == latencies[1] > 0, "seeds share a network, which is timed once"
+    assert {run.provenance()["latency_of"] for run in again.values()} == {again["s0"].name}
 
 
 @pytest.mark.slow
