@@ -1,12 +1,15 @@
-"""Printing: a console of the right width, and the steps of a child process."""
+"""Printing: a console of the right width, lines, tables, and the steps of a child process."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 PIPE_WIDTH = 180  # columns for output that is not a terminal, for which rich assumes 80: tables would wrap
 
@@ -17,6 +20,25 @@ def console(*, stderr: bool = False) -> Console:
     if not output.is_terminal:
         output.width = PIPE_WIDTH
     return output
+
+
+def print_line(text: str) -> None:
+    """Print a line to stdout as it is, also if it is wider than the terminal."""
+    console().print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def text_table(
+    title: str, left: Iterable[str], right: Iterable[str], rows: Iterable[Sequence[str]], **style: Any
+) -> Table:
+    """A table with the left-aligned columns first. style: arguments of rich's Table."""
+    table = Table(title=escape(title), title_justify="left", **style)
+    for name in left:
+        table.add_column(escape(name))
+    for name in right:
+        table.add_column(escape(name), justify="right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 @contextlib.contextmanager

@@ -6,12 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from acmix_exp.child import Job, require, run_child
 from acmix_exp.config import from_plain
-from acmix_exp.console import console
+from acmix_exp.console import console, print_line, text_table
 from acmix_exp.data import inspect, report_table, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
@@ -51,19 +48,12 @@ def evaluate(cell: Composed) -> int:
     path = run.path / "evaluations" / f"{dataset.name}-{split}-{inspection.fingerprint[:8]}.json"
     path.parent.mkdir(exist_ok=True)
     write_json(path, metrics)
-    out = console()
-    out.print(_table(f"{run.name} ({weights.name}) on {dataset.name}, {split}", metrics))
-    out.print(f"written to {path}", soft_wrap=True, markup=False)
+    scores = {"all": metrics, **metrics["per_class"]}
+    rows = [(name, f"{row['map50']:.3f}", f"{row['map50_95']:.3f}") for name, row in scores.items()]
+    title = f"{run.name} ({weights.name}) on {dataset.name}, {split}"
+    console().print(text_table(title, ["class"], ["mAP50", "mAP50-95"], rows))
+    print_line(f"written to {path}")
     return 0
-
-
-def _table(title: str, metrics: dict[str, Any]) -> Table:
-    table = Table(title=escape(title), title_justify="left")
-    for name in ("class", "mAP50", "mAP50-95"):
-        table.add_column(name, justify="left" if name == "class" else "right")
-    for name, row in {"all": metrics, **metrics["per_class"]}.items():
-        table.add_row(escape(name), f"{row['map50']:.3f}", f"{row['map50_95']:.3f}")
-    return table
 
 
 def work(job: Job) -> dict[str, Any]:

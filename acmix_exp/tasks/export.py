@@ -13,12 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from acmix_exp.child import Job, is_alive, require, run_child
 from acmix_exp.config import Config
-from acmix_exp.console import console, showing_steps
+from acmix_exp.console import console, print_line, showing_steps, text_table
 from acmix_exp.data import Dataset, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
@@ -31,6 +28,7 @@ from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
 TOLERANCE = 1e-3
 EXPORTED = "made"  # subfolder of the temporary folder
 IMAGES = 4
+DIFFERENCES = ("boxes_px", "boxes", "scores")
 # Not simplified: for the many slices of a window onnxslim takes minutes, the file grows, and nothing runs faster.
 ARGUMENTS = {"dynamic": True, "simplify": False}
 EXTRA = {"onnx": ("onnx", "onnxruntime")}  # packages of the extra `export`
@@ -148,21 +146,18 @@ def _conclude(
 
 
 def _print_result(exported: Path, report: dict[str, Any], largest: float | None) -> None:
-    out = console()
     if report["sizes"]:
-        table = Table(title=f"{escape(str(exported))} against torch", title_justify="left")
-        for name in ("height x width", "images", "boxes, pixels", "boxes, cells", "scores"):
-            table.add_column(name, justify="right")
-        for size in report["sizes"]:
-            figures = (f"{size[key]:.1e}" for key in ("boxes_px", "boxes", "scores"))
-            table.add_row(f"{size['height']}x{size['width']}", str(size["images"]), *figures)
-        out.print(table)
+        columns = ("height x width", "images", "boxes, pixels", "boxes, cells", "scores")
+        rows = [
+            (f"{size['height']}x{size['width']}", str(size["images"]), *(f"{size[key]:.1e}" for key in DIFFERENCES))
+            for size in report["sizes"]
+        ]
+        console().print(text_table(f"{exported} against torch", [], columns, rows))
         unit = "in grid cells of 8, 16 or 32 pixels, or in scores"
-        line = f"largest difference {largest:.1e}, {unit}; the tolerance is {TOLERANCE:.0e}"
+        print_line(f"largest difference {largest:.1e}, {unit}; the tolerance is {TOLERANCE:.0e}")
     else:
-        line = f"not run, so not compared with torch: {report['not_run']}"
-    out.print(line, soft_wrap=True, markup=False, highlight=False)
-    out.print(f"written to {exported}", soft_wrap=True, markup=False, highlight=False)
+        print_line(f"not run, so not compared with torch: {report['not_run']}")
+    print_line(f"written to {exported}")
 
 
 def _remove_abandoned(folder: Path) -> None:

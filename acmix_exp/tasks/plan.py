@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
-from acmix_exp.console import console
+from acmix_exp.console import console, text_table
 from acmix_exp.run.directory import RunState
 from acmix_exp.sweep.planning import Cell, Plan
 from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
@@ -41,24 +40,16 @@ def _distinct(cells: Iterable[Cell], rows: dict[object, Progress]) -> dict[tuple
 
 def _cells(sweep: Plan, lines: Sequence[tuple[str, ...]]) -> Table:
     title = f"{sweep.name}: {_count(len(sweep.cells), 'cell')}, {_count(len(sweep.runs), 'run')}"
-    table = Table(title=title, title_justify="left")
-    for column in ("arm", "seed", *sweep.cells[0].swept, "status", "run"):
-        table.add_column(escape(column))
-    for line in lines:
-        table.add_row(*map(escape, line))
-    return table
+    return text_table(title, ("arm", "seed", *sweep.cells[0].swept, "status", "run"), [], lines)
 
 
 def _counts(rows: Sequence[Progress]) -> Table:
     """Runs by arm and status."""
     counts = Counter((row.label, row.status) for row in rows)
     statuses = [status for status in get_args(RunState) if any(status == counted for _, counted in counts)]
-    table = Table()
-    for column in ("arm", *statuses):
-        table.add_column(column, justify="left" if column == "arm" else "right")
-    for label in dict.fromkeys(row.label for row in rows):
-        table.add_row(escape(label), *(str(counts[label, status] or "") for status in statuses))
-    return table
+    labels = dict.fromkeys(row.label for row in rows)
+    lines = [(label, *(str(counts[label, status] or "") for status in statuses)) for label in labels]
+    return text_table("", ["arm"], statuses, lines)
 
 
 def _left(rows: Sequence[Progress], runs_at_once: int) -> str:

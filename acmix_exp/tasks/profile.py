@@ -9,13 +9,12 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from acmix_exp.child import Job, require, run_child
 from acmix_exp.config import from_plain
-from acmix_exp.console import console, showing_steps
+from acmix_exp.console import console, print_line, showing_steps, text_table
 from acmix_exp.data import resolve
 from acmix_exp.files import write_json
 from acmix_exp.report.columns import Column, columns
@@ -39,9 +38,8 @@ def profile(plan: Plan) -> int:
     plan.folder.mkdir(parents=True, exist_ok=True)
     path = plan.folder / "profile.json"
     write_json(path, figures)
-    out = console()
-    out.print(cost_tables(figures))
-    out.print(f"written to {path}", soft_wrap=True, markup=False, highlight=False)
+    console().print(cost_tables(figures))
+    print_line(f"written to {path}")
     return 0
 
 
@@ -151,6 +149,12 @@ def _timed(
 
 
 NOT_FUSED = Column("latency, not fused", ".2f", {"latency_ms_b1_unfused": ""}, unit="ms")
+STAGES = {
+    "projection": "Stage I\nprojections",
+    "attention": "Stage II\nattention",
+    "convolution": "Stage II\nconvolution",
+}
+STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False}
 
 
 def cost_tables(profile: dict[str, Any]) -> RenderableType:
@@ -182,47 +186,28 @@ def notes(profile: dict[str, Any]) -> list[str]:
 def _networks(profile: dict[str, Any]) -> Table:
     rows = profile["rows"]
     swept = list(dict.fromkeys(key for row in rows for key in row["swept"]))
-    table = Table(title="networks", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    for name in ("arm", *map(escape, swept)):
-        table.add_column(name)
     visible = [*columns("profile"), NOT_FUSED]
-    for column in visible:
-        table.add_column(column.title, justify="right")
-    for row in rows:
-        values = [format_number(row["swept"].get(key), "") for key in swept]
-        table.add_row(*map(escape, (row["arm"], *values)), *(column.text_of(row["cost"]) for column in visible))
-    return table
+    lines = [
+        (
+            row["arm"],
+            *(format_number(row["swept"].get(key), "") for key in swept),
+            *(column.text_of(row["cost"]) for column in visible),
+        )
+        for row in rows
+    ]
+    return text_table("networks", ["arm", *swept], [column.title for column in visible], lines, **STYLE)
 
 
 def _stages(rows: list[dict[str, Any]]) -> Table:
     """FLOPs by stage. The publication claims that Stage I, the projections, is nearly all of the cost."""
-    table = Table(
-        title="ACmix by stage, one image of 640 px", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False
-    )
-    for name in ("arm", "site", "map"):
-        table.add_column(name)
-    for name in (
-        "parameters",
-        "GFLOPs",
-        "Stage I\nprojections",
-        "Stage II\nattention",
-        "Stage II\nconvolution",
-        "MB\nmoved",
-    ):
-        table.add_column(name, justify="right")
-    for row in rows:
-        for site in row["sites"]:
-            if site["stages"]:
-                table.add_row(*map(escape, _stage_cells(row, site)))
-    return table
+    lines = [_stage_cells(row, site) for row in rows for site in row["sites"] if site["stages"]]
+    figures = ("parameters", "GFLOPs", *STAGES.values(), "MB\nmoved")
+    return text_table("ACmix by stage, one image of 640 px", ("arm", "site", "map"), figures, lines, **STYLE)
 
 
 def _stage_cells(row: dict[str, Any], site: dict[str, Any]) -> list[str]:
     stages, total = site["stages"], site["flops"]
-    shares = [
-        f"{stages[name]['flops'] / total:.1%}" if name in stages else DASH
-        for name in ("projection", "attention", "convolution")
-    ]
+    shares = [f"{stages[name]['flops'] / total:.1%}" if name in stages else DASH for name in STAGES]
     moved = sum(stage["bytes"] for stage in stages.values()) / 1e6
     return [
         " ".join([row["arm"], *(f"{key}={value}" for key, value in row["swept"].items() if value is not None)]),

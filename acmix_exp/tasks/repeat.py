@@ -9,12 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from acmix_exp.child import Job, own_variables, require, run_child
 from acmix_exp.config import Config
-from acmix_exp.console import console
+from acmix_exp.console import console, print_line, text_table
 from acmix_exp.data import inspect, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
@@ -125,22 +122,17 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
             "findings": [asdict(finding) for finding in findings],
         },
     )
-    table = Table(title=escape(f"{first.name} and its repeat"), title_justify="left")
-    for column in ("", "verdict", ""):
-        table.add_column(column)
-    for finding in findings:
-        word = {True: "same", False: "different", None: "–"}[finding.same]
-        table.add_row(*map(escape, (finding.what, word, finding.text)))
-    out = console()
-    out.print(table)
+    words = {True: "same", False: "different", None: "–"}
+    rows = [(finding.what, words[finding.same], finding.text) for finding in findings]
+    console().print(text_table(f"{first.name} and its repeat", ("", "verdict", ""), [], rows))
     word = "the same" if same else "different"
     if tolerance:
         word += f": metrics may differ by {comparison.metric_tolerance(tolerance):g}, other numbers by {tolerance:g} x "
         word += "max(1, value), because sums on a GPU have no fixed order"
     elif same:
         word += ", bit for bit"
-    out.print(word, soft_wrap=True, highlight=False)
-    out.print(f"written to {second.path}/repeat.json", soft_wrap=True, highlight=False, markup=False)
+    print_line(word)
+    print_line(f"written to {second.path}/repeat.json")
     return int(not same)
 
 

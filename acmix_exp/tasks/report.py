@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 from acmix_exp.config import Config
-from acmix_exp.console import console
+from acmix_exp.console import console, print_line
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.build import Report, build
 from acmix_exp.report.read_runs import collect
@@ -41,7 +41,7 @@ def report(cell: Composed) -> int:
     out.print(terminal(built.tables, out.width))
     say(built, folder)
     for line in publish(folder, built, logger_for_report(folder, config.logger, cell.keys)):
-        _print_line(line)
+        print_line(line)
     return 0
 
 
@@ -60,15 +60,11 @@ def _check(config: Config, folder: Path) -> None:
 def say(built: Report, folder: Path) -> None:
     """Print the finding of each table, the figures that could not be drawn, and the paths of the files."""
     for table in built.tables:
-        _print_line(lead(table))
+        print_line(lead(table))
     for figure in built.figures:
         if figure.error:
-            _print_line(f"{figure.name} could not be drawn: {figure.error}")
-    _print_line(f"written to {folder}: {FILES}")
-
-
-def _print_line(text: str) -> None:
-    console().print(text, soft_wrap=True, highlight=False, markup=False)
+            print_line(f"{figure.name} could not be drawn: {figure.error}")
+    print_line(f"written to {folder}: {FILES}")
 
 
 def _names(runs_dir: Path) -> str:

@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 
 from acmix_exp import executors
-from acmix_exp.console import console
+from acmix_exp.console import console, print_line
 from acmix_exp.errors import one_line
 from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Plan, prepare
@@ -71,9 +71,7 @@ def _conclude(plan: Plan, code: int) -> None:
             print(f"acmix_exp: {run.name} failed: {status.get('error')}; see {run.log}", file=sys.stderr)
     if code in (130, 143):
         print("acmix_exp: interrupted; rerun the same command to resume", file=sys.stderr)
-    out.print(
-        f"written to {plan.folder}/summary.md, .csv, .json and table.tex", soft_wrap=True, highlight=False, markup=False
-    )
+    print_line(f"written to {plan.folder}/summary.md, .csv, .json and table.tex")
     if code in (0, 1) and plan.cells[0].config.report.auto:
         _report(plan)
 
@@ -95,7 +93,7 @@ def _report(plan: Plan) -> None:
             made = build(plan.folder, config.report.reference)
             say(made, plan.folder)
             for line in publish(plan.folder, made, config.logger):
-                console().print(line, soft_wrap=True, highlight=False, markup=False)
+                print_line(line)
     except KeyboardInterrupt:
         print(f"acmix_exp: the report was interrupted; {command} writes it", file=sys.stderr)
     except Exception as error:
