@@ -11,8 +11,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from acmix_exp.child import Job, die_with_parent
@@ -66,14 +66,8 @@ def _print_to(log: str, *, append: bool) -> None:
             os.dup2(file.fileno(), stream.fileno())
 
 
-def _work(task: str) -> Callable[[Job], Any]:
-    module, _, function = TASKS[task].partition(":")
-    work: Callable[[Job], Any] = getattr(import_module(module), function)
-    return work
-
-
 if __name__ == "__main__":
-    code = serve(lambda: _work(sys.argv[1]))
+    code = serve(lambda: resolve_name(TASKS[sys.argv[1]]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a regular exit takes a second to free what torch imported

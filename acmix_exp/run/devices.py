@@ -38,13 +38,11 @@ def gpus(hardware: HardwareConfig) -> list[int]:
     Raises ConfigError if ``hardware.device`` is not a device, or not one of this machine.
     """
     device, present = hardware.device, cuda_devices()
-    if device == "cpu":
+    if device == "cpu" or (device == "auto" and not present):
         return []
-    if device == "auto":
-        return list(range(present)) if hardware.runs_at_once > 1 else list(range(min(present, 1)))
-    if device == "cuda":
+    if device in ("auto", "cuda"):
         wanted = list(range(present)) if hardware.runs_at_once > 1 else [0]
-    elif isinstance(device, int) and not isinstance(device, bool):
+    elif type(device) is int:
         wanted = [device]
     elif isinstance(device, list) and device and all(type(i) is int for i in device):
         wanted = device

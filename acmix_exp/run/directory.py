@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
 import platform
 import shutil
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -100,12 +99,10 @@ class Run:
             if entry.name not in (".lock", "config.yaml", "status.json", "provenance.json"):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[bool]:
+    def lock(self) -> AbstractContextManager[bool]:
         """Lock the run; yields False if another process or thread holds the lock."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", wait=False) as held:
-            yield held
+        return locked(self.path / ".lock", wait=False)
 
 
 def runs_in(folder: Path) -> list[Run]:

@@ -15,16 +15,8 @@ from typing import Any
 import acmix_exp
 from acmix_exp.files import write_text
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "ultralytics",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "opencv-python",
-    "wandb",
-    "scipy",
+PACKAGES = (  # that a result depends on
+    *("torch", "torchvision", "ultralytics", "hydra-core", "omegaconf", "numpy", "opencv-python", "wandb", "scipy"),
 )
 PREFIXES = (  # of environment variables that can change a result
     *("CUBLAS_", "CUDA_", "CUDNN_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),

@@ -21,6 +21,7 @@ RECALLS = np.linspace(0, 1, 101)
 POINT_WEIGHTS = np.concatenate([[0.0], np.cumsum(np.r_[0.005, np.full(99, 0.01), 0.005])])  # of the first n recalls
 
 
+@lru_cache(maxsize=4)
 def multiplicities(fingerprint: str, split: str, images: int, replicates: int = REPLICATES) -> np.ndarray:
     """How often each image is in each replicate: uint16 [replicates, images], every row sums to ``images``.
 
@@ -137,7 +138,7 @@ def replicates(run_dir: Path, fingerprint: str, split: str) -> Replicates | None
             return Replicates(cached["map50_95"], str(cached["images"]))
     try:
         content = outcomes.Outcomes.load(run_dir / outcomes.FILE)
-        values = mean_average_precision(content, _weights(fingerprint, split, len(content.images))).mean(1)
+        values = mean_average_precision(content, multiplicities(fingerprint, split, len(content.images))).mean(1)
     except _DAMAGED:
         return None
     names = "\n".join([*content.images, *content.classes]).encode()
@@ -146,8 +147,3 @@ def replicates(run_dir: Path, fingerprint: str, split: str) -> Replicates | None
         arrays = {"key": np.array(key), "map50_95": values, "images": np.array(images)}
         files.write_arrays(run_dir / FILE, arrays)
     return Replicates(values, images)
-
-
-@lru_cache(maxsize=4)
-def _weights(fingerprint: str, split: str, images: int) -> np.ndarray:
-    return multiplicities(fingerprint, split, images)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from acmix_exp.child import Answer, Child, is_alive, take_spare
 from acmix_exp.config import Config, load
 from acmix_exp.run import devices
-from acmix_exp.run.devices import gpu_slot
 from acmix_exp.run.directory import Run
 from acmix_exp.yolo.pretrained import is_checkpoint
 
@@ -82,7 +81,7 @@ def _resumable(run: Run) -> bool:
 
 def _attempt(run: Run, config: Config, command: Command, resume: bool) -> str | None:
     """Train in a child process; None, or the error in one line."""
-    with gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once, command.stop) as gpu:
+    with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once, command.stop) as gpu:
         if not resume:
             run.clear()
         answer = _train(run, config, command, gpu, resume)

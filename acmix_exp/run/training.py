@@ -54,7 +54,9 @@ def train(
     _add_provenance(run, {**facts, "seconds_in_all": round(time.time() - started, 1)})
     files.write_json(run.path / "result.json", result)
     tracker.finish({**result, "audit": facts["transfer"]})
-    keep_weights(run, config.train.keep)
+    for name in ("best", "last"):
+        if config.train.keep not in (name, "both"):
+            (run.path / "weights" / f"{name}.pt").unlink(missing_ok=True)
 
 
 def _add_provenance(run: directory.Run, facts: dict[str, Any]) -> None:
@@ -62,13 +64,6 @@ def _add_provenance(run: directory.Run, facts: dict[str, Any]) -> None:
     recorded = run.provenance()
     dataset = {**recorded.get("dataset", {}), **facts.get("dataset", {})}
     files.write_json(run.path / "provenance.json", {**recorded, **facts, "dataset": dataset})
-
-
-def keep_weights(run: directory.Run, keep: str) -> None:
-    """Remove the checkpoints that ``train.keep`` (best, last, both or none) does not name."""
-    for name in ("best", "last"):
-        if keep not in (name, "both"):
-            (run.path / "weights" / f"{name}.pt").unlink(missing_ok=True)
 
 
 def _measured(

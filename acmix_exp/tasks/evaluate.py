@@ -13,9 +13,8 @@ from acmix_exp.data import inspect, report_table, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.run import devices
-from acmix_exp.run.devices import gpu_slot
 from acmix_exp.sweep.compose import Composed
-from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
+from acmix_exp.tasks.finished_run import finished, kept_weights
 
 
 def evaluate(cell: Composed) -> int:
@@ -24,9 +23,7 @@ def evaluate(cell: Composed) -> int:
     The data set is that of the run unless the command names one. Raises ConfigError, and ChildError if the child fails.
     """
     command = cell.config
-    run, config = finished(command)
-    if names_dataset(cell):
-        config.dataset = command.dataset
+    run, config = finished(cell)
     config.hardware, config.split = command.hardware, command.split
     dataset = resolve(config.dataset)
     inspection = inspect(dataset)
@@ -39,10 +36,10 @@ def evaluate(cell: Composed) -> int:
             f"dataset.name={dataset.name}: its classes are {', '.join(dataset.names.values())}; "
             f"must be those of the run, {', '.join(names.values())}"
         )
-    weights = kept_weights(run, command, config)
+    weights = kept_weights(run, config)
     console(stderr=True).print(report_table(inspection))
     request = {"config": asdict(config), "weights": str(weights.resolve()), "split": split}
-    with gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
+    with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
         answer = run_child("evaluate", run.path, request, threads=config.hardware.threads, gpu=gpu)
     metrics = require(answer, "the evaluation")
     path = run.path / "evaluations" / f"{dataset.name}-{split}-{inspection.fingerprint[:8]}.json"

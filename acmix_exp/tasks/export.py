@@ -20,10 +20,9 @@ from acmix_exp.data import Dataset, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.run import devices, provenance
-from acmix_exp.run.devices import gpu_slot
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
-from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset
+from acmix_exp.tasks.finished_run import finished, kept_weights
 
 TOLERANCE = 1e-3
 EXPORTED = "made"  # subfolder of the temporary folder
@@ -51,10 +50,8 @@ def export(cell: Composed) -> int:
     """
     command = cell.config
     format = _format(command)
-    run, config = finished(command)
-    weights = kept_weights(run, command, config)
-    if names_dataset(cell):
-        config.dataset = command.dataset
+    run, config = finished(cell)
+    weights = kept_weights(run, config)
     config.hardware = command.hardware
     dataset = resolve(config.dataset)
     gpus = [] if format.cpu else devices.gpus(config.hardware)
@@ -68,7 +65,7 @@ def export(cell: Composed) -> int:
         _remove_abandoned(folder)
         request = _request(format, weights, config, dataset, temporary)
         threads, log = config.hardware.threads, temporary / "log"
-        with gpu_slot(gpus, 1) as gpu, showing_steps() as show:
+        with devices.gpu_slot(gpus, 1) as gpu, showing_steps() as show:
             answer = run_child("export", run.path, request, threads=threads, gpu=gpu, log=log, on_step=show)
         report = answer.value
         if answer.error is not None:

@@ -12,8 +12,12 @@ from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
 
 
-def finished(command: Config) -> tuple[Run, Config]:
-    """The run and its config. Raises ConfigError if it is missing or not done, or if its custom block is missing."""
+def finished(cell: Composed) -> tuple[Run, Config]:
+    """The run and its config, with the data set of the command if that names one.
+
+    Raises ConfigError if the run is missing, not done or not writable, or if its user-defined block is missing.
+    """
+    command = cell.config
     if command.run is None:
         raise ConfigError(f"run=null: task={command.task} needs a run directory, run=runs/NAME/RUN")
     run = Run(Path(command.run))
@@ -24,20 +28,17 @@ def finished(command: Config) -> tuple[Run, Config]:
     config = load(run.path / "config.yaml")
     if lines := custom_block.missing(config.block):
         raise ConfigError(*lines)
+    if any(key.split(".")[0] == "dataset" for key in cell.keys):
+        config.dataset = command.dataset
     return run, config
 
 
-def kept_weights(run: Run, command: Config, config: Config) -> Path:
+def kept_weights(run: Run, config: Config) -> Path:
     """The checkpoint of the headline metrics, or else the one that was kept. Raises ConfigError if there is none."""
     weights = run.weights()
     if weights is None:
         raise ConfigError(
-            f"run={command.run}: its weights were not kept (train.keep={config.train.keep}); "
+            f"run={run.path}: its weights were not kept (train.keep={config.train.keep}); "
             "delete the directory and rerun its command with train.keep=both"
         )
     return weights
-
-
-def names_dataset(cell: Composed) -> bool:
-    """Whether the command names a data set, which then replaces that of the run."""
-    return any(key.split(".")[0] == "dataset" for key in cell.keys)

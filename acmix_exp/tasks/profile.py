@@ -20,7 +20,6 @@ from acmix_exp.files import write_json
 from acmix_exp.report.columns import Column, columns
 from acmix_exp.report.sentences import DASH, format_number
 from acmix_exp.run import devices, provenance
-from acmix_exp.run.devices import gpu_slot
 from acmix_exp.sweep.planning import Cell, Plan
 
 
@@ -32,7 +31,7 @@ def profile(plan: Plan) -> int:
     """
     config = plan.cells[0].config
     request, threads = {"seconds": config.profile.seconds, "cells": _networks_of(plan)}, config.hardware.threads
-    with gpu_slot(devices.gpus(config.hardware), 1) as gpu, showing_steps() as show:
+    with devices.gpu_slot(devices.gpus(config.hardware), 1) as gpu, showing_steps() as show:
         answer = run_child("profile", plan.folder, request, threads=threads, gpu=gpu, on_step=show)
     figures = require(answer, "the profile")
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -75,29 +74,32 @@ def measured(
     ``seconds``: total time for timing over all networks: fused at batch 1, unfused at batch 1, fused at batch 32, which
     is left out (None) if it takes too long or does not fit in memory.
     """
-    from acmix_exp.profile import complexity, fused
+    import torch
+
+    from acmix_exp.profile import complexity
     from acmix_exp.yolo.model import build_model
 
-    rows, networks, sizes = [], {}, []
+    rows: list[dict[str, Any]] = []
+    models = []
     for number, cell in enumerate(cells):
         config = from_plain(cell["config"])
         step(f"counting {cell['arm']} ({number + 1} of {len(cells)})")
         model = build_model(config, cell["classes"]).eval()
-        figures, sites = complexity(model)
+        cost, sites = complexity(model)
         site_names = {id(block): site for site, block in getattr(model, "blocks", dict)().items()}
         names = {name: site_names.get(id(module), name) for name, module in model.named_modules()}
         described = [_described(site, names[site.name]) for site in sites]
-        rows.append({"arm": cell["arm"], "swept": cell["swept"], "cost": figures, "sites": described})
-        networks[number] = (fused(model), model)
-        sizes.append(config.train.imgsz)
+        about = {"arm": cell["arm"], "swept": cell["swept"]}
+        rows.append({**about, "cost": cost, "sites": described, "imgsz": config.train.imgsz})
+        models.append(model)
     threads = config.hardware.threads
+    torch.set_num_threads(threads)
     untimed: list[str] = []
-    for imgsz in sorted(set(sizes)):
-        same_size = {number: networks[number] for number, size in enumerate(sizes) if size == imgsz}
+    for imgsz in sorted({row["imgsz"] for row in rows}):
+        same_size = {str(number): models[number] for number, row in enumerate(rows) if row["imgsz"] == imgsz}
         share = seconds * len(same_size) / len(cells)
-        for number, figures in _timed(same_size, imgsz, share, device, threads, step, untimed).items():
-            rows[number]["cost"] |= figures
-            rows[number]["imgsz"] = imgsz
+        for index, latencies in _timed(same_size, imgsz, share, device, step, untimed).items():
+            rows[int(index)]["cost"] |= latencies
     return {"rows": rows, "device": "cuda" if device != "cpu" else "cpu", "threads": threads, "untimed": untimed}
 
 
@@ -107,45 +109,42 @@ def _described(site: Any, name: str) -> dict[str, Any]:
 
 
 def _timed(
-    networks: dict[int, tuple[Any, Any]],
+    models: dict[str, Any],
     imgsz: int,
     seconds: float,
     device: int | str,
-    threads: int,
     step: Callable[[str], None],
     untimed: list[str],
-) -> dict[int, dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:
     """Latencies by network; the reason is appended to ``untimed`` if batch 32 was not timed."""
-    import torch
+    from acmix_exp.profile import BATCHES, fused, latencies, named
 
-    from acmix_exp.profile import BATCHES, latencies, named
-
-    torch.set_num_threads(threads)
-    each = seconds / len(networks)
-    step(f"timing {len(networks)} networks at {imgsz} px, batch 1")
-    fused = {str(number): pair[0] for number, pair in networks.items()}
-    unfused = {str(number): pair[1] for number, pair in networks.items()}
-    batch_1 = latencies(fused, imgsz, 1, device, seconds=each / 4, fewest=BATCHES[1])
-    step(f"timing {len(networks)} networks at {imgsz} px, batch 1, not fused")
-    batch_1_unfused = latencies(unfused, imgsz, 1, device, seconds=each / 8)
-    figures: dict[int, dict[str, Any]] = {
-        number: {**named(1, batch_1[str(number)]), "latency_ms_b1_unfused": batch_1_unfused[str(number)].median}
-        for number in networks
-    }
+    each = seconds / len(models)
+    timing = f"timing {len(models)} networks at {imgsz} px"
+    fused_models = {number: fused(model) for number, model in models.items()}
+    step(f"{timing}, batch 1")
+    batch_1 = latencies(fused_models, imgsz, 1, device, seconds=each / 4, fewest=BATCHES[1])
+    step(f"{timing}, batch 1, not fused")
+    unfused = latencies(models, imgsz, 1, device, seconds=each / 8)
     # One warm-up pass and the timed ones.
     expected = sum((1 + BATCHES[32]) * 32 * latency.median for latency in batch_1.values()) / 1e3
     batch_32 = {}
     if expected <= seconds or device != "cpu":
-        step(f"timing {len(networks)} networks at {imgsz} px, batch 32, about {expected:.0f} s")
+        step(f"{timing}, batch 32, about {expected:.0f} s")
         try:
-            batch_32 = latencies(fused, imgsz, 32, device, seconds=each / 4, fewest=BATCHES[32])
+            batch_32 = latencies(fused_models, imgsz, 32, device, seconds=each / 4, fewest=BATCHES[32])
         except (MemoryError, RuntimeError) as error:
             untimed.append(str(error).splitlines()[0])
     else:
         untimed.append(f"it takes about {expected:.0f} s at {imgsz} px, and profile.seconds leaves {seconds:.0f} s")
-    for number in networks:
-        figures[number] |= named(32, batch_32.get(str(number)))
-    return figures
+    return {
+        number: {
+            **named(1, batch_1[number]),
+            "latency_ms_b1_unfused": unfused[number].median,
+            **named(32, batch_32.get(number)),
+        }
+        for number in models
+    }
 
 
 NOT_FUSED = Column("latency, not fused", ".2f", {"latency_ms_b1_unfused": ""}, unit="ms")

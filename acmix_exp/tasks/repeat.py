@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from acmix_exp.sweep.planning import Cell, Plan, prepare
 from acmix_exp.sweep.run_key import identity
 from acmix_exp.tasks import comparison
 from acmix_exp.tasks.comparison import Finding, changes
-from acmix_exp.tasks.finished_run import finished, names_dataset
+from acmix_exp.tasks.finished_run import finished
 
 
 def repeat(composed: Composed) -> int:
@@ -34,9 +35,7 @@ def repeat(composed: Composed) -> int:
     written, if the data set is not that of the run.
     """
     command = composed.config
-    first, config = finished(command)
-    if names_dataset(composed):
-        config.dataset = command.dataset
+    first, config = finished(composed)
     recorded = first.provenance()
     inspection = inspect(resolve(config.dataset))
     fingerprint = (recorded.get("dataset") or {}).get("fingerprint")
@@ -48,9 +47,10 @@ def repeat(composed: Composed) -> int:
     config = _same_hardware(config, command, recorded)
     parts = identity(config, inspection.fingerprint)
     label = str((first.status() or {}).get("arm"))
-    second = Run(_unused(first.path / "repeat", first.name))
+    folder = first.path / "repeat"
+    second = Run(next(path for n in count(1) if not (path := folder / f"{first.name}-repeat{n}").exists()))
     cell = Cell(config, label, parts, inspection.name, {}, second)
-    plan = Plan(f"repeat of {first.name}", second.path.parent, [cell], [inspection])
+    plan = Plan(f"repeat of {first.name}", folder, [cell], [inspection])
     prepare(plan)
     write_json(second.path / "provenance.json", {**second.provenance(), "repeat_of": first.name})
     _print_changes(first, config, parts)
@@ -81,21 +81,13 @@ def _same_hardware(config: Config, command: Config, recorded: dict[str, Any]) ->
     return replace(config, hardware=hardware, train=train, logger=replace(config.logger, mode="disabled"))
 
 
-def _unused(folder: Path, name: str) -> Path:
-    """RUN/repeat/<name>-repeat<n> with the lowest unused n."""
-    number = 1
-    while (folder / f"{name}-repeat{number}").exists():
-        number += 1
-    return folder / f"{name}-repeat{number}"
-
-
 def _print_changes(first: Run, config: Config, parts: dict[str, Any]) -> None:
     gpus = devices.gpus(config.hardware)
     changed = own_variables(config.hardware.threads, gpus[0] if gpus else None)
     variables = provenance.environment({**os.environ, **changed})
+    hardware = {key: fact for key, fact in provenance.hardware("cpu").items() if key in ("platform", "cpu", "cores")}
     now = {"versions": provenance.versions(), "git": provenance.commit(), "environment": variables}
-    hardware = provenance.hardware("cpu")
-    now["hardware"] = {key: hardware[key] for key in ("platform", "cpu", "cores")}
+    now["hardware"] = hardware
     recorded = first.provenance()
     lines = changes(recorded, now)
     original = recorded["identity"]

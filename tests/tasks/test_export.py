@@ -84,12 +84,12 @@ def test_the_missing_extra_is_named_before_the_export_starts(monkeypatch, make_c
 
 
 def test_weights_that_were_not_kept_are_refused(make_run, make_config):
+    from acmix_exp.sweep.compose import Composed
     from acmix_exp.tasks.finished_run import finished, kept_weights
 
     run = make_run(status="done")
     (run.path / "result.json").write_text('{"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}}')
-    command = make_config("task=export", f"run={run.path}")
-    finished_run, config = finished(command)
+    finished_run, config = finished(Composed(make_config("task=export", f"run={run.path}"), ()))
     assert finished_run == run
     with pytest.raises(ConfigError, match=r"weights were not kept \(train.keep=both\)"):
-        kept_weights(run, command, config)
+        kept_weights(run, config)
