@@ -12,6 +12,7 @@ from acmix_exp import custom_block
 from acmix_exp.errors import ConfigError
 
 SCALES = ("n", "s", "m", "l", "x")
+SEED_LIMIT = 2**31  # a seed is below it
 IDENTITY, CONV3X3 = "identity", "conv3x3"  # blocks of the control arms
 
 
@@ -173,6 +174,14 @@ def to_object(cfg: DictConfig) -> Config:
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)
     return config
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value of a dotted key; None if there is no such key."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else getattr(node, part, None)
+    return node
 
 
 def arm_label(config: Config) -> str:

@@ -89,7 +89,7 @@ BAD = [
     ("train.batch=0", ["train.batch=0", "1"]),
     ("train.imgsz=50", ["train.imgsz=50", "multiple of 32"]),
     ("train.optimizer=auto", ["train.optimizer=auto", "AdamW"]),
-    ("train.keep=some", ["train.keep=some", "best, last, both or none"]),
+    ("train.keep=some", ["train.keep=some", "best, last, both, none"]),
     ("train.extra.mosaik=0", ["train.extra.mosaik=0", "train.extra.mosaic"]),
     ("train.extra.mosaic=high", ["train.extra.mosaic=high", "float"]),
     ("train.extra.epochs=3", ["train.extra.epochs=3", "train.epochs"]),

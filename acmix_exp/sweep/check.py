@@ -1,4 +1,4 @@
-"""Checks of a composed config without torch: one line per fault, with the key, its value and what is valid."""
+"""Checks of a composed config: one line per fault, with the key, its value and what is valid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from acmix_exp import custom_block
 from acmix_exp.block_rules import RULES, channel_faults, option_faults, suggestion
-from acmix_exp.config import SCALES, Config, options
+from acmix_exp.config import SCALES, SEED_LIMIT, Config, options, value_of
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.sweep import arm
@@ -21,8 +21,18 @@ from acmix_exp.yolo.arguments import refused
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import MODES, Backbone, resolve_sites
 
+PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
 TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
-OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "task": TASKS,
+    "split": (None, "train", "val", "test"),
+    "model.scale": SCALES,
+    "model.placement.mode": MODES,
+    "train.optimizer": ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp"),
+    "train.keep": ("best", "last", "both", "none"),
+    "logger.mode": ("auto", "online", "offline", "disabled"),
+    "hardware.precision": ("auto", "fp32", "fp16", "bf16"),
+}
 
 
 def unknown_keys(values: Mapping[str, Any], schema: Any = Config, prefix: str = "") -> list[str]:
@@ -39,7 +49,7 @@ def unknown_keys(values: Mapping[str, Any], schema: Any = Config, prefix: str = 
 
 
 def faults(config: Config, explicit: Collection[str]) -> list[str]:
-    """Everything wrong with one cell that shows without the data set and without torch."""
+    """Everything wrong with one cell that shows without the data set."""
     lines = [
         *_values(config),
         *(model_lines := sites.faults(config.model)),
@@ -55,48 +65,32 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
 
 
 def _values(config: Config) -> list[str]:
-    train, model = config.train, config.model
+    train, dataset, rows, hardware = config.train, config.dataset, config.plan.rows, config.hardware
     tests = [
-        ("name", config.name, bool(re.fullmatch(r"\w[\w.-]*", config.name)), "letters, digits, '.', '_' and '-' only"),
-        ("task", config.task, config.task in TASKS, f"one of {', '.join(TASKS)}"),
-        ("seed", config.seed, 0 <= config.seed < 2**31, "a whole number from 0"),
-        ("split", config.split, config.split in (None, "train", "val", "test"), "train, val or test"),
-        ("model.scale", model.scale, model.scale in SCALES, f"one of {', '.join(SCALES)}"),
-        ("model.placement.mode", model.placement.mode, model.placement.mode in MODES, " or ".join(MODES)),
-        ("train.epochs", train.epochs, train.epochs >= 1, "a whole number from 1"),
-        ("train.batch", train.batch, train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),
-        ("train.imgsz", train.imgsz, train.imgsz >= 32 and train.imgsz % 32 == 0, "a multiple of 32, from 32"),
-        ("train.optimizer", train.optimizer, train.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-        ("train.lr0", train.lr0, 0 < train.lr0 <= 1, "a number above 0, up to 1"),
-        ("train.keep", train.keep, train.keep in ("best", "last", "both", "none"), "best, last, both or none"),
-        (
-            "plan.rows",
-            config.plan.rows,
-            config.plan.rows == "all" or (type(config.plan.rows) is int and config.plan.rows >= 0),
-            "a whole number from 0, or all",
-        ),
-        ("profile.seconds", config.profile.seconds, 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
+        ("name", re.fullmatch(r"\w[\w.-]*", config.name), "letters, digits, '.', '_' and '-' only"),
+        ("seed", 0 <= config.seed < SEED_LIMIT, "a whole number from 0"),
+        ("train.epochs", train.epochs >= 1, "a whole number from 1"),
+        ("train.batch", train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),
+        ("train.imgsz", train.imgsz >= 32 and train.imgsz % 32 == 0, "a multiple of 32, from 32"),
+        ("train.lr0", 0 < train.lr0 <= 1, "a number above 0, up to 1"),
+        ("plan.rows", rows == "all" or (type(rows) is int and rows >= 0), "a whole number from 0, or all"),
+        ("profile.seconds", 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
         (
             "dataset.path",
-            config.dataset.path,
-            config.dataset.path is None or config.dataset.name in ("yolo", "voc_xml"),
-            f"left out with dataset={config.dataset.name}, or go with dataset=yolo or dataset=voc_xml",
+            dataset.path is None or dataset.name in ("yolo", "voc_xml"),
+            f"left out with dataset={dataset.name}, or go with dataset=yolo or dataset=voc_xml",
         ),
-        (
-            "logger.mode",
-            config.logger.mode,
-            config.logger.mode in ("auto", "online", "offline", "disabled"),
-            "auto, online, offline or disabled",
-        ),
-        (
-            "logger.project",
-            config.logger.project,
-            re.fullmatch(r"[^/\\#?%:]{1,128}", config.logger.project) is not None,
-            "1 to 128 characters, none of / \\ # ? % :",
-        ),
-        ("tags", config.tags, all(1 <= len(tag) <= 64 for tag in config.tags), "of 1 to 64 characters each"),
+        ("logger.project", PROJECT.fullmatch(config.logger.project), "1 to 128 characters, none of / \\ # ? % :"),
+        ("tags", all(1 <= len(tag) <= 64 for tag in config.tags), "of 1 to 64 characters each"),
+        ("hardware.workers", hardware.workers >= 0, "a whole number from 0"),
+        ("hardware.threads", hardware.threads >= 1, "a whole number from 1"),
+        ("hardware.runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
     ]
-    return [f"{key}={value}: must be {right}" for key, value, fine, right in tests if not fine]
+    tests += [
+        (key, value_of(config, key) in choices, f"one of {', '.join(filter(None, choices))}")
+        for key, choices in CHOICES.items()
+    ]
+    return [f"{key}={value_of(config, key)}: must be {right}" for key, fine, right in tests if not fine]
 
 
 def _block(config: Config) -> list[str]:
@@ -128,22 +122,15 @@ def _sites(effective: Config) -> list[str]:
 
 
 def _hardware(config: Config) -> list[str]:
-    hardware = config.hardware
-    tests = [
-        ("workers", hardware.workers >= 0, "a whole number from 0"),
-        ("threads", hardware.threads >= 1, "a whole number from 1"),
-        ("runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
-        ("precision", hardware.precision in ("auto", "fp32", "fp16", "bf16"), "auto, fp32, fp16 or bf16"),
-    ]
-    lines = [f"hardware.{key}={getattr(hardware, key)}: must be {right}" for key, fine, right in tests if not fine]
     try:
-        gpus = devices.gpus(hardware)
-        if not gpus and config.arm.insert and config.block.get("backend") == "triton":
-            lines.append("block.backend=triton: needs a CUDA GPU; use auto")
-        if not gpus and hardware.precision in ("fp16", "bf16"):
-            lines.append(f"hardware.precision={hardware.precision}: needs a GPU; a CPU trains in fp32")
+        gpus = devices.gpus(config.hardware)
     except ConfigError as error:
-        lines += error.lines
+        return error.lines
+    lines, precision = [], config.hardware.precision
+    if not gpus and config.arm.insert and config.block.get("backend") == "triton":
+        lines.append("block.backend=triton: needs a CUDA GPU; use auto")
+    if not gpus and precision in ("fp16", "bf16"):
+        lines.append(f"hardware.precision={precision}: needs a GPU; a CPU trains in fp32")
     return lines
 
 

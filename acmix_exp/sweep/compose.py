@@ -27,11 +27,10 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from acmix_exp.config import Config, conf_dir, register_schema, to_object
+from acmix_exp.config import SEED_LIMIT, Config, conf_dir, register_schema, to_object
 from acmix_exp.errors import ConfigError
 from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, block_files, chosen_block, explain, other_engine
 
-SEED_LIMIT = 2**31
 PRINTED_FAULTS = 20
 
 

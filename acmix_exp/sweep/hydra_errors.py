@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -54,13 +54,14 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     if isinstance(error, (InterpolationResolutionError, GrammarParseError)):
         reason = _first_line(str(error)).removeprefix("KeyError raised while resolving interpolation: ").strip('"')
         return [f"{setting}: can't be resolved: {reason}"]
-    wrong_type = re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text)
-    if wrong_type:
+    if wrong_type := re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text):
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
     if merging := re.match(r"Error merging override ((~?)([^=]*).*)", str(error)):
         return [f"{merging[1]}: {_expected(merging[3]) if not merging[2] else 'is required'}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
-        if blocks := _blocks_with(name.removeprefix("block.")) if name.startswith("block.") else []:
+        option = name.removeprefix("block.")
+        blocks = [block for block, known in block_files().items() if option in known] if option != name else []
+        if blocks:
             block = chosen_block(overrides) or "the block chosen"
             return [f"{setting}: an option of {', '.join(blocks)}, not of {block}"]
         close = difflib.get_close_matches(name, known_keys(), n=1, cutoff=0.5)
@@ -111,22 +112,16 @@ def _first_line(text: str) -> str:
 
 def known_keys() -> list[str]:
     """Every key of the schema and of the shipped blocks, and every config group, in the dotted form users type."""
-    keys: list[str] = []
-
-    def walk(node: dict[str, Any], prefix: str) -> None:
-        for key, value in node.items():
-            keys.append(f"{prefix}{key}")
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
-
-    walk(OmegaConf.to_container(OmegaConf.structured(Config)), "")  # type: ignore[arg-type]
-    for known in block_files().values():
-        keys += [f"block.{key}" for key in known]
-    return sorted(set(keys) | {"model/placement", "experiment"})
+    of_blocks = {f"block.{key}" for known in block_files().values() for key in known}
+    schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
+    return sorted({*_dotted(schema, ""), *of_blocks, "model/placement", "experiment"})
 
 
-def _blocks_with(option: str) -> list[str]:
-    return [name for name, known in block_files().items() if option in known]
+def _dotted(node: dict[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
 
 
 def block_files() -> dict[str, list[str]]:

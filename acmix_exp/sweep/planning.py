@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from acmix_exp import files
-from acmix_exp.config import Config, DatasetConfig, arm_label, load, options
+from acmix_exp.config import Config, DatasetConfig, arm_label, load, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import directory
@@ -124,18 +124,11 @@ def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[st
         if not arm.depends(effective, key):
             values[key] = None
             continue
-        value = _value(effective, key)
+        value = value_of(effective, key)
         if not isinstance(value, (bool, int, float, str)):
             value = next(text.partition("=")[2] for text in overrides if override_key(text) == key)
         values[key] = value
     return values
-
-
-def _value(config: Config, key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else getattr(node, part, None)
-    return node
 
 
 def _dataset_key(dataset: DatasetConfig) -> tuple[Any, ...]:

@@ -23,7 +23,8 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     Of the hardware, the precision and the type of device count; which device, and how many runs at once, do not. The
     number of loader workers counts: augmentation is drawn by worker, so another number gives other batches.
     """
-    model, train = effective.model, effective.train
+    model, train, hardware = effective.model, effective.train, effective.hardware
+    backbone = Backbone.of(model)
     return {
         "seed": effective.seed,
         "block": _block(effective.block),
@@ -32,14 +33,14 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
             "name": model.name,
             "scale": model.scale,
             "pretrained": model.pretrained and _digest(find_pretrained(model)),
-            **_backbone(model),
+            **({} if backbone is None else {"backbone_p5": backbone.p5}),
         },
         "data": fingerprint,
         "train": {key: value for key, value in asdict(train).items() if key != "keep"},
         "hardware": {
-            "precision": devices.precision(effective.hardware),
-            "device": "cuda" if devices.gpus(effective.hardware) else "cpu",
-            **({} if effective.hardware.workers == 1 else {"workers": effective.hardware.workers}),
+            "precision": devices.precision(hardware),
+            "device": "cuda" if devices.gpus(hardware) else "cpu",
+            **({} if hardware.workers == 1 else {"workers": hardware.workers}),
         },
     }
 
@@ -48,11 +49,6 @@ def _block(block: dict[str, Any]) -> dict[str, Any] | None:
     """A user-defined block also counts by the content of its file."""
     source = custom_block.source(block["target"]) if custom_block.is_custom(block) else None
     return {**block, "source": _digest(source)[:16]} if source else block or None
-
-
-def _backbone(model: ModelConfig) -> dict[str, Any]:
-    backbone = Backbone.of(model)
-    return {} if backbone is None else {"backbone_p5": backbone.p5}
 
 
 def _placement(model: ModelConfig) -> dict[str, Any]:
