@@ -163,7 +163,10 @@ class Child:
                 return Answer(self._process.returncode, error=late, kind=TimeoutError.__name__)
         self.end()  # its own children, which hold the pipe open
         self._reader.join(GRACE_SECONDS)
-        code, output = self._process.returncode, self._printed()
+        code, output = self._process.returncode, ""
+        if not self._log:
+            self._output.seek(0)
+            output = self._output.read().decode(errors="replace")
         error = self._answer.get("error")
         if error is None and (code or "value" not in self._answer):
             lines = output.strip().splitlines() if code >= 0 else []
@@ -199,12 +202,6 @@ class Child:
         with contextlib.suppress(BrokenPipeError):  # it has ended, which its answer tells
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
-
-    def _printed(self) -> str:
-        if self._log:
-            return ""
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")
 
 
 _spares: dict[tuple[str, int], Child] = {}

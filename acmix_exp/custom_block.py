@@ -1,4 +1,4 @@
-"""Static checks of a user-defined block, ``block.target=MODULE.CLASS``, without importing it and without torch."""
+"""Static checks of a user-defined block, ``block.target=MODULE.CLASS``, without importing it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,9 @@ def missing(block: Mapping[str, Any]) -> list[str]:
 def source(target: str) -> Path | None:
     """The file of the module of ``MODULE.CLASS``, first in the working folder, as for a run; None if not found."""
     top, *submodules = target.split(".")[:-1]
-    spec = PathFinder.find_spec(top, [str(Path.cwd())]) or _installed(top)
+    spec = PathFinder.find_spec(top, [str(Path.cwd())])
+    if spec is None and top not in (*sys.builtin_module_names, "__main__"):
+        spec = importlib.util.find_spec(top)
     for name in submodules:
         spec = PathFinder.find_spec(name, spec.submodule_search_locations) if spec else None
     return Path(spec.origin) if spec and spec.has_location and spec.origin else None
-
-
-def _installed(top: str) -> ModuleSpec | None:
-    return importlib.util.find_spec(top) if top not in sys.builtin_module_names and top != "__main__" else None

@@ -133,9 +133,8 @@ def whole_result(value: dict[str, Any] | None) -> dict[str, Any] | None:
     if classes is not None:
         items = classes.items() if isinstance(classes, dict) else ()
         metrics = {**metrics, "per_class": {name: _numbers(entry) for name, entry in items if isinstance(entry, dict)}}
-    valid = {
-        key: part for key, part in value.items() if key not in ("swept", *NUMBER_OBJECTS) or isinstance(part, dict)
-    }
+    objects = ("swept", *NUMBER_OBJECTS)
+    valid = {key: part for key, part in value.items() if key not in objects or isinstance(part, dict)}
     return {**valid, **{key: _numbers(valid[key]) for key in NUMBER_OBJECTS if key in valid}, "metrics": metrics}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from acmix_exp import files
-from acmix_exp.config import Config, DatasetConfig, arm_label, load, options, value_of
+from acmix_exp.config import Config, arm_label, load, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import directory
@@ -85,7 +85,7 @@ def build(cells: Sequence[Composed]) -> Plan:
     for cell in cells:
         effective = arm.apply(cell.config)
         label = arm_label(effective)
-        dataset, inspection = data[_dataset_key(cell.config.dataset)]
+        dataset, inspection = data[astuple(cell.config.dataset)]
         parts = identity(effective, inspection.fingerprint)
         run = directory.Run(folder / f"{label}-s{effective.seed}-{hash8(parts)}")
         alias = arm_label(cell.config) if effective.arm.name != cell.config.arm.name else ""
@@ -131,17 +131,13 @@ def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[st
     return values
 
 
-def _dataset_key(dataset: DatasetConfig) -> tuple[Any, ...]:
-    return dataset.name, dataset.path, dataset.root
-
-
 def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset, Inspection]]:
     """Every distinct data set, read once."""
     data: dict[tuple[Any, ...], tuple[Dataset, Inspection]] = {}
     failed: dict[tuple[Any, ...], list[str]] = {}
     faults: dict[str, list[int]] = {}
     for number, cell in enumerate(cells):
-        key = _dataset_key(cell.config.dataset)
+        key = astuple(cell.config.dataset)
         if key not in data and key not in failed:
             try:
                 dataset = resolve(cell.config.dataset)

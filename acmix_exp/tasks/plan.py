@@ -22,7 +22,9 @@ def plan(sweep: Plan) -> int:
     lines = list(_distinct(sweep.cells, {row.run: row for row in rows}))
     printed = lines if limit == "all" else lines[:limit]
     more = [f"and {len(lines) - len(printed)} more; plan.rows=all prints them"] if len(printed) < len(lines) else []
-    console().print(Group(_cells(sweep, printed), *more, _counts(rows), _left(rows, sweep.runs_at_once)))
+    title = f"{sweep.name}: {_count(len(sweep.cells), 'cell')}, {_count(len(sweep.runs), 'run')}"
+    cells = text_table(title, ("arm", "seed", *sweep.cells[0].swept, "status", "run"), [], printed)
+    console().print(Group(cells, *more, _counts(rows), _left(rows, sweep.runs_at_once)))
     return 0
 
 
@@ -36,11 +38,6 @@ def _distinct(cells: Iterable[Cell], rows: dict[object, Progress]) -> dict[tuple
         values = ("" if value is None else str(value) for value in cell.swept.values())
         lines[(arm, str(cell.config.seed), *values, status, cell.run.name)] = None
     return lines
-
-
-def _cells(sweep: Plan, lines: Sequence[tuple[str, ...]]) -> Table:
-    title = f"{sweep.name}: {_count(len(sweep.cells), 'cell')}, {_count(len(sweep.runs), 'run')}"
-    return text_table(title, ("arm", "seed", *sweep.cells[0].swept, "status", "run"), [], lines)
 
 
 def _counts(rows: Sequence[Progress]) -> Table:

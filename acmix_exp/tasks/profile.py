@@ -88,7 +88,10 @@ def measured(
         cost, sites = complexity(model)
         site_names = {id(block): site for site, block in getattr(model, "blocks", dict)().items()}
         names = {name: site_names.get(id(module), name) for name, module in model.named_modules()}
-        described = [_described(site, names[site.name]) for site in sites]
+        described = [
+            {**site._asdict(), "name": names[site.name], "stages": {k: v._asdict() for k, v in site.stages.items()}}
+            for site in sites
+        ]
         about = {"arm": cell["arm"], "swept": cell["swept"]}
         rows.append({**about, "cost": cost, "sites": described, "imgsz": config.train.imgsz})
         models.append(model)
@@ -101,11 +104,6 @@ def measured(
         for index, latencies in _timed(same_size, imgsz, share, device, step, untimed).items():
             rows[int(index)]["cost"] |= latencies
     return {"rows": rows, "device": "cuda" if device != "cpu" else "cpu", "threads": threads, "untimed": untimed}
-
-
-def _described(site: Any, name: str) -> dict[str, Any]:
-    stages = {stage: figures._asdict() for stage, figures in site.stages.items()}
-    return {**site._asdict(), "name": name, "stages": stages}
 
 
 def _timed(

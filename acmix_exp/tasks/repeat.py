@@ -102,7 +102,10 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     tolerance = comparison.tolerance(first.provenance())
     findings = comparison.outcomes(first, second, tolerance)
     findings += comparison.weights(_weights(first, second, config), tolerance)
-    findings += [Finding("hardware", None, line) for line in changes(first.provenance(), _hardware(second))]
+    facts = second.provenance().get("hardware") or {}
+    # The facts that only the training process records.
+    hardware = {key: facts[key] for key in ("cpu_capability", "gpu", "cuda") if key in facts}
+    findings += [Finding("hardware", None, line) for line in changes(first.provenance(), {"hardware": hardware})]
     same = all(finding.same is not False for finding in findings)
     write_json(
         second.path / "repeat.json",
@@ -126,12 +129,6 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     print_line(word)
     print_line(f"written to {second.path}/repeat.json")
     return int(not same)
-
-
-def _hardware(run: Run) -> dict[str, Any]:
-    """Hardware facts that only the training process records."""
-    hardware = run.provenance().get("hardware") or {}
-    return {"hardware": {key: hardware[key] for key in ("cpu_capability", "gpu", "cuda") if key in hardware}}
 
 
 def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from types import FrameType
 
 from acmix_exp import executors
 from acmix_exp.console import console, print_line
@@ -82,17 +81,15 @@ def _report(plan: Plan) -> None:
     from acmix_exp.report.wandb_report import publish
     from acmix_exp.tasks.report import say
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
     command = f"task=report name={plan.name} runs_dir={plan.folder.parent}"
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupts = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in interrupts}
     try:
         if not is_current(plan.folder) and any(run.is_done() for run in plan.runs):
             config = plan.cells[0].config
-            made = build(plan.folder, config.report.reference)
-            say(made, plan.folder)
-            for line in publish(plan.folder, made, config.logger):
+            report = build(plan.folder, config.report.reference)
+            say(report, plan.folder)
+            for line in publish(plan.folder, report, config.logger):
                 print_line(line)
     except KeyboardInterrupt:
         print(f"acmix_exp: the report was interrupted; {command} writes it", file=sys.stderr)
