@@ -1,4 +1,4 @@
-"""The command line: arguments, help and exit codes. ``task=X`` calls ``acmix_exp/tasks/X.py``. No torch here."""
+"""The command line: arguments, help and exit codes. ``task=X`` calls ``acmix_exp/tasks/X.py``."""
 
 from __future__ import annotations
 

@@ -42,12 +42,12 @@ def text_table(
 
 
 @contextlib.contextmanager
-def showing_steps(first: str = "importing torch") -> Iterator[Callable[[str], None]]:
+def showing_steps() -> Iterator[Callable[[str], None]]:
     """Show the current step and the elapsed time on stderr: in a terminal one changing line, else a line per step."""
     output = console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=output, disable=not output.is_terminal, transient=True) as progress:
-        line = progress.add_task(first)
+        line = progress.add_task("importing torch")
 
         def show(text: str) -> None:
             progress.update(line, description=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -30,10 +31,8 @@ def versions() -> dict[str, str]:
     """Versions of Python, of this package and of the packages that a result depends on."""
     by_package = {"acmix_exp": acmix_exp.__version__, "python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             by_package[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return by_package
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -31,20 +30,20 @@ from acmix_exp.yolo import run as yolo
 from acmix_exp.yolo.report_images import store_pictures
 
 
-def train(
-    run: directory.Run, config: Config, device: int | str, environment: Mapping[str, str], *, resume: bool
-) -> None:
-    """Train, evaluate, profile and log one run; writes history.csv, result.json and provenance.json.
+def work(job: Job) -> None:
+    """Train, evaluate, profile and log the run of the folder in the child process.
 
-    device: ``"cpu"`` or a CUDA index. environment: variables for provenance.json. Every error is
-    raised, after it has been logged to W&B.
+    Writes history.csv, result.json and provenance.json. The request says whether to ``resume``. Every error is raised,
+    after it has been logged to W&B.
     """
     started = time.time()
+    run, resume = directory.Run(job.folder), job.request["resume"]
+    config = load(run.path / "config.yaml")
     code = {"versions": provenance.versions(), "git": provenance.record(run.path)}
-    _add_provenance(run, {**code, "environment": provenance.environment(environment)})
+    _add_provenance(run, {**code, "environment": provenance.environment(job.environment)})
     tracker = Tracker.start(config, run.path, resumed=resume, resolved=asdict(config))
     try:
-        result, facts = _measured(run, config, device, tracker, resume=resume)
+        result, facts = _measured(run, config, job.device, tracker, resume=resume)
     except BaseException as error:
         explained = _explained(error, config)
         tracker.fail(one_line(explained))
@@ -143,9 +142,3 @@ def _explained(error: BaseException, config: Config) -> BaseException:
         return error
     train = config.train
     return MemoryError(f"out of memory at train.batch={train.batch} train.imgsz={train.imgsz}: {error}")
-
-
-def work(job: Job) -> None:
-    """Train the run of the folder in the child process; the request says whether to ``resume``."""
-    run = directory.Run(job.folder)
-    train(run, load(run.path / "config.yaml"), job.device, job.environment, resume=job.request["resume"])

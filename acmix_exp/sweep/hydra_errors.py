@@ -88,15 +88,15 @@ def chosen_block(overrides: Sequence[str]) -> str | None:
 
 def _expected(key: str) -> str:
     """What value a key of the schema must have."""
-    by_type: dict[type, str] = {
-        ListConfig: "must be a list, [a,b]",
-        DictConfig: "must have keys below it, KEY.NAME=VALUE",
-    }
     group = key.replace(".", "/")
     if group != key and options(group):
         return f"a group is chosen with a slash, {group}=OPTION, and its keys are set as {key}.NAME=VALUE"
     node = OmegaConf.select(OmegaConf.structured(Config), key)
-    return by_type.get(type(node), "does not fit this key; see --cfg job")
+    if isinstance(node, ListConfig):
+        return "must be a list, [a,b]"
+    if isinstance(node, DictConfig):
+        return "must have keys below it, KEY.NAME=VALUE"
+    return "does not fit this key; see --cfg job"
 
 
 def _full_key(text: str) -> str:

@@ -14,6 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from acmix_exp import files
+from acmix_exp.block_rules import PATHS
 from acmix_exp.config import Config, arm_label, load, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
@@ -119,33 +120,29 @@ def _swept_keys(cells: Sequence[Composed]) -> list[str]:
 
 def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
     """The cell's value of every swept key; None if the run does not depend on it."""
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict.fromkeys(keys)
     for key in keys:
-        if not arm.depends(effective, key):
-            values[key] = None
-            continue
-        value = value_of(effective, key)
-        if not isinstance(value, (bool, int, float, str)):
-            value = next(text.partition("=")[2] for text in overrides if override_key(text) == key)
-        values[key] = value
+        if arm.depends(effective, key):
+            values[key] = value_of(effective, key)
+            if not isinstance(values[key], (bool, int, float, str)):
+                values[key] = next(text.partition("=")[2] for text in overrides if override_key(text) == key)
     return values
 
 
 def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset, Inspection]]:
     """Every distinct data set, read once."""
-    data: dict[tuple[Any, ...], tuple[Dataset, Inspection]] = {}
-    failed: dict[tuple[Any, ...], list[str]] = {}
-    faults: dict[str, list[int]] = {}
+    numbers: dict[tuple[Any, ...], list[int]] = {}
     for number, cell in enumerate(cells):
-        key = astuple(cell.config.dataset)
-        if key not in data and key not in failed:
-            try:
-                dataset = resolve(cell.config.dataset)
-                data[key] = dataset, inspect(dataset)
-            except ConfigError as error:
-                failed[key] = error.lines
-        for line in failed.get(key, ()):
-            faults.setdefault(line, []).append(number)
+        numbers.setdefault(astuple(cell.config.dataset), []).append(number)
+    data: dict[tuple[Any, ...], tuple[Dataset, Inspection]] = {}
+    faults: dict[str, list[int]] = {}
+    for key, of_dataset in numbers.items():
+        try:
+            dataset = resolve(cells[of_dataset[0]].config.dataset)
+            data[key] = dataset, inspect(dataset)
+        except ConfigError as error:
+            for line in error.lines:
+                faults.setdefault(line, []).extend(of_dataset)
     raise_faults(faults, [cell.overrides for cell in cells])
     return data
 
@@ -172,8 +169,7 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:
         if serves:
             run.set_status(**serves)
         return
-    config = _portable(cell.config)
-    files.write_text(run.path / "config.yaml", OmegaConf.to_yaml(asdict(config)))
+    files.write_text(run.path / "config.yaml", OmegaConf.to_yaml(asdict(_portable(cell.config))))
     if run.is_done():
         return
     dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}
@@ -199,9 +195,9 @@ def _readable(run: directory.Run) -> bool:
 def _merge_swept(cell: Cell) -> None:
     """Add the axes of this sweep to a finished run of another sweep."""
     result = cell.run.result() or {}
-    if cell.swept and any(key not in result.get("swept", {}) for key in cell.swept):
-        result["swept"] = {**result.get("swept", {}), **cell.swept}
-        files.write_json(cell.run.path / "result.json", result)
+    swept = result.get("swept", {})
+    if cell.swept.keys() - swept.keys():
+        files.write_json(cell.run.path / "result.json", {**result, "swept": {**swept, **cell.swept}})
 
 
 def _portable(config: Config) -> Config:
@@ -216,9 +212,6 @@ def _portable(config: Config) -> Config:
     return replace(config, dataset=dataset, model=model)
 
 
-OF_ACMIX = ("acmix-conv", "acmix-attention", "acmix-mixed")
-
-
 def check_reference(plan: Plan) -> None:
     """Raises ConfigError if ``report.reference`` is no arm of the plan, of the folder's runs or of those shipped.
 
@@ -228,7 +221,7 @@ def check_reference(plan: Plan) -> None:
     name = reference.split(" (")[0]
     planned = dict.fromkeys(label for cell in plan.cells for label in (cell.label, cell.alias) if label)
     shipped = [arm for arm in options("arm") if arm != "configured"]
-    if name in {*planned, *shipped, *options("block"), *OF_ACMIX}:
+    if name in {*planned, *shipped, *options("block"), *(f"acmix-{path}" for path in PATHS)}:
         return
     of_folder = [str(status["arm"]) for run in runs_in(plan.folder) if (status := run.status() or {}).get("arm")]
     if name not in of_folder:
@@ -236,5 +229,5 @@ def check_reference(plan: Plan) -> None:
 
 
 def unknown_reference(reference: str, arms: Iterable[str]) -> str:
-    """The line that refuses it."""
+    """The line that refuses a reference which is not among ``arms``."""
     return f"report.reference={reference}: unknown arm; choose from {', '.join(dict.fromkeys(arms))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -74,17 +75,14 @@ def _changed(path: Path) -> int:
 
 def _read(run: Run, label: str, epochs: int) -> Progress:
     status, history = run.status() or {}, run.history()
-    epoch = 0
-    scores: tuple[float | None, float | None] = (None, None)
-    if history:
-        epoch = min(int(float(history[-1]["epoch"])), epochs)
-        scores = float(history[-1]["map50"]), float(history[-1]["map50_95"])
-    try:
-        seconds = fmean(float(row["seconds"]) for row in history) if history else None
-    except (KeyError, ValueError):
-        seconds = None
     resumed = bool(status.get("resumed"))
-    return Progress(run, label, run.state(), epoch, epochs, *scores, None, status.get("error"), resumed, seconds)
+    progress = Progress(run, label, run.state(), 0, epochs, error=status.get("error"), resumed=resumed)
+    if not history:
+        return progress
+    with contextlib.suppress(KeyError, ValueError):
+        progress = replace(progress, epoch_seconds=fmean(float(row["seconds"]) for row in history))
+    epoch, map50, map50_95 = (float(history[-1][key]) for key in ("epoch", "map50", "map50_95"))
+    return replace(progress, epoch=min(int(epoch), epochs), map50=map50, map50_95=map50_95)
 
 
 def _epochs_left(row: Progress) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -59,31 +58,24 @@ def _networks_of(plan: Plan) -> list[dict[str, Any]]:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """Measure the networks of ``cells`` in the child process; returns the content of profile.json."""
-    start = time.monotonic()
-    figures = measured(job.request["cells"], job.request["seconds"], job.device, job.step)
-    figures |= {"versions": provenance.versions(), "hardware": provenance.hardware(job.device)}
-    return {**figures, "git": provenance.commit(), "seconds": round(time.monotonic() - start, 1)}
+    """Measure the networks of ``cells`` in the child process; returns the content of profile.json.
 
-
-def measured(
-    cells: Sequence[dict[str, Any]], seconds: float, device: int | str, step: Callable[[str], None]
-) -> dict[str, Any]:
-    """One row of costs per network, built from scratch, counted at 640 px and timed at the image size of the run.
-
-    ``seconds``: total time for timing over all networks: fused at batch 1, unfused at batch 1, fused at batch 32, which
-    is left out (None) if it takes too long or does not fit in memory.
+    Each is built from scratch, counted at 640 px and timed at the image size of the run. ``seconds``: total time for
+    timing over all networks: fused at batch 1, unfused at batch 1, fused at batch 32, which is left out (None) if it
+    takes too long or does not fit in memory.
     """
     import torch
 
     from acmix_exp.profile import complexity
     from acmix_exp.yolo.model import build_model
 
+    start = time.monotonic()
+    cells = job.request["cells"]
     rows: list[dict[str, Any]] = []
     models = []
     for number, cell in enumerate(cells):
         config = from_plain(cell["config"])
-        step(f"counting {cell['arm']} ({number + 1} of {len(cells)})")
+        job.step(f"counting {cell['arm']} ({number + 1} of {len(cells)})")
         model = build_model(config, cell["classes"]).eval()
         cost, sites = complexity(model)
         site_names = {id(block): site for site, block in getattr(model, "blocks", dict)().items()}
@@ -100,24 +92,22 @@ def measured(
     untimed: list[str] = []
     for imgsz in sorted({row["imgsz"] for row in rows}):
         same_size = {str(number): models[number] for number, row in enumerate(rows) if row["imgsz"] == imgsz}
-        share = seconds * len(same_size) / len(cells)
-        for index, latencies in _timed(same_size, imgsz, share, device, step, untimed).items():
+        seconds = job.request["seconds"] * len(same_size) / len(cells)
+        for index, latencies in _timed(job, same_size, imgsz, seconds, untimed).items():
             rows[int(index)]["cost"] |= latencies
-    return {"rows": rows, "device": "cuda" if device != "cpu" else "cpu", "threads": threads, "untimed": untimed}
+    conditions = {"device": "cpu" if job.device == "cpu" else "cuda", "threads": threads, "untimed": untimed}
+    machine = {"versions": provenance.versions(), "hardware": provenance.hardware(job.device)}
+    taken = round(time.monotonic() - start, 1)
+    return {"rows": rows, **conditions, **machine, "git": provenance.commit(), "seconds": taken}
 
 
 def _timed(
-    models: dict[str, Any],
-    imgsz: int,
-    seconds: float,
-    device: int | str,
-    step: Callable[[str], None],
-    untimed: list[str],
+    job: Job, models: dict[str, Any], imgsz: int, seconds: float, untimed: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Latencies by network; the reason is appended to ``untimed`` if batch 32 was not timed."""
     from acmix_exp.profile import BATCHES, fused, latencies, named
 
-    each = seconds / len(models)
+    device, step, each = job.device, job.step, seconds / len(models)
     timing = f"timing {len(models)} networks at {imgsz} px"
     fused_models = {number: fused(model) for number, model in models.items()}
     step(f"{timing}, batch 1")
