@@ -103,6 +103,12 @@ def columns(output: Output) -> list[Column]:
     return [column for column in COLUMNS if output in column.outputs.split()]
 
 
+def cells(row: Row, output: Output, *, short: bool = False) -> list[str]:
+    """A row as text: its arm, its swept values and the output's columns; ``short`` for narrow columns."""
+    swept = [format_number(value, "") for value in row.runs.swept.values()]
+    return [row.arm, *swept, *(column.text(row, short=short) for column in columns(output))]
+
+
 def keys(output: Output) -> list[str]:
     """The keys of an output's numbers, in their order."""
     return [key for column in columns(output) for key in column.numbers]

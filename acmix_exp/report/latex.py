@@ -14,13 +14,7 @@ from acmix_exp.report.table import best_row
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -38,11 +32,13 @@ SIZES = ((68, r"\footnotesize", 2.5), (76, r"\scriptsize", 3), (math.inf, r"\scr
 
 def latex(name: str, tables: Sequence[Table]) -> str:
     """Each table as a ``tabular``, for \\input into a ``table`` environment."""
-    parts = [f"% {name}, by acmix_exp. Needs \\usepackage{{booktabs}}."]
-    parts.append("% Bold: the highest mean, if the verdicts allow to call it the best.")
+    lines = [
+        f"% {name}, by acmix_exp. Needs \\usepackage{{booktabs}}.",
+        "% Bold: the highest mean, if the verdicts allow to call it the best.",
+    ]
     for table in tables:
-        parts += ["", f"% {' '.join(table.heading.split())}", *_tabular(table)]
-    return "\n".join(parts) + "\n"
+        lines += ["", f"% {' '.join(table.heading.split())}", *_tabular(table)]
+    return "\n".join(lines) + "\n"
 
 
 def escape(text: str) -> str:
@@ -58,7 +54,6 @@ def _tabular(table: Table) -> list[str]:
         values = [escape(format_number(row.runs.swept[key], "")) for key in swept]
         body.append([escape(row.arm), *values, *(_cell(column, row, bold=row is best) for column in visible)])
     lines = [[first for first, _ in heads], [second for _, second in heads], *body]
-    below = [rf"\multicolumn{{{len(heads)}}}{{@{{}}l}}{{{text}}} \\" for text in _legend(table)]
     alignment = "l" * (1 + len(swept)) + "".join("l" if column.form == "verdict" else "r" for column in visible)
     return [
         rf"\begingroup{_fit(lines)}%",
@@ -68,7 +63,7 @@ def _tabular(table: Table) -> list[str]:
         r"\midrule",
         *(" & ".join(cells) + r" \\" for cells in body),
         r"\bottomrule",
-        *below,
+        *(rf"\multicolumn{{{len(heads)}}}{{@{{}}l}}{{{text}}} \\" for text in _legend(table)),
         r"\end{tabular}\endgroup",
         "% latency: one image through the fused network.",
         *(f"% {' '.join(note.split())}" for note in table.notes),
@@ -106,14 +101,11 @@ def _cell(column: Column, row: Row, *, bold: bool) -> str:
 def _legend(table: Table) -> list[str]:
     """One line per abbreviation of the table."""
     lines = [rf"delta: mAP50-95 against {escape(table.reference)}, paired by seed."]
-    kinds = {row.comparison.verdict for row in table.rows}
-    if Verdict.NO_DIFFERENCE in kinds:
+    if any(row.comparison.verdict is Verdict.NO_DIFFERENCE for row in table.rows):
         lines.append(f"n.s.: {VERDICTS[Verdict.NO_DIFFERENCE]}.")
     few = [row for row in table.rows if row.comparison.verdict is Verdict.TOO_FEW_SEEDS]
-    needed = dict.fromkeys(str(row.comparison.seeds_needed) for row in few if row.comparison.in_family)
-    needed |= {
-        f"{row.comparison.seeds_needed} for {escape(row.label)}": None for row in few if not row.comparison.in_family
-    }
+    needed = [str(row.comparison.seeds_needed) for row in few if row.comparison.in_family]
+    needed += [f"{row.comparison.seeds_needed} for {escape(row.label)}" for row in few if not row.comparison.in_family]
     if needed:
-        lines.append(f"few: too few seeds; needed are {', '.join(needed)}.")
+        lines.append(f"few: too few seeds; needed are {', '.join(dict.fromkeys(needed))}.")
     return lines

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import product
-from typing import Any
 
 from acmix_exp.config import CONV3X3, IDENTITY
 from acmix_exp.report import statistics
@@ -64,7 +62,13 @@ def _controls(group: Group, rows: Sequence[Row]) -> list[str]:
     if conv3x3:
         gaps = [f"{sizes[conv3x3] - sizes[arm]:+,d} against {arm}" for arm in sizes if arm in blocks]
         sentences += [f"{conv3x3} differs in parameters: {', '.join(gaps)}"] if gaps else []
-    elif _requested(group, CONV3X3) or (blocks and _is_stock_with_conv3x3(group.settings)):
+        return sentences
+    settings = group.settings
+    from_scratch = "pretrained" in settings and not settings["pretrained"]
+    replaces = (settings.get("placement") or {}).get("mode") == "replace"
+    records = [record for row in group.rows for record in row.runs.values()]
+    requested = any(CONV3X3 in record.status.get("serves", []) for record in records)
+    if requested or (blocks and from_scratch and replaces):
         sentences.append(
             "conv3x3 in place of a bottleneck's own 3x3, without pretrained weights, is the baseline itself: the "
             "baseline's row is its row"
@@ -86,16 +90,6 @@ def _harness(row: ArmRuns, stock: ArmRuns | None) -> str:
     if check.without_history:
         parts.append(f"no history to compare for seed {_listed(check.without_history)}")
     return f": {'; '.join(parts)}" if parts else ""
-
-
-def _requested(group: Group, arm: str) -> bool:
-    """Whether one of the runs was also requested under this arm's name."""
-    return any(arm in record.status.get("serves", []) for row in group.rows for record in row.runs.values())
-
-
-def _is_stock_with_conv3x3(settings: dict[str, Any]) -> bool:
-    from_scratch = "pretrained" in settings and not settings["pretrained"]
-    return from_scratch and (settings.get("placement") or {}).get("mode") == "replace"
 
 
 def _missing_cells(group: Group) -> list[str]:
@@ -157,20 +151,20 @@ def origins(records: Sequence[Record]) -> list[str]:
     """Versions, commits and machines of which the runs have more than one, and uncommitted changes."""
     sentences = []
     for fact in dict.fromkeys(fact for record in records for fact in record.made_with):
-        values = {record.name: record.made_with.get(fact, "not recorded") for record in records}
-        counts = Counter(values.values())
-        if len(counts) > 1:
-            parts = [f"{value} ({_members(values, value)})" for value, _ in counts.most_common()]
+        names: dict[str, list[str]] = {}
+        for record in records:
+            names.setdefault(record.made_with.get(fact, "not recorded"), []).append(record.name)
+        if len(names) > 1:
+            common_first = sorted(names, key=lambda value: -len(names[value]))
+            parts = [f"{value} ({_named_or_counted(names[value])})" for value in common_first]
             sentences.append(f"The runs were made with more than one {fact}: {', '.join(parts)}")
-    dirty = {record.name: "dirty" for record in records if (record.provenance.get("git") or {}).get("dirty")}
+    dirty = [record.name for record in records if (record.provenance.get("git") or {}).get("dirty")]
     if dirty:
-        sentences.append(f"Made from a checkout with uncommitted changes: {_members(dirty, 'dirty')}")
+        sentences.append(f"Made from a checkout with uncommitted changes: {_named_or_counted(dirty)}")
     return sentences
 
 
-def _members(values: dict[str, str], value: str) -> str:
-    """The runs with a value: by name if they are few."""
-    names = [name for name, other in values.items() if other == value]
+def _named_or_counted(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= MOST_NAMES else count(len(names), "run")
 
 

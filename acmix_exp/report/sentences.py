@@ -22,16 +22,13 @@ VERDICTS = {
     Verdict.HARNESS_OK: "harness check passed",
     Verdict.HARNESS_FAULT: "harness check FAILED",
 }
-LEADS = {
-    Verdict.BETTER: "Better than {reference}",
-    Verdict.WORSE: "Worse than {reference}",
-    Verdict.EQUIVALENT: "Equivalent to {reference}",
-    Verdict.NO_DIFFERENCE: "No significant difference to {reference}",
-    Verdict.TOO_FEW_SEEDS: "Too few seeds ({needed} needed)",
-    Verdict.INTERIM: "Interim, not all seeds are finished",
-    Verdict.DIVERGED: "Diverged",
-    Verdict.HARNESS_OK: "Harness check passed",
-    Verdict.HARNESS_FAULT: "Harness check FAILED",
+# What follows these words in the finding of a table.
+COMPLEMENTS = {
+    Verdict.BETTER: " than {reference}",
+    Verdict.WORSE: " than {reference}",
+    Verdict.EQUIVALENT: " to {reference}",
+    Verdict.NO_DIFFERENCE: " to {reference}",
+    Verdict.INTERIM: ", not all seeds are finished",
 }
 
 
@@ -58,11 +55,11 @@ def verdict(comparison: Comparison, *, short: bool = False) -> str:
 def lead(table: Table) -> str:
     """The finding of a table in a sentence per verdict."""
     labels: dict[str, list[str]] = {}
-    for word, text in LEADS.items():
+    for word in Verdict:
         for row in table.rows:
             if row.comparison.verdict is word and row.comparison.deltas:
-                sentence = text.format(reference=table.reference, needed=row.comparison.seeds_needed)
-                labels.setdefault(sentence, []).append(row.label)
+                text = verdict(row.comparison) + COMPLEMENTS.get(word, "").format(reference=table.reference)
+                labels.setdefault(text[0].upper() + text[1:], []).append(row.label)
     if labels:
         return " ".join(f"{sentence}: {', '.join(rows)}." for sentence, rows in labels.items())
     if not any(row.n for row in table.rows):
@@ -75,13 +72,13 @@ def conclusion(row: Row, reference: str) -> str:
     delta, images = row.comparison.delta, row.images
     text = f"{format_number(delta.mean, DELTA)} mAP50-95 against {reference}"
     if delta.low is not None:
-        text += f", 95 % CI {interval(delta.low, delta.high)}"
+        text += f", 95 % CI {_interval(delta.low, delta.high)}"
     if images.low is not None:
-        text += f" over seeds and {interval(images.low, images.high)} over test images"
+        text += f" over seeds and {_interval(images.low, images.high)} over test images"
     if row.comparison.p_adjusted is not None:
         text += f", p (Holm) {format_number(row.comparison.p_adjusted, P_VALUE)}"
     return f"{text}, {count(delta.n, 'paired seed')}."
 
 
-def interval(*ends: float | None) -> str:
+def _interval(*ends: float | None) -> str:
     return " to ".join(format_number(end, DELTA) for end in ends)

@@ -68,19 +68,16 @@ def compare(pairs: Sequence[Pair]) -> list[Comparison]:
     """
     deltas = [differences(pair.values, pair.reference or {}) for pair in pairs]
     summaries = [summarize(list(by_seed.values())) for by_seed in deltas]
-    adjusted = holm(
-        [
-            (1.0 if delta.p is None else delta.p) if pair.in_family else None
-            for pair, delta in zip(pairs, summaries, strict=True)
-        ]
-    )
+    members = [delta for pair, delta in zip(pairs, summaries, strict=True) if pair.in_family]
+    adjusted = iter(holm([1.0 if delta.p is None else delta.p for delta in members]))
     comparisons = []
-    for pair, by_seed, delta, p_adjusted in zip(pairs, deltas, summaries, adjusted, strict=True):
+    for pair, by_seed, delta in zip(pairs, deltas, summaries, strict=True):
+        p_adjusted = next(adjusted) if pair.in_family else delta.p
         if pair.reference is None:
             comparisons.append(Comparison({}, delta))
             continue
-        family = sum(pair.in_family for pair in pairs) if pair.in_family else 1
-        p = None if delta.p is None else p_adjusted if pair.in_family else delta.p
+        family = len(members) if pair.in_family else 1
+        p = None if delta.p is None else p_adjusted
         least = floor(delta.n, family) if delta.n else None
         comparisons.append(
             Comparison(by_seed, delta, pair.in_family, p, least, seeds_needed(family), verdict(delta, p, family))
@@ -101,7 +98,7 @@ def summarize(deltas: Sequence[float] | np.ndarray) -> Delta:
     n = len(deltas)
     low, high = t_interval(deltas)
     mean = float(np.mean(deltas)) if n else None
-    return Delta(n, mean, low, high, sign_flip_p(deltas) if n > 1 else None)
+    return Delta(n, mean, low, high, sign_flip_p(tuple(map(float, deltas))) if n > 1 else None)
 
 
 def t_interval(deltas: Sequence[float] | np.ndarray) -> tuple[float | None, float | None]:
@@ -122,13 +119,9 @@ def _t_quantile(freedom: int) -> float:
     return float(stats.t.ppf(1 - LEVEL / 2, freedom))
 
 
-def sign_flip_p(deltas: Sequence[float] | np.ndarray) -> float:
-    """Two-sided p of the mean over all 2**n ways to flip the signs; above 14 differences over 20,000 random ones."""
-    return _sign_flip_p(tuple(float(delta) for delta in deltas))
-
-
 @lru_cache(maxsize=4096)
-def _sign_flip_p(deltas: tuple[float, ...]) -> float:
+def sign_flip_p(deltas: tuple[float, ...]) -> float:
+    """Two-sided p of the mean over all 2**n ways to flip the signs; above 14 differences over 20,000 random ones."""
     from scipy import stats
 
     def mean(flipped: np.ndarray, axis: int) -> np.ndarray:
@@ -140,13 +133,12 @@ def _sign_flip_p(deltas: tuple[float, ...]) -> float:
     return float(test.pvalue)
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment over the family; None stays None and is no member."""
-    adjusted: list[float | None] = [None] * len(p_values)
-    ordered = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment over the family."""
+    adjusted = [0.0] * len(p_values)
     highest = 0.0
-    for rank, (p, i) in enumerate(ordered):
-        highest = max(highest, min(1.0, p * (len(ordered) - rank)))
+    for rank, (p, i) in enumerate(sorted((p, i) for i, p in enumerate(p_values))):
+        highest = max(highest, min(1.0, p * (len(p_values) - rank)))
         adjusted[i] = highest
     return adjusted
 

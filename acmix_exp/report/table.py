@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from acmix_exp.report.notes import notes
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.records import ArmRuns, Cost, Group, Interval, Row, Spread, Table
 from acmix_exp.report.row_costs import read_profile, row_costs
-from acmix_exp.report.statistics import LEVEL, Comparison, Pair, Verdict, compare, differences, holm, summarize
+from acmix_exp.report.statistics import LEVEL, Comparison, Pair, Verdict, compare
 
 REFERENCE = "baseline"
 
@@ -86,20 +86,9 @@ def _judged(comparison: Comparison, row: ArmRuns, other: ArmRuns | None, referen
 
 
 def _row(runs: ArmRuns, other: ArmRuns | None, comparison: Comparison, images: Interval, cost: Cost) -> Row:
-    results = [record.result for record in runs.records if record.result]
-    return Row(
-        runs=runs,
-        reference=other,
-        map50_95=Spread.of(result.map50_95 for result in results),
-        map50=Spread.of(result.map50 for result in results),
-        precision=Spread.of(result.precision for result in results),
-        recall=Spread.of(result.recall for result in results),
-        val_last=Spread.of(result.val_last for result in results),
-        val_best=Spread.of(result.val_best for result in results),
-        comparison=comparison,
-        images=images,
-        cost=cost,
-    )
+    names = ("map50_95", "map50", "precision", "recall", "val_last", "val_best")
+    spreads = {name: Spread.of(getattr(record.result, name) for record in runs.records) for name in names}
+    return Row(runs=runs, reference=other, **spreads, comparison=comparison, images=images, cost=cost)
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
@@ -119,10 +108,6 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     if best.comparison.verdict is not Verdict.BETTER or not best.comparison.in_family:
         return None
     others = [row for row in compared if row.comparison.verdict is Verdict.BETTER and row is not best]
-    p_values = [_p(_map50_95(best.runs), _map50_95(other.runs)) for other in others]
-    return best if all(p is not None and p <= LEVEL for p in holm(p_values)) else None
-
-
-def _p(values: Mapping[int, float], others: Mapping[int, float]) -> float:
-    p = summarize(list(differences(values, others).values())).p
-    return 1.0 if p is None else p
+    pairs = [Pair(_map50_95(best.runs), _map50_95(other.runs), in_family=True) for other in others]
+    p_values = [comparison.p_adjusted for comparison in compare(pairs)]
+    return best if all(p is not None and p <= LEVEL for p in p_values) else None

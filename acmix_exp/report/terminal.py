@@ -10,9 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from acmix_exp.report.columns import columns
+from acmix_exp.report.columns import Output, cells, columns
 from acmix_exp.report.records import Table
-from acmix_exp.report.sentences import format_number
 
 FULL = 200
 WIDE = 150
@@ -32,20 +31,18 @@ def terminal(tables: Sequence[Table], width: int) -> RenderableType:
 
 
 def _grid(table: Table, width: int) -> Grid:
-    visible = columns("md" if width >= FULL else "terminal" if width >= WIDE else "narrow")
+    output: Output = "md" if width >= FULL else "terminal" if width >= WIDE else "narrow"
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("arm", *table.swept_keys):
         grid.add_column(_folded(name, width), overflow="fold")
-    for column in visible:
+    for column in columns(output):
         # Rich narrows the widest columns first; of those only a verdict may be broken.
         words = column.form == "verdict"
         grid.add_column(
             _folded(column.title, width), justify="left" if words else "right", overflow="fold", no_wrap=not words
         )
     for row in table.rows:
-        swept = [format_number(row.runs.swept[key], "") for key in table.swept_keys]
-        cells = [column.text(row, short=width < WIDE) for column in visible]
-        grid.add_row(*map(Text, (row.arm, *swept, *cells)))
+        grid.add_row(*map(Text, cells(row, output, short=width < WIDE)))
     return grid
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.files import locked, write_json, write_text
-from acmix_exp.report.columns import columns, keys, numbers
+from acmix_exp.report.columns import cells, columns, keys, numbers
 from acmix_exp.report.latex import latex
 from acmix_exp.report.records import Record, Row, Table
-from acmix_exp.report.sentences import format_number
 from acmix_exp.report.table import REFERENCE, make_tables
 
 FOOTER = (
@@ -49,9 +48,7 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "family": table.family,
             "rows": [
                 {
-                    "arm": row.arm,
-                    **row.runs.swept,
-                    **numbers(row),
+                    **csv_row(row),
                     "values": [_values(record) for record in row.runs.records],
                     "deltas": [{"seed": seed, "delta": delta} for seed, delta in row.comparison.deltas.items()],
                 }
@@ -64,13 +61,8 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
 
 
 def _values(record: Record) -> dict[str, Any]:
-    result = record.result
-    assert result is not None
-    return {
-        "seed": record.seed,
-        "run": record.name,
-        **{name: getattr(result, name) for name in ("map50_95", "map50", "val_last", "val_best", "best_epoch")},
-    }
+    names = ("map50_95", "map50", "val_last", "val_best", "best_epoch")
+    return {"seed": record.seed, "run": record.name, **{name: getattr(record.result, name) for name in names}}
 
 
 def digest(tables: list[dict[str, Any]]) -> str:
@@ -106,9 +98,7 @@ def _markdown(name: str, tables: Sequence[Table]) -> str:
         lines += [f"{table.heading}.", ""]
         lines.append(_line(["arm", *swept, *(column.title for column in visible)]))
         lines.append(_line(["---"] * (1 + len(swept)) + ["---:"] * len(visible)))
-        for row in table.rows:
-            values = [format_number(row.runs.swept[key], "") for key in swept]
-            lines.append(_line([row.arm, *values, *(column.text(row) for column in visible)]))
+        lines += [_line(cells(row, "md")) for row in table.rows]
         lines += ["", *(f"- {note}" for note in table.notes), ""]
     return "\n".join([*lines, FOOTER, ""])
 
