@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from matplotlib.lines import Line2D
 
 from acmix_exp.report.figures.style import legend, looks, subplots
 from tests.report.rows import row
@@ -20,6 +19,6 @@ def test_every_arm_has_a_distinct_style(arms):
 @pytest.mark.parametrize("count", [3, 15])
 def test_a_long_legend_makes_the_figure_taller(count):
     figure, ((axes,),) = subplots(height=3.5)
-    legend(figure, [Line2D([], [], label=f"a_long_name_of_an_arm_{number}") for number in range(count)])
+    legend(figure, {f"a_long_name_of_an_arm_{number}": {} for number in range(count)})
     figure.draw_without_rendering()
     assert axes.get_position().height * figure.get_figheight() > 2.2

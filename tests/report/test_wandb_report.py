@@ -38,7 +38,7 @@ def reported(folder: Path, seeds: int = 2) -> Report:
     (folder / "figures").mkdir()
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "figures" / "forest.png")
     (folder / "report.html").write_text("<!DOCTYPE html><title>report</title>")
-    return Report(make_tables(folder), [Drawn(0, "forest", Drawing(Figure(), "Paired differences", "", ""), "forest")])
+    return Report(make_tables(folder), [Drawn(0, "forest", Drawing(Figure(), "Paired differences", ""), "forest")])
 
 
 def content(file: Path, entry: Any) -> str:

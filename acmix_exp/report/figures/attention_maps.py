@@ -21,16 +21,15 @@ MOST_ROWS = 4  # of the table, one figure each
 def windows(table: Table) -> Iterator[Drawing]:
     """For each row with attention: the mean window of every query point, one line per site."""
     kept = kept_by_row(table, "windows.json")
-    title = "Where attention looks"
-    caption = (
+    caption = [
         "Softmax weights of the attention window, mean over the heads, laid over the image at each query point (blue "
-        "dot). Below each: the largest weight of a cell, and its weight if attention were uniform."
-    )
+        "dot). Below each: the largest weight of a cell, and its weight if attention were uniform.",
+        first_of(list(kept), MOST_ROWS, "rows with attention"),
+    ]
     for label, (record, content) in list(kept.items())[:MOST_ROWS]:
         titles = [point["of"] or "background" for point in content["points"]]
         figure = _grid(record, content, content["sites"], titles, _mean_window)
-        words = " ".join(filter(None, (caption, first_of(list(kept), MOST_ROWS, "rows with attention"))))
-        yield Drawing(figure, title, words, f"{title}, {label}.", label, vector=False)
+        yield Drawing(figure, "Where attention looks", " ".join(filter(None, caption)), label=label, vector=False)
 
 
 def heads(table: Table) -> Iterator[Drawing]:
@@ -41,7 +40,6 @@ def heads(table: Table) -> Iterator[Drawing]:
         if (sites := _sites_with_heads(content))
     }
     most = max((site["head"] for _, _, sites in kept.values() for site in sites), default=0)
-    title = "Head by head"
     caption = [
         "The same windows, each head separately, at the first query point.",
         first_of(list(kept), MOST_ROWS, "rows with attention"),
@@ -50,7 +48,7 @@ def heads(table: Table) -> Iterator[Drawing]:
     for label, (record, content, sites) in list(kept.items())[:MOST_ROWS]:
         titles = [f"head {head + 1}" for head in range(min(max(site["head"] for site in sites), MOST_HEADS))]
         figure = _grid(record, content, sites, titles, _head_window)
-        yield Drawing(figure, title, " ".join(filter(None, caption)), f"{title}, {label}.", label, vector=False)
+        yield Drawing(figure, "Head by head", " ".join(filter(None, caption)), label=label, vector=False)
 
 
 def _sites_with_heads(content: Content) -> list[Content]:

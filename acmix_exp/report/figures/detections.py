@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -52,11 +51,9 @@ def predictions(table: Table) -> Iterator[Drawing]:
                 axes.set_xlabel("not stored", fontsize=8)
     for axes, text in zip(grid[0], ("ground truth", *drawn), strict=True):
         axes.set_title(text.replace(" ", "\n", 1) if len(text) > 18 else text, fontsize=10)
-    named = list(colours.items())[:MOST_CLASSES]
-    if named:
-        handles = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in named]
-        legend(figure, handles, columns=max(2, columns))
-    title = "The same images for every arm"
+    if colours:
+        entries = {name: {"color": colour, "linewidth": 2} for name, colour in colours.items()}
+        legend(figure, dict(list(entries.items())[:MOST_CLASSES]), columns=max(2, columns))
     caption = [
         "Ground truth, then each arm's predictions with a confidence of at least 0.25, of one seed. The images are "
         "spread evenly over the split and the same in every run.",
@@ -67,7 +64,7 @@ def predictions(table: Table) -> Iterator[Drawing]:
         caption.append(f"No images of seed {first.seed} were kept for {', '.join(without)}.")
     if len(colours) > MOST_CLASSES:
         caption.append(f"Of {len(colours)} classes the legend names the first {MOST_CLASSES}.")
-    yield Drawing(figure, title, " ".join(filter(None, caption)), f"{title}.", vector=False)
+    yield Drawing(figure, "The same images for every arm", " ".join(filter(None, caption)), vector=False)
 
 
 def kept_by_row(table: Table, name: str) -> dict[str, tuple[Record, Content]]:

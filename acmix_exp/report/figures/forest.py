@@ -43,15 +43,13 @@ def forest(table: Table) -> Iterator[Drawing]:
             annotation_clip=False,
         )
     _finish(axes, [row.label for row in rows], (len(rows) - 0.5, -0.5))
-    title = "Paired differences to the reference"
     yield Drawing(
         figure,
-        title,
+        "Paired differences to the reference",
         "Strokes: single seeds. Symbol and bar: their mean and its 95 % paired t interval over seeds. Dashed, above "
         "the bar: 95 % interval over resampled test images, if outcomes were kept. The verdict rests on the "
         "Holm-adjusted sign-flip p value over seeds.",
-        f"{title}. "
-        + " ".join(f"{row.label}, {verdict(row.comparison)}: {conclusion(row, table.reference)}" for row in rows),
+        " ".join(f"{row.label}, {verdict(row.comparison)}: {conclusion(row, table.reference)}" for row in rows),
     )
 
 
@@ -84,23 +82,20 @@ def class_deltas(table: Table) -> Iterator[Drawing]:
         return
     look = looks(table.rows)
     band = 0.7 / len(deltas)
-    handles: dict[str, Any] = {}
+    entries: dict[str, dict[str, Any]] = {}
     figure, ((axes,),) = subplots(height=1.1 + len(drawn) * max(0.34, 0.11 * len(deltas) + 0.14))
     for index, (label, by_class) in enumerate(deltas.items()):
         style = look[label]
         for position, name in enumerate(drawn):
-            delta = by_class.get(name)
-            if delta is None:
+            if (delta := by_class.get(name)) is None:
                 continue
             y = position + (index - (len(deltas) - 1) / 2) * band
             if delta.low is not None:
                 axes.plot([delta.low, delta.high], [y, y], color=style.colour, linewidth=1.4, alpha=0.8)
-            (handles[label],) = axes.plot(
-                delta.mean, y, style.marker, color=style.colour, markersize=5, linestyle="none", label=label
-            )
+            entries[label] = {"color": style.colour, "marker": style.marker, "markersize": 5, "linestyle": "none"}
+            axes.plot(delta.mean, y, **entries[label])
     _finish(axes, drawn, (len(drawn) - 0.4, -0.6))
-    legend(figure, list(handles.values()))
-    title = "Differences class by class"
+    legend(figure, entries)
     caption = (
         "Mean paired difference to the reference with its 95 % t interval, not adjusted for the number of classes: it "
         "shows where a difference comes from and is no claim by itself."
@@ -110,7 +105,7 @@ def class_deltas(table: Table) -> Iterator[Drawing]:
             f" Of {len(names)} classes these are the {len(drawn)} with the largest differences of any arm: because "
             "they were selected by their differences, they say nothing about the others."
         )
-    yield Drawing(figure, title, caption, f"{title}.")
+    yield Drawing(figure, "Differences class by class", caption)
 
 
 def _class_deltas(row: ArmRuns, reference: ArmRuns | None) -> dict[str, ClassDelta]:

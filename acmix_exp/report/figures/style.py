@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from acmix_exp.report.records import Row
 
@@ -32,7 +34,7 @@ LINES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with its words. ``caption`` also says what is left out; ``description`` is for those who cannot see it.
+    """A figure with its words. ``caption`` also says what is left out; ``results`` are the numbers shown, in words.
 
     ``label``: the row that it is of, if there is one figure per row. ``vector``: lines and text, not photographs.
     """
@@ -40,9 +42,15 @@ class Drawing:
     figure: Figure
     title: str
     caption: str
-    description: str
+    results: str = ""
     label: str = ""
     vector: bool = True
+
+    @property
+    def description(self) -> str:
+        """The text for those who cannot see the figure."""
+        title = f"{self.title}, {self.label}." if self.label else f"{self.title}."
+        return f"{title} {self.results}".strip()
 
 
 @dataclass(frozen=True)
@@ -74,16 +82,11 @@ def looks(rows: Sequence[Row]) -> dict[str, Look]:
     """By label of the row: a colour for the arm, a line style for the swept values, a marker for the row."""
     arms = list(dict.fromkeys(row.arm for row in rows))
     variants = list(dict.fromkeys(row.runs.variant for row in rows))
-    used = [ARMS[arm] for arm in arms if arm in ARMS]
-    free = [colour for colour in OTHERS if colour not in used] or list(OTHERS)
-    colours, rounds, extra = {}, {}, 0
-    for arm in arms:
-        if arm in ARMS:
-            colours[arm], rounds[arm] = ARMS[arm], 0
-        else:
-            rounds[arm], index = divmod(extra, len(free))  # when colours repeat, the line style changes
-            colours[arm] = free[index]
-            extra += 1
+    colours = {arm: ARMS[arm] for arm in arms if arm in ARMS}
+    free = [colour for colour in OTHERS if colour not in colours.values()] or OTHERS
+    unusual = [arm for arm in arms if arm not in ARMS]
+    colours |= {arm: free[index % len(free)] for index, arm in enumerate(unusual)}
+    rounds = {arm: index // len(free) for index, arm in enumerate(unusual)}  # repeated colours get other line styles
     by_label: dict[str, str] = {}
     if len(arms) <= 2 and len(variants) > 2:  # a sweep of one arm: the values need the colours more
         palette = (*OTHERS, MUTED)
@@ -96,15 +99,16 @@ def looks(rows: Sequence[Row]) -> dict[str, Look]:
         styles[row.label] = Look(
             by_label.get(row.label, colours[row.arm]),
             MARKERS[index % len(MARKERS)],
-            LINES[0] if by_label else LINES[(line + rounds[row.arm]) % len(LINES)],
+            LINES[0] if by_label else LINES[(line + rounds.get(row.arm, 0)) % len(LINES)],
         )
     return styles
 
 
-def legend(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
-    """A legend below the axes, which covers no line, with as many columns as fit."""
-    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], columns: int = 4) -> None:
+    """A legend below the axes, which covers no line, with as many columns as fit; by label the options of a line."""
+    handles = [Line2D([], [], label=label, **options) for label, options in entries.items()]
+    longest = max(map(len, entries), default=0)
     columns = max(min(columns, int(LETTERS_PER_INCH * figure.get_figwidth() / (longest + 6))), 1)
-    lines = max(-(-len(handles) // columns), 1)
+    lines = max(math.ceil(len(handles) / columns), 1)
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * max(lines - 2, 0))  # the axes keep their height
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(-(-len(handles) // lines), 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(math.ceil(len(handles) / lines), 1))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from acmix_exp.report.figures.style import MUTED, Drawing, Look, legend, looks, subplots
+from acmix_exp.report.figures.style import MUTED, Drawing, legend, looks, subplots
 from acmix_exp.report.records import Record, Table
 from acmix_exp.report.sentences import MAP, format_number
 
@@ -23,7 +23,7 @@ Points = list[tuple[float, float]]  # epoch and value
 def learning_curves(table: Table) -> Iterator[Drawing]:
     look = looks(table.rows)
     figure, ((axes,),) = subplots(height=3.5)
-    handles = []
+    entries = {}
     for row in table.rows:
         style = look[row.label]
         curves = [points for record in row.runs.records if (points := _points(record, "map50_95"))]
@@ -32,14 +32,14 @@ def learning_curves(table: Table) -> Iterator[Drawing]:
             if len(points) == 1:
                 axes.plot(*points[0], style.marker, color=style.colour, markersize=4, alpha=0.6)
         if mean := _mean(curves):
-            axes.plot(*zip(*mean, strict=True), color=style.colour, linewidth=2, linestyle=style.line)
-            handles.append(_handle(style, row.label))
-    if not handles:
+            entries[row.label] = {"color": style.colour, "linewidth": 2, "linestyle": style.line}
+            axes.plot(*zip(*mean, strict=True), **entries[row.label])
+    if not entries:
         return
     axes.set_ylim(bottom=0)
     _label_epochs(axes)
     axes.set_ylabel("mAP50-95 on val")
-    legend(figure, handles)
+    legend(figure, entries)
     ends = [
         f"{row.label} ends at a headline of {format_number(row.map50_95.mean, MAP)}."
         for row in table.rows
@@ -49,7 +49,7 @@ def learning_curves(table: Table) -> Iterator[Drawing]:
         figure,
         "Learning curves",
         "mAP50-95 on val after every epoch. Thin lines: single seeds; thick line: their mean.",
-        " ".join(["Learning curves.", *ends]),
+        " ".join(ends),
     )
 
 
@@ -69,20 +69,16 @@ def rates(table: Table) -> Iterator[Drawing]:
     columns = min(len(sites), 2)
     lines = math.ceil(len(sites) / columns)
     figure, grid = subplots(lines, columns, height=0.9 + 2.2 * lines, sharex=True, sharey=True)
-    handles: dict[str, Any] = {}
+    entries: dict[str, dict[str, Any]] = {}
     for site, axes in zip(sites, grid.flat, strict=False):
         for row in table.rows:
             style = look[row.label]
-            for points, line in (
-                (_points(record, f"rates/{site}/{rate}"), line)
-                for record in row.runs.records
-                for rate, line in STROKES.items()
-            ):
-                if points:
+            for record, rate in product(row.runs.records, RATES):
+                if points := _points(record, f"rates/{site}/{rate}"):
                     marker = "." if len(points) == 1 else None
-                    options = {"linewidth": 1, "alpha": 0.7, "linestyle": line, "marker": marker}
+                    options = {"linewidth": 1, "alpha": 0.7, "linestyle": STROKES[rate], "marker": marker}
                     axes.plot(*zip(*points, strict=True), color=style.colour, **options)
-                    handles[row.label] = Line2D([], [], color=style.colour, linewidth=2, label=row.label)
+                    entries[row.label] = {"color": style.colour, "linewidth": 2}
         axes.set_title(site, loc="left")
         _label_epochs(axes)
     for axes in list(grid.flat)[len(sites) :]:
@@ -91,13 +87,11 @@ def rates(table: Table) -> Iterator[Drawing]:
         axes.set_xlabel("")
     for axes in grid[:, 0]:
         axes.set_ylabel("rate")
-    strokes = [
-        Line2D([], [], color=MUTED, linestyle=STROKES[rate], label=f"{name} ({rate})") for rate, name in RATES.items()
-    ]
-    legend(figure, [*handles.values(), *strokes])
-    title = "The rates of every ACmix over the epochs"
+    for rate, branch in RATES.items():
+        entries[f"{branch} ({rate})"] = {"color": MUTED, "linestyle": STROKES[rate]}
+    legend(figure, entries)
     caption = "rate1 scales the attention branch, rate2 the convolution branch; one line per seed."
-    yield Drawing(figure, title, caption, f"{title}.")
+    yield Drawing(figure, "The rates of every ACmix over the epochs", caption)
 
 
 def rate_ratio(table: Table) -> Iterator[Drawing]:
@@ -108,7 +102,7 @@ def rate_ratio(table: Table) -> Iterator[Drawing]:
     if not sites:
         return
     figure, ((axes,),) = subplots(height=2.9)
-    handles = []
+    entries = {}
     for row in table.rows:
         style = look[row.label]
         per_seed = [[_log_ratio(record, site) for site in sites] for record in row.runs.records]
@@ -119,22 +113,20 @@ def rate_ratio(table: Table) -> Iterator[Drawing]:
         by_site = [[value for value in values if value is not None] for values in zip(*per_seed, strict=True)]
         means = [(index, fmean(values)) for index, values in enumerate(by_site) if values]
         if means:
-            options = {"linewidth": 2, "marker": style.marker, "linestyle": style.line}
-            axes.plot(*zip(*means, strict=True), color=style.colour, **options)
-            handles.append(_handle(style, row.label))
+            entries[row.label] = {"color": style.colour, "linewidth": 2, "linestyle": style.line}
+            axes.plot(*zip(*means, strict=True), marker=style.marker, **entries[row.label])
     axes.axhline(0, color=MUTED, linewidth=1)
     few = len(sites) < 5
     axes.set_xticks(range(len(sites)), sites, rotation=0 if few else 35, ha="center" if few else "right")
     axes.set_xlim(-0.4, len(sites) - 0.6)
     axes.set_ylabel("ln |rate1 / rate2|")
     axes.margins(y=0.15)
-    legend(figure, handles)
-    title = "Attention against convolution, by depth"
+    legend(figure, entries)
     caption = (
         "Natural logarithm of |rate1 / rate2| after the last epoch, from the input to the output of the network: above "
         "zero attention outweighs convolution. Dots: seeds; line: their mean. As in the publication."
     )
-    yield Drawing(figure, title, caption, f"{title}.")
+    yield Drawing(figure, "Attention against convolution, by depth", caption)
 
 
 def _sites(table: Table) -> list[str]:
@@ -170,7 +162,3 @@ def _log_ratio(record: Record, site: str) -> float | None:
         return None
     attention, convolution = (abs(points[0][1]) for points in ends)
     return math.log(attention / convolution) if attention and convolution else None
-
-
-def _handle(style: Look, label: str) -> Line2D:
-    return Line2D([], [], color=style.colour, linestyle=style.line, linewidth=2, label=label)
