@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -26,15 +25,10 @@ def text() -> str:
     """The text of help.txt, with the groups and options of conf/."""
     from acmix_exp.config import options
 
-    width = max(map(len, GROUPS)) + 2
-    groups = (
-        textwrap.fill(
-            " ".join(options(group)), 108, initial_indent=f"  {group:<{width}}", subsequent_indent=" " * (width + 2)
-        )
-        for group in GROUPS
-    )
-    template = (Path(__file__).parent / "help.txt").read_text(encoding="utf-8")
-    return template.format(groups="\n".join(groups))
+    indent = max(map(len, GROUPS)) + 4
+    lines = (f"  {group}".ljust(indent) + " ".join(options(group)) for group in GROUPS)
+    groups = "\n".join(textwrap.fill(line, 108, subsequent_indent=" " * indent) for line in lines)
+    return (Path(__file__).parent / "help.txt").read_text(encoding="utf-8").format(groups=groups)
 
 
 # Hydra's flags that only show something.
@@ -83,17 +77,10 @@ def _run(arguments: list[str]) -> int:
 
         with Preflight() as preflight:
             return _dispatch(compose_cells(arguments, on_first=preflight.start), preflight)
-    except ConfigError as error:
-        _say(error.lines)
-        return WRONG
-    except ChildError as error:
-        _say([str(error)])
-        return FAILED
-
-
-def _say(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(f"acmix_exp: {line}", file=sys.stderr)
+    except (ConfigError, ChildError) as error:
+        for line in str(error).splitlines():
+            print(f"acmix_exp: {line}", file=sys.stderr)
+        return WRONG if isinstance(error, ConfigError) else FAILED
 
 
 def _dispatch(cells: list[Composed], preflight: Preflight) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -182,6 +183,14 @@ def value_of(config: Config, key: str) -> Any:
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else getattr(node, part, None)
     return node
+
+
+def dotted(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of nested dicts in the dotted form, with its value; the keys of a dict follow its own."""
+    for key, value in node.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict):
+            yield from dotted(value, f"{prefix}{key}.")
 
 
 def arm_label(config: Config) -> str:

@@ -38,15 +38,10 @@ def faults(block: Mapping[str, Any], taken: Sequence[str]) -> list[str]:
         return [f"block.target={shown(target)}: must be MODULE.CLASS, a class in your own module, as my_module.MyBlock"]
     if not re.fullmatch(r"\w[\w.-]*", str(name)):
         return [f"block.name={name}: must be letters, digits, '.', '_' and '-' only"]
-    if name in taken:
-        return [
-            f"block.target={target}: block.name={name} is the name of an arm or block of acmix_exp; use block=custom, "
-            "or another block.name"
-        ]
     if label(block) in taken:
         return [
             f"block.target={target}: its label, {label(block)}, is that of an arm or block of acmix_exp; "
-            "give another by block.name=NAME"
+            "use block=custom and another block.name"
         ]
     return missing(block)
 

@@ -141,7 +141,7 @@ def test_label(block, label):
         ({"name": "custom", "target": "nowhere.X"}, "block.target=nowhere.X: no module nowhere in "),
         ({"name": "custom", "target": "acmix_exp.nowhere.X"}, "no module acmix_exp.nowhere in "),
         ({"name": "custom", "target": "my_module.Mixed"}, "its label, mixed, is that of an arm or block"),
-        ({"name": "mixed", "target": "my_module.MyBlock"}, "block.name=mixed is the name of an arm or block"),
+        ({"name": "mixed", "target": "my_module.MyBlock"}, "its label, mixed, is that of an arm or block"),
         ({"name": "a/b", "target": "my_module.MyBlock"}, "block.name=a/b: must be letters"),
     ],
 )

@@ -59,11 +59,9 @@ def supervise(run: Run, command: Command) -> str:
         except BaseException:
             run.set_status(status="interrupted", pid=None, error=None)
             raise
-        if error is not None:
-            run.set_status(status="failed", pid=None, error=error)
-            return FAILED
-        run.set_status(status="done", pid=None, error=None)
-        return DONE
+        outcome = DONE if error is None else FAILED
+        run.set_status(status=outcome, pid=None, error=error)
+        return outcome
 
 
 def _say(run: Run, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -12,7 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
-from acmix_exp.config import Config, conf_dir, options
+from acmix_exp.config import Config, conf_dir, dotted, options
 from acmix_exp.errors import ConfigError
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ConfigError, ValueError)
@@ -114,14 +114,7 @@ def known_keys() -> list[str]:
     """Every key of the schema and of the shipped blocks, and every config group, in the dotted form users type."""
     of_blocks = {f"block.{key}" for known in block_files().values() for key in known}
     schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    return sorted({*_dotted(schema, ""), *of_blocks, "model/placement", "experiment"})
-
-
-def _dotted(node: dict[str, Any], prefix: str) -> Iterator[str]:
-    for key, value in node.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
+    return sorted({*dict(dotted(schema)), *of_blocks, "model/placement", "experiment"})
 
 
 def block_files() -> dict[str, list[str]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from acmix_exp.config import dotted
 from acmix_exp.run.directory import Run
 
 # On a GPU sums have no fixed order, and training amplifies small differences. Chosen, not measured.
@@ -137,13 +138,9 @@ def _history(run: Run) -> dict[str, float]:
 
 
 def _metrics(run: Run) -> dict[str, float]:
-    result = run.result() or {}
-    return dict(_flat({key: result.get(key) for key in ("metrics", "val_best", "val_last")}, ""))
-
-
-def _flat(node: Any, prefix: str) -> Iterator[tuple[str, float]]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(node, (int, float)) and not isinstance(node, bool):
-        yield prefix, float(node)
+    parts = {key: part for key, part in (run.result() or {}).items() if key in ("metrics", "val_best", "val_last")}
+    return {
+        key: float(value)
+        for key, value in dotted(parts)
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
