@@ -179,8 +179,7 @@ class Child:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(GRACE_SECONDS)
+            self.ended(GRACE_SECONDS)
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._ended = True
