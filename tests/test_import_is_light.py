@@ -1,4 +1,4 @@
-"""The parent process starts without torch: only nn, ops, profile and yolo may import it, and these heavy libraries."""
+"""The parent process starts without torch: only nn, ops, profile, yolo and the training child may import it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import acmix_exp
 
 HEAVY = ("cv2", "torch", "torchvision", "ultralytics", "wandb")
 MAY_IMPORT_TORCH = ("nn", "ops", "profile", "yolo")
+NOT_IMPORTED = ("acmix_exp.__main__", "acmix_exp.run.training")  # the command itself; the child's side of a run
 LIGHT = [
     module.name
     for module in pkgutil.walk_packages(acmix_exp.__path__, "acmix_exp.", onerror=lambda _: None)
-    if module.name.split(".")[1] not in (*MAY_IMPORT_TORCH, "__main__")
+    if module.name.split(".")[1] not in MAY_IMPORT_TORCH and module.name not in NOT_IMPORTED
 ]
 CHILD = f"""
 import importlib, sys
