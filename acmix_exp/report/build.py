@@ -14,7 +14,7 @@ from acmix_exp.files import locked, read_json, write_text
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Table
 from acmix_exp.report.table import REFERENCE
-from acmix_exp.report.write import as_json, digest, write_summary
+from acmix_exp.report.write import digest, write_summary
 from acmix_exp.run.directory import runs_in
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def build(folder: Path, reference: str = REFERENCE) -> Report:
         scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".report-"))
         try:
             drawn = draw_figures(tables, scratch)
-            text = page(folder.name, tables, read(folder), drawn, scratch, digest(as_json(tables)))
+            text = page(folder.name, tables, read(folder), drawn, scratch)
             _move(scratch, folder / FIGURES)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -17,55 +18,42 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 import acmix_exp
+from acmix_exp.report import sentences
 from acmix_exp.report.columns import columns
 from acmix_exp.report.figures.style import INK, RULE, Drawing, Drawn
 from acmix_exp.report.records import Record, Result, Table
-from acmix_exp.report.sentences import DASH, conclusion, format_number, lead, verdict
-from acmix_exp.report.write import FOOTER
+from acmix_exp.report.write import FOOTER, as_json, digest
 
-TEMPLATE = "page.html.j2"
-STYLE = "page.css"
 JPEG_QUALITY = 84
 
 
-def page(
-    name: str, tables: Sequence[Table], records: Sequence[Record], drawn: Sequence[Drawn], folder: Path, digest: str
-) -> str:
-    """The page as text. ``records`` are all runs, ``folder`` holds the files of the figures, ``digest`` is in the head.
-
-    ``digest`` is that of the tables (write.digest).
-    """
+def page(name: str, tables: Sequence[Table], records: Sequence[Record], drawn: Sequence[Drawn], folder: Path) -> str:
+    """The page as text. ``records`` are all runs, ``folder`` holds the files of the figures."""
     environment = Environment(
         loader=PackageLoader("acmix_exp.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template(TEMPLATE).render(
+    return environment.get_template("page.html.j2").render(
         name=name,
         version=acmix_exp.__version__,
-        digest=digest,
-        css=files("acmix_exp.report").joinpath(STYLE).read_text(encoding="utf-8"),
+        digest=digest(as_json(tables)),
+        css=files("acmix_exp.report").joinpath("page.css").read_text(encoding="utf-8"),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         tables=tables,
-        results=columns("html"),
-        costs=columns("costs"),
+        columns=columns,
         figures=[
             [(figure.stem, figure.drawing) for figure in drawn if figure.table == index and figure.drawing]
             for index in range(len(tables))
         ],
-        failures=[figure for figure in drawn if figure.error],
+        drawn=drawn,
         records=records,
         states=Counter(record.state for record in records),
         provenance=provenance(records),
         commands=_counted(record.provenance.get("command") for record in records),
         footer=FOOTER,
-        lead=lead,
-        conclusion=conclusion,
-        verdict=verdict,
-        format_number=format_number,
+        sentences=sentences,
         remark=_remark,
-        picture=lambda stem, drawing: _picture(folder / stem, drawing),
-        run_columns=columns("runs"),
+        picture=partial(_picture, folder),
         run_numbers=_run_numbers,
-        dash=DASH,
     )
 
 
@@ -84,13 +72,11 @@ def _remark(record: Record) -> str:
     return ", ".join(filter(None, (*parts, record.error)))
 
 
-def _picture(path: Path, drawing: Drawing) -> str:
-    """The figure as an element: SVG, or a JPEG inside an <img>. ``path``: of its files, without the suffix."""
+def _picture(folder: Path, stem: str, drawing: Drawing) -> str:
+    """The figure in the files ``stem``.svg and .png as an element: SVG, or a JPEG inside an <img>."""
     if drawing.vector:
-        return inline_svg(
-            path.with_name(f"{path.name}.svg").read_text(encoding="utf-8"), path.name, drawing.description
-        )
-    with Image.open(path.with_name(f"{path.name}.png")) as image:
+        return inline_svg((folder / f"{stem}.svg").read_text(encoding="utf-8"), stem, drawing.description)
+    with Image.open(folder / f"{stem}.png") as image:
         data = io.BytesIO()
         image.convert("RGB").save(data, "JPEG", quality=JPEG_QUALITY)
         width, height = image.size
@@ -123,14 +109,17 @@ def provenance(records: Iterable[Record]) -> list[tuple[str, list[tuple[str, int
     for record in records:
         content = record.provenance
         git, hardware, dataset = (content.get(key) or {} for key in ("git", "hardware", "dataset"))
-        for name, version in (content.get("versions") or {}).items():
-            facts.setdefault(name, []).append(version)
-        facts.setdefault("commit", []).append(_commit(git))
-        facts.setdefault("machine", []).append(_machine(hardware))
-        facts.setdefault("platform", []).append(hardware.get("platform"))
-        facts.setdefault("precision", []).append(content.get("precision"))
-        facts.setdefault("data set", []).append(dataset.get("name"))
-        facts.setdefault("data fingerprint", []).append(dataset.get("fingerprint"))
+        values = {
+            **(content.get("versions") or {}),
+            "commit": _commit(git),
+            "machine": _machine(hardware),
+            "platform": hardware.get("platform"),
+            "precision": content.get("precision"),
+            "data set": dataset.get("name"),
+            "data fingerprint": dataset.get("fingerprint"),
+        }
+        for name, value in values.items():
+            facts.setdefault(name, []).append(value)
     return [(name, counts) for name, values in facts.items() if (counts := _counted(values))]
 
 

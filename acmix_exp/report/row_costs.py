@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from acmix_exp.files import read_json
-from acmix_exp.report.records import ArmRuns, Cost, machine_name
+from acmix_exp.report.records import ArmRuns, Cost, Spread, machine_name
 
 TIMES = [field.name for field in fields(Cost) if field.name.startswith("latency_ms")]
 NETWORK = [field.name for field in fields(Cost) if field.name.startswith(("parameters", "gflops"))]
@@ -27,11 +26,11 @@ def read_profile(folder: Path) -> dict[str, Any]:
 def row_costs(rows: Sequence[ArmRuns], reference: str, profile: dict[str, Any]) -> tuple[list[Cost], list[str]]:
     """The costs of each row, and notes on them.
 
-    Training time is a mean and memory the highest, over the runs on one kind of machine (``timed_on``). Latencies are
+    Training time is a mean and memory the highest, over the runs on one kind of machine (_timed_on). Latencies are
     those of ``task=profile`` if it timed, on that machine, every network of the table at its image size; else means
     over those runs.
     """
-    machine = timed_on(rows, reference, machine_name(profile.get("hardware")) if profile else None)
+    machine = _timed_on(rows, reference, machine_name(profile.get("hardware")) if profile else None)
     costs = [_measured(row, machine) for row in rows]
     notes = _other_machines(rows, machine)
     if profile:
@@ -42,22 +41,21 @@ def row_costs(rows: Sequence[ArmRuns], reference: str, profile: dict[str, Any]) 
     return costs, notes
 
 
-def timed_on(rows: Sequence[ArmRuns], reference: str, preferred: str | None = None) -> str | None:
+def _timed_on(rows: Sequence[ArmRuns], reference: str, preferred: str | None) -> str | None:
     """The kind of machine whose times are in the table: one that every row with a finished run has runs on,
     preferably ``preferred``; if there is none, one of the reference's. None without finished runs.
 
     Of several the one with the most rows, then runs.
     """
-    counts = [(row.arm == reference, _machines(row)) for row in rows if row.runs]
-    names = dict.fromkeys(name for _, counted in counts for name in counted)
+    counts = [(row.arm, _machines(row)) for row in rows if row.runs]
 
     def rank(name: str) -> tuple[bool, bool, bool, int, int]:
-        having = [is_reference for is_reference, counted in counts if name in counted]
-        everywhere = len(having) == len(counts)
-        runs = sum(counted[name] for _, counted in counts)
-        return everywhere, everywhere and name == preferred, any(having), len(having), runs
+        arms = [arm for arm, machines in counts if name in machines]
+        everywhere = len(arms) == len(counts)
+        runs = sum(machines[name] for _, machines in counts)
+        return everywhere, everywhere and name == preferred, reference in arms, len(arms), runs
 
-    return max(names, key=rank, default=None)
+    return max((name for _, machines in counts for name in machines), key=rank, default=None)
 
 
 def _machines(row: ArmRuns) -> Counter[str]:
@@ -66,26 +64,16 @@ def _machines(row: ArmRuns) -> Counter[str]:
 
 
 def _measured(row: ArmRuns, machine: str | None) -> Cost:
-    runs = [(record.machine == machine, record.result.cost) for record in row.records if record.result]
-    everywhere, timed = [cost for _, cost in runs], [cost for here, cost in runs if here]
+    costs = [(record.result.cost, record.machine) for record in row.records if record.result]
+    timed = [cost for cost, measured_on in costs if measured_on == machine]
     alone = all(cost.get("latency_alone", True) for cost in timed)
-    latencies: dict[str, Any] = {name: _mean(_known(name, timed)) for name in TIMES}
-    network: dict[str, Any] = {name: next(iter(_known(name, everywhere)), None) for name in NETWORK}
-    return Cost(
-        **network,
-        **latencies,
-        train_seconds=_mean(_known("train_seconds", timed)),
-        peak_memory_mb=max(_known("peak_memory_mb", timed), default=None),
-        latency_from=None if latencies["latency_ms_b1"] is None else "run" if alone else "shared",
-    )
-
-
-def _known(name: str, costs: Iterable[dict[str, Any]]) -> list[Any]:
-    return [cost[name] for cost in costs if cost.get(name) is not None]
-
-
-def _mean(values: list[float]) -> float | None:
-    return mean(values) if values else None
+    means: dict[str, Any] = {
+        name: Spread.of(cost.get(name) for cost in timed).mean for name in (*TIMES, "train_seconds")
+    }
+    network = {name: next((cost[name] for cost, _ in costs if cost.get(name) is not None), None) for name in NETWORK}
+    memory = [cost["peak_memory_mb"] for cost in timed if cost.get("peak_memory_mb") is not None]
+    latency_from = None if means["latency_ms_b1"] is None else "run" if alone else "shared"
+    return Cost(**network, **means, peak_memory_mb=max(memory, default=None), latency_from=latency_from)
 
 
 def _with_profile(
@@ -93,19 +81,17 @@ def _with_profile(
 ) -> tuple[list[Cost], str]:
     """The costs with the latencies of ``task=profile``, of all rows or of none; and a note that says which."""
     profiled_on = machine_name(profile.get("hardware"))
+    left_out = "Latencies of task=profile are left out: it"
     if profiled_on != machine:
-        left_out = f"it ran on {_name(profiled_on)}, not on {_name(machine)}"
-        return costs, f"Latencies of task=profile are left out: {left_out}."
+        return costs, f"{left_out} ran on {_name(profiled_on)}, not on {_name(machine)}."
     profiled = [
         next((entry["cost"] for entry in profile["rows"] if _is_same_network(row, cost, entry)), None)
         for row, cost in zip(rows, costs, strict=True)
     ]
-    lacking = [row.arm for row, entry in zip(rows, profiled, strict=True) if row.runs and entry is None]
+    lacking = dict.fromkeys(row.arm for row, entry in zip(rows, profiled, strict=True) if row.runs and entry is None)
     if lacking:
-        return costs, (
-            f"Latencies of task=profile are left out: it did not time {', '.join(dict.fromkeys(lacking))} as trained "
-            "here, and one column is measured in one way."
-        )
+        arms = ", ".join(lacking)
+        return costs, f"{left_out} did not time {arms} as trained here, and one column is measured in one way."
     threads = f", threads: {profile['threads']}" if profile.get("device") == "cpu" and profile.get("threads") else ""
     return [
         replace(cost, **{name: entry.get(name) for name in TIMES}, latency_from="profile") if entry else cost

@@ -30,8 +30,7 @@ def publish(folder: Path, report: Report, logger: LoggerConfig) -> list[str]:
     logged = [run for run in runs_in(folder) if (run.path / "wandb").is_dir()]
     if not logged or is_disabled(logger.mode):
         return []
-    request = _request(folder, report, logger)
-    answer = run_child("wandb_report", folder, request, seconds=SECONDS)
+    answer = run_child("wandb_report", folder, _request(folder, report, logger), seconds=SECONDS)
     lines = answer.value if answer.error is None else [f"W&B failed, the report is complete: {answer.error}"]
     if any(folder.glob("wandb/offline-run-*")):
         lines.append(f"W&B is offline; to upload: {sync_command(folder)}")
@@ -72,8 +71,8 @@ def logger_of_runs(folder: Path) -> LoggerConfig:
 def _request(folder: Path, report: Report, logger: LoggerConfig) -> dict[str, Any]:
     records = read(folder)
     # The runs' own group, also if the folder was renamed.
-    names = [record.config["name"] for record in records if isinstance(record.config.get("name"), str)]
-    name = names[0] if names else folder.name
+    names = (record.config.get("name") for record in records)
+    name = next((name for name in names if isinstance(name, str)), folder.name)
     return {
         "folder": str(folder),
         "mode": logger.mode,
@@ -84,7 +83,7 @@ def _request(folder: Path, report: Report, logger: LoggerConfig) -> dict[str, An
             "name": f"{name}-report",
             "config": {"name": name, "task": "report", "runs": len(records)},
         },
-        "tables": {"table": _table(report), "deltas": _deltas(report), "deltas_by_seed": _by_seed(report)},
+        "tables": _tables(report),
         "figures": {
             figure.stem: [str(folder / FIGURES / f"{figure.stem}.png"), figure.drawing.title]
             for figure in report.figures
@@ -114,26 +113,18 @@ def _scalars(report: Report) -> dict[str, Any]:
     }
 
 
-def _table(report: Report) -> dict[str, Any]:
+def _tables(report: Report) -> dict[str, Any]:
+    """All rows; the comparisons; and the deltas by seed."""
     names = ["table", "arm", *swept_keys(report.tables), *keys("csv")]
-    rows = [{"table": number, **csv_row(row)} for number, row in _rows(report)]
-    return {"columns": names, "data": [[row.get(name) for name in names] for row in rows]}
-
-
-def _deltas(report: Report) -> dict[str, Any]:
-    """One row per comparison."""
-    data = [
-        [number, row.label, row.comparison.delta.n, *(numbers(row)[key] for key in COMPARISON)]
-        for number, row in _rows(report)
-        if row.comparison.deltas
-    ]
-    return {"columns": ["table", "arm", "n", *COMPARISON], "data": data}
-
-
-def _by_seed(report: Report) -> dict[str, Any]:
-    data = [
-        [number, row.label, seed, delta]
-        for number, row in _rows(report)
-        for seed, delta in row.comparison.deltas.items()
-    ]
-    return {"columns": ["table", "arm", "seed", "delta"], "data": data}
+    rows, comparisons, deltas = [], [], []
+    for number, row in _rows(report):
+        values = {"table": number, **csv_row(row)}
+        rows.append([values.get(name) for name in names])
+        if row.comparison.deltas:
+            comparisons.append([number, row.label, row.comparison.delta.n, *(values[key] for key in COMPARISON)])
+        deltas += [[number, row.label, seed, delta] for seed, delta in row.comparison.deltas.items()]
+    return {
+        "table": {"columns": names, "data": rows},
+        "deltas": {"columns": ["table", "arm", "n", *COMPARISON], "data": comparisons},
+        "deltas_by_seed": {"columns": ["table", "arm", "seed", "delta"], "data": deltas},
+    }

@@ -77,5 +77,5 @@ def test_rows_without_images_of_that_seed(tmp_path: Path) -> None:
 def test_the_page_shows_the_caption(tmp_path: Path) -> None:
     (tmp_path / "latency.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>')
     drawn = [Drawn(0, "latency", Drawing(Figure(), "Latency", "Of 9 rows 6."), "latency")]
-    text = page("n", [rows.table([])], [], drawn, tmp_path, "0")
+    text = page("n", [rows.table([])], [], drawn, tmp_path)
     assert "Of 9 rows 6.</figcaption>" in text

@@ -41,7 +41,7 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> list[Drawn]:
                 try:
                     for drawing in figure(table):
                         stem = file_stem(name, drawing.label, index + 1 if len(tables) > 1 else 0)
-                        _save(drawing, folder / stem)
+                        _save(drawing, folder, stem)
                         drawn.append(Drawn(index, name, drawing, stem))
                 except Exception as error:
                     drawn.append(Drawn(index, name, error=one_line(error)))
@@ -54,8 +54,8 @@ def file_stem(name: str, label: str, table: int) -> str:
     return "-".join(filter(None, parts))
 
 
-def _save(drawing: Drawing, path: Path) -> None:
-    mpl.rcParams["svg.hashsalt"] = path.name  # equal bytes for equal figures, and different ids on one page
-    drawing.figure.savefig(path.with_name(f"{path.name}.png"), dpi=DOTS)
+def _save(drawing: Drawing, folder: Path, stem: str) -> None:
+    mpl.rcParams["svg.hashsalt"] = stem  # equal bytes for equal figures, and different ids on one page
+    drawing.figure.savefig(folder / f"{stem}.png", dpi=DOTS)
     drawing.figure.set_layout_engine("none")  # the layout stays as it is, and is not computed again
-    drawing.figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None}, transparent=True)
+    drawing.figure.savefig(folder / f"{stem}.svg", metadata={"Date": None}, transparent=True)
