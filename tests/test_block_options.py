@@ -13,8 +13,8 @@ import pytest
 import torch
 import yaml
 
+from acmix_exp import cli
 from acmix_exp.block_rules import RULES, channel_faults, count_groups, count_heads, option_faults, with_defaults
-from acmix_exp.cli import text
 from acmix_exp.config import options
 from acmix_exp.nn import block_names, build_block
 from scripts import block_options
@@ -56,7 +56,7 @@ def test_documents_name_blocks_and_options_that_exist() -> None:
         "OPTION",
         "reduction",
     }
-    for text in (text(), README, PAGE):
+    for text in (cli.text(), README, PAGE):
         assert set(re.findall(r"\bblock\.(\w+)", text)) <= known
     rows = re.findall(r"^\| `block` .*?\| (.*) \|$", README, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) <= set(options("block"))
