@@ -1,4 +1,4 @@
-"""The devices and the precision of a config, and GPU slots: which of several parallel runs uses which GPU."""
+"""The devices of a config, and GPU slots: which of several parallel runs uses which GPU."""
 
 from __future__ import annotations
 
@@ -59,13 +59,6 @@ def gpus(hardware: HardwareConfig) -> list[int]:
             f"hardware.device={device}: one run uses one GPU; use hardware.runs_at_once={len(wanted)} to use all"
         )
     return wanted
-
-
-def precision(hardware: HardwareConfig) -> str:
-    """fp32, fp16 or bf16; ``auto`` is fp16 on a GPU and fp32 on a CPU."""
-    if hardware.precision != "auto":
-        return hardware.precision
-    return "fp16" if gpus(hardware) else "fp32"
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 from acmix_exp import custom_block
 from acmix_exp.config import Config, ModelConfig
 from acmix_exp.run import devices
+from acmix_exp.yolo.arguments import precision
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import Backbone, resolve_sites, zero_init
 
@@ -24,6 +25,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     number of loader workers counts: augmentation is drawn by worker, so another number gives other batches.
     """
     model, train, hardware = effective.model, effective.train, effective.hardware
+    device = "cuda" if devices.gpus(hardware) else "cpu"
     backbone = Backbone.of(model)
     return {
         "seed": effective.seed,
@@ -38,8 +40,8 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
         "data": fingerprint,
         "train": {key: value for key, value in asdict(train).items() if key != "keep"},
         "hardware": {
-            "precision": devices.precision(hardware),
-            "device": "cuda" if devices.gpus(hardware) else "cpu",
+            "precision": precision(hardware, device),
+            "device": device,
             **({} if hardware.workers == 1 else {"workers": hardware.workers}),
         },
     }

@@ -1,60 +1,37 @@
-"""The train arguments of ultralytics: which of them a config sets, and which are left to ``train.extra``. No torch."""
+"""The train arguments of ultralytics: which of them a config sets, and which are left to ``train.extra``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.config import Config
+from acmix_exp.config import Config, HardwareConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo.families import YOLOV8
 
 _FIXED = "acmix_exp itself; it is the same in every run"
-_RUN_DIR = "the run directory, under runs_dir"
-
-# argument: what sets it
-OWNED_ARGS = {
-    "task": _FIXED,
-    "mode": _FIXED,
-    "cfg": _FIXED,
-    "model": "model.name and model.scale",
-    "pretrained": "model.pretrained",
-    "data": "dataset.name and dataset.path",
-    "classes": "dataset.name and dataset.path",
-    "single_cls": "dataset.name and dataset.path",
-    "epochs": "train.epochs",
-    "time": "train.epochs",
-    "patience": _FIXED + " (0: every run trains all its epochs)",
-    "batch": "train.batch",
-    "nbs": "train.batch (one optimizer step per batch)",
-    "imgsz": "train.imgsz",
-    "optimizer": "train.optimizer",
-    "lr0": "train.lr0",
+_OWNERS = {  # what sets an argument: the arguments
+    _FIXED: "task mode cfg deterministic compile distill_model val split save_json save_txt save_conf plots visualize "
+    "profile verbose",
+    f"{_FIXED} (0: every run trains all its epochs)": "patience",
+    "model.name and model.scale": "model",
+    "model.pretrained": "pretrained",
+    "dataset.name and dataset.path": "data classes single_cls",
+    "train.epochs": "epochs time",
+    "train.batch": "batch",
+    "train.batch (one optimizer step per batch)": "nbs",
+    "train.imgsz": "imgsz",
+    "train.optimizer": "optimizer",
+    "train.lr0": "lr0",
+    "train.keep": "save save_period",
     "seed": "seed",
-    "deterministic": _FIXED,
-    "device": "hardware.device",
-    "workers": "hardware.workers",
-    "amp": "hardware.precision",
-    "quantize": "hardware.precision",
-    "compile": _FIXED,
-    "distill_model": _FIXED,
-    "val": _FIXED,
-    "split": _FIXED,
-    "save": "train.keep",
-    "save_period": "train.keep",
-    "save_json": _FIXED,
-    "save_txt": _FIXED,
-    "save_conf": _FIXED,
-    "plots": _FIXED,
-    "visualize": _FIXED,
-    "profile": _FIXED,
-    "verbose": _FIXED,
-    "resume": "the run's status: rerun the same command to resume",
-    "project": _RUN_DIR,
-    "name": _RUN_DIR,
-    "exist_ok": _RUN_DIR,
-    "save_dir": _RUN_DIR,
+    "hardware.device": "device",
+    "hardware.workers": "workers",
+    "hardware.precision": "amp quantize",
+    "the run's status: rerun the same command to resume": "resume",
+    "the run directory, under runs_dir": "project name exist_ok save_dir",
 }
+OWNED_ARGS = {argument: owner for owner, arguments in _OWNERS.items() for argument in arguments.split()}
 
 
 def refused(extra: dict[str, Any]) -> list[str]:
@@ -107,7 +84,7 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
         "save_dir": str(run_dir),
         "device": str(device),
         "workers": config.hardware.workers,
-        "amp": AMP[precision(config, device)],
+        "amp": AMP[precision(config.hardware, device)],
         "seed": config.seed,
         "deterministic": True,
         "epochs": train.epochs,
@@ -125,9 +102,9 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
     }
 
 
-def precision(config: Config, device: str | int) -> str:
-    """fp32, fp16 or bf16; ``auto`` is fp16 on a GPU, fp32 on a CPU. Raises ConfigError for half on a CPU."""
-    wanted = config.hardware.precision
+def precision(hardware: HardwareConfig, device: str | int) -> str:
+    """fp32, fp16 or bf16; ``auto`` is fp16 on a GPU, fp32 on ``"cpu"``. Raises ConfigError for half on a CPU."""
+    wanted = hardware.precision
     if wanted == "auto":
         return "fp32" if device == "cpu" else "fp16"
     if wanted not in AMP:

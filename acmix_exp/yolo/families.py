@@ -1,4 +1,4 @@
-"""What is particular to one detector: layers, widths, scales and the files of its weights. No torch.
+"""What is particular to one detector: layers, widths, scales and the files of its weights.
 
 The tables let a plan be checked at once; yolo/preflight.py compares them with the network that ultralytics builds.
 A detector with other classes of layers needs their subclasses in yolo/wrap.py, too.

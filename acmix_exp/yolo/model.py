@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
 from acmix_exp.yolo import mobilenet
 from acmix_exp.yolo.families import YOLOV8
 from acmix_exp.yolo.sites import Backbone, Site, resolve_sites, zero_init
-from acmix_exp.yolo.wrap import After, BlockConv, count_parameters, insert_after, insert_behind
+from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock, count_parameters, insert_after, insert_behind
 
 
 def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
@@ -29,7 +29,7 @@ def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
 
     It counts layers, not operations: attention by products of tensors is missing.
     """
-    return float(get_flops(copy.deepcopy(model), imgsz)) or None
+    return float(get_flops(deepcopy(model), imgsz)) or None
 
 
 CONFIG_KEY = "acmix_exp"  # of model.yaml: what was inserted
@@ -112,23 +112,21 @@ class BlockDetectionModel(DetectionModel):
 
     def blocks(self) -> dict[str, nn.Module]:
         """Every inserted block by the name of its site, numbered if a site has several."""
-        found: dict[str, nn.Module] = {}
-        for site in self.sites:
-            layer = self.model[site.index]
-            owners = [layer.after] if hasattr(layer, "after") else [m.cv2 for m in layer.m]
-            found.update(zip(site.block_names, (owner.block for owner in owners), strict=True))
-        return found
+        names = [name for site in self.sites for name in site.block_names]
+        return dict(zip(names, (holder.block for holder in self._holders().values()), strict=True))
 
     def new_keys(self) -> set[str]:
         """The state_dict keys that the stock network does not have."""
-        prefixes = [
-            f"model.{site.index}.after."
-            if hasattr(self.model[site.index], "after")
-            else f"model.{site.index}.m.{i}.cv2.block."
-            for site in self.sites
-            for i in range(site.blocks)
-        ]
-        return {key for key in self.state_dict() if key.startswith(tuple(prefixes))}
+        prefixes = tuple(
+            f"{name}." if isinstance(holder, After) else f"{name}.block." for name, holder in self._holders().items()
+        )
+        return {key for key in self.state_dict() if key.startswith(prefixes)}
+
+    def _holders(self) -> dict[str, Any]:
+        """The modules that hold a block, by their names, in network order."""
+        return {
+            name: module for name, module in self.named_modules() if isinstance(module, After | BlockConv | ConvBlock)
+        }
 
 
 def build_model(config: Config, nc: int) -> DetectionModel:
@@ -159,16 +157,13 @@ def insertion_of(config: Config) -> dict[str, Any] | None:
             "zero_init": zero_init(placement, pretrained=config.model.pretrained is not None),
         },
         "block": dict(config.block),
-        **({"backbone": backbone.to_dict()} if backbone else {}),
+        **({"backbone": asdict(backbone)} if backbone else {}),
     }
 
 
 @contextmanager
 def _own_generator(name: str) -> Iterator[None]:
-    state = torch.random.get_rng_state()
-    # not torch.manual_seed, which reseeds the GPUs as well
-    torch.default_generator.manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big"))
-    try:
+    with torch.random.fork_rng(devices=[]):
+        # not torch.manual_seed, which reseeds the GPUs as well
+        torch.default_generator.manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big"))
         yield
-    finally:
-        torch.random.set_rng_state(state)

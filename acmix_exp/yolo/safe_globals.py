@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from types import ModuleType
 
 import torch
 from torch import nn
@@ -24,17 +23,13 @@ def register(target: str | None = None) -> None:
     names = [info.name for info in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
     blocks = [import_module(name) for name in (*names, *([target.rpartition(".")[0]] if target else []))]
     modules = (model, wrap, *blocks, mobilenetv3, misc)
-    classes = [cls for module in modules for cls in _module_classes(module)]
+    classes = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__
+    ]
     by_old_path = [
         (cls, f"{old}.{cls.__name__}") for old, new in moved.MODULES.items() for cls in classes if cls.__module__ == new
     ]
     torch.serialization.add_safe_globals([*classes, *by_old_path, StochasticDepth])
-
-
-def _module_classes(module: ModuleType) -> list[type[nn.Module]]:
-    """The torch modules that a Python module defines."""
-    return [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__
-    ]

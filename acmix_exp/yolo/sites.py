@@ -1,9 +1,9 @@
-"""Where a block can sit in the network, by name and by index, and how wide the network is there. No torch."""
+"""Where a block can sit in the network, by name and by index, and how wide the network is there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from acmix_exp.config import SCALES, ModelConfig, PlacementConfig
@@ -44,9 +44,6 @@ class Backbone:
     def from_dict(cls, values: Mapping[str, Any] | None) -> Backbone | None:
         """The backbone that a checkpoint's YAML holds; None for YOLOv8's own."""
         return None if values is None else cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def faults(model: ModelConfig) -> list[str]:

@@ -38,20 +38,11 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
     model.load(source, verbose=False)
     model.load_state_dict(blocks, strict=False)
     loaded = model.state_dict()  # again, because the class head may have been rebuilt
-    transferred = [
-        key
-        for key, value in loaded.items()
-        if key not in new
-        and key in given
-        and given[key].shape == value.shape
-        and torch.equal(given[key], value.float())
-    ]
-    rest = [key for key in loaded if key not in set(transferred)]
-    return {
-        "transferred": transferred,
-        "rebuilt": [key for key in rest if key not in new],
-        "new": [key for key in rest if key in new],
-    }
+    audit: Audit = {"transferred": [], "rebuilt": [], "new": []}
+    for key, value in loaded.items():
+        fits = key in given and torch.equal(given[key], value.float())
+        audit["new" if key in new else "transferred" if fits else "rebuilt"].append(key)
+    return audit
 
 
 def require_fit(model: DetectionModel, source: nn.Module, path: Path) -> None:

@@ -6,6 +6,7 @@ from acmix_exp.config import HardwareConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.devices import gpu_slot
+from acmix_exp.yolo.arguments import precision
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("present", "device", "runs_at_once", "gpus", "precision"),
+    ("present", "device", "runs_at_once", "gpus", "expected"),
     [
         (0, "auto", 1, [], "fp32"),
         (0, "auto", 4, [], "fp32"),
@@ -28,11 +29,11 @@ def machine(monkeypatch):
         (2, [0, 1], 4, [0, 1], "fp16"),
     ],
 )
-def test_the_best_device_or_the_configured_one(machine, present, device, runs_at_once, gpus, precision):
+def test_the_best_device_or_the_configured_one(machine, present, device, runs_at_once, gpus, expected):
     machine(present)
     hardware = HardwareConfig(device=device, runs_at_once=runs_at_once)
     assert devices.gpus(hardware) == gpus
-    assert devices.precision(hardware) == precision
+    assert precision(hardware, "cuda" if gpus else "cpu") == expected
 
 
 @pytest.mark.parametrize(
