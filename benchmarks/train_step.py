@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from acmix_exp.config import ArmConfig, Config, ModelConfig, PlacementConfig
 from acmix_exp.nn import ACmix
-from acmix_exp.yolo import environment
+from acmix_exp.yolo.run import prepare
 from benchmarks.compare import Theme, main
 from benchmarks.published_form import PublishedACmix
 from benchmarks.verify import Contender, Tensors, Verified, verify
@@ -126,7 +126,7 @@ def _parameters(network: nn.Module) -> Tensors:
 
 
 def _network(name: str, case: TrainCase) -> nn.Module:
-    environment.prepare()
+    prepare()
     from ultralytics.cfg import get_cfg
 
     from acmix_exp.yolo.model import build_model

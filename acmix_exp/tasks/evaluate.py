@@ -55,8 +55,11 @@ def evaluate(cell: Composed) -> int:
 
 def work(job: Job) -> dict[str, Any]:
     """Evaluate ``weights`` on ``split`` of the data set of ``config`` in the child process; returns the metrics."""
-    from acmix_exp.yolo.run import evaluate
+    from acmix_exp.yolo.run import prepare
 
     config = from_plain(job.request["config"])
+    prepare(config.block.get("target"))
+    from acmix_exp.yolo.evaluation import evaluate_checkpoint
+
     weights, split = Path(job.request["weights"]), job.request["split"]
-    return evaluate(weights, resolve(config.dataset), split, config, device=job.device)
+    return evaluate_checkpoint(weights, resolve(config.dataset), split, config, job.device)

@@ -19,8 +19,8 @@ from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError
 from acmix_exp.outcomes import Outcomes, pack, relative_names
-from acmix_exp.yolo import sample_dataset as datasets
 from acmix_exp.yolo.arguments import train_arguments
+from acmix_exp.yolo.sample_dataset import SampleDataset
 
 
 class RecordingValidator(DetectionValidator):
@@ -78,14 +78,13 @@ def evaluate_checkpoint(
     """
     model, _ = load_checkpoint(checkpoint)
     names = {int(key): str(value) for key, value in model.names.items()}
-    if names != dict(dataset.names):
+    if names != dataset.names:
         raise ConfigError(
-            f"dataset.name={dataset.name}: its classes are {_list(dataset.names)}; "
-            f"must be those of the checkpoint, {_list(names)}"
+            f"dataset.name={dataset.name}: its classes are {', '.join(dataset.names.values())}; "
+            f"must be those of the checkpoint, {', '.join(names.values())}"
         )
-    torch_device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     torch.set_num_threads(config.hardware.threads)
-    validator = _validate(model.to(torch_device), dataset, split, config, torch_device)
+    validator = _validate(model, dataset, split, config, device)
     metrics = validator.metrics
     if outcomes is not None:
         to_outcomes(validator.files, validator.detections, list(names.values())).save(outcomes)
@@ -98,48 +97,39 @@ def evaluate_checkpoint(
 
 
 def _validate(
-    model: DetectionModel, dataset: Dataset, split: str, config: Config, device: torch.device
+    model: DetectionModel, dataset: Dataset, split: str, config: Config, device: str | int
 ) -> RecordingValidator:
     """Run the validator of ultralytics in its training mode, which accepts a network and a loader.
 
     Its other mode requires a YAML file of the data set and looks up a font.
     """
-    index = "cpu" if device.type == "cpu" else device.index
+    torch_device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     with tempfile.TemporaryDirectory() as scratch:
-        args = get_cfg(overrides=train_arguments(config, dataset.source, Path(scratch), index))
+        args = get_cfg(overrides=train_arguments(config, dataset.source, Path(scratch), device))
         data = {split: split, "names": dict(dataset.names), "nc": len(dataset.names), "channels": 3}
         batch = 2 * config.train.batch  # as in training; the shapes of rectangular batches depend on it
         stride = max(int(model.stride.max()), 32)
-        images = datasets.build(
-            read_split(dataset, split), args, data, train=False, batch=batch, stride=stride, split=split
-        )
-        loader = build_dataloader(images, batch=batch, workers=args.workers, shuffle=False, device=device)
+        samples = read_split(dataset, split)
+        images = SampleDataset(samples, args, data, train=False, batch=batch, stride=stride, split=split)
+        loader = build_dataloader(images, batch=batch, workers=args.workers, shuffle=False, device=torch_device)
         validator = RecordingValidator(loader, save_dir=Path(scratch), args=args)
         validator._check_max_det(validator.args, {split: images})
         validator.callbacks.clear()
         model.loss = lambda batch, preds: (None, {})  # not needed
+        trainer = SimpleNamespace(  # what the validator reads
+            ema=SimpleNamespace(ema=model.to(torch_device)),
+            device=torch_device,
+            data=data,
+            amp=False,
+            loss_items={},
+            stopper=SimpleNamespace(possible_stop=False),
+            epoch=0,
+            epochs=0,
+            world_size=0,
+            label_loss_items=lambda losses, prefix: {},
+        )
         try:
-            validator(trainer=_trainer(model, data, device))
+            validator(trainer=trainer)
         finally:
             loader.close()
     return validator
-
-
-def _trainer(model: DetectionModel, data: dict[str, Any], device: torch.device) -> SimpleNamespace:
-    """The attributes of a trainer that the validator reads."""
-    return SimpleNamespace(
-        ema=SimpleNamespace(ema=model),
-        device=device,
-        data=data,
-        amp=False,
-        loss_items={},
-        stopper=SimpleNamespace(possible_stop=False),
-        epoch=0,
-        epochs=0,
-        world_size=0,
-        label_loss_items=lambda losses, prefix: {},
-    )
-
-
-def _list(names: Mapping[int, str]) -> str:
-    return ", ".join(str(name) for name in names.values())

@@ -19,7 +19,7 @@ FILE = "progress.json"
 
 @dataclass
 class Progress:
-    """Progress of a run. rows: one per epoch, as passed to ``on_epoch``. fitness: ultralytics' score of each epoch."""
+    """Progress of a run. rows: as passed to ``on_epoch``, from epoch 1. fitness: ultralytics' score of each epoch."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     fitness: list[float] = field(default_factory=list)
@@ -35,14 +35,6 @@ class Progress:
     def best_epoch(self) -> int:
         """The epoch of best.pt: that of the highest fitness, and of equals the last."""
         return max(range(self.epochs), key=lambda i: (self.fitness[i], i)) + 1
-
-    def row(self, epoch: int) -> dict[str, float]:
-        """The row of an epoch; epochs count from 1."""
-        return self.rows[epoch - 1]
-
-    def truncate(self, epochs: int) -> None:
-        """Drop the epochs whose weights were not saved."""
-        del self.rows[epochs:], self.fitness[epochs:]
 
     def save(self, folder: Path) -> None:
         files.write_text(folder / FILE, json.dumps(asdict(self)))
@@ -65,10 +57,10 @@ def restore(weights: Path, epochs: int) -> Progress:
     Raises CheckpointError if one of the three files is missing or damaged.
     """
     progress = Progress.load(weights)
-    _, checkpoint = _load(weights / "last.pt")
+    _, checkpoint = load(weights / "last.pt")
     # At the end of a run the optimizer's state is removed, and the epoch with it.
     epoch = epochs if checkpoint["epoch"] == -1 else int(checkpoint["epoch"]) + 1
-    progress.truncate(epoch)
+    del progress.rows[epoch:], progress.fitness[epoch:]  # of epochs whose weights were not saved
     if progress.epochs != epoch:
         raise CheckpointError(f"{weights / 'last.pt'}: has epoch {epoch}, but its progress file {progress.epochs}")
     best = weights / "best.pt"
@@ -80,13 +72,8 @@ def restore(weights: Path, epochs: int) -> Progress:
     return progress
 
 
-def load_last(weights: Path) -> nn.Module:
-    """The network of last.pt: float32, eval mode, on the CPU."""
-    model, _ = _load(weights / "last.pt")
-    return model
-
-
-def _load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint (float32, eval mode, on the CPU) and its content. Raises CheckpointError."""
     from ultralytics.nn.tasks import load_checkpoint
 
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset
+from acmix_exp.files import cache_dir
 from acmix_exp.outcomes import FILE as OUTCOMES
-from acmix_exp.yolo import environment
-from acmix_exp.yolo.resume import Progress
+from acmix_exp.yolo import resume as resuming
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,17 +68,30 @@ def train(
     """
     prepare(config.block.get("target"))
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
+    from acmix_exp.yolo.trainer import BlockTrainer
 
     weights = run_dir / "weights"
-    model, progress = _train(config, dataset, run_dir, device, on_epoch, resume)
-
+    progress = resuming.restore(weights, config.train.epochs) if resume else None
+    if progress:
+        print(f"resumed after epoch {progress.epochs}", flush=True)
+    if progress and progress.epochs == config.train.epochs:  # killed after its last epoch
+        model, _ = resuming.load(weights / "last.pt")
+    else:
+        trainer = BlockTrainer(config, dataset, run_dir, device, on_epoch, progress)
+        trainer.train()
+        model, progress = trainer.ema.ema.cpu().float().eval(), trainer.progress
+        model.criterion = None
+    val_best, val_last = (
+        {key: progress.rows[epoch - 1][key] for key in ("epoch", "map50", "map50_95")}
+        for epoch in (progress.best_epoch, progress.epochs)
+    )
     split, name = ("test", "best.pt") if "test" in dataset.splits else ("val", "last.pt")
     metrics = evaluate_checkpoint(weights / name, dataset, split, config, device, outcomes=run_dir / OUTCOMES)
     _strip(weights)
     return Outcome(
         metrics=metrics,
-        val_best=_val(progress, progress.best_epoch),
-        val_last=_val(progress, progress.epochs),
+        val_best=val_best,
+        val_last=val_last,
         audit=progress.audit,
         seed_proof=progress.seed_proof,
         train_seconds=sum(row["seconds"] for row in progress.rows),
@@ -86,55 +101,29 @@ def train(
     )
 
 
-def evaluate(checkpoint: Path, dataset: Dataset, split: str, config: Config, *, device: str | int) -> dict[str, Any]:
-    """Metrics of a checkpoint on a split, as in :class:`Outcome`. Raises ConfigError if the classes differ."""
-    prepare(config.block.get("target"))
-    from acmix_exp.yolo.evaluation import evaluate_checkpoint
-
-    return evaluate_checkpoint(checkpoint, dataset, split, config, device)
-
-
 def prepare(target: str | None = None) -> None:
     """Prepare the import of ultralytics: call before a module that imports it is imported.
 
-    ``target``: MODULE.CLASS of the custom block in a checkpoint that will be read, or None.
+    Sets the environment variables that are unset: no network, no installs, and a settings folder in the cache folder of
+    this package, because the import writes a missing settings file and migrates an old one.
+
+    ``target``: MODULE.CLASS of the user-defined block in a checkpoint that will be read, or None.
     """
-    environment.prepare()
+    if "ultralytics" not in sys.modules:  # which would no longer read them
+        settings = cache_dir() / "ultralytics"
+        try:
+            settings.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            settings = Path(tempfile.mkdtemp(prefix="acmix_exp-"))
+        os.environ.setdefault("YOLO_OFFLINE", "true")
+        os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+        os.environ.setdefault("YOLO_CONFIG_DIR", str(settings))
     from ultralytics.utils import SAFE_LOAD
 
     if SAFE_LOAD:
         from acmix_exp.yolo.safe_globals import register
 
         register(target)
-
-
-def _train(
-    config: Config,
-    dataset: Dataset,
-    run_dir: Path,
-    device: str | int,
-    on_epoch: Callable[[dict[str, float]], None],
-    resume: bool,
-) -> tuple[nn.Module, Progress]:
-    from acmix_exp.yolo.resume import load_last, restore
-    from acmix_exp.yolo.trainer import BlockTrainer
-
-    weights = run_dir / "weights"
-    progress = restore(weights, config.train.epochs) if resume else None
-    if progress:
-        print(f"resumed after epoch {progress.epochs}", flush=True)
-    if progress and progress.epochs == config.train.epochs:  # killed after its last epoch
-        return load_last(weights), progress
-    trainer = BlockTrainer(config, dataset, run_dir, device, on_epoch, progress)
-    trainer.train()
-    model = trainer.ema.ema.cpu().float().eval()
-    model.criterion = None
-    return model, trainer.progress
-
-
-def _val(progress: Progress, epoch: int) -> dict[str, float]:
-    row = progress.row(epoch)
-    return {key: row[key] for key in ("epoch", "map50", "map50_95")}
 
 
 def _strip(weights: Path) -> None:

@@ -16,11 +16,40 @@ from acmix_exp.data import Sample
 
 
 class SampleDataset(YOLODataset):
-    """A YOLODataset of samples in memory: reads no label files and writes no ``labels.cache``."""
+    """A YOLODataset of samples in memory: reads no label files and writes no ``labels.cache``.
 
-    def __init__(self, samples: Sequence[Sample], **arguments: Any) -> None:
+    As from ``build_yolo_dataset`` of ultralytics: augmented for training, rectangular otherwise.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        args: IterableSimpleNamespace,
+        data: dict[str, Any],
+        *,
+        train: bool,
+        batch: int,
+        stride: int,
+        split: str,
+    ) -> None:
         self.samples = list(samples)
-        super().__init__(img_path="", **arguments)
+        super().__init__(
+            img_path="",
+            imgsz=args.imgsz,
+            batch_size=batch,
+            augment=train,
+            hyp=args,
+            rect=args.rect or not train,
+            cache=args.cache or None,
+            single_cls=False,
+            stride=stride,
+            pad=0.0 if train else 0.5,
+            prefix=f"{split}: ",
+            task="detect",
+            classes=None,
+            data=data,
+            fraction=get_split_fraction(args.fraction, split),
+        )
 
     def get_img_files(self, img_path: str) -> list[str]:
         fraction = self.fraction
@@ -42,36 +71,6 @@ class SampleDataset(YOLODataset):
             }
             for sample in self.samples
         ]
-
-
-def build(
-    samples: Sequence[Sample],
-    args: IterableSimpleNamespace,
-    data: dict[str, Any],
-    *,
-    train: bool,
-    batch: int,
-    stride: int,
-    split: str,
-) -> SampleDataset:
-    """A data set as from ``build_yolo_dataset`` of ultralytics: augmented for training, rectangular otherwise."""
-    return SampleDataset(
-        samples,
-        imgsz=args.imgsz,
-        batch_size=batch,
-        augment=train,
-        hyp=args,
-        rect=args.rect or not train,
-        cache=args.cache or None,
-        single_cls=False,
-        stride=stride,
-        pad=0.0 if train else 0.5,
-        prefix=f"{split}: ",
-        task="detect",
-        classes=None,
-        data=data,
-        fraction=get_split_fraction(args.fraction, split),
-    )
 
 
 def download(job: Job) -> None:

@@ -20,13 +20,13 @@ from ultralytics.utils.torch_utils import unwrap_model
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import NonFiniteLoss
-from acmix_exp.yolo import sample_dataset as datasets
 from acmix_exp.yolo.arguments import train_arguments
 from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import Progress
+from acmix_exp.yolo.sample_dataset import SampleDataset
 from acmix_exp.yolo.sites import starts_from_features
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
 
@@ -70,7 +70,7 @@ class BlockTrainer(DetectionTrainer):
     ) -> InfiniteDataLoader:
         train = mode == "train"
         samples = read_split(self.dataset, dataset_path)
-        data = datasets.build(
+        data = SampleDataset(
             samples, self.args, self.data, train=train, batch=batch_size, stride=self.stride, split=dataset_path
         )
         return build_dataloader(

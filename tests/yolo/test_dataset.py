@@ -9,15 +9,15 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader, build_yolo_dataset
 
 from acmix_exp.data import Dataset, read_split
-from acmix_exp.yolo import sample_dataset as datasets
+from acmix_exp.yolo.sample_dataset import SampleDataset
 from tests.yolo.builders import NAMES, make_dataset
 
 DATA = {"names": NAMES, "nc": 2, "channels": 3}
 
 
-def build(dataset: Dataset, split: str = "train", **changes: object) -> datasets.SampleDataset:
+def build(dataset: Dataset, split: str = "train", **changes: object) -> SampleDataset:
     args = get_cfg(overrides={"imgsz": 64, "mosaic": 0.0, **changes})
-    return datasets.build(
+    return SampleDataset(
         read_split(dataset, split), args, DATA, train=split == "train", batch=4, stride=32, split=split
     )
 
@@ -73,6 +73,6 @@ def test_boxes_are_copies(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, {"train": 1})
     samples = read_split(dataset, "train")
     args = get_cfg(overrides={"imgsz": 64})
-    images = datasets.build(samples, args, DATA, train=True, batch=1, stride=32, split="train")
+    images = SampleDataset(samples, args, DATA, train=True, batch=1, stride=32, split="train")
     images.labels[0]["bboxes"][:] = 0
     assert samples[0].boxes[:, 1:].any()

@@ -1,10 +1,9 @@
+import ast
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-from acmix_exp.yolo import environment
 
 CODE = """
 from pathlib import Path
@@ -16,6 +15,12 @@ dataset = make_dataset(root / "data", {"train": 4, "val": 2})
 train(make_config(train__epochs=1), dataset, root / "run", device="cpu", resume=False, on_epoch=print)
 from ultralytics import SETTINGS
 assert "wandb" not in sys.modules
+"""
+PRINT = """
+import os
+from acmix_exp.yolo.run import prepare
+prepare()
+print({name: value for name, value in os.environ.items() if name.startswith("YOLO_")})
 """
 
 
@@ -36,9 +41,11 @@ def test_the_users_files_stay_as_they_are(tmp_path: Path) -> None:
     assert not list((tmp_path / "data").rglob("*.cache"))
 
 
-def test_variables(tmp_path: Path) -> None:
-    assert environment.variables(tmp_path) == {
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_CONFIG_DIR": str(tmp_path),
-    }
+def test_variables_of_the_user_stay(tmp_path: Path) -> None:
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("YOLO_")} | {"XDG_CACHE_HOME": str(tmp_path)}
+    folder = str(tmp_path / "acmix_exp" / "ultralytics")
+    for given in ({}, {"YOLO_CONFIG_DIR": str(tmp_path / "mine")}, {"YOLO_OFFLINE": "false"}):
+        expected = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": folder, **given}
+        command = [sys.executable, "-c", PRINT]
+        printed = subprocess.run(command, check=True, env={**variables, **given}, capture_output=True, text=True).stdout
+        assert ast.literal_eval(printed.splitlines()[-1]) == expected

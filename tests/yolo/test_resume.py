@@ -103,10 +103,10 @@ def test_damaged_files_cannot_be_resumed_from(trained: Trained, dataset: Dataset
             resume(damage(name, content), dataset)
 
 
-def test_best_epoch_and_truncation(tmp_path: Path) -> None:
+def test_best_epoch(tmp_path: Path) -> None:
     progress = Progress(rows=[{"epoch": i} for i in (1, 2, 3, 4)], fitness=[0.1, 0.3, 0.3, 0.4])
     assert progress.best_epoch == 4
-    progress.truncate(3)
+    del progress.rows[3:], progress.fitness[3:]
     assert progress.best_epoch == 3
     assert progress.epochs == 3
     progress.save(tmp_path)

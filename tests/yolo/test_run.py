@@ -13,8 +13,9 @@ import torch
 from acmix_exp.config import PlacementConfig
 from acmix_exp.data import Dataset
 from acmix_exp.errors import ConfigError
+from acmix_exp.yolo.evaluation import evaluate_checkpoint
 from acmix_exp.yolo.model import BlockDetectionModel
-from acmix_exp.yolo.run import Outcome, evaluate, train
+from acmix_exp.yolo.run import Outcome, train
 from tests.yolo.builders import bare, make_config
 
 Trained = tuple[Outcome, list[dict[str, float]], Path]
@@ -76,11 +77,11 @@ def test_files(trained: Trained) -> None:
 
 def test_evaluate_repeats_the_headline(trained: Trained, dataset: Dataset) -> None:
     outcome, _, run_dir = trained
-    again = evaluate(run_dir / "weights" / "best.pt", dataset, "test", make_config(), device="cpu")
+    again = evaluate_checkpoint(run_dir / "weights" / "best.pt", dataset, "test", make_config(), "cpu")
     assert again == outcome.metrics
     other = replace(dataset, names={0: "cell", 1: "disc"})
     with pytest.raises(ConfigError, match=r"its classes are cell, disc; must be those of the checkpoint, square, disc"):
-        evaluate(run_dir / "weights" / "best.pt", other, "val", make_config(), device="cpu")
+        evaluate_checkpoint(run_dir / "weights" / "best.pt", other, "val", make_config(), "cpu")
 
 
 def test_same_seed_same_bits(trained: Trained, run_once: Callable[..., Trained]) -> None:
@@ -110,7 +111,7 @@ def test_a_baseline_is_stock_and_paired(
 def test_the_last_checkpoint_on_val_is_the_last_row(trained: Trained, dataset: Dataset) -> None:
     """But for float16 weights: same images, batches and shapes."""
     _, rows, run_dir = trained
-    metrics = evaluate(run_dir / "weights" / "last.pt", dataset, "val", make_config(), device="cpu")
+    metrics = evaluate_checkpoint(run_dir / "weights" / "last.pt", dataset, "val", make_config(), "cpu")
     assert metrics["map50_95"] == pytest.approx(rows[-1]["map50_95"], abs=0.02)
 
 
