@@ -129,7 +129,13 @@ def _load(checkpoint: Path) -> DetectionModel:
 def _runner(exported: Path, format: str, threads: int, device: str | int) -> tuple[Network, bool]:
     """A function that runs the exported network, and whether it accepts several images at once."""
     if format == "onnx":
-        return _onnx(exported, threads), True
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(str(exported), options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0]), True
     if format == "torchscript":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -142,13 +148,3 @@ def _runner(exported: Path, format: str, threads: int, device: str | int) -> tup
         return output if isinstance(output, Tensor) else torch.from_numpy(output)
 
     return run, False
-
-
-def _onnx(exported: Path, threads: int) -> Network:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(exported), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from ultralytics.data.augment import LetterBox
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.patches import imread
@@ -22,6 +22,7 @@ from ultralytics.utils.patches import imread
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, Sample, read_split
 from acmix_exp.errors import one_line
+from acmix_exp.files import appearing
 from acmix_exp.nn import ACmix
 from acmix_exp.nn.attention_weights import attention_windows
 
@@ -30,74 +31,82 @@ MOST_NUMBERS = 12_000  # attention weights over all sites and points: about 100 
 GRID = 12  # grid points per side among which the background point is chosen
 
 
-class Recorder:
-    """Context manager that records the input of every ACmix block of ``model`` that has attention."""
+class LetterboxedImage(NamedTuple):
+    """A resized image with a border. pixels: (1, 3, H, W), RGB in 0..1, H and W multiples of the stride. scale: its
+    pixels per pixel of the image. left, top: width of the border. width, height: of the image."""
 
-    def __init__(self, model: nn.Module) -> None:
-        blocks: dict[str, nn.Module] = getattr(model, "blocks", dict)()
-        self.blocks = {
-            name: block for name, block in blocks.items() if isinstance(block, ACmix) and block.has_attention
-        }
-        self.inputs: dict[nn.Module, Tensor] = {}
-        self._hooks = contextlib.ExitStack()
+    pixels: Tensor
+    scale: float
+    left: int
+    top: int
+    width: int
+    height: int
 
-    def __enter__(self) -> Recorder:
-        for block in self.blocks.values():
-            self._hooks.callback(block.register_forward_pre_hook(self._record).remove)
-        return self
+    def to_image(self, x: float, y: float) -> tuple[float, float]:
+        """A position in ``pixels`` in fractions of the image."""
+        return (x - self.left) / self.scale / self.width, (y - self.top) / self.scale / self.height
 
-    def __exit__(self, *error: object) -> None:
-        self._hooks.close()
 
-    def _record(self, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.inputs[block] = inputs[0].detach()
+@contextlib.contextmanager
+def recorded_inputs(model: nn.Module) -> Iterator[dict[str, tuple[ACmix, Tensor]]]:
+    """Yield a dict that gets, by the name of its site, every ACmix block with attention that runs, and its input."""
+    recorded: dict[str, tuple[ACmix, Tensor]] = {}
 
-    def windows(self, boxed: Letterbox, size: tuple[int, int], points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One entry per site, in network order.
+    def record(name: str, block: ACmix, inputs: tuple[Tensor, ...]) -> None:
+        recorded[name] = (block, inputs[0].detach())
 
-        ``map`` [rows, columns] of the feature map; ``origin`` [x, y] of its corner and ``cell`` [width, height], in
-        fractions of the image; ``windows``, one per point, or for the first points only if there are too many:
-        ``site`` [row, column], ``rows`` and ``columns`` under the taps, ``mean`` over the heads [k][k], and ``heads``
-        [head][k][k], null if there are too many numbers.
-        """
-        numbers = sum(block.head * block.kernel_att**2 for block in self.blocks.values())
-        points = points[: max(1, MOST_NUMBERS // max(numbers, 1))]
-        every_head = numbers * len(points) <= MOST_NUMBERS
-        entries = []
-        for name, block in self.blocks.items():
-            x = self.inputs[block]
-            rows, columns = x.shape[-2:]
-            high, wide = boxed.pixels.shape[-2] / rows, boxed.pixels.shape[-1] / columns
-            positions = [(p["y"] * size[0] * boxed.scale, p["x"] * size[1] * boxed.scale) for p in points]
-            sites = [
-                (
-                    min(int((y + boxed.top) / high), rows - 1) // block.stride,
-                    min(int((x + boxed.left) / wide), columns - 1) // block.stride,
-                )
-                for y, x in positions
-            ]
-            windows = attention_windows(block, x, sites)
-            entries.append(
-                {
-                    "site": name,
-                    "head": block.head,
-                    "kernel_att": block.kernel_att,
-                    "map": [rows, columns],
-                    "origin": [-boxed.left / boxed.scale / size[1], -boxed.top / boxed.scale / size[0]],
-                    "cell": [wide / boxed.scale / size[1], high / boxed.scale / size[0]],
-                    "windows": [
-                        {
-                            "site": list(site),
-                            "rows": windows.rows[i].tolist(),
-                            "columns": windows.columns[i].tolist(),
-                            "mean": _rounded(windows.weights[i].mean(0)),
-                            "heads": _rounded(windows.weights[i]) if every_head else None,
-                        }
-                        for i, site in enumerate(sites)
-                    ],
-                }
-            )
-        return entries
+    blocks: dict[str, nn.Module] = getattr(model, "blocks", dict)()
+    with contextlib.ExitStack() as hooks:
+        for name, block in blocks.items():
+            if isinstance(block, ACmix) and block.has_attention:
+                hooks.callback(block.register_forward_pre_hook(partial(record, name)).remove)
+        yield recorded
+
+
+def site_windows(
+    recorded: dict[str, tuple[ACmix, Tensor]], boxed: LetterboxedImage, points: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """One entry per site, in network order.
+
+    ``map`` [rows, columns] of the feature map; ``origin`` [x, y] of its corner and ``cell`` [width, height], in
+    fractions of the image; ``windows``, one per point, or for the first points only if there are too many:
+    ``site`` [row, column], ``rows`` and ``columns`` under the taps, ``mean`` over the heads [k][k], and ``heads``
+    [head][k][k], null if there are too many numbers.
+    """
+    numbers = sum(block.head * block.kernel_att**2 for block, _ in recorded.values())
+    points = points[: max(1, MOST_NUMBERS // max(numbers, 1))]
+    every_head = numbers * len(points) <= MOST_NUMBERS
+    entries = []
+    for name, (block, x) in recorded.items():
+        rows, columns = x.shape[-2:]
+        high, wide = boxed.pixels.shape[-2] / rows, boxed.pixels.shape[-1] / columns
+        sites = []
+        for point in points:
+            row = int((point["y"] * boxed.height * boxed.scale + boxed.top) / high)
+            column = int((point["x"] * boxed.width * boxed.scale + boxed.left) / wide)
+            sites.append((min(row, rows - 1) // block.stride, min(column, columns - 1) // block.stride))
+        windows = attention_windows(block, x, sites)
+        entries.append(
+            {
+                "site": name,
+                "head": block.head,
+                "kernel_att": block.kernel_att,
+                "map": [rows, columns],
+                "origin": list(boxed.to_image(0, 0)),
+                "cell": [wide / boxed.scale / boxed.width, high / boxed.scale / boxed.height],
+                "windows": [
+                    {
+                        "site": list(site),
+                        "rows": windows.rows[i].tolist(),
+                        "columns": windows.columns[i].tolist(),
+                        "mean": _rounded(windows.weights[i].mean(0)),
+                        "heads": _rounded(windows.weights[i]) if every_head else None,
+                    }
+                    for i, site in enumerate(sites)
+                ],
+            }
+        )
+    return entries
 
 
 def query_points(boxes: np.ndarray, names: dict[int, str]) -> list[dict[str, Any]]:
@@ -135,17 +144,6 @@ LONGEST = 416  # pixels of the longer side of a stored image
 MOST_BYTES = 45_000  # per stored image
 LOWEST_CONFIDENCE = 0.1
 MOST_BOXES = 50  # predictions per image, the most confident ones
-GREY = 114  # border of the letterbox, as in ultralytics
-
-
-class Letterbox(NamedTuple):
-    """A resized image with a border. pixels: (1, 3, H, W), RGB in 0..1, H and W multiples of the stride. scale: its
-    pixels per pixel of the image. left, top: width of the border."""
-
-    pixels: Tensor
-    scale: float
-    left: int
-    top: int
 
 
 def store_pictures(
@@ -157,18 +155,13 @@ def store_pictures(
     Boxes are x1, y1, x2, y2 in fractions of the image. Never raises: an error is one line on stdout, and the folder is
     created complete or not at all.
     """
-    scratch = None
+    target = run_dir / FOLDER
     try:
-        scratch = Path(tempfile.mkdtemp(dir=run_dir, prefix=f".{FOLDER}."))
-        _write(scratch, run_dir / "weights" / metrics["checkpoint"], dataset, metrics["split"], config, device)
-        os.chmod(scratch, 0o755)
-        shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
-        os.replace(scratch, run_dir / FOLDER)
+        with appearing(target) as folder:
+            _write(folder, run_dir / "weights" / metrics["checkpoint"], dataset, metrics["split"], config, device)
+            shutil.rmtree(target, ignore_errors=True)
     except Exception as error:
         print(f"images for the report were not stored: {one_line(error)}", flush=True)
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def chosen(samples: Sequence[Sample], count: int = COUNT) -> list[Sample]:
@@ -189,13 +182,12 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
         if image is None:
             raise OSError(f"{sample.image.name} can't be read")
         boxed = letterbox(image, config.train.imgsz, stride, torch_device)
-        with torch.no_grad(), Recorder(model if number == 0 else nn.Identity()) as recorder:
+        with torch.no_grad(), recorded_inputs(model) as recorded:
             output = model(boxed.pixels)
-        if number == 0:
+        if number == 0 and recorded:
             points = query_points(sample.boxes, dataset.names)
-            sites = recorder.windows(boxed, image.shape[:2], points)
-            if sites:
-                _write_json(folder / "windows.json", {"image": 0, "points": points, "sites": sites})
+            windows = {"image": 0, "points": points, "sites": site_windows(recorded, boxed, points)}
+            _write_json(folder / "windows.json", windows)
         name = f"{number}.jpg"
         (folder / name).write_bytes(encoded(image))
         entries.append(
@@ -204,8 +196,14 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
                 "name": sample.image.name,
                 "width": image.shape[1],
                 "height": image.shape[0],
-                "truth": [_truth(box, dataset.names) for box in sample.boxes.tolist()],
-                "predictions": _predictions(output, boxed, image.shape[:2], dataset.names),
+                "truth": [
+                    {
+                        "class": dataset.names[int(index)],
+                        "box": [_fraction(v) for v in (x - width / 2, y - height / 2, x + width / 2, y + height / 2)],
+                    }
+                    for index, x, y, width, height in sample.boxes.tolist()
+                ],
+                "predictions": _predictions(output, boxed, dataset.names),
             }
         )
     facts = {"split": split, "checkpoint": checkpoint.name, "lowest_confidence": LOWEST_CONFIDENCE}
@@ -216,7 +214,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def letterbox(image: np.ndarray, imgsz: int, stride: int, device: torch.device) -> Letterbox:
+def letterbox(image: np.ndarray, imgsz: int, stride: int, device: torch.device) -> LetterboxedImage:
     """A BGR image resized to ``imgsz`` on its longer side, with a border to multiples of the stride and half a stride
     more, as in the rectangular validation of ultralytics."""
     height, width = image.shape[:2]
@@ -224,11 +222,10 @@ def letterbox(image: np.ndarray, imgsz: int, stride: int, device: torch.device) 
     inner = [max(round(side * scale), 1) for side in (height, width)]
     outer = [int(np.ceil(side * scale / stride + 0.5)) * stride for side in (height, width)]
     top, left = ((outside - inside) // 2 for outside, inside in zip(outer, inner, strict=True))
-    canvas = np.full((*outer, 3), GREY, np.uint8)
     resized = image if scale == 1 else cv2.resize(image, (inner[1], inner[0]), interpolation=cv2.INTER_LINEAR)
-    canvas[top : top + inner[0], left : left + inner[1]] = resized
-    pixels = torch.from_numpy(canvas[..., ::-1].transpose(2, 0, 1)[None].copy()).to(device).float() / 255
-    return Letterbox(pixels, scale, left, top)
+    boxed = LetterBox((outer[0], outer[1]), scaleup=False)(image=resized)
+    pixels = torch.from_numpy(boxed[..., ::-1].transpose(2, 0, 1)[None].copy()).to(device).float() / 255
+    return LetterboxedImage(pixels, scale, left, top, width, height)
 
 
 def encoded(image: np.ndarray) -> bytes:
@@ -245,26 +242,12 @@ def encoded(image: np.ndarray) -> bytes:
     return data
 
 
-def _truth(box: Sequence[float], names: dict[int, str]) -> dict[str, Any]:
-    index, x, y, width, height = box
-    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return {"class": names[int(index)], "box": [_fraction(value) for value in corners]}
-
-
-def _predictions(output: Any, boxed: Letterbox, size: tuple[int, int], names: dict[int, str]) -> list[dict[str, Any]]:
+def _predictions(output: Any, boxed: LetterboxedImage, names: dict[int, str]) -> list[dict[str, Any]]:
     # A long time limit, so that a busy machine does not truncate the list.
     options: dict[str, Any] = {"multi_label": False, "max_det": MOST_BOXES, "max_time_img": 60.0}
-    rows = non_max_suppression(output, LOWEST_CONFIDENCE, 0.7, **options)[0]
-    height, width = size
     boxes = []
-    for x1, y1, x2, y2, confidence, index in rows.cpu().tolist():
-        corners = (
-            (x1 - boxed.left) / boxed.scale / width,
-            (y1 - boxed.top) / boxed.scale / height,
-            (x2 - boxed.left) / boxed.scale / width,
-            (y2 - boxed.top) / boxed.scale / height,
-        )
-        box = [_fraction(value) for value in corners]
+    for x1, y1, x2, y2, confidence, index in non_max_suppression(output, LOWEST_CONFIDENCE, 0.7, **options)[0].tolist():
+        box = [_fraction(value) for value in (*boxed.to_image(x1, y1), *boxed.to_image(x2, y2))]
         boxes.append({"class": names[int(index)], "confidence": round(confidence, 4), "box": box})
     return boxes
 

@@ -11,7 +11,16 @@ import torch
 
 from acmix_exp.data import Dataset, Sample
 from acmix_exp.nn import ACmix
-from acmix_exp.yolo.report_images import MOST_BYTES, Recorder, chosen, encoded, letterbox, query_points, store_pictures
+from acmix_exp.yolo.report_images import (
+    MOST_BYTES,
+    chosen,
+    encoded,
+    letterbox,
+    query_points,
+    recorded_inputs,
+    site_windows,
+    store_pictures,
+)
 from tests.yolo.builders import make_config
 
 
@@ -126,10 +135,9 @@ def test_large_windows_keep_their_mean(monkeypatch: Any) -> None:
             return {"sppf": block}
 
     boxed = letterbox(np.zeros((320, 320, 3), np.uint8), 320, 32, torch.device("cpu"))
-    recorder = Recorder(Model())
-    with recorder:
+    with recorded_inputs(Model()) as recorded:
         block(torch.randn(1, 32, 11, 11))
-    (site,) = recorder.windows(boxed, (320, 320), [{"x": 0.5, "y": 0.5, "of": None}] * 3)
+    (site,) = site_windows(recorded, boxed, [{"x": 0.5, "y": 0.5, "of": None}] * 3)
     assert len(site["windows"]) == 1
     assert site["windows"][0]["heads"] is None
     assert np.sum(site["windows"][0]["mean"]) == pytest.approx(1, abs=5e-3)

@@ -24,7 +24,7 @@ def test_a_truncated_checkpoint_is_detected(tmp_path: Path) -> None:
 
 
 def test_a_name_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretrained._find_features.cache_clear()
+    pretrained._find.cache_clear()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(pretrained.urllib.request, "urlopen", lambda *_, **__: (tmp_path / "other").open("rb"))
