@@ -19,7 +19,7 @@ from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.shapes import make_shapes
 from acmix_exp.data.ultralytics_home import datasets_dir, definition
 from acmix_exp.data.voc import convert_voc
-from acmix_exp.data.yolo_layout import load_yaml, read_data_yaml
+from acmix_exp.data.yolo_layout import as_list, load_yaml, read_data_yaml
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, cache_dir
 
@@ -82,37 +82,23 @@ def find_named(name: str, root: Path | None) -> Dataset:
     base = root or datasets_dir()
     folder = base / str(data["path"])
     # dataset.root may name the folder that holds the data set, or the data set itself.
-    for candidate in (folder, *([root] if root else ())):
-        if all((candidate / entry).exists() for entry in _entries(data)):
-            return _read(name, file, candidate)
-    if folder.exists():
-        raise ConfigError(f"{setting}: {folder} is incomplete; must contain {_files(data)}, or not exist")
-    try:
-        _download(file, data, folder)
-    except (DownloadError, OSError) as error:
-        raise ConfigError(
-            f"{setting}: not in {base}, and the download failed ({error}); "
-            f"{_files(data)} must be in {folder}, or in FOLDER with dataset.root=FOLDER"
-        ) from None
-    return _read(name, file, folder)
-
-
-def _read(name: str, file: Path, folder: Path) -> Dataset:
-    dataset = read_data_yaml(file, setting=f"dataset.name={name}", name=name, root=folder)
-    return replace(dataset, source=folder)
-
-
-def _entries(data: dict[str, Any]) -> list[str]:
-    """The files and folders of train and val, relative to the data set."""
-    entries = [data[split] for split in ("train", "val")]
-    return [part for entry in entries for part in (entry if isinstance(entry, list) else [entry])]
-
-
-def _files(data: dict[str, Any]) -> str:
-    """What the folder of the data set must contain, for messages."""
-    parts = list(dict.fromkeys(_entries(data)))
-    labels = [part.replace("images/", "labels/", 1) for part in parts if part.startswith("images/")]
-    return ", ".join([*parts, *(labels or ["images/", "labels/"])])
+    candidates = [folder, root] if root else [folder]
+    entries = dict.fromkeys(entry for split in ("train", "val") for entry in as_list(data[split]))
+    complete = next((path for path in candidates if all((path / entry).exists() for entry in entries)), None)
+    if complete is None:
+        labels = [entry.replace("images/", "labels/", 1) for entry in entries if entry.startswith("images/")]
+        content = ", ".join([*entries, *(labels or ["images/", "labels/"])])
+        if folder.exists():
+            raise ConfigError(f"{setting}: {folder} is incomplete; must contain {content}, or not exist")
+        try:
+            _download(file, data, folder)
+        except (DownloadError, OSError) as error:
+            raise ConfigError(
+                f"{setting}: not in {base}, and the download failed ({error}); "
+                f"{content} must be in {folder}, or in FOLDER with dataset.root=FOLDER"
+            ) from None
+        complete = folder
+    return replace(read_data_yaml(file, setting=setting, name=name, root=complete), source=complete)
 
 
 def _download(file: Path, data: dict[str, Any], folder: Path) -> None:
@@ -135,11 +121,11 @@ def download_zip(url: str, folder: Path) -> None:
             raise DownloadError(f"{url}: {getattr(error, 'reason', None) or error}") from None
         try:
             with zipfile.ZipFile(file) as archive:
-                for member in archive.namelist():
-                    inside = Path(*Path(member).parts[1:])  # without the top folder
-                    if member.endswith("/") or not Path(member).parts[1:] or ".." in inside.parts:
+                for member in archive.infolist():
+                    parts = Path(member.filename).parts[1:]  # without the top folder
+                    if member.is_dir() or not parts or ".." in parts:
                         continue
-                    target = unpacked / inside
+                    target = unpacked.joinpath(*parts)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(archive.read(member))
         except zipfile.BadZipFile:

@@ -60,20 +60,18 @@ def inspect(dataset: Dataset) -> Inspection:
         "labels without image": orphans(dataset),
         "left out or clipped beforehand": list(dataset.notes),
     }
-    inspection.problems = {problem: len(lines) for problem, lines in listed.items() if lines}
     inspection.warnings = [line for lines in listed.values() for line in lines]
-    unlabelled = sum(int((scan.readable & ~scan.labelled).sum()) for scan in scans.values())
-    _count(inspection, "images without label, taken as background", unlabelled)
-    _count(inspection, "images of train that are also in val or test", _shared(scans))
-    unseen = [name for name, count in inspection.counts["train"].items() if not count]
-    _count(inspection, "classes without a box in train", len(unseen))
+    numbers = {
+        **{problem: len(lines) for problem, lines in listed.items()},
+        "images without label, taken as background": sum(
+            int((scan.readable & ~scan.labelled).sum()) for scan in scans.values()
+        ),
+        "images of train that are also in val or test": _shared(scans),
+        "classes without a box in train": sum(not count for count in inspection.counts["train"].values()),
+    }
+    inspection.problems = {problem: number for problem, number in numbers.items() if number}
     inspection.fingerprint = _fingerprint(dataset, scans)
     return inspection
-
-
-def _count(inspection: Inspection, problem: str, count: int) -> None:
-    if count:
-        inspection.problems[problem] = count
 
 
 def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
@@ -88,13 +86,8 @@ def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
 
 def _shared(scans: dict[str, Scan]) -> int:
     """Number of images of train whose bytes are also in another split, where they make the results look better."""
-    train = _contents(scans["train"])
-    others = {content for split, scan in scans.items() if split != "train" for content in _contents(scan)}
-    return len(train & others)
-
-
-def _contents(scan: Scan) -> set[bytes]:
-    return {digest.tobytes() for digest in scan.digests[scan.readable]}
+    contents = {split: {digest.tobytes() for digest in scan.digests[scan.readable]} for split, scan in scans.items()}
+    return len(contents.pop("train") & set().union(*contents.values()))
 
 
 def _fingerprint(dataset: Dataset, scans: dict[str, Scan]) -> str:

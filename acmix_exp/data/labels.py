@@ -24,7 +24,8 @@ class LabelError(ValueError):
 class Labels:
     """The boxes of one file, and its faults."""
 
-    boxes: np.ndarray  # float32 [n, 5]: class, centre x, centre y, width, height
+    # float32 [n, 5]: class, centre x, centre y, width, height
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 5), np.float32))
     degenerate: list[str] = field(default_factory=list)  # boxes dropped, "path:line: why"
     outside: list[str] = field(default_factory=list)  # boxes kept, though they reach beyond the image
     duplicates: int = 0
@@ -33,7 +34,7 @@ class Labels:
 def parse_labels(path: Path, text: str, classes: int, pose_values: int = 0) -> Labels:
     """Parse the text of a label file. Raises LabelError for a row that cannot be used."""
     rows: dict[tuple[float, ...], np.ndarray] = {}
-    labels = Labels(np.zeros((0, 5), np.float32))
+    labels = Labels()
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:

@@ -103,7 +103,7 @@ class _Row:
     size: tuple[int, int] = (0, 0)
     digest: bytes = bytes(32)
     labelled: bool = False
-    labels: Labels = field(default_factory=lambda: Labels(np.zeros((0, 5), np.float32)))
+    labels: Labels = field(default_factory=Labels)
     unreadable: str = ""
     transient: bool = False  # unreadable for a reason that may not recur
     fault: str = ""
@@ -132,7 +132,7 @@ def _read(dataset: Dataset, image: Path, label: Path) -> _Row:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         row.fault = f"{label}: {reason}; must be text, each row class x_center y_center width height"
     if row.unreadable:
-        row.labels = Labels(np.zeros((0, 5), np.float32))
+        row.labels = Labels()
     return row
 
 

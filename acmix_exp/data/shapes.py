@@ -59,14 +59,11 @@ def _generate(folder: Path) -> None:
 
 
 def _complete(folder: Path) -> bool:
-    if not (folder / "data.yaml").is_file():
-        return False
-    for split, count in COUNTS.items():
-        for kind in ("images", "labels"):
-            files = folder / kind / split
-            if not files.is_dir() or len(os.listdir(files)) < count:
-                return False
-    return True
+    return (folder / "data.yaml").is_file() and all(
+        len(list((folder / files / split).glob("*"))) >= count
+        for split, count in COUNTS.items()
+        for files in ("images", "labels")
+    )
 
 
 def _remove(folder: Path) -> None:

@@ -30,15 +30,9 @@ def settings_folder(key: str) -> Path | None:
 
 def definition(file: str) -> Path | None:
     """The data.yaml of this name that the installed ultralytics ships; None if it is not installed."""
-    try:
-        spec = importlib.util.find_spec("ultralytics")  # does not import a top-level package
-    except (ImportError, ValueError):
-        spec = None
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "cfg" / "datasets" / file
-        if path.is_file():
-            return path
-    return None
+    spec = importlib.util.find_spec("ultralytics")  # does not import a top-level package
+    path = Path(spec.origin).parent / "cfg" / "datasets" / file if spec and spec.origin else None
+    return path if path and path.is_file() else None
 
 
 def _settings_files() -> list[Path]:
@@ -47,8 +41,7 @@ def _settings_files() -> list[Path]:
         folder = Path(configured).expanduser()
         return [folder / "Ultralytics" / "settings.json", folder / "settings.json"]
     if sys.platform == "darwin":
-        return [Path.home() / "Library" / "Application Support" / "Ultralytics" / "settings.json"]
-    if sys.platform == "win32":
-        return [Path.home() / "AppData" / "Roaming" / "Ultralytics" / "settings.json"]
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return [base / "Ultralytics" / "settings.json"]

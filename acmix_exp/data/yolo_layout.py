@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ def read_data_yaml(
     )
 
 
+def as_list(entry: Any) -> list[Any]:
+    """The parts of a split's entry in a data.yaml."""
+    return entry if isinstance(entry, list) else [entry]
+
+
 def load_yaml(path: Path, setting: str) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError if there is none."""
     if path.is_dir():
@@ -100,15 +106,12 @@ def _names(data: dict[str, Any], setting: str) -> dict[int, str]:
     except (AttributeError, TypeError, ValueError):
         raise ConfigError(f"{setting}: names cannot be used; {form}") from None
     if sorted(names) != list(range(len(names))):
-        raise ConfigError(f"{setting}: names has classes {_some(sorted(names))}; must be 0 to {len(names) - 1}")
+        indices = textwrap.shorten(", ".join(map(str, sorted(names))), 40, placeholder=" ...")
+        raise ConfigError(f"{setting}: names has classes {indices}; must be 0 to {len(names) - 1}")
     count = data.get("nc")
     if count is not None and str(count) not in (str(len(names)), f"{len(names)}.0"):
         raise ConfigError(f"{setting}: nc is {count} and names has {len(names)} classes; must be the same number")
     return {index: names[index] for index in sorted(names)}
-
-
-def _some(values: list[int]) -> str:
-    return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
 
 
 def _pose_values(data: dict[str, Any], setting: str) -> int:
@@ -126,8 +129,7 @@ def _root(data: dict[str, Any], beside: Path) -> Path:
     """The folder that the splits are relative to: the first candidate that has them."""
     given = Path(str(data.get("path") or ".")).expanduser()
     candidates = [beside / given, Path.cwd() / given, datasets_dir() / given, beside]
-    entry = data.get("train")
-    first = entry[0] if isinstance(entry, list) and entry else entry
+    first = next(iter(as_list(data.get("train"))), None)
     for candidate in candidates:
         if isinstance(first, str) and _located(candidate, first).exists():
             return candidate
@@ -145,7 +147,7 @@ def _located(root: Path, entry: str) -> Path:
 
 def _images(entry: Any, split: str, root: Path, setting: str) -> tuple[Path, ...]:
     files: list[str] = []
-    for part in entry if isinstance(entry, list) else [entry]:
+    for part in as_list(entry):
         if not isinstance(part, str):
             raise ConfigError(f"{setting}: {split} is {part!r}; must be a path or a list of paths")
         path = _located(root, part)
@@ -159,7 +161,7 @@ def _images(entry: Any, split: str, root: Path, setting: str) -> tuple[Path, ...
             raise ConfigError(f"{setting}: {split} does not exist: {path}; must be a folder or a .txt list of images")
     images = tuple(Path(image) for image in sorted(files) if image.rpartition(".")[2].lower() in SUFFIXES)
     if not images:
-        paths = ", ".join(str(_located(root, part)) for part in (entry if isinstance(entry, list) else [entry]))
+        paths = ", ".join(str(_located(root, part)) for part in as_list(entry))
         raise ConfigError(f"{setting}: no images in {split}: {paths}; must be a folder or a .txt list of images")
     return images
 

@@ -74,7 +74,6 @@ def _request(folder: Path, report: Report, logger: LoggerConfig) -> dict[str, An
     names = (record.config.get("name") for record in records)
     name = next((name for name in names if isinstance(name, str)), folder.name)
     return {
-        "folder": str(folder),
         "mode": logger.mode,
         "init": {
             "project": logger.project,

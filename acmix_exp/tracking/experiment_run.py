@@ -6,8 +6,9 @@ It is logged in a child process, because wandb reads its folders from environmen
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
 from acmix_exp.child import Job
 from acmix_exp.tracking.tracker import Tracker
@@ -17,50 +18,35 @@ LOG_SECONDS = 20.0
 FINISH_SECONDS = 40.0  # figures and page are some megabytes
 
 
-class Table(TypedDict):
-    columns: list[str]
-    data: list[list[Any]]
+def work(job: Job) -> list[str]:
+    """Log a report as one row of the experiment's W&B run, in the child process; returns the warnings.
 
-
-class Request(TypedDict):
-    """What to log. folder: of the experiment. tables: by key. figures: PNG file and caption by key. page: the HTML
-    file. summary: scalars."""
-
-    folder: str
-    mode: str
-    init: dict[str, Any]
-    tables: dict[str, Table]
-    figures: dict[str, list[str]]
-    page: str
-    summary: dict[str, Any]
-
-
-def log(request: Request) -> Tracker:
-    """Log a report as one row of the experiment's W&B run; later reports resume the same run."""
-    folder = Path(request["folder"])
-    before = set((folder / "wandb").glob("offline-run-*"))
+    Later reports resume the same run. The request: ``mode``; ``init``, arguments of ``wandb.init``; ``tables``,
+    ``{columns, data}`` by key; ``figures``, PNG file and caption by key; ``page``, the HTML file; ``summary``, scalars.
+    """
+    before = set(job.folder.glob("wandb/offline-run-*"))
 
     def arguments(run_id: str) -> dict[str, Any]:
-        return {**request["init"], "job_type": JOB_TYPE, "id": run_id, "resume": "allow", "reinit": "create_new"}
+        return {**job.request["init"], "job_type": JOB_TYPE, "id": run_id, "resume": "allow", "reinit": "create_new"}
 
     tracker = Tracker.open(
-        request["mode"],
-        folder,
+        job.request["mode"],
+        job.folder,
         arguments,
         resumed=True,
         unaffected="the report is not affected",
         finish_seconds=FINISH_SECONDS,
     )
-    tracker.log(lambda: _values(request), LOG_SECONDS)
+    tracker.log(lambda: _values(job.request), LOG_SECONDS)
     tracker.end()
     if not tracker.warnings and tracker.folder is not None:
         # An older report that was not uploaded would become one more row of the same run.
         for old in before - {tracker.folder}:
             shutil.rmtree(old, ignore_errors=True)
-    return tracker
+    return tracker.warnings
 
 
-def _values(request: Request) -> dict[str, Any]:
+def _values(request: Mapping[str, Any]) -> dict[str, Any]:
     import wandb
 
     values: dict[str, Any] = dict(request["summary"])
@@ -71,8 +57,3 @@ def _values(request: Request) -> dict[str, Any]:
     page = Path(request["page"]).read_text(encoding="utf-8")
     values["report"] = wandb.Html(page, inject=False, data_is_not_path=True)
     return values
-
-
-def work(job: Job) -> list[str]:
-    """Log the report in the child process; returns the warnings."""
-    return log(cast(Request, job.request)).warnings

@@ -86,7 +86,18 @@ class Tracker:
         """
 
         def arguments(run_id: str) -> dict[str, Any]:
-            return _arguments(config, run_dir, run_id, resolved)
+            return {
+                "project": config.logger.project,
+                "entity": config.logger.entity,
+                "group": config.name,
+                "job_type": arm_label(config),
+                "tags": list(config.tags),
+                "name": run_dir.name,
+                "id": run_id,
+                "resume": "allow",
+                "config": dict(resolved),
+                "reinit": "create_new",  # does not set wandb.run, into which integrations would write
+            }
 
         tracker = cls.open(config.logger.mode, run_dir, arguments, resumed=resumed)
         tracker._guarded("start", _step_by_epoch)
@@ -139,19 +150,28 @@ class Tracker:
         self._guarded("finish", lambda run: run.summary.update(summarize(result)))
         if classes := per_class(result):
             self._guarded("finish", lambda run: within(TABLE_SECONDS, lambda: _store(run, classes)))
-        self._end(exit_code=0)
+        self.end()
 
     def log(self, values: Callable[[], dict[str, Any]], seconds: float) -> None:
         """Log ``values()``, which may contain media, as one row; gives up after ``seconds``."""
         self._guarded("log", lambda run: within(seconds, lambda: run.log(values())))
 
-    def end(self) -> None:
-        self._end(exit_code=0)
-
     def fail(self, message: str) -> None:
         """End the run as failed, with ``message`` in its summary."""
         self._guarded("fail", lambda run: run.summary.update({"error": message}))
-        self._end(exit_code=1)
+        self.end(exit_code=1)
+
+    def end(self, exit_code: int = 0) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            return
+        try:
+            import wandb
+
+            run.finish(exit_code=exit_code)
+            wandb.teardown()
+        except (Exception, SystemExit) as error:  # teardown exits if wandb-core failed
+            self._warn_once("finish", error)
 
     def _begin(self, arguments: dict[str, Any], run_dir: Path, finish_seconds: float | None) -> None:
         import wandb
@@ -181,18 +201,6 @@ class Tracker:
         except Exception as error:
             self._warn_once(step, error)
 
-    def _end(self, exit_code: int) -> None:
-        run, self._run = self._run, None
-        if run is None:
-            return
-        try:
-            import wandb
-
-            run.finish(exit_code=exit_code)
-            wandb.teardown()
-        except (Exception, SystemExit) as error:  # teardown exits if wandb-core failed
-            self._warn_once("finish", error)
-
     def _warn_once(self, step: str, error: BaseException) -> None:
         if not self._warned:
             self._warned = True
@@ -216,21 +224,6 @@ def _store(run: Any, classes: Mapping[str, Mapping[str, Any]]) -> None:
 
     columns, rows = table(classes)
     run.summary["per_class"] = wandb.Table(columns=columns, data=rows)
-
-
-def _arguments(config: Config, run_dir: Path, run_id: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "project": config.logger.project,
-        "entity": config.logger.entity,
-        "group": config.name,
-        "job_type": arm_label(config),
-        "tags": list(config.tags),
-        "name": run_dir.name,
-        "id": run_id,
-        "resume": "allow",
-        "config": dict(resolved),
-        "reinit": "create_new",  # does not set wandb.run, into which integrations would write
-    }
 
 
 def _segments(run_dir: Path) -> set[Path]:

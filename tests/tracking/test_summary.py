@@ -26,7 +26,11 @@ RESULT: dict[str, Any] = {
         "peak_memory_mb": None,
         "train_seconds": 12.5,
     },
-    "audit": {"transferred": ["model.0.conv.weight", "model.1.conv.weight"], "rebuilt": [], "new": 7},
+    "audit": {
+        "transferred": ["model.0.conv.weight", "model.1.conv.weight"],
+        "rebuilt": [],
+        "new": [f"rate{i}" for i in range(7)],
+    },
 }
 
 
