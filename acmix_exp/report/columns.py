@@ -37,15 +37,15 @@ class Column:
     def title(self) -> str:
         return f"{self.heading} ({self.unit})" if self.unit else self.heading
 
-    def values(self, row: Row) -> list[Any]:
-        """The numbers as in summary.json."""
-        return [attrgetter(path)(row) for path in self.numbers.values()]
+    def numbers_of(self, row: Row) -> dict[str, Any]:
+        """The numbers by key, as in summary.json."""
+        return {key: attrgetter(path)(row) for key, path in self.numbers.items()}
 
     def text(self, row: Row, *, short: bool = False) -> str:
         """The cell of a row; ``short`` for a narrow column."""
         if self.form == "verdict":
             return verdict(row.comparison, short=short)
-        return self.text_of(dict(zip(self.numbers, self.values(row), strict=True)))
+        return self.text_of(self.numbers_of(row))
 
     def text_of(self, numbers: Mapping[str, Any]) -> str:
         """The cell of numbers by key; keys may be missing."""
@@ -116,4 +116,4 @@ def keys(output: Output) -> list[str]:
 
 def numbers(row: Row) -> dict[str, Any]:
     """All numbers of a row by key, as in summary.json."""
-    return {key: value for column in COLUMNS for key, value in zip(column.numbers, column.values(row), strict=True)}
+    return {key: value for column in COLUMNS for key, value in column.numbers_of(row).items()}

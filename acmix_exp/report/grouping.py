@@ -101,36 +101,34 @@ def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[lis
     a table for each set, because one row cannot be both.
     """
     arms = [record for record in members if record.inserts and not record.control]
-    sets: dict[str, set[str]] = {}
+    shared = {record: _inserted(record, keys) for record in members if record.inserts}
+    options: dict[str, set[str]] = {}  # of each block at each placement
     for record in arms:
-        sets.setdefault(_block_and_placement(record, keys), set()).add(canonical(_inserted(record, keys)))
-    groups: dict[str, list[Record]] = {}
-    for record in arms:
-        shared = _inserted(record, keys)
-        several = len(sets[_block_and_placement(record, keys)]) > 1
-        key = [shared["placement"], *([record.block, shared["block"]] if several else [])]
-        groups.setdefault(canonical(key), []).append(record)
+        block_and_placement = canonical([record.block, shared[record]["placement"]])
+        options.setdefault(block_and_placement, set()).add(canonical(shared[record]["block"]))
+
+    def shared_by_table(record: Record) -> list[Any]:
+        block, placement = shared[record]["block"], shared[record]["placement"]
+        several = len(options[canonical([record.block, placement])]) > 1
+        return [placement, record.block, block] if several else [placement]
+
+    groups = _grouped(arms, shared_by_table)
     controls = [record for record in members if record.control]
     for record in sorted(controls, key=lambda record: record.block[0] == IDENTITY):
-        fitting = [group for group in groups.values() if _same_sites(record, group[0], keys)]
+        fitting = [group for group in groups if _same_sites(record, shared[record], shared[group[0]])]
         for group in fitting:
             group.append(record)
         if not fitting:
-            groups.setdefault(canonical(_inserted(record, keys)), []).append(record)
-    return list(groups.values())
+            groups.append([record])
+    return groups
 
 
-def _block_and_placement(record: Record, keys: Sequence[str]) -> str:
-    """The block without its options, and its placement."""
-    return canonical([record.block, _inserted(record, keys)["placement"]])
-
-
-def _same_sites(control: Record, other: Record, keys: Sequence[str]) -> bool:
+def _same_sites(control: Record, own: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether a control belongs to the table of an arm: placements agree in all keys that the control depends on."""
-    own, others = (_inserted(record, keys)["placement"] for record in (control, other))
+    first, second = own["placement"], other["placement"]
     if control.block[0] == IDENTITY:
-        own, others = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (own, others))
-    return bool(own == others)
+        first, second = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (first, second))
+    return bool(first == second)
 
 
 def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from acmix_exp.outcomes import FILE
-from acmix_exp.report.notes import listed
+from acmix_exp.report.notes import first_names
 from acmix_exp.report.records import ArmRuns, Interval
 from acmix_exp.report.statistics import LEVEL
 
@@ -28,25 +28,26 @@ def image_intervals(pairs: Sequence[tuple[ArmRuns, ArmRuns | None]]) -> tuple[li
     paths = [record.run.path for row, _ in pairs for record in row.runs.values()]
     if not without or not any((path / FILE).exists() for path in paths):
         return intervals, []
-    text = "; ".join(f"{reason} in {listed(names)}" for reason, names in reasons.items())
+    text = "; ".join(f"{reason} in {first_names(names)}" for reason, names in reasons.items())
     return intervals, [f"{', '.join(dict.fromkeys(without))}: no interval over images, because {text}"]
 
 
 def _interval(row: ArmRuns, reference: ArmRuns | None) -> tuple[Interval, dict[str, str]]:
     """The interval, or the fault of each run; without one pair the seeds would not be those of the delta."""
+    if reference is None:
+        return Interval(), {}
     differences, faults = [], {}
-    for seed in sorted(row.runs.keys() & reference.runs.keys()) if reference else []:
-        assert reference is not None
+    for seed in sorted(row.runs.keys() & reference.runs.keys()):
         pair = row.runs[seed], reference.runs[seed]
         for record in pair:
             if record.replicates is None:
                 fault = "cannot be read" if (record.run.path / FILE).exists() else "is missing"
                 faults[record.name] = f"{FILE} {fault}"
-        own, other = (record.replicates for record in pair)
-        if own is not None and other is not None:
-            if own.images != other.images:
+        first, second = (record.replicates for record in pair)
+        if first is not None and second is not None:
+            if first.images != second.images:
                 faults[pair[0].name] = f"the images are not those of {reference.arm}"
-            differences.append(own.map50_95 - other.map50_95)
+            differences.append(first.map50_95 - second.map50_95)
     if faults or not differences:
         return Interval(), faults
     low, high = np.quantile(np.mean(differences, axis=0), [LEVEL / 2, 1 - LEVEL / 2])

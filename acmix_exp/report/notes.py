@@ -88,7 +88,7 @@ def _harness(row: ArmRuns, stock: ArmRuns | None) -> str:
         causes = [f"{seed} ({', '.join(known) or 'no recorded cause'})" for seed, known in check.different.items()]
         parts.append(f"it DIFFERS from {stock.arm} in seed {', '.join(causes)}")
     if check.without_history:
-        parts.append(f"no history to compare for seed {_listed(check.without_history)}")
+        parts.append(f"no history to compare for seed {_joined(check.without_history)}")
     return f": {'; '.join(parts)}" if parts else ""
 
 
@@ -117,12 +117,12 @@ def _runs(group: Group, row: ArmRuns) -> list[str]:
     seeds = {seed for other in group.rows for seed in other.runs}
     missing = seeds - row.runs.keys() - {record.seed for record in row.unfinished}
     if missing:
-        sentences.append(f"{row.label} has no run of seed {_listed(missing)}; deltas use the seeds in common")
+        sentences.append(f"{row.label} has no run of seed {_joined(missing)}; deltas use the seeds in common")
     resumed = [seed for seed, record in row.runs.items() if record.status.get("resumed")]
     if resumed:
-        sentences.append(f"{row.label} seed {_listed(resumed)} was interrupted and resumed, which is not bit-exact")
+        sentences.append(f"{row.label} seed {_joined(resumed)} was interrupted and resumed, which is not bit-exact")
     if row.repeated:
-        seeds_twice = _listed(record.seed for record in row.repeated)
+        seeds_twice = _joined(record.seed for record in row.repeated)
         sentences.append(f"{row.label} has a second run of seed {seeds_twice}, which is left out")
     first = next(iter(row.records), None)
     transfer = first.provenance.get("transfer") if first and first.config["model"]["pretrained"] else None
@@ -142,7 +142,7 @@ def _pairing(group: Group) -> list[str]:
         if len(set(proofs.values()) - {None}) > 1:
             sentences.append(f"seed {seed}: not all rows saw the same first batches, so its deltas are not paired")
     if without:
-        names = listed(without)
+        names = first_names(without)
         sentences.append(f"The first batches were not recorded, so the pairing rests on the seed alone: {names}")
     return sentences
 
@@ -168,7 +168,7 @@ def _named_or_counted(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= MOST_NAMES else count(len(names), "run")
 
 
-def listed(names: Iterable[str]) -> str:
+def first_names(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
@@ -179,5 +179,5 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _listed(seeds: Iterable[int]) -> str:
+def _joined(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(seeds)))

@@ -70,14 +70,11 @@ def _read(run: Run) -> Record:
         fault = _fault(run, "provenance.json")
     status, state = run.status() or {}, run.state()
     content = run.result() if state == "done" else None
-    about = content or status
-    arm = str(about.get("arm") or run.name.rsplit("-s", 1)[0])
-    swept = {**status.get("swept", {}), **(content or {}).get("swept", {})}
     return Record(
         run=run,
-        arm=arm,
+        arm=str((content or status).get("arm") or run.name.rsplit("-s", 1)[0]),
         seed=seed,
-        swept=swept,
+        swept={**status.get("swept", {}), **(content or {}).get("swept", {})},
         config=config,
         status=status,
         state=state,
@@ -140,7 +137,5 @@ def _group(records: Sequence[Record], keys: Sequence[str], folds: int) -> Group:
 
 def _order(row: ArmRuns) -> tuple[Any, ...]:
     first = FIRST_ARMS.index(row.arm) if row.arm in FIRST_ARMS else len(FIRST_ARMS)
-    numbers = [
-        (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value)) for value in row.swept.values()
-    ]
-    return (first, row.arm, numbers)
+    swept = [(0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value)) for value in row.swept.values()]
+    return first, row.arm, swept

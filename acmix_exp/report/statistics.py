@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -150,10 +151,7 @@ def floor(n: int, family: int) -> float:
 
 def seeds_needed(family: int) -> int:
     """The fewest seeds with which a difference can be significant at 5 %."""
-    n = 1
-    while floor(n, family) > LEVEL:
-        n += 1
-    return n
+    return next(n for n in itertools.count(1) if floor(n, family) <= LEVEL)
 
 
 def verdict(delta: Delta, p_adjusted: float | None, family: int) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,7 +28,8 @@ def windows(table: Table) -> Iterator[Drawing]:
     ]
     for label, (record, content) in list(kept.items())[:MOST_ROWS]:
         titles = [point["of"] or "background" for point in content["points"]]
-        figure = _grid(record, content, content["sites"], titles, _mean_window)
+        sites = [(site, list(enumerate(window["mean"] for window in site["windows"]))) for site in content["sites"]]
+        figure = _grid(record, content, titles, sites)
         yield Drawing(figure, "Where attention looks", " ".join(filter(None, caption)), label=label, vector=False)
 
 
@@ -37,7 +38,7 @@ def heads(table: Table) -> Iterator[Drawing]:
     kept = {
         label: (record, content, sites)
         for label, (record, content) in kept_by_row(table, "windows.json").items()
-        if (sites := _sites_with_heads(content))
+        if (sites := [site for site in content["sites"] if site["windows"] and site["windows"][0]["heads"] is not None])
     }
     most = max((site["head"] for _, _, sites in kept.values() for site in sites), default=0)
     caption = [
@@ -47,42 +48,26 @@ def heads(table: Table) -> Iterator[Drawing]:
     ]
     for label, (record, content, sites) in list(kept.items())[:MOST_ROWS]:
         titles = [f"head {head + 1}" for head in range(min(max(site["head"] for site in sites), MOST_HEADS))]
-        figure = _grid(record, content, sites, titles, _head_window)
+        by_site = [(site, [(0, head) for head in site["windows"][0]["heads"]]) for site in sites]
+        figure = _grid(record, content, titles, by_site)
         yield Drawing(figure, "Head by head", " ".join(filter(None, caption)), label=label, vector=False)
 
 
-def _sites_with_heads(content: Content) -> list[Content]:
-    return [site for site in content["sites"] if site["windows"] and site["windows"][0]["heads"] is not None]
-
-
-def _mean_window(site: Content, index: int) -> tuple[int, np.ndarray] | None:
-    """Query point and weights of a panel."""
-    return (index, np.array(site["windows"][index]["mean"])) if index < len(site["windows"]) else None
-
-
-def _head_window(site: Content, index: int) -> tuple[int, np.ndarray] | None:
-    heads = site["windows"][0]["heads"]
-    return (0, np.array(heads[index])) if index < len(heads) else None
+Panel = tuple[int, Sequence[Sequence[float]]]  # index of the query point, and the weights
 
 
 def _grid(
-    record: Record,
-    content: Content,
-    sites: Sequence[Content],
-    titles: Sequence[str],
-    panel: Callable[[Content, int], tuple[int, np.ndarray] | None],
+    record: Record, content: Content, titles: Sequence[str], sites: Sequence[tuple[Content, Sequence[Panel]]]
 ) -> Figure:
-    """One line of panels per site, one column per title."""
+    """One line of panels per site, one column per title; panels without a title are left out."""
     image = _image(record, content)
     height = 0.35 + len(sites) * (SIDE * image.shape[0] / image.shape[1] + 0.25)
     figure, grid = subplots(len(sites), len(titles), width=max(SIDE * len(titles) + 0.7, 4.0), height=height)
-    for site, line in zip(sites, grid, strict=True):
-        for index, axes in enumerate(line):
-            if (content_of_panel := panel(site, index)) is None:
-                axes.set_visible(False)
-                continue
-            query, weights = content_of_panel
-            _window(axes, image, site, site["windows"][query], weights, content["points"][query])
+    for (site, panels), line in zip(sites, grid, strict=True):
+        for axes, (query, weights) in zip(line, panels, strict=False):
+            _window(axes, image, site, site["windows"][query], np.array(weights), content["points"][query])
+        for axes in line[len(panels) :]:
+            axes.set_visible(False)
         line[0].set_ylabel(f"{site['site']}\n{site['kernel_att']}x{site['kernel_att']}", fontsize=9)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=10)

@@ -33,21 +33,17 @@ def predictions(table: Table) -> Iterator[Drawing]:
     colours = _class_colours(content for _, content in drawn.values())
     heights = [entry["height"] / entry["width"] for entry in images]
     columns = 1 + len(drawn)
-    figure, grid = subplots(
-        len(images),
-        columns,
-        width=SIDE * columns,
-        height=0.55 + SIDE * sum(heights) + 0.05 * len(images),
-        gridspec_kw={"height_ratios": heights},
-    )
+    height = 0.55 + SIDE * sum(heights) + 0.05 * len(images)
+    ratios = {"height_ratios": heights}
+    figure, grid = subplots(len(images), columns, width=SIDE * columns, height=height, gridspec_kw=ratios)
     for entry, line in zip(images, grid, strict=True):
         image = Image.open(first.run.path / "images" / entry["file"]).convert("RGB")
         _boxes(line[0], image, [{**box, "confidence": None} for box in entry["truth"]], colours)
-        for axes, (_, own) in zip(line[1:], drawn.values(), strict=True):
-            same = next((other for other in own["images"] if other["name"] == entry["name"]), None)
-            boxes = [box for box in (same or {}).get("predictions", []) if box["confidence"] >= CONFIDENCE]
+        for axes, (_, of_row) in zip(line[1:], drawn.values(), strict=True):
+            stored = next((other for other in of_row["images"] if other["name"] == entry["name"]), None)
+            boxes = [box for box in stored["predictions"] if box["confidence"] >= CONFIDENCE] if stored else []
             _boxes(axes, image, boxes, colours)
-            if same is None:
+            if stored is None:
                 axes.set_xlabel("not stored", fontsize=8)
     for axes, text in zip(grid[0], ("ground truth", *drawn), strict=True):
         axes.set_title(text.replace(" ", "\n", 1) if len(text) > 18 else text, fontsize=10)
@@ -106,15 +102,10 @@ def _boxes(axes: Axes, image: Image.Image, boxes: Sequence[Content], colours: Ma
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="white", linewidth=2.2, alpha=0.7))
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.3))
         if box["confidence"] is not None and len(boxes) <= MOST_LABELS:
-            axes.text(
-                min(max(x1, 0), 0.85 * width),
-                max(y1, 0.09 * height),
-                f"{box['confidence']:.2f}",
-                color="white",
-                fontsize=6,
-                va="bottom",
-                bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8},
-            )
+            x, y = min(max(x1, 0), 0.85 * width), max(y1, 0.09 * height)
+            background = {"facecolor": colour, "edgecolor": "none", "pad": 0.8}
+            text = f"{box['confidence']:.2f}"
+            axes.text(x, y, text, color="white", fontsize=6, va="bottom", bbox=background)
 
 
 def bare(axes: Axes) -> None:

@@ -33,15 +33,9 @@ def forest(table: Table) -> Iterator[Drawing]:
             ends = [images.low, images.high]
             axes.plot(ends, [y - 0.2] * 2, color=colour, linewidth=1, linestyle=(0, (2, 1.5)), marker="|")
         axes.plot(delta.mean, y, look[row.label].marker, color=colour, markersize=7)
-        axes.annotate(
-            f"{format_number(delta.mean, DELTA)}  n {delta.n}\n{verdict(row.comparison, short=True)}",
-            (1.02, y),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=8.5,
-            color=INK,
-            annotation_clip=False,
-        )
+        text = f"{format_number(delta.mean, DELTA)}  n {delta.n}\n{verdict(row.comparison, short=True)}"
+        beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
+        axes.annotate(text, (1.02, y), fontsize=8.5, color=INK, **beside)
     _finish(axes, [row.label for row in rows], (len(rows) - 0.5, -0.5))
     yield Drawing(
         figure,

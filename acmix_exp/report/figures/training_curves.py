@@ -15,8 +15,7 @@ from acmix_exp.report.figures.style import MUTED, Drawing, legend, looks, subplo
 from acmix_exp.report.records import Record, Table
 from acmix_exp.report.sentences import MAP, format_number
 
-RATES = {"rate1": "attention", "rate2": "convolution"}
-STROKES: dict[str, Any] = {"rate1": "solid", "rate2": (0, (3, 1.5))}
+RATES: dict[str, tuple[str, Any]] = {"rate1": ("attention", "solid"), "rate2": ("convolution", (0, (3, 1.5)))}
 Points = list[tuple[float, float]]  # epoch and value
 
 
@@ -73,10 +72,10 @@ def rates(table: Table) -> Iterator[Drawing]:
     for site, axes in zip(sites, grid.flat, strict=False):
         for row in table.rows:
             style = look[row.label]
-            for record, rate in product(row.runs.records, RATES):
+            for record, (rate, (_, line)) in product(row.runs.records, RATES.items()):
                 if points := _points(record, f"rates/{site}/{rate}"):
                     marker = "." if len(points) == 1 else None
-                    options = {"linewidth": 1, "alpha": 0.7, "linestyle": STROKES[rate], "marker": marker}
+                    options = {"linewidth": 1, "alpha": 0.7, "linestyle": line, "marker": marker}
                     axes.plot(*zip(*points, strict=True), color=style.colour, **options)
                     entries[row.label] = {"color": style.colour, "linewidth": 2}
         axes.set_title(site, loc="left")
@@ -87,8 +86,8 @@ def rates(table: Table) -> Iterator[Drawing]:
         axes.set_xlabel("")
     for axes in grid[:, 0]:
         axes.set_ylabel("rate")
-    for rate, branch in RATES.items():
-        entries[f"{branch} ({rate})"] = {"color": MUTED, "linestyle": STROKES[rate]}
+    for rate, (branch, line) in RATES.items():
+        entries[f"{branch} ({rate})"] = {"color": MUTED, "linestyle": line}
     legend(figure, entries)
     caption = "rate1 scales the attention branch, rate2 the convolution branch; one line per seed."
     yield Drawing(figure, "The rates of every ACmix over the epochs", caption)
