@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-NAMES = {
+METRIC_KEYS = {  # our name: ultralytics' key
     "precision": "metrics/precision(B)",
     "recall": "metrics/recall(B)",
     "map50": "metrics/mAP50(B)",
@@ -27,7 +27,7 @@ def epoch_row(
     """Row of an epoch: number (from 1), losses, metrics of the averaged (EMA) network, rates of its blocks, seconds."""
     row: dict[str, float] = {"epoch": epoch}
     row |= {f"{split}/{loss}": float(metrics[f"{split}/{loss}"]) for split in ("train", "val") for loss in LOSSES}
-    row |= {name: float(metrics[key]) for name, key in NAMES.items()}
+    row |= {name: float(metrics[key]) for name, key in METRIC_KEYS.items()}
     row["seconds"] = seconds
     for site, block in blocks.items():
         for rate in ("rate1", "rate2"):

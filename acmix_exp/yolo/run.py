@@ -81,6 +81,7 @@ def train(
         trainer.train()
         model, progress = trainer.ema.ema.cpu().float().eval(), trainer.progress
         model.criterion = None
+        del trainer  # frees its loaders, cached images and optimizer before the evaluation
     val_best, val_last = (
         {key: progress.rows[epoch - 1][key] for key in ("epoch", "map50", "map50_95")}
         for epoch in (progress.best_epoch, progress.epochs)
@@ -109,7 +110,7 @@ def prepare(target: str | None = None) -> None:
 
     ``target``: MODULE.CLASS of the user-defined block in a checkpoint that will be read, or None.
     """
-    if "ultralytics" not in sys.modules:  # which would no longer read them
+    if "ultralytics" not in sys.modules:  # once imported, it no longer reads them
         settings = cache_dir() / "ultralytics"
         try:
             settings.mkdir(parents=True, exist_ok=True)
