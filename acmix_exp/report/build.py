@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 FIGURES = "figures"
-SUFFIXES = (".png", ".svg")
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,9 @@ def is_current(folder: Path) -> bool:
 def _move(scratch: Path, target: Path) -> None:
     """Replace each figure in one step, and remove those that no longer exist."""
     target.mkdir(exist_ok=True)
-    new = [path for path in scratch.iterdir() if path.suffix in SUFFIXES]
-    for path in new:
-        os.replace(path, target / path.name)
-    kept = {path.name for path in new}
+    drawn = [path.name for path in scratch.iterdir()]
+    for name in drawn:
+        os.replace(scratch / name, target / name)
     for path in target.iterdir():
-        if path.suffix in SUFFIXES and path.name not in kept:
+        if path.suffix in (".png", ".svg") and path.name not in drawn:
             path.unlink()

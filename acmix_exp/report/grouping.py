@@ -68,8 +68,8 @@ def _folds(records: Sequence[Record]) -> int:
         by_seed.setdefault(record.seed, set()).add(str(record.identity.get("data")))
     fingerprints = set().union(*by_seed.values())
     classes = {canonical((record.provenance.get("dataset") or {}).get("names")) for record in records}
-    own = len(fingerprints) == len(by_seed) and all(len(used) == 1 for used in by_seed.values())
-    return len(by_seed) if own and len(by_seed) > 1 and len(classes) == 1 else 0
+    one_per_seed = len(fingerprints) == len(by_seed) and all(len(used) == 1 for used in by_seed.values())
+    return len(by_seed) if one_per_seed and len(by_seed) > 1 and len(classes) == 1 else 0
 
 
 def _grouped(records: Sequence[Record], key: Any) -> list[list[Record]]:

@@ -30,8 +30,8 @@ def check_harness(row: ArmRuns, stock: ArmRuns) -> HarnessCheck:
     for seed in sorted(row.runs.keys() & stock.runs.keys()):
         pair = row.runs[seed], stock.runs[seed]
         whole = all(len(record.history) >= _epochs(record) for record in pair)
-        same_curves = _curves(pair[0]) == _curves(pair[1]) if whole else True
-        if not same_curves or _headline(pair[0]) != _headline(pair[1]):
+        curves_differ = whole and _curves(pair[0]) != _curves(pair[1])
+        if curves_differ or _headline(pair[0]) != _headline(pair[1]):
             check.different[seed] = list(_causes(*pair))
         else:
             (check.equal if whole else check.without_history).append(seed)

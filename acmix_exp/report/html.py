@@ -47,7 +47,7 @@ def page(name: str, tables: Sequence[Table], records: Sequence[Record], drawn: S
         drawn=drawn,
         records=records,
         states=Counter(record.state for record in records),
-        provenance=provenance(records),
+        provenance=_provenance(records),
         commands=_counted(record.provenance.get("command") for record in records),
         footer=FOOTER,
         sentences=sentences,
@@ -75,7 +75,7 @@ def _remark(record: Record) -> str:
 def _picture(folder: Path, stem: str, drawing: Drawing) -> str:
     """The figure in the files ``stem``.svg and .png as an element: SVG, or a JPEG inside an <img>."""
     if drawing.vector:
-        return inline_svg((folder / f"{stem}.svg").read_text(encoding="utf-8"), stem, drawing.description)
+        return _inline_svg((folder / f"{stem}.svg").read_text(encoding="utf-8"), stem, drawing.description)
     with Image.open(folder / f"{stem}.png") as image:
         data = io.BytesIO()
         image.convert("RGB").save(data, "JPEG", quality=JPEG_QUALITY)
@@ -87,11 +87,9 @@ def _picture(folder: Path, stem: str, drawing: Drawing) -> str:
     )
 
 
-def inline_svg(text: str, prefix: str, label: str) -> str:
+def _inline_svg(text: str, prefix: str, label: str) -> str:
     """The ``<svg>`` element alone, in the page's fonts and colours, its ids made unique by ``prefix``."""
-    body = text[text.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<(metadata|style)\b.*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
     prefix = re.sub(r"[^A-Za-z0-9_-]", "_", prefix)
     body = re.sub(r'\bid="', f'id="{prefix}-', body)
     body = body.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
@@ -103,7 +101,7 @@ def inline_svg(text: str, prefix: str, label: str) -> str:
     return f'<svg role="img" aria-label="{escape(label)}" {tag.removeprefix("<svg ")}>{rest.strip()}'
 
 
-def provenance(records: Iterable[Record]) -> list[tuple[str, list[tuple[str, int]]]]:
+def _provenance(records: Iterable[Record]) -> list[tuple[str, list[tuple[str, int]]]]:
     """Versions, commit, hardware and data of the runs: every value and the number of runs that have it."""
     facts: dict[str, list[Any]] = {}
     for record in records:

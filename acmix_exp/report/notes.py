@@ -22,7 +22,7 @@ def notes(group: Group, rows: Sequence[Row], reference: str, family: int) -> lis
         *_missing_cells(group),
         *(note for row in group.rows for note in _runs(group, row)),
         *_pairing(group),
-        *origins([record for row in group.rows for record in row.runs.values()]),
+        *_origins([record for row in group.rows for record in row.runs.values()]),
     ]
 
 
@@ -111,9 +111,8 @@ def _runs(group: Group, row: ArmRuns) -> list[str]:
     """Unfinished, missing, resumed and repeated runs of a row, and the transfer of its pretrained weights."""
     sentences = []
     for record in row.unfinished:
-        sentences.append(
-            f"{row.label} seed {record.seed} is {record.state}{f': {record.error}' if record.error else ''}"
-        )
+        error = f": {record.error}" if record.error else ""
+        sentences.append(f"{row.label} seed {record.seed} is {record.state}{error}")
     seeds = {seed for other in group.rows for seed in other.runs}
     missing = seeds - row.runs.keys() - {record.seed for record in row.unfinished}
     if missing:
@@ -147,7 +146,7 @@ def _pairing(group: Group) -> list[str]:
     return sentences
 
 
-def origins(records: Sequence[Record]) -> list[str]:
+def _origins(records: Sequence[Record]) -> list[str]:
     """Versions, commits and machines of which the runs have more than one, and uncommitted changes."""
     sentences = []
     for fact in dict.fromkeys(fact for record in records for fact in record.made_with):

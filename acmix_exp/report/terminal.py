@@ -38,9 +38,8 @@ def _grid(table: Table, width: int) -> Grid:
     for column in columns(output):
         # Rich narrows the widest columns first; of those only a verdict may be broken.
         words = column.form == "verdict"
-        grid.add_column(
-            _folded(column.title, width), justify="left" if words else "right", overflow="fold", no_wrap=not words
-        )
+        heading = _folded(column.title, width)
+        grid.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for row in table.rows:
         grid.add_row(*map(Text, cells(row, output, short=width < WIDE)))
     return grid

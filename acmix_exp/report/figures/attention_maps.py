@@ -60,7 +60,9 @@ def _grid(
     record: Record, content: Content, titles: Sequence[str], sites: Sequence[tuple[Content, Sequence[Panel]]]
 ) -> Figure:
     """One line of panels per site, one column per title; panels without a title are left out."""
-    image = _image(record, content)
+    folder = record.run.path / "images"
+    entry = (read_json(folder / "images.json") or {})["images"][content["image"]]
+    image = np.asarray(Image.open(folder / entry["file"]).convert("L"))
     height = 0.35 + len(sites) * (SIDE * image.shape[0] / image.shape[1] + 0.25)
     figure, grid = subplots(len(sites), len(titles), width=max(SIDE * len(titles) + 0.7, 4.0), height=height)
     for (site, panels), line in zip(sites, grid, strict=True):
@@ -72,12 +74,6 @@ def _grid(
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=10)
     return figure
-
-
-def _image(record: Record, content: Content) -> np.ndarray:
-    folder = record.run.path / "images"
-    entry = (read_json(folder / "images.json") or {})["images"][content["image"]]
-    return np.asarray(Image.open(folder / entry["file"]).convert("L"))
 
 
 def _window(axes: Axes, image: np.ndarray, site: Content, window: Content, weights: np.ndarray, point: Content) -> None:

@@ -40,7 +40,7 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> list[Drawn]:
             for name, figure in FIGURES.items():
                 try:
                     for drawing in figure(table):
-                        stem = file_stem(name, drawing.label, index + 1 if len(tables) > 1 else 0)
+                        stem = _file_stem(name, drawing.label, index + 1 if len(tables) > 1 else 0)
                         _save(drawing, folder, stem)
                         drawn.append(Drawn(index, name, drawing, stem))
                 except Exception as error:
@@ -48,9 +48,9 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> list[Drawn]:
     return drawn
 
 
-def file_stem(name: str, label: str, table: int) -> str:
+def _file_stem(name: str, label: str, table: int) -> str:
     """The file name of a figure; ``label`` is a row's or empty, ``table`` is 0 if there is only one."""
-    parts = [name, re.sub(r"[^A-Za-z0-9.=_-]+", "-", label).strip("-.") if label else "", str(table) if table else ""]
+    parts = [name, re.sub(r"[^A-Za-z0-9.=_-]+", "-", label).strip("-."), str(table) if table else ""]
     return "-".join(filter(None, parts))
 
 

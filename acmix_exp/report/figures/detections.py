@@ -72,7 +72,7 @@ def kept_by_row(table: Table, name: str) -> dict[str, tuple[Record, Content]]:
     for row in table.rows:
         for record in row.runs.records:
             folder = record.run.path / "images"
-            content = read_json(folder / name) if (folder / name).exists() else None
+            content = read_json(folder / name)
             if content and (name == "images.json" or read_json(folder / "images.json")):
                 by_seed.setdefault(record.seed, {})[row.label] = (record, content)
     return max(by_seed.values(), key=len) if by_seed else {}

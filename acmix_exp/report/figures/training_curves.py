@@ -130,8 +130,8 @@ def rate_ratio(table: Table) -> Iterator[Drawing]:
 
 def _sites(table: Table) -> list[str]:
     """Every site with a rate, in the order of the network, as in the histories."""
-    histories = [record.history for row in table.rows for record in row.runs.records]
-    keys = dict.fromkeys(key for history in histories for key in (history[0] if history else ()) if "rates/" in key)
+    first_epochs = [epoch for row in table.rows for record in row.runs.records for epoch in record.history[:1]]
+    keys = [key for epoch in first_epochs for key in epoch if "rates/" in key]
     return list(dict.fromkeys(key.split("/", 1)[1].rsplit("/", 1)[0] for key in keys))
 
 
