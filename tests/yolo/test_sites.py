@@ -63,7 +63,7 @@ def test_zero_init() -> None:
 
 
 def test_no_torch() -> None:
-    names = "families sites environment arguments resume run pretrained"
+    names = "families sites arguments resume run pretrained"
     code = f"""
 import sys
 from importlib import import_module
