@@ -127,6 +127,8 @@ class Config:
     runs_dir: str = "runs"
     split: Optional[str] = None  # task=evaluate: train | val | test; null: test if there is one, else val
     format: str = "onnx"  # task=export: a format of ultralytics
+    allow_foreign_ultralytics: bool = False  # accept modules that are not the installed package; recorded by hash
+    allow_unsafe_checkpoint: bool = False  # read checkpoints by full unpickling, which runs the code that they name
     arm: ArmConfig = field(default_factory=ArmConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     # A dict, because every block has options of its own: block_rules.py holds their types, bounds and defaults.

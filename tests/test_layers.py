@@ -116,7 +116,7 @@ def test_only_yolo_imports_ultralytics():
     assert found == []
 
 
-def test_the_size_of_the_package():
-    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES.values())
-    assert len(MODULES) <= 165
-    assert lines <= 17_500
+def test_a_file_is_one_idea():
+    """Longer files are split; the total is no limit of its own."""
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: lines for name, lines in lengths.items() if lines > 450} == {}

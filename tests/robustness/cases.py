@@ -1,0 +1,63 @@
+"""The table of odd input: what people have, where it was reported, what happens here.
+
+Every test module of this folder fills the table when it is imported; ``python -m scripts.robustness_page`` writes
+docs/robustness.md from it. A row without a test cannot exist: :func:`case` decorates the test that shows it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+SECTIONS = (
+    "Pascal VOC",
+    "YOLO labels and lists",
+    "Images",
+    "Splits",
+    "What is trained",
+    "Checkpoints",
+    "Figures and numbers",
+    "Command line",
+    "Weights & Biases",
+    "Interruptions and disks",
+)
+
+Test = TypeVar("Test", bound=Callable)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of docs/robustness.md."""
+
+    section: str  # one of SECTIONS
+    have: str  # what people have or type
+    here: str  # what happens here
+    reported: str = ""  # PROJECT #NUMBER; empty: found while testing
+
+
+ROWS: list[Row] = []
+
+
+def case(section: str, *, have: str, here: str, reported: str = "") -> Callable[[Test], Test]:
+    """Put a row into the table for the decorated test. A test of many cases passes each to :func:`add` instead."""
+    add(Row(section, have, here, reported))
+    return lambda test: test
+
+
+def add(row: Row) -> None:
+    """Raises ValueError for an unknown section and a second row of the same case."""
+    if row.section not in SECTIONS:
+        raise ValueError(f"{row.section}: no section; they are {SECTIONS}")
+    if any((row.section, row.have) == (known.section, known.have) for known in ROWS):
+        raise ValueError(f"{row.section}, {row.have}: it is in the table already")
+    ROWS.append(row)
+
+
+def all_rows() -> list[Row]:
+    """Rows of all test modules of this folder, by section, in the order of their files and lines."""
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        importlib.import_module(f"tests.robustness.{path.stem}")
+    return [row for section in SECTIONS for row in ROWS if row.section == section]
