@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,13 @@ class Dataset:
     setting: str = ""  # the config key and value that error messages name
     pose_values: int = 0  # values after the box in a pose label; they are ignored
     notes: tuple[str, ...] = ()  # what the conversion left out, one line each
+    split_made: str = ""  # how the splits were made, such as "seeded split 80/20, seed 0"; empty: as the file says
+    # Of a converted data set: for each image the user's image, for each label file the user's annotation file.
+    origins: Mapping[Path, Path] = field(default_factory=dict)
+
+    def shown(self, path: Path) -> Path:
+        """The file that a message names for an image or label file: the user's, not that of the conversion."""
+        return self.origins.get(path, path)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
     if not len(scan.boxes):
         if scan.degenerate:
             raise ConfigError(f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; must be {_ROWS}")
-        file = label_path(dataset.splits[split][0])
+        file = dataset.shown(label_path(dataset.splits[split][0]))
         raise ConfigError(f"{dataset.setting}: no boxes in {split}; label files such as {file} must have {_ROWS}")
 
 

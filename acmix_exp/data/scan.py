@@ -116,10 +116,10 @@ def _read(dataset: Dataset, image: Path, label: Path) -> _Row:
         row.digest = hashlib.sha256(data).digest()
         row.size = image_size(data)
     except OSError as error:
-        row.unreadable = f"{image}: {error.strerror or error}, image left out"
+        row.unreadable = f"{dataset.shown(image)}: {error.strerror or error}, image left out"
         row.transient = True
     except ImageError as error:
-        row.unreadable = f"{image}: {error}, image left out"
+        row.unreadable = f"{dataset.shown(image)}: {error}, image left out"
     try:
         text = label.read_text(encoding="utf-8-sig")
         row.labelled = True
