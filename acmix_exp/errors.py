@@ -16,7 +16,7 @@ class CheckpointError(Exception):
 
 
 class NonFiniteLoss(FloatingPointError):
-    """The loss is infinite or NaN: the run fails."""
+    """A loss or the headline mAP is infinite or NaN: the run has diverged, and fails."""
 
 
 class ChildError(RuntimeError):

@@ -44,7 +44,7 @@ class Column:
     def text(self, row: Row, *, short: bool = False) -> str:
         """The cell of a row; ``short`` for a narrow column."""
         if self.form == "verdict":
-            return verdict(row.comparison, short=short)
+            return verdict(row, short=short)
         return self.text_of(self.numbers_of(row))
 
     def text_of(self, numbers: Mapping[str, Any]) -> str:
@@ -68,6 +68,7 @@ COLUMNS = (
     Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html"),
     Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html"),
     Column("paired seeds", "d", {"n_paired": "comparison.delta.n"}),
+    Column("diverged runs", "d", {"n_diverged": "n_diverged"}),
     Column("in the family", "", {"in_family": "comparison.in_family"}),
     Column("delta", DELTA, {"delta_mean": "comparison.delta.mean"}, "csv md terminal narrow tex html wandb"),
     Column("95 % CI", DELTA, CI, "csv md terminal tex html", join=" to "),

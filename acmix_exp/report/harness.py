@@ -25,11 +25,15 @@ def is_harness_check(row: ArmRuns, reference: ArmRuns) -> bool:
 
 
 def check_harness(row: ArmRuns, stock: ArmRuns) -> HarnessCheck:
-    """Compare the headline and the losses and metrics of every epoch, for the seeds that both have."""
+    """Compare the headline and the losses and metrics of every epoch, for the seeds that both have.
+
+    Runs that diverged are equal if both did, after equal epochs.
+    """
     check = HarnessCheck()
-    for seed in sorted(row.runs.keys() & stock.runs.keys()):
-        pair = row.runs[seed], stock.runs[seed]
-        whole = all(len(record.history) >= _epochs(record) for record in pair)
+    own, others = ({**arm.diverged, **arm.runs} for arm in (row, stock))
+    for seed in sorted(own.keys() & others.keys()):
+        pair = own[seed], others[seed]
+        whole = all(record.diverged or len(record.history) >= _epochs(record) for record in pair)
         curves_differ = whole and _curves(pair[0]) != _curves(pair[1])
         if curves_differ or _headline(pair[0]) != _headline(pair[1]):
             check.different[seed] = list(_causes(*pair))
@@ -40,7 +44,7 @@ def check_harness(row: ArmRuns, stock: ArmRuns) -> HarnessCheck:
 
 def harness_verdict(check: HarnessCheck, delta: Delta) -> Verdict:
     """A fault if a seed differs without a recorded cause, or if the seeds differ significantly with one."""
-    if delta.n == 0:
+    if not (check.equal or check.without_history or check.different):
         return Verdict.TOO_FEW_SEEDS
     significant = delta.p is not None and delta.p <= LEVEL
     unexplained = any(not causes for causes in check.different.values())

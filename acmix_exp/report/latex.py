@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from acmix_exp.report.columns import Column, columns
 from acmix_exp.report.records import Row, Table
-from acmix_exp.report.sentences import DASH, VERDICTS, format_number
+from acmix_exp.report.sentences import DASH, VERDICTS, format_number, verdict
 from acmix_exp.report.statistics import Verdict
 from acmix_exp.report.table import best_row
 
@@ -24,7 +24,12 @@ ESCAPES = {
     DASH: "--",
 }
 # Verdicts that are too long for a column; a line below the table explains them.
-SHORT = {Verdict.TOO_FEW_SEEDS: "few", Verdict.NO_DIFFERENCE: "n.s.", Verdict.REFERENCE: DASH}
+SHORT = {
+    Verdict.TOO_FEW_SEEDS: "few",
+    Verdict.DIVERGED: "diverged",
+    Verdict.NO_DIFFERENCE: "n.s.",
+    Verdict.REFERENCE: DASH,
+}
 INVISIBLE = re.compile(r"\\[A-Za-z]+|[\\${}]")
 # Letters of the widest cells of all columns -> size and half the distance of columns that fit.
 SIZES = ((68, r"\footnotesize", 2.5), (76, r"\scriptsize", 3), (math.inf, r"\scriptsize", 1.2))
@@ -89,9 +94,9 @@ def _fit(lines: list[list[str]]) -> str:
 
 
 def _cell(column: Column, row: Row, *, bold: bool) -> str:
-    verdict, text = row.comparison.verdict, column.text(row, short=True)
+    word, text = row.comparison.verdict, column.text(row, short=True)
     if column.form == "verdict" or text == DASH:
-        return escape(SHORT.get(verdict, text) if column.form == "verdict" and verdict else text)
+        return escape(SHORT.get(word, text) if column.form == "verdict" and word else text)
     formula = text.replace("±", r"\pm")
     if column.join == " to ":
         formula = f"[{formula.replace(column.join, ', ')}]"
@@ -103,6 +108,9 @@ def _legend(table: Table) -> list[str]:
     lines = [rf"delta: mAP50-95 against {escape(table.reference)}, paired by seed."]
     if any(row.comparison.verdict is Verdict.NO_DIFFERENCE for row in table.rows):
         lines.append(f"n.s.: {VERDICTS[Verdict.NO_DIFFERENCE]}.")
+    diverged = [row for row in table.rows if row.comparison.verdict is Verdict.DIVERGED]
+    if diverged:
+        lines.append(f"diverged: {'; '.join(escape(f'{row.label}: {verdict(row)}') for row in diverged)}.")
     few = [row for row in table.rows if row.comparison.verdict is Verdict.TOO_FEW_SEEDS]
     needed = [str(row.comparison.seeds_needed) for row in few if row.comparison.in_family]
     needed += [f"{row.comparison.seeds_needed} for {escape(row.label)}" for row in few if not row.comparison.in_family]

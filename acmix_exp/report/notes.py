@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 
 from acmix_exp.config import CONV3X3, IDENTITY
+from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.report import statistics
 from acmix_exp.report.harness import check_harness
 from acmix_exp.report.records import ArmRuns, Group, Record, Row
@@ -21,6 +22,7 @@ def notes(group: Group, rows: Sequence[Row], reference: str, family: int) -> lis
         *_controls(group, rows),
         *_missing_cells(group),
         *(note for row in group.rows for note in _runs(group, row)),
+        *_diverged(group),
         *_pairing(group),
         *_origins([record for row in group.rows for record in row.runs.values()]),
     ]
@@ -109,26 +111,45 @@ def _missing_cells(group: Group) -> list[str]:
 
 def _runs(group: Group, row: ArmRuns) -> list[str]:
     """Unfinished, missing, resumed and repeated runs of a row, and the transfer of its pretrained weights."""
-    sentences = []
+    sentences = [f"{row.label} seed {seed} {_divergence(record)}" for seed, record in sorted(row.diverged.items())]
+    again = [seed for seed, record in row.runs.items() if record.diverged_attempts]
+    if again:
+        sentences.append(f"{row.label} seed {_joined(again)} diverged in an earlier attempt; the finished one counts")
     for record in row.unfinished:
         error = f": {record.error}" if record.error else ""
         sentences.append(f"{row.label} seed {record.seed} is {record.state}{error}")
     seeds = {seed for other in group.rows for seed in other.runs}
-    missing = seeds - row.runs.keys() - {record.seed for record in row.unfinished}
+    missing = seeds - row.runs.keys() - row.diverged.keys() - {record.seed for record in row.unfinished}
     if missing:
         sentences.append(f"{row.label} has no run of seed {_joined(missing)}; deltas use the seeds in common")
     resumed = [seed for seed, record in row.runs.items() if record.status.get("resumed")]
     if resumed:
         sentences.append(f"{row.label} seed {_joined(resumed)} was interrupted and resumed, which is not bit-exact")
     if row.repeated:
-        seeds_twice = _joined(record.seed for record in row.repeated)
-        sentences.append(f"{row.label} has a second run of seed {seeds_twice}, which is left out")
+        twice = ", ".join(f"{record.seed} ({record.name})" for record in row.repeated)
+        sentences.append(f"{row.label} has a second run of seed {twice}, left out: the one started first counts")
     first = next(iter(row.records), None)
     transfer = first.provenance.get("transfer") if first and first.config["model"]["pretrained"] else None
     if transfer:
         counts = ", ".join(f"{len(names)} {kind}" for kind, names in transfer.items())
         sentences.append(f"{row.label}: tensors of the pretrained weights {counts} (by name in provenance.json)")
     return sentences
+
+
+def _divergence(record: Record) -> str:
+    cause = (record.error or "").removeprefix(f"{NonFiniteLoss.__name__}: ")
+    if "not finite" in cause:
+        return f"diverged: {cause}"
+    return f"diverged in an earlier attempt and is {record.state}{f': {cause}' if cause else ''}"
+
+
+def _diverged(group: Group) -> list[str]:
+    if not any(row.diverged for row in group.rows):
+        return []
+    return [
+        "A run diverged if a loss or its mAP was not finite. No verdict is better or worse unless it is so with the "
+        "diverged runs at mAP 0 too; all numbers are of the finished runs."
+    ]
 
 
 def _pairing(group: Group) -> list[str]:

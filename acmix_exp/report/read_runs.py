@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def _read(run: Run) -> Record:
         result=_result(content) if content else None,
         provenance=provenance,
         fault=fault,
+        diverged_attempts=run.diverged_attempts(),
     )
 
 
@@ -120,19 +122,25 @@ def _group(records: Sequence[Record], keys: Sequence[str], folds: int) -> Group:
     for record in records:
         variants.setdefault(record.arm, set()).add(record.variant)
     rows: dict[str, ArmRuns] = {}
-    for record in records:
+    for record in sorted(records, key=_start):
         arm = record.arm
         if len(variants[arm]) > 1:  # an arm that was redefined between commands
             arm += f" ({'-'.join(str(part) for part in record.variant if part)})"
         swept = {key: values[record][key] for key in used}
         row = rows.setdefault(canonical([arm, swept]), ArmRuns(arm, swept))
-        if record.result is None:
+        if record.result is None and not record.diverged:
             row.unfinished.append(record)
-        elif record.seed in row.runs:
+        elif record.seed in row.runs or record.seed in row.diverged:
             row.repeated.append(record)
         else:
-            row.runs[record.seed] = record
+            (row.diverged if record.diverged else row.runs)[record.seed] = record
     return Group(settings(records, keys, folds), used, sorted(rows.values(), key=_order), folds)
+
+
+def _start(record: Record) -> tuple[float, str]:
+    """Of several runs of a seed the one that was started first counts; runs without a start time come last, by name."""
+    started = record.status.get("started")
+    return started if isinstance(started, (int, float)) else math.inf, record.name
 
 
 def _order(row: ArmRuns) -> tuple[Any, ...]:

@@ -46,10 +46,16 @@ class Record:
     result: Result | None
     provenance: dict[str, Any]
     fault: str | None = None
+    diverged_attempts: int = 0  # that ended in a loss or mAP that is not finite
 
     @property
     def name(self) -> str:
         return self.run.name
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it diverged and has not finished since."""
+        return self.result is None and self.diverged_attempts > 0
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -117,11 +123,12 @@ def machine_name(hardware: Any) -> str:
 
 @dataclass(frozen=True)
 class ArmRuns:
-    """An arm and one combination of swept values, with its finished runs by seed."""
+    """An arm and one combination of swept values: by seed its finished runs and those that diverged."""
 
     arm: str
     swept: dict[str, Any]
     runs: dict[int, Record] = field(default_factory=dict)
+    diverged: dict[int, Record] = field(default_factory=dict)
     unfinished: list[Record] = field(default_factory=list)
     repeated: list[Record] = field(default_factory=list)  # second runs of a seed
 
@@ -133,7 +140,8 @@ class ArmRuns:
     @property
     def block(self) -> str | None:
         """The name of the block that its runs insert; None for the stock network."""
-        names = [record.variant[0] for record in (*self.runs.values(), *self.unfinished) if record.variant]
+        records = (*self.runs.values(), *self.diverged.values(), *self.unfinished)
+        names = [record.variant[0] for record in records if record.variant]
         return str(names[0]) if names else None
 
     @property
@@ -226,6 +234,10 @@ class Row:
     @property
     def n(self) -> int:
         return len(self.runs.runs)
+
+    @property
+    def n_diverged(self) -> int:
+        return len(self.runs.diverged)
 
 
 @dataclass(frozen=True)

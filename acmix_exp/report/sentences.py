@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from acmix_exp.report.notes import count
-from acmix_exp.report.records import Row, Table
-from acmix_exp.report.statistics import Comparison, Verdict
+from acmix_exp.report.records import ArmRuns, Row, Table
+from acmix_exp.report.statistics import Verdict
 
 DASH = "–"
 # Formats of numbers; P_VALUE is not one of Python's.
@@ -43,13 +43,35 @@ def format_number(value: float | str | None, form: str) -> str:
     return format(value, form)
 
 
-def verdict(comparison: Comparison, *, short: bool = False) -> str:
-    """The verdict in words; ``short`` for a narrow column."""
-    if comparison.verdict is None:
+def verdict(row: Row, *, short: bool = False, complement: str = "") -> str:
+    """The verdict in words; ``short`` for a narrow column. ``complement``: what follows it in a sentence."""
+    word, diverged = row.comparison.verdict, _diverged(row)
+    if word is None:
         return DASH
+    if word is Verdict.DIVERGED:
+        return diverged.replace("runs ", "") if short else diverged
     if short:
-        return comparison.verdict.replace("_", " ")
-    return VERDICTS[comparison.verdict].format(needed=comparison.seeds_needed)
+        return word.replace("_", " ")
+    text = VERDICTS[word].format(needed=row.comparison.seeds_needed) + complement
+    return ", ".join(filter(None, (text, diverged)))
+
+
+def _diverged(row: Row) -> str:
+    """How many runs of the row, and of the row that it is compared with, diverged; empty if none."""
+    own, reference = row.runs, row.reference
+    parts = [f"{_counted(own)} diverged"] if own.diverged else []
+    if reference and reference.diverged:
+        parts.append(f"{_counted(reference)} of {reference.label} diverged")
+    return ", ".join(parts)
+
+
+def _counted(runs: ArmRuns) -> str:
+    return f"{len(runs.diverged)} of {len(runs.diverged) + len(runs.runs)} runs"
+
+
+def is_compared(row: Row) -> bool:
+    """Whether there is a finding on the row beside its numbers."""
+    return bool(row.comparison.deltas) or row.comparison.verdict is Verdict.DIVERGED
 
 
 def lead(table: Table) -> str:
@@ -57,8 +79,8 @@ def lead(table: Table) -> str:
     labels: dict[str, list[str]] = {}
     for word in Verdict:
         for row in table.rows:
-            if row.comparison.verdict is word and row.comparison.deltas:
-                text = verdict(row.comparison) + COMPLEMENTS.get(word, "").format(reference=table.reference)
+            if row.comparison.verdict is word and is_compared(row):
+                text = verdict(row, complement=COMPLEMENTS.get(word, "").format(reference=table.reference))
                 labels.setdefault(text[0].upper() + text[1:], []).append(row.label)
     if labels:
         return " ".join(f"{sentence}: {', '.join(rows)}." for sentence, rows in labels.items())
@@ -70,6 +92,8 @@ def lead(table: Table) -> str:
 def conclusion(row: Row, reference: str) -> str:
     """The finding on a row, in words."""
     delta, images = row.comparison.delta, row.images
+    if not delta.n:
+        return "No seed of it finished in both arms."
     text = f"{format_number(delta.mean, DELTA)} mAP50-95 against {reference}"
     if delta.low is not None:
         text += f", 95 % CI {_interval(delta.low, delta.high)}"
@@ -77,7 +101,8 @@ def conclusion(row: Row, reference: str) -> str:
         text += f" over seeds and {_interval(images.low, images.high)} over test images"
     if row.comparison.p_adjusted is not None:
         text += f", p (Holm) {format_number(row.comparison.p_adjusted, P_VALUE)}"
-    return f"{text}, {count(delta.n, 'paired seed')}."
+    text = f"{text}, {count(delta.n, 'paired seed')}."
+    return f"{text} These numbers are of the runs that finished." if _diverged(row) else text
 
 
 def _interval(*ends: float | None) -> str:

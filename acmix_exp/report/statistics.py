@@ -154,6 +154,17 @@ def seeds_needed(family: int) -> int:
     return next(n for n in itertools.count(1) if floor(n, family) <= LEVEL)
 
 
+def verdict_with_diverged(found: Verdict | None, at_zero: Verdict | None, *, own: bool) -> Verdict | None:
+    """The verdict on a pair of arms of which some runs diverged.
+
+    found: from the finished runs alone. at_zero: with the diverged runs of both arms at mAP 0. own: whether the arm
+    itself has diverged runs. What holds both ways stays, but an arm that diverged is better or diverged.
+    """
+    if found is at_zero and (found is Verdict.BETTER or not own):
+        return found
+    return Verdict.DIVERGED
+
+
 def verdict(delta: Delta, p_adjusted: float | None, family: int) -> Verdict:
     """The finding on a comparison."""
     if delta.mean is None or floor(delta.n, family) > LEVEL:

@@ -15,7 +15,7 @@ from acmix_exp.report.notes import notes
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.records import ArmRuns, Cost, Group, Interval, Row, Spread, Table
 from acmix_exp.report.row_costs import read_profile, row_costs
-from acmix_exp.report.statistics import LEVEL, Comparison, Pair, Verdict, compare
+from acmix_exp.report.statistics import LEVEL, Comparison, Pair, Verdict, compare, verdict_with_diverged
 
 REFERENCE = "baseline"
 
@@ -31,14 +31,17 @@ def make_tables(folder: Path, reference: str = REFERENCE) -> list[Table]:
 def _table(group: Group, reference: str, profile: dict[str, Any]) -> Table:
     """The harness check is a family of one: a fault that it shows is no finding about a block."""
     pairs = [(row, reference_row(group, row, reference)) for row in group.rows]
-    comparisons = compare(
-        [Pair(_map50_95(row), _map50_95(other) if other else None, _in_family(row, other)) for row, other in pairs]
+    comparisons, at_zero = (
+        compare([Pair(maps(row), maps(other) if other else None, _in_family(row, other)) for row, other in pairs])
+        for maps in (_map50_95, _with_diverged_at_zero)
     )
     costs, cost_notes = row_costs(group.rows, reference, profile)
     images, image_notes = image_intervals(pairs)
     rows = [
-        _row(runs, other, _judged(comparison, runs, other, reference), interval, cost)
-        for (runs, other), comparison, interval, cost in zip(pairs, comparisons, images, costs, strict=True)
+        _row(runs, other, _judged(comparison, zero.verdict, runs, other, reference), interval, cost)
+        for (runs, other), comparison, zero, interval, cost in zip(
+            pairs, comparisons, at_zero, images, costs, strict=True
+        )
     ]
     family = sum(row.comparison.in_family for row in rows)
     return Table(
@@ -76,12 +79,21 @@ def _map50_95(row: ArmRuns) -> dict[int, float]:
     return {seed: record.result.map50_95 for seed, record in row.runs.items() if record.result}
 
 
-def _judged(comparison: Comparison, row: ArmRuns, other: ArmRuns | None, reference: str) -> Comparison:
-    """With the verdict that does not follow from the p value alone."""
+def _with_diverged_at_zero(row: ArmRuns) -> dict[int, float]:
+    return {**dict.fromkeys(row.diverged, 0.0), **_map50_95(row)}
+
+
+def _judged(
+    comparison: Comparison, at_zero: Verdict | None, row: ArmRuns, other: ArmRuns | None, reference: str
+) -> Comparison:
+    """With the verdict that does not follow from the p value alone; ``at_zero`` is it with diverged runs at mAP 0."""
     if row.arm == reference:
         return replace(comparison, verdict=Verdict.REFERENCE)
     if other is not None and is_harness_check(row, other):
         return replace(comparison, verdict=harness_verdict(check_harness(row, other), comparison.delta))
+    if row.diverged or (other and other.diverged):
+        verdict = verdict_with_diverged(comparison.verdict, at_zero, own=bool(row.diverged))
+        return replace(comparison, verdict=verdict)
     return comparison
 
 
@@ -95,11 +107,12 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     """The row with the highest mean, if the verdicts allow to call it the best.
 
     Either it is better than the reference, or it is the reference and every arm compared with it is worse. If several
-    are better than the reference, it must differ from each of them too, by the same test and adjusted by Holm.
+    are better than the reference, it must differ from each of them too, by the same test and adjusted by Holm. A row
+    with runs that diverged is not called the best: its mean is that of the other runs.
     """
     means = [row.map50_95.mean for row in rows if row.map50_95.mean is not None]
     highest = [row for row in rows if means and row.map50_95.mean == max(means)]
-    if len(highest) != 1:
+    if len(highest) != 1 or highest[0].n_diverged:
         return None
     best = highest[0]
     compared = [row for row in rows if row.comparison.in_family]

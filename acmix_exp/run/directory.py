@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from acmix_exp.child import is_alive
+from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.files import locked, read_json, write_json, write_text
 
 FILES = ("config.yaml", "status.json", "result.json", "provenance.json")
@@ -44,11 +45,14 @@ class Run:
         return value if types and value.get("status") in get_args(RunState) else None
 
     def state(self) -> RunState:
-        """The verified status: done requires a result, and running requires a process that is alive."""
+        """The verified status: done requires a result, and running requires a process that is alive.
+
+        A result whose mAP is not finite is a failed run.
+        """
         status = self.status() or {}
         state: RunState = status.get("status", "pending")
         if state == "done" and self.result() is None:
-            return "pending"
+            return "failed" if self._mean_is_not_finite() else "pending"
         if state == "running" and status.get("host") == platform.node():
             owner = status.get("owner")
             return "running" if isinstance(owner, int) and is_alive(owner) else "interrupted"
@@ -57,6 +61,21 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """result.json with every number finite or None; None if it is missing or has no headline metrics."""
         return whole_result(read_json(self.path / "result.json"))
+
+    def diverged_attempts(self) -> int:
+        """How many attempts ended in a loss or an mAP that is not finite.
+
+        Versions before 0.2.0 did not count them: of theirs the last attempt is known, by the text of its error.
+        """
+        status = self.status() or {}
+        last = str(status.get("error") or "").startswith(f"{NonFiniteLoss.__name__}: ")
+        counted = status.get("diverged")
+        return max(counted if isinstance(counted, int) else 0, int(last or self._mean_is_not_finite()))
+
+    def _mean_is_not_finite(self) -> bool:
+        metrics = (read_json(self.path / "result.json") or {}).get("metrics")
+        means = [metrics[key] for key in HEADLINE if key in metrics] if isinstance(metrics, dict) else []
+        return any(mean is None or (isinstance(mean, float) and not math.isfinite(mean)) for mean in means)
 
     def provenance(self) -> dict[str, Any]:
         return whole_provenance(read_json(self.path / "provenance.json"))
@@ -77,10 +96,11 @@ class Run:
         status = self.status()
         if status is None:
             return "status.json is corrupt" if (self.path / "status.json").exists() else None
+        if self._mean_is_not_finite():
+            return "the mAP in result.json is not finite"
         if status["status"] != "done" or self.result() is not None:
             return None
-        exists = (self.path / "result.json").exists()
-        return "result.json is truncated or holds no finite mAP" if exists else "result.json is missing"
+        return "result.json is truncated" if (self.path / "result.json").exists() else "result.json is missing"
 
     def set_status(self, **changes: Any) -> None:
         write_json(self.path / "status.json", {**(self.status() or {}), **changes})

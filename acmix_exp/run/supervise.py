@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from acmix_exp.child import Answer, Child, is_alive, take_spare
 from acmix_exp.config import Config, load
+from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.run import devices
 from acmix_exp.run.directory import Run
 from acmix_exp.yolo.pretrained import is_checkpoint
@@ -49,18 +50,20 @@ def supervise(run: Run, command: Command) -> str:
         if before.get("status") == "failed" and before.get("started", 0) >= command.began:
             return FAILED
         if before.get("status") == "done":
-            _say(run, "result.json is missing or corrupt; restarting from scratch")
+            _say(run, f"{run.broken() or 'result.json is missing'}; restarting from scratch")
         resume = before.get("status") in ("running", "interrupted") and _resumable(run)
-        run.set_status(attempt=before.get("attempt", 0) + 1)
+        diverged = run.diverged_attempts()
+        run.set_status(attempt=before.get("attempt", 0) + 1, diverged=diverged)
         try:
-            error = _attempt(run, config, command, resume)
+            error, kind = _attempt(run, config, command, resume)
             if error is None and run.result() is None:
                 error = "the training process left no result.json"
         except BaseException:
             run.set_status(status="interrupted", pid=None, error=None)
             raise
         outcome = DONE if error is None else FAILED
-        run.set_status(status=outcome, pid=None, error=error)
+        diverged += kind == NonFiniteLoss.__name__
+        run.set_status(status=outcome, pid=None, error=error, diverged=diverged)
         return outcome
 
 
@@ -77,8 +80,8 @@ def _resumable(run: Run) -> bool:
     return False
 
 
-def _attempt(run: Run, config: Config, command: Command, resume: bool) -> str | None:
-    """Train in a child process; None, or the error in one line."""
+def _attempt(run: Run, config: Config, command: Command, resume: bool) -> tuple[str | None, str]:
+    """Train in a child process; None or the error in one line, and the class name of the exception."""
     with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once, command.stop) as gpu:
         if not resume:
             run.clear()
@@ -88,8 +91,9 @@ def _attempt(run: Run, config: Config, command: Command, resume: bool) -> str | 
             run.clear()
             answer = _train(run, config, command, gpu, resume=False)
     if answer.error is None or answer.kind:
-        return answer.error
-    return f"the training process {answer.error}" + ("" if answer.code < 0 else f"; see {run.log}")
+        return answer.error, answer.kind
+    text = f"the training process {answer.error}" + ("" if answer.code < 0 else f"; see {run.log}")
+    return text, ""
 
 
 def _train(run: Run, config: Config, command: Command, gpu: int | None, resume: bool) -> Answer:

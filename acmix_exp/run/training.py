@@ -6,6 +6,7 @@ The imports take seconds, in which the parent may still check the plan.
 from __future__ import annotations
 
 import glob
+import math
 import time
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +20,7 @@ from acmix_exp import files
 from acmix_exp.child import Job
 from acmix_exp.config import Config, load
 from acmix_exp.data import resolve
-from acmix_exp.errors import one_line
+from acmix_exp.errors import NonFiniteLoss, one_line
 from acmix_exp.profile import complexity, timings
 from acmix_exp.run import directory, provenance
 from acmix_exp.run.directory import History
@@ -76,6 +77,9 @@ def _measured(
 
     dataset = resolve(config.dataset)
     outcome = yolo.train(config, dataset, run.path, device=device, resume=resume, on_epoch=on_epoch)
+    for name in ("map50_95", "map50"):
+        if not math.isfinite(outcome.metrics[name]):
+            raise NonFiniteLoss(f"{name} on {outcome.metrics['split']} is not finite ({outcome.metrics[name]})")
     replicates(run.path, run.provenance()["identity"]["data"], outcome.metrics["split"])
     store_pictures(run.path, dataset, outcome.metrics, config, device=device)
     hardware = {**provenance.hardware(device), "cpu_capability": torch.backends.cpu.get_cpu_capability()}

@@ -86,6 +86,30 @@ def test_a_child_that_fails_is_one_failed_row_and_restarts(make_run, child, code
     assert run.status()["error"] is None
 
 
+def test_attempts_that_diverged_are_counted_whatever_follows(make_run, child):
+    run = make_run(status="failed", attempt=1, error="NonFiniteLoss: loss is not finite (nan) in epoch 3")
+    assert run.diverged_attempts() == 1, "of a version that did not count"
+    child("from acmix_exp.errors import NonFiniteLoss; raise NonFiniteLoss('loss is not finite (inf) in epoch 1')")
+    assert supervise.supervise(run, command()) == FAILED
+    assert run.diverged_attempts() == 2
+    child("os.kill(os.getpid(), signal.SIGKILL)")
+    assert supervise.supervise(run, command()) == FAILED
+    assert (run.status()["diverged"], run.diverged_attempts()) == (2, 2)
+    child(RESULT)
+    assert supervise.supervise(run, command()) == DONE
+    assert run.diverged_attempts() == 2
+
+
+def test_a_result_without_a_finite_map_restarts_and_is_counted(make_run, child, capsys):
+    run = make_run(status="done", attempt=1)
+    (run.path / "result.json").write_text('{"metrics": {"map50_95": NaN, "map50": 0.7}, "cost": {}}')
+    assert run.state() == "failed"
+    child(RESULT)
+    assert supervise.supervise(run, command()) == DONE
+    assert "the mAP in result.json is not finite; restarting from scratch" in capsys.readouterr().err
+    assert run.diverged_attempts() == 1
+
+
 def test_a_run_that_several_cells_share_fails_once_in_a_command(make_run, child):
     run, one = make_run(), command()
     child("os._exit(3)")

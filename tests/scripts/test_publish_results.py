@@ -142,6 +142,23 @@ def test_unfinished_runs_are_included_and_named(publish: ModuleType, tmp_path: P
     assert "baseline seed 1 is failed: no space left on .../x" in (target / "summary.md").read_text()
 
 
+@pytest.mark.parametrize("error", [None, "NonFiniteLoss: loss is not finite (nan) in epoch 3"])
+def test_a_run_that_diverged_has_diverged_in_the_publication_too(
+    publish: ModuleType, tmp_path: Path, error: str | None
+) -> None:
+    source, target = tmp_path / "runs" / "demo", tmp_path / "results"
+    paths = builders.add_runs(source, ("baseline", "mixed"), seeds=2, epochs=2, pictures=False)
+    if error:
+        change(paths[3] / "status.json", status="failed", error=error)
+        (paths[3] / "result.json").unlink()
+    else:
+        change(paths[3] / "result.json", metrics={"map50_95": float("nan"), "map50": 0.5})
+    publish.publish(source, target)
+    write_summary(unpacked(target))
+    for folder in (target, target / "unpacked" / "demo"):
+        assert "1 of 2 runs diverged" in (folder / "summary.md").read_text()
+
+
 @pytest.mark.parametrize(("keys", "reference"), [({"report": {"reference": "mixed"}}, "mixed"), ({}, "baseline")])
 def test_the_reference_is_read_from_configs_of_any_version(
     publish: ModuleType, tmp_path: Path, keys: dict[str, object], reference: str

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from acmix_exp.report.figures.style import INK, MUTED, Drawing, legend, looks, subplots
 from acmix_exp.report.records import ArmRuns, Table
-from acmix_exp.report.sentences import DELTA, conclusion, format_number, verdict
+from acmix_exp.report.sentences import DELTA, conclusion, format_number, is_compared, verdict
 from acmix_exp.report.statistics import differences, t_interval
 
 MOST_CLASSES = 30
@@ -18,8 +18,8 @@ MOST_INTERVALS = 100
 
 
 def forest(table: Table) -> Iterator[Drawing]:
-    rows = [row for row in table.rows if row.comparison.deltas]
-    if not rows:
+    rows = [row for row in table.rows if is_compared(row)]
+    if not any(row.comparison.deltas for row in rows):
         return
     look = looks(table.rows)
     figure, ((axes,),) = subplots(height=0.95 + 0.46 * len(rows))
@@ -32,8 +32,9 @@ def forest(table: Table) -> Iterator[Drawing]:
         if images.low is not None:
             ends = [images.low, images.high]
             axes.plot(ends, [y - 0.2] * 2, color=colour, linewidth=1, linestyle=(0, (2, 1.5)), marker="|")
-        axes.plot(delta.mean, y, look[row.label].marker, color=colour, markersize=7)
-        text = f"{format_number(delta.mean, DELTA)}  n {delta.n}\n{verdict(row.comparison, short=True)}"
+        if delta.mean is not None:
+            axes.plot(delta.mean, y, look[row.label].marker, color=colour, markersize=7)
+        text = f"{format_number(delta.mean, DELTA)}  n {delta.n}\n{verdict(row, short=True)}"
         beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
         axes.annotate(text, (1.02, y), fontsize=8.5, color=INK, **beside)
     _finish(axes, [row.label for row in rows], (len(rows) - 0.5, -0.5))
@@ -43,7 +44,7 @@ def forest(table: Table) -> Iterator[Drawing]:
         "Strokes: single seeds. Symbol and bar: their mean and its 95 % paired t interval over seeds. Dashed, above "
         "the bar: 95 % interval over resampled test images, if outcomes were kept. The verdict rests on the "
         "Holm-adjusted sign-flip p value over seeds.",
-        " ".join(f"{row.label}, {verdict(row.comparison)}: {conclusion(row, table.reference)}" for row in rows),
+        " ".join(f"{row.label}, {verdict(row)}: {conclusion(row, table.reference)}" for row in rows),
     )
 
 
