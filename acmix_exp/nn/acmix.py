@@ -167,15 +167,16 @@ class ACmix(nn.Module):
         ).flatten(1, 2)
 
     def stages(self, height: int, width: int, itemsize: int = 4) -> dict[str, Stage]:
-        """Cost per stage of the published form of this path; see :func:`acmix_exp.nn.complexity.acmix_stages`."""
+        """Cost per stage as this path runs; see :func:`acmix_exp.nn.complexity.acmix_stages`."""
         return acmix_stages(self, height, width, itemsize)
 
     def flops(self, height: int, width: int) -> int:
-        """Operations (2 x multiply-adds) of the published form of this path, for one image of height x width.
-
-        For head <= 4 the composed convolution that is run needs fewer.
-        """
+        """Operations (2 x multiply-adds) that run for one image of height x width, fused or not."""
         return sum(stage.flops for stage in self.stages(height, width).values())
+
+    def published_flops(self, height: int, width: int) -> int:
+        """``flops`` of the published form of this path: ``fc``, then ``dep_conv``."""
+        return sum(stage.flops for stage in acmix_stages(self, height, width, published=True).values())
 
     def extra_repr(self) -> str:
         return (

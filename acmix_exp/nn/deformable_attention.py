@@ -253,7 +253,19 @@ class DeformableAttention(nn.Module):
         return out.transpose(2, 3).reshape(query.shape)
 
     def flops(self, height: int, width: int) -> int:
-        """2 x multiply-adds for one image of height x width, without the bilinear sampling of points and table."""
+        """2 x multiply-adds for one image of height x width, without the bilinear sampling of points and table.
+
+        The first layer of position "log" runs on rows and columns, not on pairs of a pixel and a point.
+        """
+        if self.position != "log":
+            return self.published_flops(height, width)
+        rows, columns = max(height, self.least), max(width, self.least)
+        spared = 2 * rows * columns - (rows + columns)
+        points = self.points(rows) * self.points(columns)
+        return self.published_flops(height, width) - 2 * LOG_HIDDEN * self.groups * points * spared
+
+    def published_flops(self, height: int, width: int) -> int:
+        """``flops`` of the published form."""
         cropped = height * width
         height, width = max(height, self.least), max(width, self.least)
         pixels, points = height * width, self.points(height) * self.points(width)
@@ -286,6 +298,9 @@ class DeformableResidual(nn.Module):
     def flops(self, height: int, width: int) -> int:
         """2 x multiply-adds for one image of height x width: as DeformableAttention."""
         return self.attn.flops(height, width)
+
+    def published_flops(self, height: int, width: int) -> int:
+        return self.attn.published_flops(height, width)
 
 
 class LocalMlp(nn.Module):
@@ -326,6 +341,9 @@ class DeformableBlock(DeformableResidual):
     def flops(self, height: int, width: int) -> int:
         """2 x multiply-adds for one image of height x width: attention and MLP."""
         return super().flops(height, width) + self.mlp.flops(height, width)
+
+    def published_flops(self, height: int, width: int) -> int:
+        return super().published_flops(height, width) + self.mlp.flops(height, width)
 
 
 BY_FORM = {"unit": DeformableAttention, "residual": DeformableResidual, "block": DeformableBlock}

@@ -27,6 +27,15 @@ class Residual(nn.Module):
         """Operations (2 x multiply-adds) of ``attn``, for one image of height x width."""
         return self.attn.flops(height, width)  # type: ignore[operator]
 
+    def published_flops(self, height: int, width: int) -> int:
+        return published_flops(self.attn, height, width)
+
+
+def published_flops(block: nn.Module, height: int, width: int) -> int:
+    """Operations of the published form of a block that has ``flops``: the same, unless it has ``published_flops``."""
+    count: Callable[[int, int], int] = getattr(block, "published_flops", block.flops)  # type: ignore[arg-type]
+    return count(height, width)
+
 
 def with_shortcut(unit: Callable[..., nn.Module]) -> Callable[..., Residual]:
     """The factory of ``unit`` inside a :class:`Residual`."""

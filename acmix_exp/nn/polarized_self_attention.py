@@ -39,6 +39,11 @@ class _Polarized(nn.Module):
         """The spatial branch's query: (B, C, H, W) -> (B, 1, C / 2)."""
         return self.conv_q_left(x.mean((2, 3), keepdim=True)).flatten(1).unsqueeze(1)
 
+    def _published_flops(self, height: int, width: int) -> int:
+        """Of both branches without ``conv_up``."""
+        half = self.channels // 2
+        return 2 * height * width * (3 * self.channels * half + self.channels + 2 * half)
+
     def extra_repr(self) -> str:
         return str(self.channels)
 
@@ -69,13 +74,12 @@ class PolarizedParallel(_Polarized):
         return x * (channel + spatial)
 
     def flops(self, height: int, width: int) -> int:
-        """Operations (2 x multiply-adds) of the published form for one image of height x width.
+        """Operations (2 x multiply-adds) for one image of height x width: the projections follow the pooling."""
+        return 2 * self.channels * (3 * height * width + 4 * (self.channels // 2))
 
-        Fewer are run, because linear projections are applied after pooling.
-        """
-        half = self.channels // 2
-        pixels = height * width
-        return 2 * (pixels * (3 * self.channels * half + self.channels + 2 * half) + half * self.channels)
+    def published_flops(self, height: int, width: int) -> int:
+        """``flops`` of the published form, which projects every pixel."""
+        return self._published_flops(height, width) + 2 * (self.channels // 2) * self.channels
 
 
 class PolarizedSequential(_Polarized):
@@ -105,11 +109,18 @@ class PolarizedSequential(_Polarized):
         return x * mask.to(x.dtype).unflatten(2, x.shape[2:])
 
     def flops(self, height: int, width: int) -> int:
-        """Operations (2 x multiply-adds) of the published form for one image of height x width; fewer are run."""
+        """Operations (2 x multiply-adds) for one image of height x width: two projections follow the pooling."""
+        half, pixels = self.channels // 2, height * width
+        macs = pixels * (2 * self.channels + self.channels * half + half) + 2 * half * self.channels
+        return 2 * macs + self._up_flops()
+
+    def published_flops(self, height: int, width: int) -> int:
+        """``flops`` of the published form, which projects every pixel."""
+        return self._published_flops(height, width) + self._up_flops()
+
+    def _up_flops(self) -> int:
         half = self.channels // 2
-        pixels = height * width
-        up = (half + self.channels) * (half // 4)
-        return 2 * (pixels * (3 * self.channels * half + self.channels + 2 * half) + up)
+        return 2 * (half + self.channels) * (half // 4)
 
 
 def _softmax(scores: Tensor) -> Tensor:

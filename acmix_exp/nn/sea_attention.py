@@ -92,7 +92,15 @@ class SeaAttention(nn.Module):
         return axis_attention(query, key, value).flatten(1, 2)
 
     def flops(self, height: int, width: int) -> int:
-        """Operations (2 x multiply-adds) for one image of height x width: convolutions and attention products."""
+        """Operations (2 x multiply-adds) for one image of height x width: convolutions and matrix products.
+
+        The position tables of queries and keys are resampled by a matrix product along each axis.
+        """
+        resampling = 2 * self.key_dim * self.num_heads * self.positions * (height + width)
+        return self.published_flops(height, width) + 2 * resampling
+
+    def published_flops(self, height: int, width: int) -> int:
+        """``flops`` of the published form, which interpolates the position tables."""
         keys, values = self.key_dim * self.num_heads, self.value_dim * self.num_heads
         mixed = 2 * keys + values
         macs = height * width * (2 * mixed * self.dim + 9 * mixed + values * self.dim)
@@ -159,6 +167,9 @@ class SeaBlock(nn.Module):
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) for one image of height x width."""
         return self.attn.flops(height, width) + self.mlp.flops(height, width)
+
+    def published_flops(self, height: int, width: int) -> int:
+        return self.attn.published_flops(height, width) + self.mlp.flops(height, width)
 
 
 def _activation(name: str) -> type[nn.Module]:

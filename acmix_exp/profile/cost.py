@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from acmix_exp.profile.count import Site, count
-from acmix_exp.profile.latency import FEWEST, FEWEST_FOR_P95, Latency, latency
+from acmix_exp.profile.latency import FEWEST, FEWEST_FOR_P95, Latency, fused, latency
 from acmix_exp.yolo.model import ultralytics_gflops
 
 STAGE_2 = ("attention", "convolution")
@@ -18,19 +18,22 @@ BATCHES = {1: FEWEST_FOR_P95, 32: FEWEST}  # batch size: smallest number of time
 def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tuple[Site, ...]]:
     """Machine-independent costs by key, and our blocks by site.
 
-    parameters and parameters_block; gflops and gflops_block for one image of ``imgsz`` pixels, counted analytically;
-    gflops_stage1 and gflops_stage2 of ACmix blocks, None without one; gflops_ultralytics: the count of ultralytics for
-    the same network, None if its counter fails.
+    parameters and parameters_block: as trained; parameters_fused: in the form for inference. For one image of
+    ``imgsz`` pixels in that form: gflops and gflops_block, as it runs; gflops_published, with the blocks in the form of
+    their publication; gflops_stage1 and gflops_stage2 of ACmix blocks, None without one; gflops_ultralytics, by the
+    counter of ultralytics, None if it fails.
     """
     counted = count(model, imgsz)
     costs = {
         "parameters": counted.parameters,
         "parameters_block": sum(site.parameters for site in counted.sites),
+        "parameters_fused": counted.parameters_fused,
         "gflops": counted.gflops,
         "gflops_block": counted.gflops_block,
+        "gflops_published": counted.gflops_published,
         "gflops_stage1": counted.gflops_of("projection"),
         "gflops_stage2": counted.gflops_of(*STAGE_2),
-        "gflops_ultralytics": ultralytics_gflops(model, imgsz),
+        "gflops_ultralytics": ultralytics_gflops(fused(model), imgsz),
     }
     return costs, counted.sites
 

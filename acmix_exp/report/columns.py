@@ -89,6 +89,8 @@ COLUMNS = (
     Column("latency, batch 32, p95", ".2f", {"latency_ms_b32_p95": "cost.latency_ms_b32_p95"}, "", "ms"),
     Column("latency from", "", {"latency_from": "cost.latency_from"}),
     Column("parameters", ".3f", {"parameters_block": "cost.parameters_block"}, "profile", "M, blocks", 1e6),
+    Column("parameters", ".3f", {"parameters_fused": "cost.parameters_fused"}, "costs profile", "M, fused", 1e6),
+    Column("GFLOPs", ".2f", {"gflops_published": "cost.gflops_published"}, "costs profile", "published form"),
     Column("GFLOPs", ".3f", {"gflops_block": "cost.gflops_block"}, "costs profile", "blocks"),
     Column("GFLOPs", ".3f", {"gflops_stage1": "cost.gflops_stage1"}, "costs", "Stage I"),
     Column("GFLOPs", ".3f", {"gflops_stage2": "cost.gflops_stage2"}, "costs", "Stage II"),

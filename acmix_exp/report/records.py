@@ -186,7 +186,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Cost:
-    """Costs of a row: GFLOPs at 640 px, milliseconds per pass, MB, seconds; None if not known.
+    """Costs of a row: GFLOPs at 640 px as it runs, milliseconds per pass, MB, seconds; None if not known.
+
+    parameters: as trained; parameters_fused: in the form for inference, which GFLOPs and latencies are of.
+    gflops_published: with the blocks in the form of their publication; runs of version 0.1 counted only that.
 
     ``latency_from``: profile (of task=profile), run (at the end of a run) or shared (then, but beside other runs).
     """
@@ -205,6 +208,8 @@ class Cost:
     peak_memory_mb: float | None = None
     train_seconds: float | None = None
     latency_from: str | None = None
+    parameters_fused: int | None = None
+    gflops_published: float | None = None
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ def row_costs(rows: Sequence[ArmRuns], reference: str, profile: dict[str, Any]) 
     if profile:
         costs, note = _with_profile(rows, costs, profile, machine)
         notes.append(note)
+    if old := list(dict.fromkeys(row.arm for row, cost in zip(rows, costs, strict=True) if _counts_published(cost))):
+        notes.append(
+            f"GFLOPs of {', '.join(old)} are those of the published form of the block, as version 0.1 counted; "
+            "`python -m scripts.recount_costs FOLDER` counts what runs."
+        )
     if any(cost.latency_from == "shared" for cost in costs):
         notes.append("Latencies were measured while other runs were training; task=profile measures them alone.")
     return costs, notes
@@ -70,7 +75,9 @@ def _measured(row: ArmRuns, machine: str | None) -> Cost:
     means: dict[str, Any] = {
         name: Spread.of(cost.get(name) for cost in timed).mean for name in (*TIMES, "train_seconds")
     }
-    network = {name: next((cost[name] for cost, _ in costs if cost.get(name) is not None), None) for name in NETWORK}
+    # Of one run, because runs of version 0.1 counted the published form; a newer run's figures are preferred.
+    counted = max((cost for cost, _ in costs), key=lambda cost: cost.get("gflops_published") is not None, default={})
+    network = {name: counted.get(name) for name in NETWORK}
     memory = [cost["peak_memory_mb"] for cost in timed if cost.get("peak_memory_mb") is not None]
     latency_from = None if means["latency_ms_b1"] is None else "run" if alone else "shared"
     return Cost(**network, **means, peak_memory_mb=max(memory, default=None), latency_from=latency_from)
@@ -109,8 +116,13 @@ def _is_same_network(row: ArmRuns, cost: Cost, entry: dict[str, Any]) -> bool:
         and entry.get("arm") == row.arm
         and entry.get("imgsz") == result.imgsz
         and all((entry.get("swept") or {}).get(key) == value for key, value in row.swept.items())
-        and (profiled.get("parameters"), profiled.get("gflops")) == (cost.parameters, cost.gflops)
+        and profiled.get("parameters") == cost.parameters
+        and profiled.get("gflops_published", profiled.get("gflops")) == (cost.gflops_published or cost.gflops)
     )
+
+
+def _counts_published(cost: Cost) -> bool:
+    return bool(cost.gflops_block) and cost.gflops_published is None
 
 
 def _other_machines(rows: Sequence[ArmRuns], machine: str | None) -> list[str]:

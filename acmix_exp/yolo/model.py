@@ -10,11 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from thop import profile
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
-from ultralytics.utils.torch_utils import get_flops, initialize_weights
+from ultralytics.utils.torch_utils import initialize_weights
 
 from acmix_exp.config import IDENTITY, Config, PlacementConfig
+from acmix_exp.errors import one_line
 from acmix_exp.nn import build_block
 from acmix_exp.nn.fusion import fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
@@ -25,11 +27,19 @@ from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock, count_parameters, i
 
 
 def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
-    """GFLOPs of one image as ultralytics prints them; None if its counter gives none.
+    """GFLOPs of one image by the counter of ultralytics, thop; None if it fails.
 
-    It counts layers, not operations: attention by products of tensors is missing.
+    Ultralytics' own ``get_flops`` profiles an image of one stride cell and multiplies, which is wrong for attention,
+    whose cost per pixel depends on the map; here the pass is of ``imgsz`` pixels. The counter sees layers and torch's
+    functions for matrix products, so a convolution or deformable sampling that is called as a function is missing.
     """
-    return float(get_flops(deepcopy(model), imgsz)) or None
+    network = deepcopy(model).cpu().float()
+    try:
+        macs = profile(network, inputs=[torch.zeros(1, 3, imgsz, imgsz)], verbose=False)[0]
+    except Exception as error:
+        print(f"ultralytics' counter failed: {one_line(error)}", flush=True)
+        return None
+    return 2e-9 * float(macs) or None
 
 
 CONFIG_KEY = "acmix_exp"  # of model.yaml: what was inserted

@@ -235,8 +235,8 @@ def test_invalid_values_are_refused(change: dict[str, Any], message: str) -> Non
 
 
 def test_flops() -> None:
-    assert ACmix(64, 64).flops(16, 16) == 2 * 6_529_024
-    assert ACmix(64, 64, stride=2).flops(16, 16) == 2 * 4_329_472
+    assert ACmix(64, 64).published_flops(16, 16) == 2 * 6_529_024
+    assert ACmix(64, 64, stride=2).published_flops(16, 16) == 2 * 4_329_472
     mixed, attention, conv = (ACmix(12, 8, stride=2, path=path) for path in ("mixed", "attention", "conv"))
     shared = 2 * 3 * 12 * 8 * 7 * 5
     assert attention.flops(7, 5) + conv.flops(7, 5) - shared == mixed.flops(7, 5)

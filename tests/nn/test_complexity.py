@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from acmix_exp.nn import ACmix
-from acmix_exp.nn.complexity import Stage
+from acmix_exp.nn.complexity import Stage, acmix_stages
 from tests.ops.loop_reference import reflected
 
 
@@ -136,15 +136,15 @@ def test_stages_equal_the_count_of_loops(options: dict[str, object], size: tuple
     x = torch.randn(1, 3, *size, dtype=torch.float64)
     out, counted = loops(block, x[0].numpy())
     np.testing.assert_allclose(block(x)[0].detach().numpy(), out, atol=1e-9)
-    assert block.stages(*size) == counted
-    assert block.flops(*size) == sum(stage.flops for stage in counted.values())
+    assert acmix_stages(block, *size, published=True) == counted
+    assert block.published_flops(*size) == sum(stage.flops for stage in counted.values())
     assert sum(stage.parameters for stage in counted.values()) == sum(p.numel() for p in block.parameters())
 
 
 def test_the_published_table() -> None:
     """Stage I 3 C^2, Stage II 2 k_a^2 C and 3 k_c^2 C + k_c^4 C multiply-adds per pixel; embedding 2 C / head."""
     channels, head, pixels = 128, 4, 400
-    stages = ACmix(channels, channels, kernel_att=7, head=head).stages(20, 20)
+    stages = acmix_stages(ACmix(channels, channels, kernel_att=7, head=head), 20, 20, published=True)
     assert stages["projection"].flops == 2 * pixels * 3 * channels**2
     assert stages["attention"].flops == 2 * pixels * (2 * 49 * channels + 2 * channels // head)
     assert stages["convolution"].flops == 2 * pixels * (27 * channels + 81 * channels)

@@ -51,7 +51,7 @@ def test_a_block_inside_a_block_is_not_counted_again() -> None:
 def test_a_block_that_needs_numbers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert count(Net(NoMetaBlock(8)), 32)[:3] == count(Net(ShiftBlock(8)), 32)[:3]
+        assert count(Net(NoMetaBlock(8)), 32)[:5] == count(Net(ShiftBlock(8)), 32)[:5]
 
 
 def test_a_network_that_needs_numbers_is_counted_on_the_cpu() -> None:
@@ -109,3 +109,66 @@ def test_yolov8n_against_ultralytics(ran: bool) -> None:
     # ultralytics adds 8 operations per element of every batch norm, 0.11 here
     assert counted.gflops == pytest.approx(ultralytics_gflops, rel=0.02)
     assert counted.gflops < ultralytics_gflops
+
+
+class Swin(nn.Module):
+    """A block of one's own: its ``flops`` takes other arguments, a block inside it counts itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+        self.inner = ShiftBlock(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(self.conv(x))
+
+    def flops(self) -> int:
+        return 0
+
+
+class WithBlocks(Net):
+    def blocks(self) -> dict[str, nn.Module]:
+        return {"site": self.blocks_[0]}
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__(*blocks)
+        self.blocks_ = self._modules.pop("blocks")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.blocks_(self.norm(self.stem(x))).mean((2, 3)))
+
+
+def test_an_inserted_block_without_a_count_of_its_own_is_a_site() -> None:
+    counted = count(WithBlocks(Swin(8)), 32)
+    (site,) = counted.sites
+    own = 2 * 16 * 16 * 64 + ShiftBlock(8).flops(16, 16)
+    assert (site.kind, site.flops, site.published_flops, site.parameters) == ("Swin", own, own, 64 + 64)
+    assert counted.gflops_block == pytest.approx(own / 1e9, rel=1e-12)
+    assert counted.gflops == pytest.approx((Net.CONV + Net.LINEAR + own) / 1e9, rel=1e-12)
+
+
+class Branches(nn.Module):
+    """Two branches in training, one convolution in inference."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return sum(branch(x) for branch in self.branches)  # type: ignore[return-value]
+
+
+class Fusing(Net):
+    def fuse(self) -> None:
+        block = self.blocks[0]
+        block.branches[0].weight.data += block.branches[1].weight.data
+        del block.branches[1]
+
+
+def test_what_is_counted_is_the_fused_network() -> None:
+    counted = count(Fusing(Branches(8)), 32)
+    assert (counted.parameters, counted.parameters_fused) == (
+        count(Net(), 32).parameters + 128,
+        counted.parameters - 64,
+    )
+    assert counted.gflops == pytest.approx((Net.CONV + Net.LINEAR + 2 * 16 * 16 * 64) / 1e9, rel=1e-12)

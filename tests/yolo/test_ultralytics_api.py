@@ -11,6 +11,7 @@ get_dataset get_dataloader get_model preprocess_batch build_optimizer run_callba
 _handle_nan_recovery save_metrics read_results_csv save_model final_eval _setup_train check_resume
 """
 PARTS = {
+    "thop": "profile",
     "ultralytics.cfg": "check_cfg get_cfg get_save_dir",
     "ultralytics.data": "build_dataloader",
     "ultralytics.data.build": "InfiniteDataLoader.close",
@@ -28,7 +29,7 @@ PARTS = {
     "ultralytics.utils": "DEFAULT_CFG_DICT IterableSimpleNamespace LOGGER SAFE_LOAD",
     "ultralytics.utils.nms": "non_max_suppression",
     "ultralytics.utils.patches": "imread",
-    "ultralytics.utils.torch_utils": "get_flops initialize_weights strip_optimizer unwrap_model",
+    "ultralytics.utils.torch_utils": "initialize_weights strip_optimizer unwrap_model",
 }
 
 
