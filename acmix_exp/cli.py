@@ -109,8 +109,9 @@ def _print_data(plan: Plan) -> None:
     from acmix_exp.data import report_table
 
     err = console(stderr=True)
+    all_classes = plan.cells[0].config.task == "plan"
     for inspection in plan.inspections[:PRINTED_DATASETS]:
-        err.print(report_table(inspection))
+        err.print(report_table(inspection, all_classes=all_classes))
     if len(plan.inspections) > PRINTED_DATASETS:
         err.print(f"and {len(plan.inspections) - PRINTED_DATASETS} more data sets")
 

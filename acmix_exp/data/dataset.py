@@ -15,8 +15,8 @@ SPLITS = ("train", "val", "test")
 class Dataset:
     """A data set that has been found, generated or converted; its files have not been read yet.
 
-    ``splits`` has train and val, and test if the data set has one; image paths are absolute and sorted. The labels
-    of an image are where ultralytics looks for them: /images/ replaced by /labels/, suffix .txt.
+    ``splits`` has train and val, and test if the data set has one; image paths are absolute and sorted. The label
+    file of an image is what ``label_files.LabelFiles`` finds.
     """
 
     name: str
@@ -26,6 +26,8 @@ class Dataset:
     setting: str = ""  # the config key and value that error messages name
     pose_values: int = 0  # values after the box in a pose label; they are ignored
     notes: tuple[str, ...] = ()  # what the conversion left out, one line each
+    remarks: tuple[str, ...] = ()  # how the files were read where that may surprise, one line each
+    read: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # by split, the folders and lists that were read
     split_made: str = ""  # how the splits were made, such as "seeded split 80/20, seed 0"; empty: as the file says
     # Of a converted data set: for each image the user's image, for each label file the user's annotation file.
     origins: Mapping[Path, Path] = field(default_factory=dict)

@@ -17,9 +17,10 @@ from acmix_exp.child import run_child
 from acmix_exp.config import DatasetConfig
 from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.shapes import make_shapes
+from acmix_exp.data.split_images import as_list
 from acmix_exp.data.ultralytics_home import datasets_dir, definition
 from acmix_exp.data.voc import convert_voc
-from acmix_exp.data.yolo_layout import as_list, load_yaml, read_data_yaml
+from acmix_exp.data.yolo_layout import load_yaml, read_data_yaml
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, cache_dir
 
@@ -78,7 +79,7 @@ def find_named(name: str, root: Path | None) -> Dataset:
     file = definition(DEFINITIONS[name])
     if file is None:
         raise ConfigError(f"{setting}: {DEFINITIONS[name]} is a file of ultralytics; ultralytics must be installed")
-    data = load_yaml(file, setting)
+    data, _ = load_yaml(file, setting)
     base = root or datasets_dir()
     folder = base / str(data["path"])
     # dataset.root may name the folder that holds the data set, or the data set itself.

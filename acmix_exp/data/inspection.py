@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,26 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from acmix_exp.data.class_names import other_order
 from acmix_exp.data.dataset import Dataset
-from acmix_exp.data.scan import Scan, orphans, scan_split
-from acmix_exp.data.yolo_layout import label_path
+from acmix_exp.data.headline import Headline, headline, shared_lines
+from acmix_exp.data.label_files import LabelFiles, label_path
+from acmix_exp.data.scan import Scan, scan_split
+from acmix_exp.data.yolo_layout import CONVERT_COCO
 from acmix_exp.errors import ConfigError
 
 _MOST_CLASSES = 8  # rows; the rest is summed in the last one
 _MOST_WARNINGS = 4
+# The lists of a Scan: what they are lists of.
+_LISTED = {
+    "unreadable": "unreadable images, left out",
+    "degenerate": "degenerate boxes, dropped",
+    "outside": "boxes reaching beyond their image, kept",
+    "duplicates": "label files with duplicate rows",
+    "elsewhere": "label files where ultralytics does not look, used",
+    "shared": "label files of several images",
+    "unlabelled": "images without label, taken as background",
+}
 _ROWS = "rows 'class x_center y_center width height' in fractions of the image"
 
 
@@ -40,6 +54,8 @@ class Inspection:
     problems: dict[str, int] = field(default_factory=dict)  # how often each problem occurs; only those that occur
     warnings: list[str] = field(default_factory=list)  # one line each, with the file and, in label files, the line
     fingerprint: str = ""
+    split: str = ""  # how the splits were made or what they were read from, and the headline
+    headline: Headline | None = None
 
 
 def inspect(dataset: Dataset) -> Inspection:
@@ -52,25 +68,22 @@ def inspect(dataset: Dataset) -> Inspection:
         inspection.images[split] = int(scan.readable.sum())
         inspection.boxes[split] = len(scan.boxes)
         inspection.counts[split] = {name: int(classes[index]) for index, name in dataset.names.items()}
-    listed = {
-        "unreadable images, left out": [line for scan in scans.values() for line in scan.unreadable],
-        "degenerate boxes, dropped": [line for scan in scans.values() for line in scan.degenerate],
-        "boxes reaching beyond their image, kept": [line for scan in scans.values() for line in scan.outside],
-        "label files with duplicate rows": [line for scan in scans.values() for line in scan.duplicates],
-        "labels without image": orphans(dataset),
+    lines_of = {name: [line for scan in scans.values() for line in getattr(scan, name)] for name in _LISTED}
+    listed = {_LISTED[name]: lines for name, lines in lines_of.items()} | {
+        "images of test that are also in val": shared_lines(dataset, scans, "test", ["val"]) if "test" in scans else [],
+        "images of train that are also in val or test": shared_lines(dataset, scans, "train", list(scans)[1:]),
+        "labels without image": LabelFiles().orphans([image for images in dataset.splits.values() for image in images]),
         "left out or clipped beforehand": list(dataset.notes),
+        "remarks on how the files were read": [*dataset.remarks, *_class_lists(dataset)],
     }
-    inspection.warnings = [line for lines in listed.values() for line in lines]
-    numbers = {
-        **{problem: len(lines) for problem, lines in listed.items()},
-        "images without label, taken as background": sum(
-            int((scan.readable & ~scan.labelled).sum()) for scan in scans.values()
-        ),
-        "images of train that are also in val or test": _shared(scans),
-        "classes without a box in train": sum(not count for count in inspection.counts["train"].values()),
-    }
+    # The first of each problem, then the second of each, and so on: the table shows the first few.
+    inspection.warnings = [line for lines in zip_longest(*listed.values()) for line in lines if line]
+    numbers = {problem: len(lines) for problem, lines in listed.items()}
+    numbers["classes without a box in train"] = sum(not count for count in inspection.counts["train"].values())
     inspection.problems = {problem: number for problem, number in numbers.items() if number}
-    inspection.fingerprint = _fingerprint(dataset, scans)
+    inspection.headline = headline(dataset)
+    inspection.split = f"{_made(dataset, inspection)}; {inspection.headline}"
+    inspection.fingerprint = _fingerprint(dataset, scans, inspection.headline)
     return inspection
 
 
@@ -80,37 +93,69 @@ def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
     if not len(scan.boxes):
         if scan.degenerate:
             raise ConfigError(f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; must be {_ROWS}")
-        file = dataset.shown(label_path(dataset.splits[split][0]))
+        first = dataset.splits[split][0]
+        if coco := next((file for folder in first.parents[:3] for file in sorted(folder.glob("*.json"))), None):
+            raise ConfigError(f"{dataset.setting}: no label files for {split}, and {coco} is {CONVERT_COCO}")
+        file = dataset.shown(label_path(first))
         raise ConfigError(f"{dataset.setting}: no boxes in {split}; label files such as {file} must have {_ROWS}")
 
 
-def _shared(scans: dict[str, Scan]) -> int:
-    """Number of images of train whose bytes are also in another split, where they make the results look better."""
-    contents = {split: {digest.tobytes() for digest in scan.digests[scan.readable]} for split, scan in scans.items()}
-    return len(contents.pop("train") & set().union(*contents.values()))
+def _class_lists(dataset: Dataset) -> list[str]:
+    """Lists of classes beside the labels, as annotation tools write them, whose order is not that of the data set."""
+    folders = {dataset.source.parent}
+    for parent in {image.parent for images in dataset.splits.values() for image in images}:
+        labels = label_path(parent / "image.jpg").parent
+        folders |= {parent, labels, labels.parent}
+    return [line for folder in sorted(folders) if (line := other_order(dataset.names, folder / "classes.txt"))]
 
 
-def _fingerprint(dataset: Dataset, scans: dict[str, Scan]) -> str:
+def _made(dataset: Dataset, inspection: Inspection) -> str:
+    """How the splits were made, with their sizes; or the folders and lists that they were read from."""
+    if dataset.split_made or not dataset.read:
+        sizes = [f"{count} {split}" for split, count in inspection.images.items()]
+        return ", ".join([dataset.split_made or "split as converted", *sizes])
+    folder = dataset.source if dataset.source.is_dir() else dataset.source.parent
+    parts = [f"{split} {', '.join(_below(path, folder) for path in paths)}" for split, paths in dataset.read.items()]
+    return f"split: {'; '.join(parts)}"
+
+
+def _below(path: Path, folder: Path) -> str:
+    """The path relative to ``folder`` if it is below it."""
+    for base in (folder, folder.resolve()):
+        if path.is_relative_to(base):
+            return str(path.relative_to(base))
+    return str(path)
+
+
+def _fingerprint(dataset: Dataset, scans: dict[str, Scan], result: Headline) -> str:
     folders = {path.parent for images in dataset.splits.values() for path in images}
     common = os.path.commonpath(folders)
     content = hashlib.sha256(repr(sorted(dataset.names.items())).encode())
     for split in sorted(scans):
         scan = scans[split]
         content.update(f"\0{split}\0".encode())
-        for image, digest, boxes in zip(dataset.splits[split], scan.digests, scan.boxes_by_image(), strict=True):
+        rows = zip(dataset.splits[split], scan.digests, scan.boxes_by_image(), scan.unlike_stock, strict=True)
+        for image, digest, boxes, unlike_stock in rows:
             content.update(os.fsencode(os.path.relpath(image, common)) + b"\0" + digest.tobytes())
             content.update(np.ascontiguousarray(boxes, "<f4").tobytes() + b"\0")
+            if unlike_stock:  # earlier versions used, or left out, the image as ultralytics' check says
+                content.update(b"unlike")
+    if "test" in scans and result.split != "test":  # earlier versions scored on test in any case
+        content.update(b"\0headline on val\0")
     return content.hexdigest()
 
 
-def report_table(inspection: Inspection) -> RenderableType:
-    """Boxes by class and split, images, problems and the first warnings: at most a screen of 24 lines."""
+def report_table(inspection: Inspection, *, all_classes: bool = False) -> RenderableType:
+    """Boxes by class and split, images, problems and the first warnings.
+
+    At most about a screen of 24 lines: of many classes, the most frequent, unless ``all_classes``.
+    """
     splits = list(inspection.images)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("class")
     for split in splits:
         table.add_column(split, justify="right")
-    for name, counts in _class_rows(inspection):
+    for name, counts in _class_rows(inspection, len(inspection.counts[splits[0]]) if all_classes else _MOST_CLASSES):
         table.add_row(escape(name), *(f"{count:,}" for count in counts))
     table.add_section()
     table.add_row("boxes", *(f"{inspection.boxes[split]:,}" for split in splits))
@@ -120,29 +165,30 @@ def report_table(inspection: Inspection) -> RenderableType:
     if inspection.problems:
         summary = "; ".join(f"{count:,} {problem}" for problem, count in inspection.problems.items())
         lines.append(Text(summary, style="yellow"))
-        shown = inspection.warnings[:_MOST_WARNINGS]
+        shown = inspection.warnings[: max(_MOST_WARNINGS, len(inspection.problems))]
         folder = f"{inspection.source if inspection.source.is_dir() else inspection.source.parent}{os.sep}"
         lines += [Text(f"  {line.removeprefix(folder)}", overflow="ellipsis", no_wrap=True) for line in shown]
         if len(inspection.warnings) > len(shown):
             lines.append(Text(f"  and {len(inspection.warnings) - len(shown):,} more"))
     else:
         lines.append(Text("no problems found", style="green"))
+    lines.append(Text(inspection.split))
     lines.append(Text(f"fingerprint {inspection.fingerprint[:16]}", style="dim"))
     return Group(*lines)
 
 
-def _class_rows(inspection: Inspection) -> list[tuple[str, list[int]]]:
+def _class_rows(inspection: Inspection, most: int) -> list[tuple[str, list[int]]]:
     """Boxes by split for each class, in order; of many classes, for the most frequent in train and for all others."""
     splits = list(inspection.images)
     names = list(inspection.counts[splits[0]])
     rows = [(name, [inspection.counts[split][name] for split in splits]) for name in names]
-    if len(rows) <= _MOST_CLASSES:
+    if len(rows) <= most:
         return rows
     ranked = sorted(rows, key=lambda row: -row[1][0])
-    rest = ranked[_MOST_CLASSES - 1 :]
-    fewest, most = rest[-1][1][0], rest[0][1][0]
-    label = f"{len(rest)} others ({fewest:,} to {most:,} in {splits[0]})"
-    return [*ranked[: _MOST_CLASSES - 1], (label, [sum(row[1][i] for row in rest) for i in range(len(splits))])]
+    rest = ranked[most - 1 :]
+    fewest, highest = rest[-1][1][0], rest[0][1][0]
+    label = f"{len(rest)} others ({fewest:,} to {highest:,} in {splits[0]})"
+    return [*ranked[: most - 1], (label, [sum(row[1][i] for row in rest) for i in range(len(splits))])]
 
 
 def _short(path: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 _SLACK = 0.01  # how far outside of 0..1 a value may be: rounding, ultralytics' tolerance
+_TRACK = "7 columns, as trackers write (class x y w h confidence id); must be class x_center y_center width height"
 _ROW = "a row must be class x_center y_center width height"
 
 
@@ -29,6 +30,8 @@ class Labels:
     degenerate: list[str] = field(default_factory=list)  # boxes dropped, "path:line: why"
     outside: list[str] = field(default_factory=list)  # boxes kept, though they reach beyond the image
     duplicates: int = 0
+    polygons: bool = False  # whether a row is a polygon of more than three points
+    track: str = ""  # fault of the first row that may be a tracker's, if the set has no polygons
 
 
 def parse_labels(path: Path, text: str, classes: int, pose_values: int = 0) -> Labels:
@@ -45,6 +48,11 @@ def parse_labels(path: Path, text: str, classes: int, pose_values: int = 0) -> L
         if pose_values and len(values) == 5 + pose_values:
             values = values[:5]
         box = _box(place, values)
+        labels.polygons |= len(values) > 7
+        if len(values) == 7 and words[6].isdecimal() and all(-_SLACK <= value <= 1 + _SLACK for value in values[1:6]):
+            labels.track = labels.track or f"{place}: {_TRACK}"
+            if values[6] > 1:
+                raise LabelError(labels.track)
         if fault := _fault(box):
             labels.degenerate.append(f"{place}: {fault}, box dropped")
         elif tuple(values) in rows:
@@ -85,8 +93,9 @@ def _box(place: str, values: list[float]) -> tuple[float, float, float, float]:
     if len(values) >= 7 and len(values) % 2:
         x, y = values[1::2], values[2::2]
         return (min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)
+    kind = ", as predictions with a confidence have" if len(values) == 6 else ""
     raise LabelError(
-        f"{place}: {len(values)} columns; must be 5 (class x_center y_center width height) "
+        f"{place}: {len(values)} columns{kind}; must be 5 (class x_center y_center width height) "
         "or those of a polygon (class x1 y1 x2 y2 x3 y3 ...)"
     )
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from acmix_exp.data.dataset import Dataset, Sample
-from acmix_exp.data.images import ImageError, image_size
+from acmix_exp.data.images import ImageError, image_size, quiet_decoders, reader_version, stock_fault
+from acmix_exp.data.label_files import LabelFiles, label_path
 from acmix_exp.data.labels import LabelError, Labels, parse_labels
-from acmix_exp.data.yolo_layout import label_path
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import cache_dir, write_arrays
 
-_VERSION = 1  # raise it when the parser or the stored values change
+_VERSION = 2  # raise it when the parser or the stored values change
 _THREADS = 8  # reading waits for the disk; parsing does not gain from more
 
 
@@ -35,10 +35,14 @@ class Scan:
     digests: np.ndarray  # uint8 [n, 32], sha256 of the image file
     counts: np.ndarray  # int32 [n], number of boxes
     boxes: np.ndarray  # float32 [sum of counts, 5]
+    unlike_stock: np.ndarray  # bool [n], whether the image check of ultralytics decides otherwise
     unreadable: list[str] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)  # label files that ultralytics would not find
+    shared: list[str] = field(default_factory=list)  # label files of several images
 
     @property
     def readable(self) -> np.ndarray:
@@ -55,13 +59,15 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
     Raises ConfigError for labels that cannot be used.
     """
     images = dataset.splits[split]
-    labels = [label_path(image) for image in images]
+    files = LabelFiles()
+    labels = [files.find(image) for image in images]
     cache, state = cache_file(dataset, split), files_state(dataset, images, labels)
     stored = load(cache, state)
     if stored is not None:
         return Scan(**stored)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with quiet_decoders(), ThreadPoolExecutor(_THREADS) as pool:
         rows = list(pool.map(partial(_read, dataset), images, labels))
+    _refuse_tracks(rows)
     if faults := [row.fault for row in rows if row.fault]:
         more = f" (and {len(faults) - 1} more label files like it)" if len(faults) > 1 else ""
         raise ConfigError(f"{dataset.setting}: {faults[0]}{more}")
@@ -71,6 +77,7 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
         digests=np.frombuffer(b"".join(row.digest for row in rows), np.uint8).reshape(-1, 32),
         counts=np.array([len(row.labels.boxes) for row in rows], np.int32),
         boxes=np.concatenate([np.zeros((0, 5), np.float32), *(row.labels.boxes for row in rows)]),
+        unlike_stock=np.array([row.unlike_stock for row in rows], bool),
         unreadable=[row.unreadable for row in rows if row.unreadable],
         degenerate=[line for row in rows for line in row.labels.degenerate],
         outside=[line for row in rows for line in row.labels.outside],
@@ -78,6 +85,21 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
             f"{label}: {row.labels.duplicates} duplicate rows dropped"
             for label, row in zip(labels, rows, strict=True)
             if row.labels.duplicates
+        ],
+        unlabelled=[
+            _without_label(dataset, image, files)
+            for image, row in zip(images, rows, strict=True)
+            if not row.labelled and not row.unreadable
+        ],
+        elsewhere=[
+            f"{label}: labels of {image.name}, for which ultralytics reads {label_path(image)}"
+            for image, label in zip(images, labels, strict=True)
+            if label is not None and label != label_path(image)
+        ],
+        shared=[
+            f"{label}: the label file of {', '.join(image.name for image in sharing)}"
+            for label, sharing in _by_label(images, labels).items()
+            if len(sharing) > 1
         ],
     )
     if not any(row.transient for row in rows):
@@ -104,28 +126,31 @@ class _Row:
     digest: bytes = bytes(32)
     labelled: bool = False
     labels: Labels = field(default_factory=Labels)
+    unlike_stock: bool = False
     unreadable: str = ""
     transient: bool = False  # unreadable for a reason that may not recur
     fault: str = ""
 
 
-def _read(dataset: Dataset, image: Path, label: Path) -> _Row:
+def _read(dataset: Dataset, image: Path, label: Path | None) -> _Row:
     row = _Row()
     try:
         data = image.read_bytes()
         row.digest = hashlib.sha256(data).digest()
-        row.size = image_size(data)
+        row.unlike_stock = stock_fault(data) is not None
+        row.size = image_size(data, image.suffix)
     except OSError as error:
         row.unreadable = f"{dataset.shown(image)}: {error.strerror or error}, image left out"
         row.transient = True
     except ImageError as error:
         row.unreadable = f"{dataset.shown(image)}: {error}, image left out"
+        row.unlike_stock = not row.unlike_stock
+    if label is None:
+        return row
+    row.labelled = True
     try:
         text = label.read_text(encoding="utf-8-sig")
-        row.labelled = True
         row.labels = parse_labels(label, text, len(dataset.names), dataset.pose_values)
-    except FileNotFoundError:
-        pass
     except LabelError as error:
         row.fault = str(error)
     except (OSError, UnicodeDecodeError) as error:
@@ -136,25 +161,26 @@ def _read(dataset: Dataset, image: Path, label: Path) -> _Row:
     return row
 
 
-def orphans(dataset: Dataset) -> list[str]:
-    """Label files of the data set that belong to no image, one line each."""
-    stems: dict[Path, set[str]] = {}
-    for images in dataset.splits.values():
-        for image in images:
-            stems.setdefault(image.parent, set()).add(image.stem)
-    lines = []
-    for folder in sorted(stems):
-        labels = label_path(folder / "image.jpg").parent
-        if labels == folder or not labels.is_dir():
-            continue  # in a folder with images and labels, any other text file is possible
-        # A split given as a list may use only some images of a folder: the others' labels are no orphans.
-        images_in_folder = stems[folder] | {Path(name).stem for name in (os.listdir(folder) if folder.is_dir() else ())}
-        lines += [
-            f"{labels / name}: label without image"
-            for name in sorted(os.listdir(labels))
-            if name.endswith(".txt") and name[:-4] not in images_in_folder
-        ]
-    return lines
+def _refuse_tracks(rows: list[_Row]) -> None:
+    """Refuse rows that may be a tracker's or a triangle, unless other polygons show that they are triangles."""
+    if any(row.labels.polygons for row in rows):
+        return
+    for row in rows:
+        row.fault = row.fault or row.labels.track
+
+
+def _without_label(dataset: Dataset, image: Path, files: LabelFiles) -> str:
+    other = files.other_annotation(image)
+    why = f"{other.name} is not in YOLO's format" if other else f"no {label_path(image)}"
+    return f"{dataset.shown(image)}: no label file, taken as background ({why})"
+
+
+def _by_label(images: Iterable[Path], labels: Iterable[Path | None]) -> dict[Path, list[Path]]:
+    groups: dict[Path, list[Path]] = {}
+    for image, label in zip(images, labels, strict=True):
+        if label is not None:
+            groups.setdefault(label, []).append(image)
+    return groups
 
 
 def cache_file(dataset: Dataset, split: str) -> Path:
@@ -163,11 +189,11 @@ def cache_file(dataset: Dataset, split: str) -> Path:
     return cache_dir() / "scans" / f"{name}.npz"
 
 
-def files_state(dataset: Dataset, images: Iterable[Path], labels: Iterable[Path]) -> str:
+def files_state(dataset: Dataset, images: Iterable[Path], labels: Iterable[Path | None]) -> str:
     """sha256 over path, size and modification time of every file, and over what else the parser depends on."""
-    state = hashlib.sha256(f"{_VERSION} {len(dataset.names)} {dataset.pose_values}".encode())
+    state = hashlib.sha256(f"{_VERSION} {reader_version()} {len(dataset.names)} {dataset.pose_values}".encode())
     for image, label in zip(images, labels, strict=True):
-        for path in (os.fspath(image), os.fspath(label)):
+        for path in (os.fspath(image), os.fspath(label or "-")):
             try:
                 stat = os.stat(path)
                 stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"

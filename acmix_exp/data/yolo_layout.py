@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from acmix_exp.data.class_names import NamesError, class_names, is_null, similar_names
 from acmix_exp.data.dataset import SPLITS, Dataset
-from acmix_exp.data.images import SUFFIXES
+from acmix_exp.data.label_files import LabelFiles
+from acmix_exp.data.split_images import SplitImages, as_list, located, split_images
 from acmix_exp.data.ultralytics_home import datasets_dir
 from acmix_exp.errors import ConfigError
 
 _DATA_YAML = "must be a data.yaml with the keys train, val and names"
-
-
-def label_path(image: Path) -> Path:
-    """The label file of an image: the last /images/ of its path replaced by /labels/, suffix .txt."""
-    images, labels = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
-    return Path(labels.join(str(image).rsplit(images, 1)).rsplit(".", 1)[0] + ".txt")
+CONVERT_COCO = "COCO JSON: convert it with ultralytics.data.converter.convert_coco and write a data.yaml"
+_OTHER_FILES = {
+    ".zip": "an archive: unpack it",
+    ".tar": "an archive: unpack it",
+    ".gz": "an archive: unpack it",
+    ".rar": "an archive: unpack it",
+    ".7z": "an archive: unpack it",
+    ".json": CONVERT_COCO,
+    ".ndjson": "NDJSON: ultralytics.data.converter.convert_ndjson_to_yolo writes its data.yaml",
+    ".xml": "a VOC annotation: dataset=voc_xml dataset.path=FOLDER reads its folder",
+    ".pt": "a checkpoint: its key is model.pretrained",
+}
 
 
 def read_data_yaml(
@@ -34,9 +39,12 @@ def read_data_yaml(
     not exist or has no label at all is left out, with a note. Raises ConfigError that names ``setting``.
     """
     setting = setting or f"dataset.path={path}"
-    data = load_yaml(path, setting)
-    names = _names(data, setting)
-    splits: dict[str, tuple[Path, ...]] = {}
+    data, written_names = load_yaml(path, setting)
+    try:
+        names = class_names(written_names, data.get("nc"))
+    except NamesError as error:
+        raise ConfigError(f"{setting}: {error}") from None
+    found: dict[str, SplitImages] = {}
     notes: tuple[str, ...] = ()
     root = (root or _root(data, path.absolute().parent)).resolve()
     for split in SPLITS:
@@ -48,70 +56,86 @@ def read_data_yaml(
                 continue
             raise ConfigError(f"{setting}: no key {split!r}; {_DATA_YAML}")
         try:
-            splits[split] = _images(entry, split, root, setting)
+            found[split] = split_images(entry, split, root, setting)
         except ConfigError as error:
             if split != "test":
                 raise
             notes = (f"{str(error).removeprefix(f'{setting}: ').split(';')[0]}, test split left out",)
-    if "test" in splits and not any(label_path(image).is_file() for image in splits["test"]):
+    labels = LabelFiles()
+    if "test" in found and not any(map(labels.find, found["test"].images)):
         # Data sets whose test labels are secret still list the images; nothing can be scored on them.
-        del splits["test"]
+        del found["test"]
         notes = ("test has images but no labels, test split left out",)
+    remarks = [remark for split in found.values() for remark in split.remarks]
     return Dataset(
         name=name or (path.stem if path.stem not in ("data", "dataset") else path.absolute().parent.name),
         names=names,
-        splits=splits,
+        splits={split: images.images for split, images in found.items()},
         source=path.absolute(),
         setting=setting,
         pose_values=_pose_values(data, setting),
         notes=notes,
+        read={split: tuple(images.read) for split, images in found.items()},
+        remarks=(*_remarks(data, names, written_names), *remarks),
     )
 
 
-def as_list(entry: Any) -> list[Any]:
-    """The parts of a split's entry in a data.yaml."""
-    return entry if isinstance(entry, list) else [entry]
+def _remarks(data: dict[str, Any], names: dict[int, str], written: yaml.Node | None) -> list[str]:
+    remarks = similar_names(names)
+    if is_null(written):
+        remarks.append(f"data.yaml has no names: the classes are called {names[0]} to {names[len(names) - 1]}")
+    if data.get("channels", 3) != 3:
+        remarks.append(f"channels: {data['channels']} is not used: images are read in colour, with 3 channels")
+    return remarks
 
 
-def load_yaml(path: Path, setting: str) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError if there is none."""
+def load_yaml(path: Path, setting: str) -> tuple[dict[str, Any], yaml.Node | None]:
+    """The mapping in a YAML file, and apart from it the node of its class names. Raises ConfigError."""
     if path.is_dir():
         files = sorted(path.glob("*.yaml")) or sorted(path.glob("*.yml"))
-        raise ConfigError(f"{setting}: a folder; must be {f'dataset.path={files[0]}' if files else 'a data.yaml'}")
+        right = f"must be dataset.path={files[0]}" if files else _right_for(path)
+        raise ConfigError(f"{setting}: a folder; {right}")
     if not path.exists():
         raise ConfigError(f"{setting}: no such file; {_DATA_YAML}")
+    if kind := _OTHER_FILES.get(path.suffix.lower()):
+        raise ConfigError(f"{setting}: {kind}; {_DATA_YAML}")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig", errors="strict"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig", errors="strict"))
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{setting}: holds no keys; {_DATA_YAML}")
+        nodes = _each_once(root, f"{setting}: {path}")
+        names = nodes.get("names")
+        root.value = [(key, value) for key, value in root.value if value is not names]
+        return loader.construct_document(root), names
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it cannot be parsed"
         raise ConfigError(f"{setting}: not YAML: {path}{line}: {problem}; {_DATA_YAML}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # UnicodeDecodeError, and a date such as 2024-13-01
         raise ConfigError(f"{setting}: cannot be read: {error}; {_DATA_YAML}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{setting}: holds no keys; {_DATA_YAML}")
-    return data
 
 
-def _names(data: dict[str, Any], setting: str) -> dict[int, str]:
-    names = data.get("names")
-    form = "must be a list of class names, or a mapping of 0, 1, 2, ... to names"
-    if not names:
-        raise ConfigError(f"{setting}: no key 'names'; {form}")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    try:
-        names = {int(index): str(name) for index, name in names.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise ConfigError(f"{setting}: names cannot be used; {form}") from None
-    if sorted(names) != list(range(len(names))):
-        indices = textwrap.shorten(", ".join(map(str, sorted(names))), 40, placeholder=" ...")
-        raise ConfigError(f"{setting}: names has classes {indices}; must be 0 to {len(names) - 1}")
-    count = data.get("nc")
-    if count is not None and str(count) not in (str(len(names)), f"{len(names)}.0"):
-        raise ConfigError(f"{setting}: nc is {count} and names has {len(names)} classes; must be the same number")
-    return {index: names[index] for index in sorted(names)}
+def _each_once(root: yaml.MappingNode, place: str) -> dict[str, yaml.Node]:
+    """The values by key. YAML would take the last of a key that is there twice; here it is a ConfigError."""
+    nodes: dict[str, yaml.Node] = {}
+    for key, value in root.value:
+        name = str(key.value)
+        if name in nodes:
+            first = nodes[name].start_mark.line + 1
+            raise ConfigError(f"{place}:{key.start_mark.line + 1}: {name} is in line {first} too; must be there once")
+        nodes[name] = value
+    return nodes
+
+
+def _right_for(folder: Path) -> str:
+    """What would be right in place of a folder without a data.yaml."""
+    if any(folder.rglob("*.json")) and not any(folder.rglob("*.txt")):
+        return f"{CONVERT_COCO}; {_DATA_YAML}"
+    if next(folder.rglob("*.xml"), None):
+        return f"dataset=voc_xml dataset.path={folder} reads VOC annotations; {_DATA_YAML}"
+    return "must be a data.yaml"
 
 
 def _pose_values(data: dict[str, Any], setting: str) -> int:
@@ -131,54 +155,6 @@ def _root(data: dict[str, Any], beside: Path) -> Path:
     candidates = [beside / given, Path.cwd() / given, datasets_dir() / given, beside]
     first = next(iter(as_list(data.get("train"))), None)
     for candidate in candidates:
-        if isinstance(first, str) and _located(candidate, first).exists():
+        if isinstance(first, str) and located(candidate, first).exists():
             return candidate
     return next((folder for folder in candidates if folder.exists()), beside)
-
-
-def _located(root: Path, entry: str) -> Path:
-    path = (root / Path(entry).expanduser()).resolve()
-    if not path.exists() and entry.startswith("../"):
-        # Exports of annotation tools write ../train/images for a folder beside the yaml.
-        inside = (root / entry[3:]).resolve()
-        return inside if inside.exists() else path
-    return path
-
-
-def _images(entry: Any, split: str, root: Path, setting: str) -> tuple[Path, ...]:
-    files: list[str] = []
-    for part in as_list(entry):
-        if not isinstance(part, str):
-            raise ConfigError(f"{setting}: {split} is {part!r}; must be a path or a list of paths")
-        path = _located(root, part)
-        if path.is_dir():
-            files += glob.glob(str(Path(glob.escape(str(path))) / "**" / "*.*"), recursive=True)
-        elif path.suffix.lower().lstrip(".") in SUFFIXES:
-            files.append(str(path))
-        elif path.is_file():
-            files += _listed(path, root, setting)
-        else:
-            raise ConfigError(f"{setting}: {split} does not exist: {path}; must be a folder or a .txt list of images")
-    images = tuple(Path(image) for image in sorted(files) if image.rpartition(".")[2].lower() in SUFFIXES)
-    if not images:
-        paths = ", ".join(str(_located(root, part)) for part in as_list(entry))
-        raise ConfigError(f"{setting}: no images in {split}: {paths}; must be a folder or a .txt list of images")
-    return images
-
-
-def _listed(file: Path, root: Path, setting: str) -> list[str]:
-    """The images of a .txt list, one per line: absolute, or relative to list, data set or working folder."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{setting}: {file} cannot be read: {error}; must be one image path per line") from None
-    images = []
-    base: Path | None = None  # searched for once: a list may have a hundred thousand lines and has one convention
-    for line in filter(None, map(str.strip, lines)):
-        if os.path.isabs(line):
-            images.append(line)
-            continue
-        if base is None or not (base / line).exists():
-            base = next((b for b in (file.parent, root, Path.cwd()) if (b / line).exists()), file.parent)
-        images.append(os.path.normpath(base / line))
-    return images

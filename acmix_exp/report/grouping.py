@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import IDENTITY
+from acmix_exp.data.headline import NO_TEST
 from acmix_exp.report.records import Record
 
 DATA = "dataset"  # the group whose content counts in a run's identity, as "data"
@@ -162,7 +163,14 @@ def settings(records: Sequence[Record], keys: Sequence[str], folds: int) -> dict
         **inserted,
         "split": first.result.split if first.result else None,
         "checkpoint": first.result.checkpoint if first.result else None,
+        **({"test_not_scored": reason} if (reason := _test_not_scored(first)) else {}),
     }
+
+
+def _test_not_scored(record: Record) -> str:
+    """Why the test split of the data set is not scored on; empty if it is, or if there is none."""
+    reason = ((record.provenance.get("dataset") or {}).get("headline") or {}).get("reason", "")
+    return "" if reason == NO_TEST else reason
 
 
 def _dataset(records: Sequence[Record], folds: int) -> Any:
@@ -187,7 +195,8 @@ def heading(settings: dict[str, Any]) -> str:
     if {"precision", "device"} <= hardware.keys():
         details.append(f"{hardware['precision']} on {hardware['device']}")
     if settings["split"]:
-        details.append(f"{settings['checkpoint']} on {settings['split']}")
+        reason = settings.get("test_not_scored")
+        details.append(f"{settings['checkpoint']} on {settings['split']}{f' ({reason})' if reason else ''}")
     return f"{' '.join(parts)}, {', '.join(details)}{_inserted_text(settings)}"
 
 

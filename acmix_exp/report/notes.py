@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 
 from acmix_exp.config import CONV3X3, IDENTITY
+from acmix_exp.data.headline import NO_TEST, Headline
 from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.report import statistics
 from acmix_exp.report.harness import check_harness
@@ -19,6 +20,7 @@ def notes(group: Group, rows: Sequence[Row], reference: str, family: int) -> lis
     return [
         *_claims(rows, reference, family),
         *_folds(group),
+        *_splits(group),
         *_controls(group, rows),
         *_missing_cells(group),
         *(note for row in group.rows for note in _runs(group, row)),
@@ -50,6 +52,17 @@ def _folds(group: Group) -> list[str]:
         f"The data differ by seed ({group.folds} folds): each seed trains and is scored on its own data. Folds share "
         "training images, so seeds are not independent and p is approximate."
     ]
+
+
+def _splits(group: Group) -> list[str]:
+    """How the splits were made, where the data set had none; and why a test split is not scored on."""
+    sentences = []
+    for record in (record for row in group.rows for record in row.runs.values()):
+        facts = record.provenance.get("dataset") or {}
+        made, scored = facts.get("split_made"), Headline(**facts["headline"]) if "headline" in facts else None
+        if scored and (made or scored.reason not in ("", NO_TEST)):
+            sentences.append(f"{facts['name']}: {made + '; ' if made else ''}{scored}")
+    return list(dict.fromkeys(sentences))
 
 
 def _controls(group: Group, rows: Sequence[Row]) -> list[str]:

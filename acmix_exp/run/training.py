@@ -19,7 +19,7 @@ from torch import nn
 from acmix_exp import files
 from acmix_exp.child import Job
 from acmix_exp.config import Config, load
-from acmix_exp.data import resolve
+from acmix_exp.data import headline, resolve
 from acmix_exp.errors import NonFiniteLoss, one_line
 from acmix_exp.profile import complexity, timings
 from acmix_exp.run import directory, provenance
@@ -106,7 +106,12 @@ def _measured(
     facts = {
         "hardware": hardware,
         "latency_of": timed_run,
-        "dataset": {"name": dataset.name, "names": {str(key): name for key, name in dataset.names.items()}},
+        "dataset": {
+            "name": dataset.name,
+            "names": {str(key): name for key, name in dataset.names.items()},
+            "split_made": dataset.split_made,
+            "headline": asdict(headline(dataset)),
+        },
         "transfer": outcome.audit,
         "seed_proof": outcome.seed_proof,
         "precision": run.provenance()["identity"]["hardware"]["precision"],

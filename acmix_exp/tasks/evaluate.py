@@ -9,7 +9,7 @@ from typing import Any
 from acmix_exp.child import Job, require, run_child
 from acmix_exp.config import from_plain
 from acmix_exp.console import console, print_line, text_table
-from acmix_exp.data import inspect, report_table, resolve
+from acmix_exp.data import headline, inspect, report_table, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.run import devices
@@ -27,7 +27,7 @@ def evaluate(cell: Composed) -> int:
     config.hardware, config.split = command.hardware, command.split
     dataset = resolve(config.dataset)
     inspection = inspect(dataset)
-    split = config.split or ("test" if "test" in dataset.splits else "val")
+    split = config.split or headline(dataset).split
     if split not in dataset.splits:
         raise ConfigError(f"split={split}: must be one of the data set's splits, {', '.join(dataset.splits)}")
     names = (run.provenance().get("dataset") or {}).get("names")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acmix_exp.config import Config
-from acmix_exp.data import Dataset
+from acmix_exp.data import Dataset, headline
 from acmix_exp.files import cache_dir
 from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.yolo import resume as resuming
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 class Outcome:
     """Result of a run.
 
-    metrics:        headline, without selection on the scored split: best.pt on test if there is a test split, else
-                    last.pt on val. map50, map50_95, precision, recall, per_class {name: {map50, map50_95}}, split,
-                    checkpoint
+    metrics:        headline, of the checkpoint and split that ``acmix_exp.data.headline`` chooses. map50, map50_95,
+                    precision, recall, per_class {name: {map50, map50_95}}, split, checkpoint
     val_best/_last: {epoch, map50, map50_95} of the epoch of best.pt, and of the last epoch
     audit:          names of tensors transferred, rebuilt, new
     seed_proof:     SHA-256 of the first training batches
@@ -86,8 +85,9 @@ def train(
         {key: progress.rows[epoch - 1][key] for key in ("epoch", "map50", "map50_95")}
         for epoch in (progress.best_epoch, progress.epochs)
     )
-    split, name = ("test", "best.pt") if "test" in dataset.splits else ("val", "last.pt")
-    metrics = evaluate_checkpoint(weights / name, dataset, split, config, device, outcomes=run_dir / OUTCOMES)
+    scored = headline(dataset)
+    checkpoint = weights / scored.checkpoint
+    metrics = evaluate_checkpoint(checkpoint, dataset, scored.split, config, device, outcomes=run_dir / OUTCOMES)
     _strip(weights)
     return Outcome(
         metrics=metrics,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class SampleDataset(YOLODataset):
         split: str,
     ) -> None:
         self.samples = list(samples)
+        self._cache_of_images = args.cache
         super().__init__(
             img_path="",
             imgsz=args.imgsz,
@@ -50,6 +52,19 @@ class SampleDataset(YOLODataset):
             data=data,
             fraction=get_split_fraction(args.fraction, split),
         )
+
+    @property
+    def npy_files(self) -> list[Path]:
+        """Where ultralytics keeps decoded images for ``cache=disk``; without that, files that do not exist.
+
+        ultralytics reads an image.npy beside an image in place of the image whatever ``cache`` is, rewrites one of
+        another number of channels and removes one that it cannot read; the file may be the user's.
+        """
+        return self._npy_files
+
+    @npy_files.setter
+    def npy_files(self, files: list[Path]) -> None:
+        self._npy_files = files if self._cache_of_images == "disk" else [Path(os.devnull, "none.npy")] * len(files)
 
     def get_img_files(self, img_path: str) -> list[str]:
         fraction = self.fraction

@@ -9,7 +9,7 @@ import pytest
 
 from acmix_exp.config import DatasetConfig
 from acmix_exp.data import inspect, read_split, resolve
-from acmix_exp.data.yolo_layout import label_path
+from acmix_exp.data.label_files import label_path
 from acmix_exp.errors import ConfigError
 from tests.data.builders import YoloSet, tree_state, write_image
 
@@ -109,7 +109,6 @@ def test_test_split_without_labels_is_left_out(yolo_set: YoloSet) -> None:
     [
         ("train: images/train\nval: images/val\n", "no key 'names'"),
         ("train: images/train\nval: images/val\nnames:\n", "no key 'names'"),
-        ("train: images/train\nval: images/val\nnc: 2\n", "no key 'names'"),
         ("train: images/train\nval: images/val\nnames: cat\n", "names cannot be used"),
         ("train: images/train\nval: images/val\nnames: {0: cat, 2: dog}\n", "names has classes 0, 2"),
         ("train: images/train\nval: images/val\nnames: [cat, dog]\nnc: 3\n", "nc is 3"),

@@ -1,0 +1,485 @@
+"""YOLO data sets as people have them: used as they are meant, or named with file and line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from acmix_exp.config import DatasetConfig
+from acmix_exp.data import inspect, read_split, resolve
+from acmix_exp.errors import ConfigError
+from tests.data.builders import YoloSet, tree_state, write_image
+from tests.robustness.cases import Row, add, case
+
+SECTION = "YOLO labels and lists"
+BOX = "0 0.5 0.5 0.25 0.5\n"
+Change = Callable[[YoloSet], None]
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "no-settings"))
+
+
+def yaml(train: str = "images/train", val: str = "images/val", names: str = "[cat, dog]", more: str = "") -> Change:
+    return lambda s: s.write_yaml(f"train: {train}\nval: {val}\nnames: {names}\n{more}")
+
+
+def written(path: str, text: str) -> Change:
+    return lambda s: _write(s.root / path, text)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def moved(old: str, new: str) -> Change:
+    def change(s: YoloSet) -> None:
+        (s.root / new).parent.mkdir(parents=True, exist_ok=True)
+        (s.root / old).rename(s.root / new)
+
+    return change
+
+
+def linked(link: str, target: str) -> Change:
+    def change(s: YoloSet) -> None:
+        (s.root / link).parent.mkdir(parents=True, exist_ok=True)
+        (s.root / link).symlink_to(s.root / target)
+
+    return change
+
+
+def beside(s: YoloSet) -> None:
+    """The labels of train beside their images."""
+    for label in sorted((s.root / "labels/train").iterdir()):
+        label.rename(s.root / "images/train" / label.name)
+
+
+def renamed(form: str) -> Change:
+    def change(s: YoloSet) -> None:
+        for label in sorted((s.root / "labels/train").iterdir()):
+            label.rename(label.with_name(form.format(stem=label.stem, STEM=label.stem.upper())))
+
+    return change
+
+
+def linked_elsewhere(s: YoloSet) -> None:
+    """images/train is a link to a folder of another name, labels/train is not."""
+    (s.root / "images/train").rename(s.root.parent / "store")
+    (s.root / "images/train").symlink_to(s.root.parent / "store")
+
+
+def all_images_linked(s: YoloSet) -> None:
+    linked_elsewhere(s)
+    (s.root / "images/train").unlink()
+    (s.root / "images/train").mkdir()
+    for image in sorted((s.root.parent / "store").iterdir()):
+        (s.root / "images/train" / image.name).symlink_to(image)
+
+
+def in_parent(s: YoloSet) -> None:
+    """Roboflow's ../train/images, where the parent folder holds another set."""
+    write_image(s.root.parent / "images/train/z.jpg", 50)
+    _write(s.root.parent / "labels/train/z.txt", BOX)
+    yaml("../images/train", "../cats/images/val")(s)
+
+
+def train_list(*lines: str, name: str = "train.txt") -> Change:
+    def change(s: YoloSet) -> None:
+        _write(s.root / name, "\n".join(lines).replace("ROOT", str(s.root)) + "\n")
+        yaml(name)(s)
+
+    return change
+
+
+def both(*changes: Change) -> Change:
+    def change(s: YoloSet) -> None:
+        for each in changes:
+            each(s)
+
+    return change
+
+
+LIST = ("images/train/a.jpg", "images/train/b.jpg", "images/train/c.jpg")
+ELSEWHERE = "label files where ultralytics does not look, used"
+
+# What people have, what happens, the change that makes it of an ordinary set, a part of a line that names it ("" if
+# nothing needs to be said). All have the 3 images and 6 boxes of the ordinary set in train.
+USED: list[tuple[str, str, Change, str]] = [
+    ("label files beside the images, in a folder called images", "used, and named", beside, "ultralytics reads"),
+    (
+        "label files beside the images, in a folder of another name",
+        "used",
+        both(beside, moved("images/train", "pics"), yaml("pics")),
+        "",
+    ),
+    ("an images folder that is a link, with the labels beside the link", "used", linked_elsewhere, ""),
+    (
+        "an images folder that is a link, with the labels beside its target",
+        "used",
+        both(
+            moved("images/train", "store/images/train"),
+            moved("labels/train", "store/labels/train"),
+            linked("images/train", "store/images/train"),
+        ),
+        "",
+    ),
+    (
+        "a labels folder that is a link",
+        "used",
+        both(moved("labels/train", "elsewhere"), linked("labels/train", "elsewhere")),
+        "",
+    ),
+    ("every image a link", "used", all_images_linked, ""),
+    (
+        "a link in the images folder to that folder",
+        "left out, and named",
+        linked("images/train/loop", "images/train"),
+        "is read already",
+    ),
+    (
+        "a link in the images folder to the folder above",
+        "left out, and named",
+        linked("images/train/loop", "images"),
+        "is read already",
+    ),
+    ("label files called .TXT", "used, and named", renamed("{stem}.TXT"), "a.TXT: labels of a.jpg"),
+    ("label files in upper case: A.txt for a.jpg", "used, and named", renamed("{STEM}.txt"), "A.txt: labels of a.jpg"),
+    ("label files called a.jpg.txt", "used, and named", renamed("{stem}.jpg.txt"), "a.jpg.txt: labels of a.jpg"),
+    ("a folder Labels or LABELS", "used, and named", moved("labels/train", "Labels/train"), "ultralytics reads"),
+    (
+        "folders Images and Labels",
+        "used, and named",
+        both(moved("images/train", "Images/train"), moved("labels/train", "Labels/train"), yaml("Images/train")),
+        "ultralytics reads",
+    ),
+    (
+        "folders train/img and train/label",
+        "used, and named",
+        both(moved("images/train", "train/img"), moved("labels/train", "train/label"), yaml("train/img")),
+        "ultralytics reads",
+    ),
+    (
+        "a folder labels inside the images folder",
+        "used, and named",
+        both(moved("labels/train", "x"), moved("x", "images/train/labels")),
+        "ultralytics reads",
+    ),
+    ("backslashes in data.yaml", "used", yaml("images\\train"), ""),
+    ("backslashes in a list", "used", train_list(*(line.replace("/", "\\") for line in LIST)), ""),
+    (
+        "lines of a list that are there twice",
+        "counted once, and named",
+        train_list(*LIST, LIST[0], f"./{LIST[1]}"),
+        "2 images are named again",
+    ),
+    (
+        "the same folder in a split twice, or a folder and its parent",
+        "counted once, and named",
+        yaml("[images/train, ./images/train]"),
+        "3 images are named again",
+    ),
+    (
+        "a list with blank lines, spaces at the ends and Windows line ends",
+        "used",
+        train_list("", f"  {LIST[0]} \r", LIST[1], LIST[2], ""),
+        "",
+    ),
+    ("a list with absolute paths", "used", train_list(*(f"ROOT/{line}" for line in LIST)), ""),
+    (
+        "a list with a line that is no image",
+        "left out, and named with file and line",
+        train_list(*LIST, "images/train/d"),
+        "train.txt:4: 'images/train/d'",
+    ),
+    (
+        "an image in a list that does not exist",
+        "left out, and named with file and line",
+        train_list(*LIST, "images/train/no.jpg"),
+        "train.txt:4: no such file: images/train/no.jpg",
+    ),
+    (
+        "`names: [yes, no]`, which YAML reads as true and false",
+        "the text that was written",
+        yaml(names="[yes, no]"),
+        "",
+    ),
+    ("`names: [010, 0x1f]`, which YAML reads as 8 and 31", "the text that was written", yaml(names="[010, 0x1f]"), ""),
+    ("`names: [~, null]`, which YAML reads as nothing", "the text that was written", yaml(names="[~, null]"), ""),
+    (
+        "`names: [1.10, 1.1]`, which YAML reads as one number",
+        "the text that was written",
+        yaml(names="[1.10, 1.1]"),
+        "",
+    ),
+    (
+        "`names: [12:30, 2024-13-45]`, which YAML reads as seconds and refuses as a date",
+        "the text that was written",
+        yaml(names="[12:30, 2024-13-45]"),
+        "",
+    ),
+    (
+        "class names as a mapping with text keys: {'0': yes, '1': no}",
+        "the text that was written",
+        yaml(names="{'0': yes, '1': no}"),
+        "",
+    ),
+    (
+        "two class names that differ in case or blanks: red, 'Red '",
+        "used, and named",
+        yaml(names="[red, 'Red ']"),
+        "nearly the same",
+    ),
+    (
+        "`nc: 2` without names",
+        "class_0 and class_1, as ultralytics; said",
+        lambda s: s.write_yaml("train: images/train\nval: images/val\nnc: 2\n"),
+        "class_0 to class_1",
+    ),
+    ("`channels: 1`", "images are read in colour; said", yaml(more="channels: 1\n"), "channels: 1 is not used"),
+    ("labelImg's classes.txt among the labels", "no label file", written("labels/train/classes.txt", "cat\ndog\n"), ""),
+    (
+        "a classes.txt with another order than data.yaml",
+        "named with file and class",
+        written("labels/train/classes.txt", "dog\ncat\n"),
+        "class 0 is 'dog' there and 'cat' in data.yaml",
+    ),
+    (
+        "Label Studio's classes.txt and notes.json beside images and labels",
+        "left alone",
+        both(written("classes.txt", "cat\ndog\n"), written("notes.json", "{}")),
+        "",
+    ),
+    (
+        "Roboflow's README.roboflow.txt and _annotations.coco.json",
+        "left alone",
+        both(written("labels/train/README.roboflow.txt", "x"), written("images/train/_annotations.coco.json", "{}")),
+        "",
+    ),
+    (
+        "labels.cache of ultralytics, of other content",
+        "neither read nor changed",
+        written("labels/train.cache", "x"),
+        "",
+    ),
+    (
+        "macOS's ._a.jpg and ._a.txt, .ipynb_checkpoints",
+        "left out",
+        both(
+            written("images/train/._a.jpg", "x"),
+            written("labels/train/._a.txt", "x"),
+            written("images/train/.ipynb_checkpoints/a.jpg", "x"),
+        ),
+        "",
+    ),
+    ("a label file without image", "named", written("labels/train/z.txt", BOX), "z.txt: label without image"),
+    (
+        "Roboflow's `../images/train` beside data.yaml",
+        "used, as ultralytics does",
+        yaml("../images/train", "../images/val"),
+        "",
+    ),
+    (
+        "a triangle among polygons of more points",
+        "the box around it",
+        both(
+            written("labels/train/a.txt", BOX + "1 0.25 0.25 0.75 0.25 0.5 1\n"),
+            written("labels/train/b.txt", BOX + "1 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n"),
+        ),
+        "",
+    ),
+]
+
+ROW = "class x_center y_center width height"
+# What people have, the change, a part of the line that refuses it.
+REFUSED: list[tuple[str, Change, str]] = [
+    (
+        "label rows of a tracker: class x y w h confidence id",
+        written("labels/train/b.txt", BOX + "1 0.5 0.5 0.2 0.2 0.9 7\n"),
+        "labels/train/b.txt:2: 7 columns, as trackers write",
+    ),
+    (
+        "label rows of a tracker of which every id is 1",
+        written("labels/train/b.txt", BOX + "1 0.5 0.5 0.2 0.2 0.9 1\n"),
+        "labels/train/b.txt:2: 7 columns, as trackers write",
+    ),
+    (
+        "predictions left in labels: class x y w h confidence",
+        written("labels/val/d.txt", "1 0.5 0.5 0.2 0.2 0.9\n"),
+        "labels/val/d.txt:1: 6 columns, as predictions with a confidence have",
+    ),
+    (
+        "a label file that is a link to nothing",
+        both(lambda s: (s.root / "labels/train/b.txt").unlink(), linked("labels/train/b.txt", "gone.txt")),
+        "labels/train/b.txt: No such file",
+    ),
+    (
+        "a folder called a.txt among the labels",
+        both(lambda s: (s.root / "labels/train/b.txt").unlink(), written("labels/train/b.txt/x", "")),
+        "labels/train/b.txt: Is a directory",
+    ),
+    (
+        "captions beside images that have no label file",
+        both(lambda s: (s.root / "labels/train/b.txt").unlink(), written("images/train/b.txt", "a photo of a cat\n")),
+        "images/train/b.txt:1: 'a' is not a number",
+    ),
+    ("a class name twice", yaml(names="[cat, cat]"), "'cat' as class 0 and as class 1"),
+    ("a class name twice in a mapping", yaml(names="{0: cat, 1: cat}"), "'cat' as class 0 and as class 1"),
+    ("a class twice in the mapping of names", yaml(names="{0: cat, 0: dog}"), "names has class 0 twice, line 3"),
+    ("`names: [{0: red}]`", yaml(names="[{0: red}, dog]"), "names, line 3: a mapping is no name"),
+    ("an empty class name", yaml(names="\n- cat\n-\n"), "names, line 5: an empty name"),
+    ("a key of data.yaml twice", yaml(more="train: images/val\n"), "data.yaml:4: train is in line 1 too"),
+    (
+        "`nc: 0`, or nc that is no number, without names",
+        lambda s: s.write_yaml("train: images/train\nval: images/val\nnc: x\n"),
+        "nc is x; must be the number of classes",
+    ),
+    (
+        "a list with the paths of another machine",
+        train_list(*(f"/home/kim/{line}" for line in LIST)),
+        "train.txt:1: no such file: /home/kim/images/train/a.jpg; must be paths on this machine",
+    ),
+    ("label files for none of the images", lambda s: shutil.rmtree(s.root / "labels/train"), "no boxes in train"),
+]
+
+for have, here, _, _ in USED:
+    reported = {"label files beside the images, in a folder called images": "ultralytics #21224"}
+    reported["an images folder that is a link, with the labels beside the link"] = "ultralytics #5036"
+    add(Row(SECTION, have, here, reported.get(have, "")))
+for have, _, _ in REFUSED:
+    add(Row(SECTION, have, "refused, with file and line where there is one"))
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> YoloSet:
+    return YoloSet(tmp_path / "cats")
+
+
+@pytest.mark.parametrize(("have", "change", "said"), [(case[0], case[2], case[3]) for case in USED])
+def test_used(have: str, change: Change, said: str, plain: YoloSet) -> None:
+    change(plain)
+    before = tree_state(plain.root)
+    dataset = resolve(plain.config)
+    found = inspect(dataset)
+    lines = "\n".join(found.warnings)
+    assert [len(sample.boxes) for sample in read_split(dataset, "train")] == [2, 2, 2]
+    assert "images without label, taken as background" not in found.problems
+    if said:
+        assert said in lines
+    else:
+        assert found.problems == {}
+    assert tree_state(plain.root) == before
+
+
+@pytest.mark.parametrize(("have", "change", "said"), REFUSED)
+def test_refused(have: str, change: Change, said: str, plain: YoloSet) -> None:
+    change(plain)
+    with pytest.raises(ConfigError) as caught:
+        inspect(resolve(plain.config))
+    message = str(caught.value)
+    assert message.startswith(f"dataset.path={plain.root}/data.yaml: ")
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        ("[yes, no]", ["yes", "no"]),
+        ("[010, 0x1f]", ["010", "0x1f"]),
+        ("[~, null]", ["~", "null"]),
+        ("[1.10, 1.1]", ["1.10", "1.1"]),
+        ("{1: off, 0: on}", ["on", "off"]),
+        ("['a b', \"c: d\"]", ["a b", "c: d"]),
+    ],
+)
+def test_names_are_the_text_that_was_written(names: str, kept: list[str], plain: YoloSet) -> None:
+    yaml(names=names)(plain)
+    assert list(resolve(plain.config).names.values()) == kept
+
+
+@case(SECTION, have="an image without label file", here="background, named with the place where its labels would be")
+def test_background_is_named(plain: YoloSet) -> None:
+    (plain.root / "labels/train/b.txt").unlink()
+    (line,) = inspect(resolve(plain.config)).warnings
+    assert line.startswith(f"{plain.root}/images/train/b.jpg: no label file")
+    assert f"{plain.root}/labels/train/b.txt" in line
+
+
+@case(SECTION, have="an image whose annotation is VOC XML or labelme JSON", here="background, named with that file")
+@pytest.mark.parametrize("name", ["images/train/b.json", "labels/train/b.xml"])
+def test_annotation_of_another_format(name: str, plain: YoloSet) -> None:
+    (plain.root / "labels/train/b.txt").unlink()
+    _write(plain.root / name, "{}")
+    (line,) = inspect(resolve(plain.config)).warnings
+    assert f"{Path(name).name} is not in YOLO's format" in line
+
+
+@case(SECTION, have="a.jpg and a.png with one label file", here="both get its boxes, and they are named")
+def test_a_label_file_of_two_images(plain: YoloSet) -> None:
+    write_image(plain.root / "images/train/a.png", 9)
+    found = inspect(resolve(plain.config))
+    assert found.warnings == [f"{plain.root}/labels/train/a.txt: the label file of a.jpg, a.png"]
+
+
+@case(
+    SECTION,
+    have="Roboflow's `../images/train` where the folder above holds another set",
+    here="that set is read, as ultralytics does; the table says which folder was read and which other one exists",
+)
+def test_the_folder_that_was_read_is_said(plain: YoloSet) -> None:
+    in_parent(plain)
+    found = inspect(resolve(plain.config))
+    parent = plain.root.parent
+    assert found.images["train"] == 1
+    assert f"train {parent}/images/train" in found.split
+    assert f"{parent}/images/train, not {plain.root}/images/train, which exists too" in found.warnings[0]
+
+
+@case(SECTION, have="only COCO JSON, no label files", here="refused; the line names ultralytics' converter")
+def test_coco_json_only(plain: YoloSet) -> None:
+    shutil.rmtree(plain.root / "labels")
+    _write(plain.root / "images/train/_annotations.coco.json", "{}")
+    with pytest.raises(ConfigError, match=r"_annotations\.coco\.json is COCO JSON: convert it .*convert_coco"):
+        inspect(resolve(plain.config))
+
+
+@case(
+    SECTION,
+    have="`dataset.path=` of a .zip, a COCO .json, an .xml, a .pt, a folder without data.yaml",
+    here="refused; the line says what it is and what would be right",
+)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("set.zip", "an archive: unpack it"),
+        ("instances.json", "COCO JSON: convert it"),
+        ("set.ndjson", "NDJSON"),
+        ("a.xml", "dataset=voc_xml"),
+        ("yolov8n.pt", "model.pretrained"),
+        ("folder", "must be a data.yaml"),
+    ],
+)
+def test_other_files(name: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"PK\3\4")
+    with pytest.raises(ConfigError, match=said):
+        resolve(DatasetConfig(name="yolo", path=str(path)))
+
+
+@case(SECTION, have="a sub-folder that cannot be listed", here="refused, with its name")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+def test_folder_that_cannot_be_listed(plain: YoloSet) -> None:
+    folder = plain.root / "images/train/more"
+    folder.mkdir(mode=0)
+    with pytest.raises(ConfigError, match="more: Permission denied"):
+        resolve(plain.config)
