@@ -135,7 +135,9 @@ def query_points(boxes: np.ndarray, names: dict[int, str]) -> list[dict[str, Any
 
 
 def _rounded(weights: Tensor) -> Any:
-    return np.round(weights.double().cpu().numpy(), 5).tolist()
+    """Nested lists of the weights [..., k, k]; the more there are, the more decimals, for each is smaller."""
+    decimals = 4 + len(str(weights.shape[-1] ** 2))
+    return np.round(weights.double().cpu().numpy(), decimals).tolist()
 
 
 FOLDER = "images"

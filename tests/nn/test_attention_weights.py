@@ -5,6 +5,7 @@ import torch
 
 from acmix_exp.nn import ACmix
 from acmix_exp.nn.attention_weights import attention_windows
+from acmix_exp.report.figures.attention_maps import times_uniform
 
 
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)], ids=["plain", "stride2", "dilation2"])
@@ -24,6 +25,20 @@ def test_weighted_values_are_the_attention(size: tuple[int, int], stride: int, d
     for (row, column), weight, under, across in zip(sites, weights, rows, columns, strict=True):
         taps = value[:, :, under][..., across]
         torch.testing.assert_close((weight[:, None] * taps).sum((2, 3)).flatten(), out[:, row, column])
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)], ids=["plain", "stride2", "dilation2"])
+def test_without_query_and_position_the_attention_is_uniform_and_drawn_as_one(stride: int, dilation: int) -> None:
+    block = ACmix(8, 8, kernel_att=5, head=2, stride=stride, dilation=dilation, path="attention")
+    with torch.no_grad():
+        block.conv1.weight.zero_()
+        block.conv1.bias.zero_()
+    x = torch.randn(1, 8, 6, 7)
+    sites = [(r, c) for r in range(-(-6 // stride)) for c in range(-(-7 // stride))]
+    weights, rows, columns = attention_windows(block, x, sites)
+    for mean, under, across in zip(weights.mean(1), rows, columns, strict=True):
+        relative = times_uniform((6, 7), {"rows": under.tolist(), "columns": across.tolist()}, mean.tolist())
+        assert abs(relative - 1).max() < 1e-5
 
 
 def test_a_block_without_attention_is_refused() -> None:
