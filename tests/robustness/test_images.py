@@ -15,6 +15,7 @@ from acmix_exp.data.images import ImageError, image_size, quiet_decoders
 from tests.data.builders import YoloSet, write_image
 from tests.robustness import odd_images
 from tests.robustness.cases import Row, add, case
+from tests.robustness.test_yolo_sets import trained
 
 USED, LEFT_OUT = "used, with the size that training reads", "left out and named, with the reason, before the first run"
 for have in odd_images.USED:
@@ -155,3 +156,9 @@ def test_a_label_of_an_image_left_out_is_not_counted(tmp_path: Path) -> None:
     assert found.images["val"] == 2
     assert found.boxes["val"] == 4
     assert found.problems == {"unreadable images, left out": 1}
+
+
+@pytest.mark.slow
+def test_a_run_on_odd_images(odd_set: YoloSet, tmp_path: Path) -> None:
+    provenance = trained(odd_set, tmp_path / "runs", "odd")
+    assert provenance["identity"]["data"] == inspect(resolve(odd_set.config)).fingerprint

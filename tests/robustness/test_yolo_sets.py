@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -483,3 +486,34 @@ def test_folder_that_cannot_be_listed(plain: YoloSet) -> None:
     folder.mkdir(mode=0)
     with pytest.raises(ConfigError, match="more: Permission denied"):
         resolve(plain.config)
+
+
+TRAINED = (
+    "label files beside the images, in a folder called images",
+    "an images folder that is a link, with the labels beside the link",
+    "label files called .TXT",
+    "folders train/img and train/label",
+    "lines of a list that are there twice",
+)
+
+
+@pytest.mark.slow
+def test_what_the_scan_accepts_is_trained_on(tmp_path: Path) -> None:
+    """The first training batches of each odd set are those of the ordinary one, boxes included."""
+    changes = {have: change for have, _, change, _ in USED}
+    proofs = {}
+    for number, have in enumerate(("", *TRAINED)):
+        odd = YoloSet(tmp_path / str(number) / "cats")
+        changes.get(have, lambda _: None)(odd)
+        proofs[have] = trained(odd, tmp_path / "runs", f"odd{number}")["seed_proof"]
+    assert len(set(proofs.values())) == 1, proofs
+
+
+def trained(odd: YoloSet, runs: Path, name: str) -> dict:
+    """provenance.json of an epoch of training by the command line."""
+    small = "train=quick train.epochs=1 train.imgsz=64 train.batch=4 hardware=cpu hardware.workers=0 logger=disabled"
+    command = [sys.executable, "-m", "acmix_exp", "arm=baseline", "dataset=yolo", f"dataset.path={odd.root}/data.yaml"]
+    command += [*small.split(), "report.auto=false", f"name={name}", f"runs_dir={runs}"]
+    subprocess.run(command, capture_output=True, check=True)
+    (provenance,) = (runs / name).glob("baseline-*/provenance.json")
+    return json.loads(provenance.read_text())
