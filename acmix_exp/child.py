@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from acmix_exp.errors import ChildError, ConfigError
+from acmix_exp.errors import ChildError, ConfigError, StorageError
 
 GRACE_SECONDS = 3.0
 POLL_SECONDS = 0.2
@@ -264,9 +264,13 @@ def describe_exit(code: int) -> str:
 
 
 def require(answer: Answer, what: str) -> Any:
-    """The answer's value. Raises the child's ConfigError, or ChildError, which names ``what``, after its output."""
+    """The answer's value. Raises the child's ConfigError or StorageError; for other errors ChildError, which
+    names ``what``, after the child's output.
+    """
     if answer.error is None:
         return answer.value
+    if answer.kind == StorageError.__name__:
+        raise StorageError(answer.error)
     if answer.kind == ConfigError.__name__:
         raise ConfigError(answer.error)
     sys.stderr.write(answer.output)

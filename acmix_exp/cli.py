@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import acmix_exp
+from acmix_exp.errors import STOPS
 
 if TYPE_CHECKING:
     from acmix_exp.sweep.compose import Composed
@@ -35,14 +36,16 @@ def text() -> str:
 SHOW_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
 PLANNED = ("train", "plan", "profile")
 PRINTED_DATASETS = 5
-DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 def main() -> int:
     """Run a command; returns the exit code: 0 done, 1 a run failed, 2 wrong config, 130 Ctrl-C, 143 SIGTERM."""
     arguments = sys.argv[1:]
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in STOPS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and ``&`` of a script SIGINT
+                signal.signal(number, _stop)
         if {"--help", "-h"} & set(arguments):
             print(text(), end="")
             return DONE
@@ -52,22 +55,27 @@ def main() -> int:
         return _run(arguments)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except _Terminated:
-        code = TERMINATED
+    except _Terminated as stop:
+        code = stop.code
     print("acmix_exp: interrupted", file=sys.stderr)
     return code
 
 
 class _Terminated(SystemExit):
-    """SIGTERM."""
+    """SIGTERM, or SIGHUP of a closed terminal."""
+
+    code: int
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated(TERMINATED)
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise once: what more signals would cut off is the cleaning up, which takes a few seconds at most."""
+    for each in STOPS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt if number == signal.SIGINT else _Terminated(128 + number)
 
 
 def _run(arguments: list[str]) -> int:
-    from acmix_exp.errors import ChildError, ConfigError
+    from acmix_exp.errors import ChildError, ConfigError, one_line, storage_fault
 
     try:
         if any(argument in SHOW_FLAGS for argument in arguments):
@@ -81,6 +89,11 @@ def _run(arguments: list[str]) -> int:
         for line in str(error).splitlines():
             print(f"acmix_exp: {line}", file=sys.stderr)
         return WRONG if isinstance(error, ConfigError) else FAILED
+    except OSError as error:  # a full disk, above all
+        fault = storage_fault(error)
+        text = f"{fault}; rerun the same command once that is solved" if fault else one_line(error)
+        print(f"acmix_exp: {text}", file=sys.stderr)
+        return FAILED
 
 
 def _dispatch(cells: list[Composed], preflight: Preflight) -> int:

@@ -1,6 +1,17 @@
-"""Exceptions of the program, and a one-line text of any exception."""
+"""Exceptions of the program, the signals that end it, and a one-line text of any exception."""
 
 from __future__ import annotations
+
+import errno
+import signal
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal: they end a command in order
+# Faults of the machine, which every other run of a command would meet too: a full disk, a quota, a limit of the shell.
+STORAGE = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE", "EMFILE", "ENFILE")
+    if hasattr(errno, name)
+)
 
 
 class ConfigError(Exception):
@@ -21,6 +32,22 @@ class NonFiniteLoss(FloatingPointError):
 
 class ChildError(RuntimeError):
     """A child process ended without an answer: the command fails, but not because of a config key."""
+
+
+class StorageError(OSError):
+    """A file cannot be written, because the disk is full or the like: the command ends, and goes on when rerun.
+
+    The message is the cause and the file, in one line.
+    """
+
+
+def storage_fault(error: BaseException, place: str = "") -> str | None:
+    """``No space left on device: FILE`` for an error of :data:`STORAGE`, else None. place: if no file is known."""
+    if isinstance(error, StorageError):
+        return str(error)
+    if not isinstance(error, OSError) or error.errno not in STORAGE:
+        return None
+    return f"{error.strerror}: {error.filename or place}".rstrip(": ")
 
 
 def one_line(error: BaseException, limit: int = 2000) -> str:

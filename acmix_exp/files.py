@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,19 +21,37 @@ import numpy as np
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Yield a new file that replaces ``path`` when the block ends without an exception.
 
-    A reader, or a kill during the write, finds the old content or the new. Raises OSError.
+    A reader, or a kill during the write, finds the old content or the new. Raises OSError, which names ``path``.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = None
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename = str(path)  # of a write that failed Python knows no file name
         raise
+
+
+def require_space(folder: Path) -> None:
+    """Raises OSError if the disk of ``folder`` is full: for a child that ended without an answer."""
+    if shutil.disk_usage(folder).free < 1 << 16:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what killed processes left of :func:`replacing`. Only where no other process writes at the time."""
+    for entry in folder.glob(".*"):
+        if entry.is_file() and entry.name != ".lock":
+            with suppress(OSError):
+                entry.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,9 +6,11 @@ for ``ps``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from acmix_exp.child import Job, die_with_parent
-from acmix_exp.errors import ConfigError, one_line
+from acmix_exp.errors import ConfigError, StorageError, one_line, storage_fault
 
 TASKS = {
     "train": "acmix_exp.run.training:work",
@@ -43,17 +45,21 @@ def serve(load: Callable[[], Callable[[Job], Any]]) -> int:
         def send(**values: Any) -> None:
             pipe.write(json.dumps(values) + "\n")
 
+        folder = sys.argv[-1]
         try:
             work = load()
             order = json.loads(sys.stdin.readline())
+            folder = order["folder"]
             if order["log"]:
                 _print_to(order["log"], append=order["append"])
             step = lambda text: send(step=text)  # noqa: E731
-            send(value=work(Job(Path(order["folder"]), order["request"], header["device"], step, environment)))
+            send(value=work(Job(Path(folder), order["request"], header["device"], step, environment)))
         except Exception as error:
-            traceback.print_exc()
-            faults = "; ".join(error.lines) if isinstance(error, ConfigError) else one_line(error)
-            send(error=faults, kind=type(error).__name__)
+            fault = storage_fault(error, f"{folder} or {tempfile.gettempdir()}")
+            faults = "; ".join(error.lines) if isinstance(error, ConfigError) else fault or one_line(error)
+            send(error=faults, kind=StorageError.__name__ if fault else type(error).__name__)
+            with contextlib.suppress(OSError):  # the log may be on the disk that is full
+                traceback.print_exc()
             return 1
     return 0
 
@@ -68,6 +74,7 @@ def _print_to(log: str, *, append: bool) -> None:
 
 if __name__ == "__main__":
     code = serve(lambda: resolve_name(TASKS[sys.argv[1]]))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # a regular exit takes a second to free what torch imported

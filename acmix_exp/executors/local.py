@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent import futures
 
 from acmix_exp.run.directory import Run
-from acmix_exp.run.supervise import BUSY, Command, supervise
+from acmix_exp.run.supervise import BUSY, Command, holder, supervise
 
 BUSY_SECONDS = 1.0  # between two looks at a run that another process holds
 
@@ -44,7 +45,8 @@ class LocalExecutor:
 
     def _supervise_runs(self) -> None:
         while not self._command.stop.is_set():
-            if (run := _first(self._waiting)) is None:
+            first_try = (run := _first(self._waiting)) is not None
+            if run is None:
                 if (run := _first(self._held_elsewhere)) is None:
                     return
                 if run.state() in ("done", "failed"):
@@ -54,6 +56,8 @@ class LocalExecutor:
             try:
                 if supervise(run, self._command) == BUSY:
                     self._held_elsewhere.append(run)
+                    if first_try:
+                        print(f"{run.name}: {holder(run)} is at work on it; waiting for that", file=sys.stderr)
             except KeyboardInterrupt:  # the command was stopped
                 return
 

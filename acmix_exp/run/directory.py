@@ -5,19 +5,47 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import platform
 import shutil
-from contextlib import AbstractContextManager
+import time
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
+from zipfile import is_zipfile
 
 from acmix_exp.child import is_alive
 from acmix_exp.errors import NonFiniteLoss
-from acmix_exp.files import locked, read_json, write_json, write_text
+from acmix_exp.files import locked, read_json, remove_temporaries, write_json, write_text
 
 FILES = ("config.yaml", "status.json", "result.json", "provenance.json")
 RunState = Literal["pending", "running", "done", "failed", "interrupted"]
+BEAT_SECONDS = 5.0  # between two signs of life of the process that supervises a run
+SILENT_SECONDS = 30.0  # without one it is taken for dead
+
+
+@cache
+def machine() -> dict[str, str]:
+    """Where this process runs, for status.json. boot: the start of the machine, as its containers see it too; process
+    numbers are comparable within ``pids``.
+    """
+    facts = {"host": platform.node()}
+    with suppress(OSError):  # Linux only
+        facts["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        facts["pids"] = f"{facts['boot']} {os.readlink('/proc/self/ns/pid')}"
+    return facts
+
+
+def same(status: dict[str, Any], key: Literal["boot", "pids"]) -> bool:
+    """Whether a status was written on this machine; by the host's name where nothing better is known."""
+    here = machine()
+    return (
+        status.get(key) == here[key]
+        if key in status and key in here
+        else status.get("host", here["host"]) == here["host"]
+    )
 
 
 @dataclass(frozen=True)
@@ -47,16 +75,30 @@ class Run:
     def state(self) -> RunState:
         """The verified status: done requires a result, and running requires a process that is alive.
 
-        A result whose mAP is not finite is a failed run.
+        Alive is what has shown a sign of life of late, wherever it runs: the number of a dead process may be another's. A
+        result whose mAP is not finite is a failed run.
         """
         status = self.status() or {}
         state: RunState = status.get("status", "pending")
         if state == "done" and self.result() is None:
             return "failed" if self._mean_is_not_finite() else "pending"
-        if state == "running" and status.get("host") == platform.node():
+        if state == "running":
             owner = status.get("owner")
-            return "running" if isinstance(owner, int) and is_alive(owner) else "interrupted"
+            gone = same(status, "pids") and not (isinstance(owner, int) and is_alive(owner))
+            return "interrupted" if gone or self.silence() > SILENT_SECONDS else "running"
         return state
+
+    def beat(self) -> None:
+        """Show a sign of life of the process that holds the lock."""
+        with suppress(OSError):
+            os.utime(self.path / ".lock")
+
+    def silence(self) -> float:
+        """Seconds since the last sign of life; infinite if there never was one."""
+        for name in (".lock", "status.json"):
+            with suppress(OSError):
+                return time.time() - (self.path / name).stat().st_mtime
+        return math.inf
 
     def result(self) -> dict[str, Any] | None:
         """result.json with every number finite or None; None if it is missing or has no headline metrics."""
@@ -102,6 +144,12 @@ class Run:
             return None
         return "result.json is truncated" if (self.path / "result.json").exists() else "result.json is missing"
 
+    def damaged(self) -> list[str]:
+        """The files of a finished run that are cut, though its result is whole."""
+        cut = ["history.csv"] if len(self.history()) < int((self.result() or {}).get("epochs") or 0) else []
+        archives = ("outcomes.npz", "replicates.npz", "weights/best.pt", "weights/last.pt")
+        return cut + [name for name in archives if (self.path / name).exists() and not is_zipfile(self.path / name)]
+
     def set_status(self, **changes: Any) -> None:
         write_json(self.path / "status.json", {**(self.status() or {}), **changes})
 
@@ -114,10 +162,15 @@ class Run:
             return []
 
     def clear(self) -> None:
-        """Remove the files of an earlier attempt, except config, status, provenance and lock."""
+        """Remove the files of earlier attempts, except config, status, provenance and lock."""
         for entry in self.path.iterdir():
             if entry.name not in (".lock", "config.yaml", "status.json", "provenance.json"):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+    def remove_temporaries(self) -> None:
+        """Remove what a killed attempt left half-written. Only while the lock is held and no child is at work."""
+        for folder in (self.path, self.path / "weights", self.path / "images"):
+            remove_temporaries(folder)
 
     def lock(self) -> AbstractContextManager[bool]:
         """Lock the run; yields False if another process or thread holds the lock."""
@@ -180,7 +233,7 @@ def _numbers(part: dict[str, Any]) -> dict[str, Any]:
 
 
 class History:
-    """history.csv of a run: one row per epoch, rewritten after each epoch, without duplicates after a resume."""
+    """history.csv of a run: one row per saved epoch, rewritten after each, without duplicates after a resume."""
 
     def __init__(self, run: Run, *, resumed: bool) -> None:
         self.path = run.path / "history.csv"
@@ -190,6 +243,16 @@ class History:
         """Add the row of an epoch; rows of that epoch or later ones, from an earlier attempt, are dropped."""
         earlier = [old for old in self.rows if int(float(str(old["epoch"]))) < row["epoch"]]
         self.rows = [*earlier, {**row, "epoch": int(row["epoch"])}]
+        self._write()
+
+    def restore(self, rows: list[dict[str, float]]) -> list[dict[str, float]]:
+        """Make the file hold ``rows``, those of the saved epochs; returns those that it lacked."""
+        known = {str(row["epoch"]) for row in self.rows}
+        self.rows = [{**row, "epoch": int(row["epoch"])} for row in rows]
+        self._write()
+        return [row for row in rows if str(int(row["epoch"])) not in known]
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for row in self.rows for key in row)))
         writer.writeheader()

@@ -75,8 +75,15 @@ def _measured(
         history.add(row)
         tracker.epoch(row)
 
+    def on_resume(rows: list[dict[str, float]]) -> None:
+        for row in history.restore(rows):
+            print(f"epoch {int(row['epoch'])} was saved, but not in history.csv: it is written there now", flush=True)
+            tracker.epoch(row)
+
     dataset = resolve(config.dataset)
-    outcome = yolo.train(config, dataset, run.path, device=device, resume=resume, on_epoch=on_epoch)
+    outcome = yolo.train(
+        config, dataset, run.path, device=device, resume=resume, on_epoch=on_epoch, on_resume=on_resume
+    )
     for name in ("map50_95", "map50"):
         if not math.isfinite(outcome.metrics[name]):
             raise NonFiniteLoss(f"{name} on {outcome.metrics['split']} is not finite ({outcome.metrics[name]})")

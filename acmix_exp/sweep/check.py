@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
+import os
 import re
 import tempfile
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import MODES, Backbone, resolve_sites
 
 PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
+NAME_MAX = 255  # bytes of a file name, on every file system in use
 TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "task": TASKS,
@@ -144,11 +148,51 @@ def _pretrained(config: Config) -> list[str]:
     return []
 
 
-def writable(runs_dir: Path) -> list[str]:
-    """A line if run directories cannot be created; tried in the nearest existing folder, leaving nothing behind."""
-    nearest = next(folder for folder in (runs_dir, *runs_dir.absolute().parents) if folder.exists())
+def writable(runs_dir: Path, folder: Path) -> list[str]:
+    """A line if run directories cannot be created and locked in ``folder``, which is in ``runs_dir``.
+
+    Tried in the nearest existing folder, leaving nothing behind.
+    """
+    for key, path in ((f"runs_dir={runs_dir}", runs_dir), (f"name={folder.name}", folder)):
+        if fault := _in_the_way(path):
+            return [f"{key}: {fault}"]
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    key = f"name={folder.name}: {folder}" if nearest == folder else f"runs_dir={runs_dir}:"
+    without_locks = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
     try:
-        with tempfile.TemporaryFile(dir=nearest):
-            return []
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
-        return [f"runs_dir={runs_dir}: can't be written ({error.strerror}); name a folder that can"]
+        if error.errno in without_locks:  # two commands could then train one run
+            return [f"{key} is on a file system without locks ({error.strerror}); name a folder on another"]
+        return [f"{key} can't be written ({error.strerror}); name a folder that can"]
+    return []
+
+
+def run_folders(paths: Iterable[Path]) -> list[str]:
+    """A line for each run directory, ``runs_dir/name/run``, that cannot be written."""
+    lines = []
+    for path in dict.fromkeys(paths):
+        fault = _in_the_way(path)
+        if fault is None and path.exists() and not os.access(path, os.W_OK | os.X_OK):
+            fault = f"{path} can't be written; change its permissions or the name"
+        if fault:
+            lines.append(f"name={path.parent.name}: {fault}")
+    return lines
+
+
+def _in_the_way(path: Path) -> str | None:
+    """Why there is no folder at a path, and none can be made; None if there is one, or nothing."""
+    if any(len(os.fsencode(part)) > NAME_MAX for part in path.parts):
+        return f"{path} has a name that is too long; must have at most {NAME_MAX} bytes"
+    try:
+        if path.is_dir():
+            return None
+        path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{path} can't be written ({error.strerror}); must be a folder or a free name"
+    if path.is_symlink():
+        return f"{path} is a symbolic link to {os.readlink(path)}, which is no folder; must be a folder or a free name"
+    return f"{path} is a file; must be a folder or a free name"

@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from acmix_exp.config import SEED_LIMIT, Config, conf_dir, register_schema, to_object
-from acmix_exp.errors import ConfigError
+from acmix_exp.errors import STOPS, ConfigError
 from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, block_files, chosen_block, explain, other_engine
 
 PRINTED_FAULTS = 20
@@ -82,12 +82,12 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM take effect when the block ends: inside OmegaConf they would come out as its errors."""
+    """Let Ctrl-C and the like take effect when the block ends: inside OmegaConf they would come out as its errors."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     pending: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     for number in handlers:
         signal.signal(number, lambda number, frame: pending.append(number))
     try:

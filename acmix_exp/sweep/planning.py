@@ -78,10 +78,10 @@ def build(cells: Sequence[Composed]) -> Plan:
     first = cells[0].config
     swept = _swept_keys(cells)
     refuse_split(cells, swept)
-    if lines := check.writable(Path(first.runs_dir)):
+    folder = Path(first.runs_dir) / first.name
+    if lines := check.writable(Path(first.runs_dir), folder):
         raise ConfigError(*lines)
     data = _inspected(cells)
-    folder = Path(first.runs_dir) / first.name
     planned = []
     for cell in cells:
         effective = arm.apply(cell.config)
@@ -92,6 +92,8 @@ def build(cells: Sequence[Composed]) -> Plan:
         alias = arm_label(cell.config) if effective.arm.name != cell.config.arm.name else ""
         values = _swept_values(effective, swept, cell.overrides)
         planned.append(Cell(effective, label, parts, dataset.name, values, run, alias))
+    if lines := check.run_folders([cell.run.path for cell in planned]):
+        raise ConfigError(*lines)
     return Plan(first.name, folder, planned, [inspection for _, inspection in data.values()])
 
 
@@ -164,24 +166,45 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:
     status = run.status()
     aliases = sorted({*(status or {}).get("serves", []), *(cell.alias for cell in cells if cell.alias)})
     serves = {"serves": aliases} if aliases else {}
-    if run.is_done() and _readable(run):
+    done, identified = run.is_done(), bool(run.provenance().get("identity"))
+    if done and (damaged := run.damaged()):
+        why = "its result stands, but not what needs them; delete the folder to train it anew"
+        print(f"{run.path}: {', '.join(damaged)} cannot be read; {why}", file=sys.stderr)
+    if done and identified and _readable(run):
         _merge_swept(cell)
         if serves:
             run.set_status(**serves)
         return
     files.write_text(run.path / "config.yaml", OmegaConf.to_yaml(asdict(_portable(cell.config))))
-    if run.is_done():
+    if done and identified:
+        print(f"{run.name}: config.yaml could not be read and is written anew", file=sys.stderr)
         return
     dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}
     files.write_json(run.path / "provenance.json", {"command": command, "identity": cell.identity, "dataset": dataset})
+    if done:
+        print(
+            f"{run.name}: provenance.json could not be read and is written anew, without versions and hardware",
+            file=sys.stderr,
+        )
+        return
     if status is None:
-        if (run.path / "status.json").exists():
-            print(f"{run.name}: status.json is corrupt; restarting from scratch", file=sys.stderr)
-            run.clear()
-        status = {"status": "pending", "attempt": 0, "resumed": False, "pid": None, "error": None}
+        status = _status_from_files(run)
     swept = {**status.get("swept", {}), **cell.swept}
     about = {"arm": cell.label, "seed": cell.config.seed, "swept": swept}
     files.write_json(run.path / "status.json", {**status, **about, **serves})
+
+
+def _status_from_files(run: directory.Run) -> dict[str, Any]:
+    """The status of a run whose status.json is missing or corrupt: new, or interrupted if a checkpoint was saved."""
+    status = {"status": "pending", "attempt": 0, "resumed": False, "pid": None, "error": None}
+    fault = "corrupt" if (run.path / "status.json").exists() else "missing"
+    if run.last.exists():
+        print(f"{run.name}: status.json is {fault}; taken for interrupted, for a checkpoint was saved", file=sys.stderr)
+        return {**status, "status": "interrupted", "attempt": 1}
+    if fault == "corrupt" or run.log.exists():
+        print(f"{run.name}: restarted from scratch: status.json is {fault}", file=sys.stderr)
+        run.clear()
+    return status
 
 
 def _readable(run: directory.Run) -> bool:

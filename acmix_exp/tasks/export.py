@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from acmix_exp import files
 from acmix_exp.child import Job, is_alive, require, run_child
 from acmix_exp.config import Config
 from acmix_exp.console import console, print_line, showing_steps, text_table
 from acmix_exp.data import Dataset, resolve
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import write_json
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
@@ -69,6 +69,7 @@ def export(cell: Composed) -> int:
             answer = run_child("export", run.path, request, threads=threads, gpu=gpu, log=log, on_step=show)
         report = answer.value
         if answer.error is not None:
+            files.require_space(folder)  # torch aborts without a word if it cannot write
             report = {"error": answer.error if answer.kind else f"the export {answer.error}"}
         return _conclude(run, format, weights, temporary, request, report)
     finally:
@@ -131,7 +132,7 @@ def _conclude(
     names = [Path(image).name for image in request["images"]]
     facts |= {"weights": weights.name, "images": names, "tolerance": TOLERANCE, "largest_difference": largest}
     exported, facts_file = folder / report["file"], folder / f"{report['file']}.json"
-    write_json(temporary / "facts.json", {**facts, **report})
+    files.write_json(temporary / "facts.json", {**facts, **report})
     facts_file.unlink(missing_ok=True)
     if exported.is_dir():
         os.replace(exported, temporary / "old")

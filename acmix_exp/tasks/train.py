@@ -8,7 +8,7 @@ import sys
 
 from acmix_exp import executors
 from acmix_exp.console import console, print_line
-from acmix_exp.errors import one_line
+from acmix_exp.errors import STOPS, one_line, storage_fault
 from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Plan, prepare
 from acmix_exp.sweep.progress import Survey
@@ -20,13 +20,13 @@ ENDED = ("done", "failed")
 def train(plan: Plan) -> int:
     """Train the runs that are not done and write the summary; returns the exit code.
 
-    Whatever happens, no child process and no status ``running`` of this command remains. Ctrl-C gives 130, SIGTERM the
-    code that its handler raises.
+    Whatever happens, no child process and no living status ``running`` of this command remains. Ctrl-C gives 130,
+    another signal the code that its handler raises, and a fault of the machine, such as a full disk, 1.
     """
     prepare(plan)
     executor = executors.create(plan.runs, plan.cells[0].config.hardware)
     view = View(plan, plan.runs_at_once)
-    code = 1
+    code, fault = 1, None
     try:
         view.start()
         executor.start()
@@ -36,12 +36,16 @@ def train(plan: Plan) -> int:
         code = 130
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
+    except OSError as error:
+        fault = error
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPS:
             signal.signal(number, signal.SIG_IGN)
         executor.interrupt()
         view.stop()
-    _conclude(plan, code)
+    fault = _conclude(plan, code) or fault
+    if fault is not None and code in (0, 1):
+        raise fault  # cli.py says it in one line
     return code
 
 
@@ -57,33 +61,43 @@ def _wait(executor: executors.Executor, plan: Plan) -> None:
             summarised = ended
 
 
-def _conclude(plan: Plan, code: int) -> None:
+def _conclude(plan: Plan, code: int) -> OSError | None:
+    """Print and write the tables and the report; returns the fault of the machine that kept them from being written."""
+    from acmix_exp.report.table import make_tables
     from acmix_exp.report.terminal import terminal
     from acmix_exp.report.write import write_summary
 
-    tables = write_summary(plan.folder, plan.cells[0].config.report.reference)
+    reference, fault = plan.cells[0].config.report.reference, None
+    try:
+        tables = write_summary(plan.folder, reference)
+    except OSError as error:
+        tables, fault = make_tables(plan.folder, reference), error
     out = console()
     out.print(terminal(tables, out.width))
     for run in plan.runs:
         status = run.status() or {}
         if status.get("status") == "failed":
             print(f"acmix_exp: {run.name} failed: {status.get('error')}; see {run.log}", file=sys.stderr)
-    if code in (130, 143):
+    if code > 1:
         print("acmix_exp: interrupted; rerun the same command to resume", file=sys.stderr)
-    print_line(f"written to {plan.folder}/summary.md, .csv, .json and table.tex")
-    if code in (0, 1) and plan.cells[0].config.report.auto:
-        _report(plan)
+    if fault is None:
+        print_line(f"written to {plan.folder}/summary.md, .csv, .json and table.tex")
+        if code in (0, 1) and plan.cells[0].config.report.auto:
+            _report(plan)
+    return fault
 
 
 def _report(plan: Plan) -> None:
-    """Write the report unless it is up to date. Ctrl-C stops it; neither that nor an error changes the exit code."""
+    """Write the report unless it is up to date. Ctrl-C stops it; neither that nor an error changes the exit code.
+
+    Raises OSError if the disk is full or the like.
+    """
     from acmix_exp.report.build import build, is_current
     from acmix_exp.report.wandb_report import publish
     from acmix_exp.tasks.report import say
 
     command = f"task=report name={plan.name} runs_dir={plan.folder.parent}"
-    interrupts = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in interrupts}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in STOPS[:2]}
     try:
         if not is_current(plan.folder) and any(run.is_done() for run in plan.runs):
             config = plan.cells[0].config
@@ -94,6 +108,8 @@ def _report(plan: Plan) -> None:
     except KeyboardInterrupt:
         print(f"acmix_exp: the report was interrupted; {command} writes it", file=sys.stderr)
     except Exception as error:
+        if storage_fault(error):
+            raise
         print(f"acmix_exp: the report could not be written ({one_line(error)}); try {command}", file=sys.stderr)
     finally:
         for number, handler in before.items():

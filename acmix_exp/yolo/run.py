@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, headline
-from acmix_exp.files import cache_dir
+from acmix_exp.files import cache_dir, replacing
 from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.yolo import resume as resuming
 
@@ -53,14 +53,15 @@ def train(
     device: str | int,
     resume: bool,
     on_epoch: Callable[[dict[str, float]], None],
+    on_resume: Callable[[list[dict[str, float]]], None] = lambda rows: None,
 ) -> Outcome:
     """Train the network of ``config`` (arm applied) and evaluate it once; writes ``run_dir/outcomes.npz``.
 
     device: ``"cpu"`` or a CUDA index.
     resume: continue after the last epoch saved in ``run_dir/weights``. Not bit-exact, because a checkpoint holds the
         averaged weights, in float16.
-    on_epoch: called with a flat row after each epoch, before its checkpoint is written. If the process is killed in
-        between, the resumed run repeats the epoch.
+    on_epoch: called with a flat row after each epoch, once its checkpoint is on disk.
+    on_resume: called with the rows of the epochs that a resumed run does not repeat.
 
     Raises CheckpointError if there is no valid checkpoint to resume from, NonFiniteLoss, MemoryError, ConfigError, and
     ValueError for pretrained weights that do not fit.
@@ -73,6 +74,7 @@ def train(
     progress = resuming.restore(weights, config.train.epochs) if resume else None
     if progress:
         print(f"resumed after epoch {progress.epochs}", flush=True)
+        on_resume(progress.rows)
     if progress and progress.epochs == config.train.epochs:  # killed after its last epoch
         model, _ = resuming.load(weights / "last.pt")
     else:
@@ -128,10 +130,18 @@ def prepare(target: str | None = None) -> None:
 
 
 def _strip(weights: Path) -> None:
-    """Remove the optimizer's state from the checkpoints, each replaced atomically."""
+    """Remove the optimizer's state from the checkpoints, each replaced atomically. Raises OSError."""
     from ultralytics.utils.torch_utils import strip_optimizer
 
     for path in (weights / "best.pt", weights / "last.pt"):
         temporary = path.with_name(f".{path.name}.tmp")
-        if path.exists() and strip_optimizer(path, s=str(temporary)):
-            os.replace(temporary, path)
+        try:
+            if path.exists() and strip_optimizer(path, s=str(temporary)):
+                os.replace(temporary, path)
+        except RuntimeError:  # of torch, which does not say why it cannot write: an equally long file does
+            temporary.unlink(missing_ok=True)
+            with replacing(temporary) as trial:
+                trial.write(path.read_bytes())
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)

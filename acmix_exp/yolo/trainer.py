@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import NonFiniteLoss
+from acmix_exp.files import replacing
 from acmix_exp.yolo.arguments import train_arguments
 from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
 from acmix_exp.yolo.mobilenet import load_backbone
@@ -31,12 +31,21 @@ from acmix_exp.yolo.sites import starts_from_features
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
 
 
+class AtomicPath(PosixPath):
+    """A path whose ``write_bytes`` replaces the file in one step."""
+
+    def write_bytes(self, data: bytes) -> int:  # type: ignore[override]
+        with replacing(self) as file:
+            return file.write(data)
+
+
 class BlockTrainer(DetectionTrainer):
     """Trains the network of ``config`` on ``dataset``; weights and progress go to ``run_dir/weights``.
 
     Unlike its parent class it fails the run, naming the cause, instead of halving the batch (out of memory) or going
     back to the last checkpoint (a loss that is not finite). It excludes block rates from weight decay, writes
-    checkpoints atomically and leaves the final evaluation to the caller. ``resume``: the Progress to continue from.
+    checkpoints atomically and leaves the final evaluation to the caller. ``on_epoch`` is called once the checkpoint of
+    the epoch is on disk. ``resume``: the Progress to continue from.
     """
 
     def __init__(
@@ -56,6 +65,7 @@ class BlockTrainer(DetectionTrainer):
             overrides["resume"] = str(run_dir / "weights" / "last.pt")
         super().__init__(overrides=overrides)
         self.callbacks.clear()  # integrations and telemetry
+        self.last, self.best = AtomicPath(self.wdir, "last.pt"), AtomicPath(self.wdir, "best.pt")
         self.args.workers = config.hardware.workers  # the parent class forces 0 on a CPU
         torch.set_num_threads(config.hardware.threads)  # and uses all cores but one
 
@@ -123,6 +133,10 @@ class BlockTrainer(DetectionTrainer):
                 torch.cuda.reset_peak_memory_stats(self.device)
         elif event == "on_train_batch_end":
             self._require_finite("loss", float(self.loss.detach()))
+        elif event == "on_model_save":
+            row = self.progress.rows[-1]
+            print(epoch_line(row, self.epochs), flush=True)
+            self.on_epoch(row)
 
     def _build_train_pipeline(self) -> None:
         """Raise MemoryError in a second call: ultralytics halves the batch if the first epoch runs out of memory."""
@@ -155,8 +169,6 @@ class BlockTrainer(DetectionTrainer):
         if not self.progress.seed_proof:
             self.progress.seed_proof = self._proof.hexdigest()
         self.progress.peak_memory_mb = max(self.progress.peak_memory_mb, peak_mb(self.device))
-        print(epoch_line(row, self.epochs), flush=True)
-        self.on_epoch(row)
 
     def read_results_csv(self) -> dict[str, list[float]]:
         """The rows so far, which ultralytics stores in the checkpoint."""
@@ -164,18 +176,9 @@ class BlockTrainer(DetectionTrainer):
         return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
 
     def save_model(self) -> bool:
-        """Save the parent's checkpoints, each replaced atomically, so that a killed run keeps the last complete one."""
+        """Save the progress, then last.pt, then best.pt: killed in between, the run resumes from what is complete."""
         self.progress.save(self.wdir)
-        last, best = self.wdir / "last.pt", self.wdir / "best.pt"
-        self.last, self.best = self.wdir / ".last.pt.tmp", self.wdir / ".best.pt.tmp"
-        try:
-            saved = super().save_model()
-            for temporary, final in ((self.last, last), (self.best, best)):
-                if temporary.exists():
-                    os.replace(temporary, final)
-        finally:
-            self.last, self.best = last, best
-        return saved
+        return super().save_model()
 
     def final_eval(self) -> None:
         """Do nothing: the caller evaluates on the split of the headline."""

@@ -80,7 +80,7 @@ def test_a_child_that_fails_is_one_failed_row_and_restarts(make_run, child, code
     assert error in run.status()["error"]
     assert run.status()["pid"] is None
     checkpoint(run)
-    child(f"assert not resume; {RESULT}")
+    child(f"assert resume == {'SIGKILL' in error}; {RESULT}")
     assert supervise.supervise(run, command()) == DONE
     assert run.status()["attempt"] == 2
     assert run.status()["error"] is None

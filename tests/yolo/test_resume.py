@@ -36,8 +36,8 @@ def test_resumes_after_the_last_saved_epoch(
     whole, whole_rows, _ = trained
 
     def stop(row: dict[str, float]) -> None:
-        if row["epoch"] == 2:
-            raise Killed
+        assert Progress.load(tmp_path / "weights").epochs == row["epoch"], "its checkpoint is on disk by then"
+        raise Killed
 
     with pytest.raises(Killed):
         train(make_config(), dataset, tmp_path, device="cpu", resume=False, on_epoch=stop)

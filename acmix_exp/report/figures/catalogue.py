@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from acmix_exp.errors import one_line
+from acmix_exp.errors import StorageError, one_line, storage_fault
 from acmix_exp.report.figures.attention_maps import heads, windows
 from acmix_exp.report.figures.cost_plots import latency
 from acmix_exp.report.figures.detections import predictions
@@ -33,6 +33,7 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> list[Drawn]:
     """Draw every figure of every table into ``folder``, as PNG and SVG.
 
     A figure that cannot be drawn is an entry with ``error``: a damaged file of one run does not stop the report.
+    Raises OSError if the disk is full or the like.
     """
     drawn = []
     with mpl.rc_context(LOOK):
@@ -44,6 +45,8 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> list[Drawn]:
                         _save(drawing, folder, stem)
                         drawn.append(Drawn(index, name, drawing, stem))
                 except Exception as error:
+                    if fault := storage_fault(error, str(folder.parent)):
+                        raise StorageError(fault) from error
                     drawn.append(Drawn(index, name, error=one_line(error)))
     return drawn
 
