@@ -75,8 +75,8 @@ class Run:
     def state(self) -> RunState:
         """The verified status: done requires a result, and running requires a process that is alive.
 
-        Alive is what has shown a sign of life of late, wherever it runs: the number of a dead process may be another's. A
-        result whose mAP is not finite is a failed run.
+        Alive is what has shown a sign of life of late, wherever it runs: the number of a dead process may be another's.
+        A result whose mAP is not finite is a failed run.
         """
         status = self.status() or {}
         state: RunState = status.get("status", "pending")

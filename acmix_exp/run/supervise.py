@@ -130,7 +130,7 @@ def _contradiction(run: Run, before: dict[str, Any]) -> str | None:
         return (
             f"was running as {holder(run)}, which ended: its lock is free (last sign of life {last:%Y-%m-%d %H:%M:%S})"
         )
-    return run.broken() if before["status"] == "done" else None
+    return run.broken() if before["status"] == "done" and run.state() != "failed" else None
 
 
 def _train(

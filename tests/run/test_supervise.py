@@ -106,7 +106,7 @@ def test_a_result_without_a_finite_map_restarts_and_is_counted(make_run, child, 
     assert run.state() == "failed"
     child(RESULT)
     assert supervise.supervise(run, command()) == DONE
-    assert "the mAP in result.json is not finite; restarting from scratch" in capsys.readouterr().err
+    assert "restarted from scratch: attempt 1 failed (the mAP in result.json is not finite)" in capsys.readouterr().err
     assert run.diverged_attempts() == 1
 
 
