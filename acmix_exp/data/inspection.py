@@ -94,7 +94,9 @@ def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
         if scan.degenerate:
             raise ConfigError(f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; must be {_ROWS}")
         first = dataset.splits[split][0]
-        if coco := next((file for folder in first.parents[:3] for file in sorted(folder.glob("*.json"))), None):
+        if coco := next(
+            filter(_is_coco, (file for folder in first.parents[:3] for file in folder.glob("*.json"))), None
+        ):
             raise ConfigError(f"{dataset.setting}: no label files for {split}, and {coco} is {CONVERT_COCO}")
         file = dataset.shown(label_path(first))
         raise ConfigError(f"{dataset.setting}: no boxes in {split}; label files such as {file} must have {_ROWS}")
@@ -125,6 +127,12 @@ def _below(path: Path, folder: Path) -> str:
         if path.is_relative_to(base):
             return str(path.relative_to(base))
     return str(path)
+
+
+def _is_coco(file: Path) -> bool:
+    with open(file, "rb") as stream:
+        head = stream.read(1 << 20)
+    return any(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
 
 
 def _fingerprint(dataset: Dataset, scans: dict[str, Scan], result: Headline) -> str:

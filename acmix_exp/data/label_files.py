@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ class LabelFiles:
     """The label files of the images of a data set. Folders are listed once, when an image of theirs is asked for.
 
     A label file is looked for in the folder of :func:`label_path`, beside the image, in a labels folder of another case
-    or beside or inside the image folder; there as ``STEM.txt`` in any case, or as ``NAME.SUFFIX.txt``.
+    or beside or inside the image folder; there as ``STEM.txt`` in any case, or as ``a.jpg.txt``.
     """
 
     def __init__(self) -> None:
@@ -111,8 +112,8 @@ class _Folder:
         return {name[:-4]: name for name in names}
 
     @cached_property
-    def lower_texts(self) -> dict[str, str]:
-        return {stem.lower(): stem for stem in self.texts}
+    def folded_texts(self) -> dict[str, str]:
+        return {_folded(stem): stem for stem in self.texts}
 
     @cached_property
     def image_stems(self) -> set[str]:
@@ -127,5 +128,10 @@ class _Folder:
         for stem in (image.stem, image.name):
             if stem in self.texts:
                 return self.texts[stem]
-        stem = self.lower_texts.get(image.stem.lower(), "")
+        stem = self.folded_texts.get(_folded(image.stem), "")
         return self.texts[stem] if stem and stem not in images.image_stems else None
+
+
+def _folded(stem: str) -> str:
+    """Equal for names that differ in case or, as after a copy from a Mac, in how accents are encoded."""
+    return unicodedata.normalize("NFC", stem).casefold()

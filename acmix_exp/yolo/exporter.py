@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.engine.exporter import Exporter
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+from ultralytics.utils.patches import imread
 
 from acmix_exp.block_rules import BACKENDS
 
@@ -114,7 +114,7 @@ def set_backend(model: nn.Module, backend: str) -> None:
 
 def read_image(path: Path, height: int, width: int) -> Tensor:
     """A letterboxed image: (3, height, width), RGB in 0..1, float32. Raises ValueError if OpenCV cannot read it."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = imread(path)
     if image is None:
         raise ValueError(f"{path}: OpenCV cannot read it")
     image = LetterBox((height, width), auto=False)(image=image)[..., ::-1].transpose(2, 0, 1)

@@ -407,6 +407,19 @@ def test_names_are_the_text_that_was_written(names: str, kept: list[str], plain:
     assert list(resolve(plain.config).names.values()) == kept
 
 
+@case(
+    SECTION,
+    have="é in the names of images and of labels encoded in two ways, as after a copy from a Mac",
+    here="used, and named",
+)
+def test_accents_encoded_in_two_ways(plain: YoloSet) -> None:
+    (plain.root / "images/train/b.jpg").rename(plain.root / "images/train/e\u0301.jpg")
+    (plain.root / "labels/train/b.txt").rename(plain.root / "labels/train/\u00e9.txt")
+    found = inspect(resolve(plain.config))
+    assert found.boxes["train"] == 6
+    assert list(found.problems) == ["label files where ultralytics does not look, used"]
+
+
 @case(SECTION, have="an image without label file", here="background, named with the place where its labels would be")
 def test_background_is_named(plain: YoloSet) -> None:
     (plain.root / "labels/train/b.txt").unlink()
@@ -448,7 +461,8 @@ def test_the_folder_that_was_read_is_said(plain: YoloSet) -> None:
 @case(SECTION, have="only COCO JSON, no label files", here="refused; the line names ultralytics' converter")
 def test_coco_json_only(plain: YoloSet) -> None:
     shutil.rmtree(plain.root / "labels")
-    _write(plain.root / "images/train/_annotations.coco.json", "{}")
+    _write(plain.root / "images/train/_annotations.coco.json", '{"images": []}')
+    _write(plain.root / "images/train/other.json", "{}")
     with pytest.raises(ConfigError, match=r"_annotations\.coco\.json is COCO JSON: convert it .*convert_coco"):
         inspect(resolve(plain.config))
 
