@@ -1,51 +1,31 @@
 """Pascal VOC folders, converted to YOLO layout in the cache: labels are written there, images are linked.
 
-``convert_voc`` first; then the splits, the annotations, and the files that are written.
+The files and their pairs are found in voc_layout.py, the splits made in voc_split.py, annotations read in
+voc_annotation.py, and boxes put on the images in voc_boxes.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
+import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
+
+import yaml
 
 from acmix_exp.data.dataset import Dataset
-from acmix_exp.data.images import SUFFIXES, ImageError, image_size
-from acmix_exp.data.yolo_layout import read_data_yaml
+from acmix_exp.data.voc_annotation import OBJECT, Annotation, AnnotationError, read_annotation
+from acmix_exp.data.voc_boxes import drawn_on, place, read_photo
+from acmix_exp.data.voc_layout import VocFolder, find_voc
+from acmix_exp.data.voc_split import split_voc
+from acmix_exp.data.yolo_layout import label_path
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import appearing
+from acmix_exp.files import appearing, read_json
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
-
-_VERSION = 1  # part of the cache key: raise it when the conversion changes
-_NOTES = "notes.txt"
-_VAL_SHARE = 0.2
-_SALT = "acmix_exp-0"  # the seed of the split
-_FOLDER = "must be a folder with Annotations/*.xml and JPEGImages (or images)"
-_OBJECT = "must be <object> with <name> and <bndbox> of xmin ymin xmax ymax in pixels"
-
-
-class AnnotationError(ValueError):
-    """An annotation that cannot be used: ``path: object number: fault; what it must be``."""
-
-
-@dataclass(frozen=True)
-class VocFolder:
-    """The files of a VOC folder, by stem."""
-
-    root: Path
-    annotations: dict[str, Path]
-    images: dict[str, Path]
-
-
-@dataclass
-class Annotation:
-    size: tuple[int, int] | None  # height and width in pixels; None if the file does not say
-    boxes: list[tuple[str, Box]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # objects left out or changed, "path: object number: why"
+_VERSION = 2  # part of the cache key: raise it when the conversion changes
+_RECORD = "conversion.json"
 
 
 def convert_voc(path: Path, root: Path) -> Dataset:
@@ -56,222 +36,183 @@ def convert_voc(path: Path, root: Path) -> Dataset:
     """
     setting = f"dataset.path={path}"
     try:
-        folder = _find(path, setting)
+        folder = find_voc(path, setting, skip=root / "voc_xml")
         target = root / "voc_xml" / f"{folder.root.name}-{_state(folder)[:12]}"
-        content = None if target.is_dir() else _read(folder, setting)
+        dataset = _converted(folder, target, path, setting)
+        content = None if dataset else _read(folder, setting)
     except OSError as error:
         reason = f"{error.filename or path}: {error.strerror or error}"
         raise ConfigError(f"{setting}: {reason}; must be a readable folder") from None
     if content is not None:
+        if target.exists():
+            shutil.rmtree(target)  # files of it are missing
         with appearing(target) as output:
             _write(content, output)
-    converted = read_data_yaml(target / "data.yaml")
-    notes = tuple((target / _NOTES).read_text(encoding="utf-8").splitlines())
-    return Dataset(folder.root.name, converted.names, converted.splits, path.absolute(), setting, notes=notes)
-
-
-def _find(path: Path, setting: str) -> VocFolder:
-    if not path.is_dir():
-        raise ConfigError(f"{setting}: {'a file' if path.exists() else 'no such folder'}; {_FOLDER}")
-    roots = [path] if (path / "Annotations").is_dir() else [p.parent for p in sorted(path.glob("*/Annotations"))]
-    if len(roots) != 1:
-        fault = f"Annotations in {', '.join(root.name for root in roots)}" if roots else "no folder Annotations"
-        raise ConfigError(f"{setting}: {fault}; {_FOLDER}")
-    root = roots[0].absolute()
-    folders = [root / name for name in ("JPEGImages", "images") if (root / name).is_dir()]
-    annotations = {file.stem: file for file in sorted((root / "Annotations").glob("*.xml"))}
-    files = sorted(os.listdir(folders[0])) if folders else []
-    images = {Path(name).stem: folders[0] / name for name in files if name.rpartition(".")[2].lower() in SUFFIXES}
-    if not annotations or not images:
-        fault = "no images in JPEGImages or images" if annotations else "no .xml file in Annotations"
-        raise ConfigError(f"{setting}: {fault}; {_FOLDER}")
-    return VocFolder(root, annotations, images)
+        dataset = _converted(folder, target, path, setting)
+    if dataset is None:
+        raise OSError(None, "files are missing right after they were written", str(target))
+    return dataset
 
 
 def _state(folder: VocFolder) -> str:
-    """sha256 over everything that the conversion reads: paths, sizes and modification times."""
-    state = hashlib.sha256(f"{_VERSION} {folder.root}".encode(errors="surrogateescape"))
-    lists = sorted((folder.root / "ImageSets" / "Main").glob("*.txt"))
-    for path in [*folder.annotations.values(), *folder.images.values(), *lists]:
+    """sha256 over everything that the conversion reads: which files, their sizes and the times of their last change.
+
+    The time of the last change of the inode is among them: tools that edit a file can set back the other one.
+    """
+    state = hashlib.sha256(repr((_VERSION, str(folder.root), folder.parts, folder.notes)).encode())
+    used = [path for pair in folder.pairs.values() for path in (pair.annotation, pair.image)]
+    for path in [*used, *folder.images.values(), *folder.annotations.values(), *folder.texts]:
         stat = path.stat()
-        state.update(os.fsencode(path) + f"\0{stat.st_size} {stat.st_mtime_ns}\0".encode())
+        state.update(os.fsencode(path) + f"\0{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\0".encode())
     return state.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Content:
-    """All that is written: class names, by split each image with the rows of its label file, and notes."""
+    """All that is written."""
 
-    names: list[str]
-    splits: dict[str, list[tuple[Path, list[str]]]]
+    names: list[str]  # of the classes
+    split_made: str
     notes: list[str]
+    # by split: path of the link below images/SPLIT, the image, its annotation, the rows of its label file
+    splits: dict[str, list[tuple[str, Path, Path, list[str]]]] = field(default_factory=dict)
 
 
 def _read(folder: VocFolder, setting: str) -> _Content:
-    splits, notes = split_names(folder, setting)
+    splits = split_voc(folder, setting)
+    notes = [*folder.notes, *splits.notes]
     annotations: dict[str, Annotation] = {}
-    for stem in sorted({stem for stems in splits.values() for stem in stems}):
+    for key in sorted({key for keys in splits.names.values() for key in keys}):
         try:
-            annotations[stem] = read_annotation(folder.annotations[stem])
+            annotations[key] = read_annotation(folder.pairs[key].annotation)
         except AnnotationError as error:
             raise ConfigError(f"{setting}: {error}") from None
-        notes += annotations[stem].notes
-    names = sorted({name for annotation in annotations.values() for name, _ in annotation.boxes})
-    if not names:
-        raise ConfigError(f"{setting}: no object in any annotation; {_OBJECT}")
+        notes += annotations[key].notes
+    rows = _place_all(folder, annotations, notes)
+    classes: dict[str, Path] = {}
+    for key in annotations:
+        for name, _ in rows[key]:
+            classes.setdefault(name, folder.pairs[key].annotation)
+    if not classes:
+        raise ConfigError(f"{setting}: no object in any annotation; {OBJECT}")
+    for split, keys in splits.names.items():
+        if not any(rows[key] for key in keys) and any(read_photo(folder.pairs[key].image) for key in keys):
+            raise ConfigError(f"{setting}: no box in {split}, such as in {annotations[keys[0]].path}; {OBJECT}")
+    notes += [*_alike(classes), *_other_names(folder, annotations)]
+    names = sorted(classes)
+    content = _Content(names, splits.made, sorted(set(notes)))
+    for split, keys in splits.names.items():
+        content.splits[split] = [
+            (
+                f"{key}{pair.image.suffix}",
+                pair.image,
+                pair.annotation,
+                [f"{names.index(name)} {box}\n" for name, box in rows[key]],
+            )
+            for key in keys
+            for pair in [folder.pairs[key]]
+        ]
+    return content
 
-    def rows(stem: str) -> list[str]:
-        size = annotations[stem].size or _image_size(folder.images[stem])
-        return [f"{names.index(name)} {_normalized(box, size)}\n" for name, box in annotations[stem].boxes]
 
-    return _Content(
-        names, {split: [(folder.images[stem], rows(stem)) for stem in stems] for split, stems in splits.items()}, notes
-    )
-
-
-def split_names(folder: VocFolder, setting: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Stems by split, sorted, and one line for each stem that is left out. Raises ConfigError.
-
-    The lists in ImageSets/Main decide. Without a val list, val is a fifth of train (or of trainval, or of all images),
-    chosen by a hash of the names: the same on every machine.
+def _place_all(
+    folder: VocFolder, annotations: dict[str, Annotation], notes: list[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """Rows by key. An annotation tool either turns photos as their EXIF orientation says or it does not: where one
+    photo does not show it, the others of the folder decide.
     """
+    photos = {key: read_photo(folder.pairs[key].image) for key in annotations}
+    turned = {key: photo for key, photo in photos.items() if photo and photo.orientation != 1}
+    frames = {key: drawn_on(annotations[key], photo) for key, photo in turned.items()}
+    shown = set(frames.values()) - {""}
+    usual = "stored" if shown == {"stored"} else "upright"
+    rows = {}
+    for key, annotation in annotations.items():
+        frame = frames.get(key, "upright")
+        if not frame:
+            frame = usual
+            notes.append(
+                f"{annotation.path}: {folder.pairs[key].image.name} has EXIF orientation {turned[key].orientation} and "
+                f"nothing shows whether its boxes were drawn before or after turning it; taken as drawn "
+                f"{'before' if usual == 'stored' else 'after'} it{', as those of others' if shown == {usual} else ''}"
+            )
+        rows[key], more = place(annotation, photos[key], frame)
+        notes += more
+    return rows
+
+
+def _alike(classes: dict[str, Path]) -> list[str]:
+    """One note for each class whose name differs from another one in case, spaces or - and _ only."""
     notes: list[str] = []
-    lists = {
-        name: _usable(folder, stems, notes)
-        for name in ("train", "val", "trainval", "test")
-        if (stems := _listed(folder.root / "ImageSets" / "Main" / f"{name}.txt"))
-    }
-    if not {"train", "val", "trainval"} & set(lists):
-        lists["trainval"] = _usable(folder, sorted(set(folder.images) | set(folder.annotations)), notes)
-        lists["trainval"] = [stem for stem in lists["trainval"] if stem not in set(lists.get("test", ()))]
-    train, val, trainval = (lists.get(name, []) for name in ("train", "val", "trainval"))
-    if not train:
-        train = [stem for stem in trainval if stem not in set(val)]
-    if not val:
-        val = [stem for stem in trainval if stem not in set(train)] or _fifth(train)
-        train = [stem for stem in train if stem not in set(val)]
-    if not train or not val:
-        raise ConfigError(f"{setting}: {len(train)} images in train and {len(val)} in val; must be one each at least")
-    splits = {"train": train, "val": val}
-    if lists.get("test"):
-        splits["test"] = lists["test"]
-    return {split: sorted(stems) for split, stems in splits.items()}, sorted(set(notes))
+    first: dict[tuple[str, ...], str] = {}
+    for name in sorted(classes):
+        form = name.casefold().replace("_", " ").replace("-", " ").split()
+        other = first.setdefault(tuple(form), name)
+        if other != name:
+            notes.append(f"{classes[name]}: class {name!r} is not class {other!r} of {classes[other]}, both are kept")
+    return notes
 
 
-def _listed(file: Path) -> list[str]:
-    """The first word of every line; in the list of one class a second word says how the class occurs."""
-    if not file.is_file():
-        return []
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
-    return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
-
-
-def _usable(folder: VocFolder, stems: list[str], notes: list[str]) -> list[str]:
-    usable = []
-    for stem in stems:
-        if stem not in folder.images:
-            notes.append(f"{folder.annotations.get(stem, stem)}: annotation without image")
-        elif stem not in folder.annotations:
-            notes.append(f"{folder.images[stem]}: image without annotation")
+def _other_names(folder: VocFolder, annotations: dict[str, Annotation]) -> list[str]:
+    """Notes on annotations that name another image than the one that has their own name, which is used."""
+    images = {pair.image.name for pair in folder.pairs.values()}
+    notes, unknown = [], []
+    for key, annotation in annotations.items():
+        image = folder.pairs[key].image
+        if not annotation.filename or annotation.filename.rpartition(".")[0] == image.stem:
+            continue
+        if annotation.filename in (image.name, image.stem):
+            continue
+        note = f"{annotation.path}: filename is {annotation.filename!r}, used with {image.name}"
+        if annotation.filename in images:
+            notes.append(f"{note}, though this image is there too")
         else:
-            usable.append(stem)
-    return usable
-
-
-def _fifth(stems: list[str]) -> list[str]:
-    ranked = sorted(stems, key=lambda stem: hashlib.sha256(f"{_SALT}/{stem}".encode()).digest())
-    return ranked[: max(1, round(_VAL_SHARE * len(stems)))] if len(stems) > 1 else []
-
-
-def read_annotation(path: Path) -> Annotation:
-    """Read an annotation file. Raises AnnotationError, OSError.
-
-    Corners are used as they are, xmin to xmax, as most converters and torchvision's references do; VOC's files count
-    pixels from 1, which makes a difference of at most one pixel.
-    """
-    try:
-        root = ElementTree.fromstring(path.read_bytes())
-    except ElementTree.ParseError as error:
-        raise AnnotationError(f"{path}: not XML: {error}; {_OBJECT}") from None
-    except (LookupError, ValueError) as error:  # an encoding that the parser does not read
-        raise AnnotationError(f"{path}: {error}; must be UTF-8") from None
-    annotation = Annotation(_size(root))
-    for number, element in enumerate(root.findall("object"), 1):
-        place = f"{path}: object {number}"
-        name = (element.findtext("name") or "").strip()
-        if not name:
-            raise AnnotationError(f"{place}: no name; {_OBJECT}")
-        left, top, right, bottom = box = _corners(place, element)
-        if (element.findtext("difficult") or "").strip() == "1":
-            annotation.notes.append(f"{place}: {name} is marked difficult, box dropped")
-        elif right <= left or bottom <= top:
-            annotation.notes.append(f"{place}: zero or negative area, {_shown(box)}, box dropped")
-        elif annotation.size is None:
-            annotation.boxes.append((name, box))
-        else:
-            height, width = annotation.size
-            clipped = max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
-            if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-                fault = f"out of range, {_shown(box)} is outside of {width}x{height} pixels"
-                annotation.notes.append(f"{place}: {fault}, box dropped")
-                continue
-            if max(abs(one - other) for one, other in zip(box, clipped, strict=True)) > 1:
-                fault = f"{_shown(box)} reaches beyond {width}x{height} pixels"
-                annotation.notes.append(f"{place}: {fault}, box clipped")
-            annotation.boxes.append((name, clipped))
-    return annotation
-
-
-def _size(root: ElementTree.Element) -> tuple[int, int] | None:
-    try:
-        height, width = (int(float(root.findtext(f"size/{side}") or "")) for side in ("height", "width"))
-    except (ValueError, OverflowError):
-        return None
-    return (height, width) if height > 0 and width > 0 else None
-
-
-def _corners(place: str, element: ElementTree.Element) -> Box:
-    values = []
-    for corner in ("xmin", "ymin", "xmax", "ymax"):
-        text = element.findtext(f"bndbox/{corner}")
-        try:
-            value = float(text or "")
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise AnnotationError(f"{place}: {corner} is {text!r}, not a number; {_OBJECT}")
-        values.append(value)
-    left, top, right, bottom = values
-    return left, top, right, bottom
-
-
-def _shown(box: Box) -> str:
-    return " ".join(f"{value:g}" for value in box)
-
-
-def _image_size(image: Path) -> tuple[int, int]:
-    try:
-        return image_size(image.read_bytes())
-    except (OSError, ImageError):
-        return 1, 1  # the scan will leave this image out and say why
-
-
-def _normalized(box: Box, size: tuple[int, int]) -> str:
-    (left, top, right, bottom), (height, width) = box, size
-    values = ((left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height)
-    return " ".join(f"{value:.8f}" for value in values)
+            unknown.append(note)
+    # Files that were all renamed after they were annotated are common and harmless.
+    more = f" (and {len(unknown) - 1} more files like it)" if len(unknown) > 1 else ""
+    return [*notes, *(f"{note}{more}" for note in unknown[:1])]
 
 
 def _write(content: _Content, output: Path) -> None:
+    files: dict[str, list[list[str]]] = {split: [] for split in content.splits}
     for split, entries in content.splits.items():
-        images, labels = output / "images" / split, output / "labels" / split
-        images.mkdir(parents=True)
-        labels.mkdir(parents=True)
-        for image, rows in entries:
-            (images / image.name).symlink_to(image)
-            (labels / f"{image.stem}.txt").write_text("".join(rows), encoding="utf-8")
-    quoted = (name.replace("'", "''") for name in content.names)
-    names = "".join(f"  {index}: '{name}'\n" for index, name in enumerate(quoted))
-    keys = "".join(f"{split}: images/{split}\n" for split in content.splits)
-    (output / "data.yaml").write_text(f"{keys}names:\n{names}", encoding="utf-8")
-    (output / _NOTES).write_text("".join(f"{note}\n" for note in content.notes), encoding="utf-8")
+        for name, image, annotation, rows in entries:
+            link = output / "images" / split / name
+            label = output / "labels" / split / Path(name).with_suffix(".txt")
+            for file in (link, label):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(image)
+            label.write_text("".join(rows), encoding="utf-8")
+            files[split].append([name, str(image), str(annotation)])
+    record = {"names": content.names, "split_made": content.split_made, "notes": content.notes, "splits": files}
+    keys = {split: f"images/{split}" for split in content.splits}
+    data = {**keys, "names": dict(enumerate(content.names))}
+    (output / "data.yaml").write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    (output / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+
+
+def _converted(folder: VocFolder, target: Path, path: Path, setting: str) -> Dataset | None:
+    """The data set that was written to ``target``; None if there is none or files of it are missing."""
+    record = read_json(target / _RECORD)
+    if record is None:
+        return None
+    splits: dict[str, tuple[Path, ...]] = {}
+    origins: dict[Path, Path] = {}
+    for split, entries in record["splits"].items():
+        links = {target / "images" / split / name: (image, annotation) for name, image, annotation in entries}
+        splits[split] = tuple(sorted(links, key=str))
+        for link, (image, annotation) in links.items():
+            label = label_path(link)
+            if not (link.is_symlink() and label.is_file()):
+                return None
+            origins[link], origins[label] = Path(image), Path(annotation)
+    return Dataset(
+        name=folder.root.name,
+        names=dict(enumerate(record["names"])),
+        splits=splits,
+        source=path.absolute(),
+        setting=setting,
+        notes=tuple(record["notes"]),
+        split_made=record["split_made"],
+        origins=origins,
+    )
