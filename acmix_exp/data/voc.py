@@ -16,11 +16,11 @@ from pathlib import Path
 import yaml
 
 from acmix_exp.data.dataset import Dataset
+from acmix_exp.data.label_files import label_path
 from acmix_exp.data.voc_annotation import OBJECT, Annotation, AnnotationError, read_annotation
 from acmix_exp.data.voc_boxes import drawn_on, place, read_photo
 from acmix_exp.data.voc_layout import VocFolder, find_voc
 from acmix_exp.data.voc_split import split_voc
-from acmix_exp.data.yolo_layout import label_path
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, read_json
 

@@ -6,19 +6,22 @@ photos are also resized after they were annotated. ``place`` finds out which pix
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
-from acmix_exp.data.images import ImageError, image_size
+from acmix_exp.data.images import decode
 from acmix_exp.data.voc_annotation import Annotation, Box, shown
 
 Size = tuple[int, int]  # height and width in pixels
 
 _ORIENTATION = 274  # EXIF tag
 _TRANSPOSED = (5, 6, 7, 8)  # its values that swap height and width
+_TURNED = ("JPEG", "MPO", "PNG", "WEBP")  # formats that OpenCV, with which training reads, turns by it
+_OTHER_READERS = (".tif", ".tiff", ".avif", ".heic", ".heif")  # suffixes for which training has another reader
+_DECODERS_DIFFER = 8.0  # mean difference of pixels, 0 to 255, between decoders of the same image
 _SAME_ASPECT = 0.01  # relative difference between the scales of both axes
 _PIXEL = 1.0  # rounding; VOC counts from 1
 
@@ -35,23 +38,30 @@ class Photo:
 def read_photo(path: Path) -> Photo | None:
     """The sizes of an image; None if it cannot be read, which the scan of the data set reports."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # of very large images
-            width, height = image.size
-            kind = image.format or ""
+        with Image.open(path) as image:
+            size = image.size[::-1]
             # Pillow decodes a whole PNG in search of an orientation after the pixels.
-            orientation = 1 if kind == "PNG" and "exif" not in image.info else image.getexif().get(_ORIENTATION, 1)
+            late = image.format == "PNG" and "exif" not in image.info
+            orientation = 1 if late else image.getexif().get(_ORIENTATION, 1)
+            if orientation not in range(2, 9):
+                return Photo(size, size, 1)
+            if image.format not in _TURNED or path.suffix.lower() in _OTHER_READERS:
+                return _compared(path, image, orientation)
     except Exception:  # Pillow raises nearly everything on damaged files
         return None
-    size = (height, width)
-    if orientation not in range(2, 9) or kind == "AVIF":  # OpenCV, which training reads with, turns no AVIF
-        return Photo(size, size, 1)
-    if orientation not in _TRANSPOSED:
-        return Photo(size, size, orientation)
-    try:
-        upright = image_size(path.read_bytes())
-    except (OSError, ImageError):
+    return Photo(size, size[::-1] if orientation in _TRANSPOSED else size, orientation)
+
+
+def _compared(path: Path, image: Image.Image, orientation: int) -> Photo | None:
+    """The sizes of an image of a kind that training turns or does not, depending on the version of OpenCV."""
+    read = decode(path.read_bytes(), path.suffix.lower())
+    if read is None:
         return None
-    return Photo((upright[1], upright[0]), upright, orientation)
+    size = read.shape[:2]
+    upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"), np.float32)[..., ::-1]
+    if upright.shape != read.shape or np.abs(upright - read).mean() > _DECODERS_DIFFER:
+        return Photo(size, size, 1)
+    return Photo(size[::-1] if orientation in _TRANSPOSED else size, size, orientation)
 
 
 def drawn_on(annotation: Annotation, photo: Photo) -> str:
