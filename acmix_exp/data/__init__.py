@@ -1,9 +1,9 @@
 """Data sets: find or generate one, read and check its images and labels, count it. Nothing here imports torch.
 
 Read dataset.py (the types) and find.py (from the config to a data set); then the three sources yolo_layout.py (with
-class_names.py, split_images.py and label_files.py), voc.py (with its
-voc_layout.py, voc_split.py, voc_annotation.py and voc_boxes.py) and shapes.py; then the reading in images.py, labels.py and
-scan.py, the choice of the headline in headline.py, and the counting in inspection.py.
+class_names.py, split_images.py and label_files.py), voc.py (with voc_layout.py, voc_split.py, voc_annotation.py and
+voc_boxes.py) and shapes.py; then the reading in images.py, labels.py and scan.py, the choice of the headline in
+headline.py, and the counting in inspection.py.
 """
 
 from acmix_exp.data.dataset import Dataset, Sample
