@@ -280,6 +280,14 @@ RULES = {
 }
 
 
+def has_position_table(name: str, options: Options) -> bool:
+    """Whether the block learns a table of positions, which the optimizer treats as no weight and no bias."""
+    values = with_defaults(name, options)
+    if name == "deformable_attention":
+        return bool(values["offsets"]) and values["position"] == "table"
+    return name == "sea_attention" or (name == "hat" and values["form"] in HAT_WINDOWS)
+
+
 def option_faults(name: str, options: Options) -> list[str]:
     """A line for each of the given ``options`` that block ``name`` lacks, refuses or does not use."""
     known = RULES[name].options

@@ -83,6 +83,9 @@ def _grouped(records: Sequence[Record], key: Any) -> list[list[Record]]:
 def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     """The settings that all runs of a table share: the identity without seed, block, placement and ``keys``."""
     parts = {key: value for key, value in record.identity.items() if key not in ("seed", "block", "placement")}
+    if "model.pretrained" in keys and "train" in parts:  # it follows from the weights
+        extra = {key: value for key, value in (parts["train"].get("extra") or {}).items() if key != "warmup_bias_lr"}
+        parts["train"] = {**parts["train"], "extra": extra}
     return _without(parts, keys)
 
 
@@ -90,8 +93,11 @@ def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     """The settings that all arms with a block share: placement, and options of the block except name and path."""
     block = {key: value for key, value in (record.identity.get("block") or {}).items() if key not in ("name", "path")}
     placement = dict(record.identity.get("placement") or {})
+    if not {"block.form", "block.position", "block.offsets"}.isdisjoint(keys):
+        block.pop("position_tables", None)  # it follows from these options
     if "model.pretrained" in keys:
         placement.pop("zero_init", None)  # it follows from the weights
+        placement.pop("bias_warmup", None)
     return _without({"block": block, "placement": placement}, keys)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp import custom_block
-from acmix_exp.config import Config, ModelConfig
+from acmix_exp.block_rules import RULES, has_position_table
+from acmix_exp.config import Config
 from acmix_exp.run import devices
-from acmix_exp.yolo.arguments import precision
+from acmix_exp.yolo.arguments import extra_arguments, precision
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import Backbone, resolve_sites, zero_init
 
@@ -24,13 +25,14 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     Of the hardware, the precision and the type of device count; which device, and how many runs at once, do not. The
     number of loader workers counts: augmentation is drawn by worker, so another number gives other batches.
     """
-    model, train, hardware = effective.model, effective.train, effective.hardware
+    model, hardware = effective.model, effective.hardware
+    train = {**asdict(effective.train), "extra": extra_arguments(effective)}
     device = "cuda" if devices.gpus(hardware) else "cpu"
     backbone = Backbone.of(model)
     return {
         "seed": effective.seed,
         "block": _block(effective.block),
-        "placement": _placement(model) if effective.arm.insert else None,
+        "placement": _placement(effective) if effective.arm.insert else None,
         "model": {
             "name": model.name,
             "scale": model.scale,
@@ -38,7 +40,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
             **({} if backbone is None else {"backbone_p5": backbone.p5}),
         },
         "data": fingerprint,
-        "train": {key: value for key, value in asdict(train).items() if key != "keep"},
+        "train": {key: value for key, value in train.items() if key != "keep"},
         "hardware": {
             "precision": precision(hardware, device),
             "device": device,
@@ -48,20 +50,47 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
 
 
 def _block(block: dict[str, Any]) -> dict[str, Any] | None:
-    """A user-defined block also counts by the content of its file."""
-    source = custom_block.source(block["target"]) if custom_block.is_custom(block) else None
-    return {**block, "source": _digest(source)[:16]} if source else block or None
+    """A user-defined block also counts by the content of its file.
+
+    Version 0.1 sorted position tables by their names into the groups of the optimizer. Blocks that have one, and
+    user-defined blocks, which may, are trained in another way since.
+    """
+    if not block:
+        return None
+    is_custom = custom_block.is_custom(block)
+    source = custom_block.source(block["target"]) if is_custom else None
+    options = {key: value for key, value in block.items() if key != "name"}
+    regrouped = is_custom or (block["name"] in RULES and has_position_table(block["name"], options))
+    return {
+        **block,
+        **({"source": _digest(source)[:16]} if source else {}),
+        **({"position_tables": "without decay"} if regrouped else {}),
+    }
 
 
-def _placement(model: ModelConfig) -> dict[str, Any]:
+def _placement(effective: Config) -> dict[str, Any]:
     """Sites by name and ``zero_init`` settled; what plays no part in the mode left out."""
-    placement = model.placement
+    model, placement = effective.model, effective.model.placement
     sites = resolve_sites(placement, model.scale, Backbone.of(model))
     what = {"mode": placement.mode, "sites": [site.name for site in sites]}
     if placement.mode == "replace":
         return what
     joined = {"norm": placement.norm, "act": placement.act, "residual": placement.residual}
-    return {**what, **joined, "zero_init": zero_init(placement, pretrained=model.pretrained is not None)}
+    starts_at_zero = zero_init(placement, pretrained=model.pretrained is not None)
+    # Version 0.1 moved such a branch by the bias warm-up, unless that starts at 0.
+    kept = starts_at_zero and extra_arguments(effective).get("warmup_bias_lr") != 0
+    return {**what, **joined, "zero_init": starts_at_zero, **({"bias_warmup": False} if kept else {})}
+
+
+def older_optimizer(recorded: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a recorded identity lacks what ``now`` says of the optimizer: that run was trained by the older rules."""
+
+    def rules(parts: dict[str, Any]) -> list[Any]:
+        block, placement, train = (parts.get(key) or {} for key in ("block", "placement", "train"))
+        warmup = (train.get("extra") or {}).get("warmup_bias_lr")
+        return [block.get("position_tables"), placement.get("bias_warmup"), warmup]
+
+    return rules(recorded) != rules(now)
 
 
 def hash8(parts: dict[str, Any]) -> str:

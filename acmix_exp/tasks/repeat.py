@@ -22,7 +22,7 @@ from acmix_exp.run.supervise import DONE, Command, supervise
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Cell, Plan, prepare
-from acmix_exp.sweep.run_key import identity
+from acmix_exp.sweep.run_key import identity, older_optimizer
 from acmix_exp.tasks import comparison
 from acmix_exp.tasks.comparison import Finding, changes
 from acmix_exp.tasks.finished_run import finished
@@ -92,6 +92,10 @@ def _print_changes(first: Run, config: Config, parts: dict[str, Any]) -> None:
     lines = changes(recorded, now)
     original = recorded["identity"]
     lines += [f"{key}: {original.get(key)}, now {parts[key]}" for key in parts if parts[key] != original.get(key)]
+    if older_optimizer(original, parts):
+        lines.append(
+            "the run was trained by an older rule for optimizer groups or bias warm-up: its repeat will differ"
+        )
     if (first.status() or {}).get("resumed"):
         lines.append("the run was interrupted and resumed, which is not bit-exact: its repeat will differ")
     for line in lines or ["nothing differs in versions, commit, hardware, environment and data"]:

@@ -63,6 +63,16 @@ def _can_freeze(value: Any) -> bool:
     return value is None or (type(value) is int and 0 <= value <= YOLOV8.head)
 
 
+def extra_arguments(config: Config) -> dict[str, Any]:
+    """``train.extra``, and with pretrained weights a ``warmup_bias_lr`` of 0 unless it is set there.
+
+    Ultralytics' default, 0.1, moves every bias by 0.1 in the first step of AdamW. Ultralytics itself sets it to 0 where
+    it chooses AdamW (``optimizer=auto``). From scratch the default stays.
+    """
+    defaults = {"warmup_bias_lr": 0.0} if config.model.pretrained else {}
+    return {**defaults, **config.train.extra}
+
+
 AMP: dict[str, bool | str] = {"fp32": False, "fp16": True, "bf16": "bf16"}
 
 
@@ -75,7 +85,7 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
     if lines := refused(train.extra):
         raise ConfigError(*lines)
     return {
-        **train.extra,
+        **extra_arguments(config),
         "task": "detect",
         "mode": "train",
         "model": YOLOV8.yaml(config.model.scale),

@@ -24,6 +24,7 @@ from acmix_exp.yolo.arguments import train_arguments
 from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
+from acmix_exp.yolo.parameter_groups import regroup, zero_branch_biases
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import Progress
 from acmix_exp.yolo.sample_dataset import SampleDataset
@@ -43,7 +44,7 @@ class BlockTrainer(DetectionTrainer):
     """Trains the network of ``config`` on ``dataset``; weights and progress go to ``run_dir/weights``.
 
     Unlike its parent class it fails the run, naming the cause, instead of halving the batch (out of memory) or going
-    back to the last checkpoint (a loss that is not finite). It excludes block rates from weight decay, writes
+    back to the last checkpoint (a loss that is not finite). It groups parameters for the optimizer by kind, writes
     checkpoints atomically and leaves the final evaluation to the caller. ``on_epoch`` is called once the checkpoint of
     the epoch is on disk. ``resume``: the Progress to continue from.
     """
@@ -112,16 +113,14 @@ class BlockTrainer(DetectionTrainer):
         return model
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """The parent's optimizer without weight decay of scalars and vectors, which would pull rates to zero."""
+        """The parent's optimizer, its parameters grouped by kind (``parameter_groups``).
+
+        The norm biases of branches that start at zero have no bias warm-up, which would move the branch.
+        """
         optimizer = super().build_optimizer(model, *args, **kwargs)
-        groups = optimizer.param_groups
-        for group in groups:
-            if group["param_group"] != "weight":
-                continue
-            flat = [p for p in group["params"] if p.ndim <= 1]
-            group["params"] = [p for p in group["params"] if p.ndim > 1]
-            undecayed = next(g for g in groups if g["param_group"] == "bn" and g["lr"] == group["lr"])
-            undecayed["params"] = [*undecayed["params"], *flat]
+        network = unwrap_model(model)
+        starts_at_zero = isinstance(network, BlockDetectionModel) and network.placement.zero_init
+        regroup(optimizer, network, zero_branch_biases(network) if starts_at_zero else ())
         return optimizer
 
     # training loop

@@ -80,7 +80,9 @@ def test_pretrained_weights_enter_by_content_and_resolve_zero_init(make_config, 
         ("arm=conv seed=3", "conv-s3-87a0b21c"),
         ("arm=identity", "identity-s0-c970d4c8"),
         ("arm=conv3x3", "conv3x3-s0-efe2d35e"),
-        ("block=hat", "hat-s0-f45debf5"),
+        ("block=hat block.form=channel", "hat-s0-b8de9df2"),
+        ("block=deformable_attention block.position=log", "deformable_attention-s0-5475c698"),
+        ("model.placement.zero_init=true +train.extra.warmup_bias_lr=0.0", "acmix-mixed-s0-9ef6b8f2"),
         ("block=lska block.form=block", "lska-s0-fe0095e1"),
         ("block=ema model/placement=neck", "ema-s0-711c4b5f"),
         ("arm=attention model.scale=s train=paper", "attention-s0-980da266"),
@@ -91,3 +93,30 @@ def test_pretrained_weights_enter_by_content_and_resolve_zero_init(make_config, 
 def test_run_directories_of_version_0_1_keep_their_names(make_config, line, name):
     effective = arm.apply(make_config("hardware=cpu", *line.split()))
     assert f"{arm_label(effective)}-s{effective.seed}-{hash8(identity(effective, 'f'))}" == name
+
+
+@pytest.mark.parametrize(
+    ("line", "old"),
+    [
+        ("block=hat", "hat-s0-f45debf5"),
+        ("block=deformable_attention", "deformable_attention-s0-0a264978"),
+        ("block=sea_attention", "sea_attention-s0-f9d15d12"),
+        ("model.placement.zero_init=true", "acmix-mixed-s0-017df6ab"),
+    ],
+)
+def test_runs_that_are_trained_in_another_way_since_version_0_1_have_another_name(make_config, line, old):
+    """Position tables are without decay, and the bias warm-up does not move a branch that starts at zero."""
+    effective = arm.apply(make_config("hardware=cpu", *line.split()))
+    assert f"{arm_label(effective)}-s{effective.seed}-{hash8(identity(effective, 'f'))}" != old
+
+
+def test_pretrained_runs_have_no_bias_warmup_in_their_run_key(make_config, tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"same")
+    pretrained = f"model.pretrained={tmp_path / 'a.pt'}"
+
+    def parts(*overrides):
+        return identity(arm.apply(make_config("hardware=cpu", pretrained, *overrides)), "f")
+
+    assert parts()["train"]["extra"] == {"warmup_bias_lr": 0.0}
+    assert parts() == parts("+train.extra.warmup_bias_lr=0.0") != parts("+train.extra.warmup_bias_lr=0.1")
+    assert "bias_warmup" not in parts()["placement"]
