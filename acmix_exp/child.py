@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from acmix_exp import installed
 from acmix_exp.errors import ChildError, ConfigError, StorageError
 
 GRACE_SECONDS = 3.0
@@ -92,7 +93,8 @@ class Child:
     ) -> None:
         self._command = command(task, folder)
         self._folder, self._request = folder, request
-        self._header = {"device": "cpu" if gpu is None else 0, "parent": os.getpid()}
+        self._header: dict[str, Any] = {"device": "cpu" if gpu is None else 0, "parent": os.getpid()}
+        self._header["foreign"] = [[module.name, module.path] for module in installed.in_children()]
         self._environment = child_environment(threads, gpu, variables or {})
         self._log = log
         self._on_step, self._seconds = on_step, seconds

@@ -37,6 +37,7 @@ SHOW_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion
 PLANNED = ("train", "plan", "profile")
 PRINTED_DATASETS = 5
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+PACKAGE = Path(__file__).resolve().parent
 
 
 def main() -> int:
@@ -75,9 +76,11 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    from acmix_exp import installed
     from acmix_exp.errors import ChildError, ConfigError, one_line, storage_fault
 
     try:
+        _refuse_foreign(arguments)
         if any(argument in SHOW_FLAGS for argument in arguments):
             return _show(arguments)
         from acmix_exp.sweep.compose import compose_cells
@@ -94,6 +97,30 @@ def _run(arguments: list[str]) -> int:
         text = f"{fault}; rerun the same command once that is solved" if fault else one_line(error)
         print(f"acmix_exp: {text}", file=sys.stderr)
         return FAILED
+    except Exception as error:
+        if not (foreign := installed.in_children()):
+            raise
+        paths = ", ".join(module.path for module in foreign)
+        print(f"acmix_exp: {one_line(error)}; not of the installed packages: {paths}", file=sys.stderr)
+        return WRONG
+
+
+def _refuse_foreign(arguments: list[str]) -> None:
+    """Raise ConfigError for modules that stand in for those which composing the config imports, and the like.
+
+    The others are refused once the config is composed, which may allow them (sweep/check.py).
+    """
+    from acmix_exp import installed
+    from acmix_exp.errors import ConfigError
+
+    if other := installed.other_package(installed.child_path()):
+        raise ConfigError(
+            f"acmix_exp: {other} would be imported by the child processes, and this command is of {PACKAGE}; "
+            "start in another folder, or run python -m acmix_exp in that one"
+        )
+    early = [module for module in installed.in_children() if module.name not in installed.HEAVY]
+    if lines := installed.refusals(early, allowed=installed.allowed_by(arguments)):
+        raise ConfigError(*lines)
 
 
 def _dispatch(cells: list[Composed], preflight: Preflight) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import sys
@@ -10,6 +11,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from acmix_exp import installed
 from acmix_exp.block_rules import shown
 
 NAME = "custom"  # of conf/block/custom.yaml; any other name is a label that the user gave
@@ -59,10 +61,54 @@ def missing(block: Mapping[str, Any]) -> list[str]:
 
 def source(target: str) -> Path | None:
     """The file of the module of ``MODULE.CLASS``, first in the working folder, as for a run; None if not found."""
-    top, *submodules = target.split(".")[:-1]
+    return _file(target.split(".")[:-1])
+
+
+def _file(module: Sequence[str]) -> Path | None:
+    top, *submodules = module
     spec = PathFinder.find_spec(top, [str(Path.cwd())])
     if spec is None and top not in (*sys.builtin_module_names, "__main__"):
         spec = importlib.util.find_spec(top)
     for name in submodules:
         spec = PathFinder.find_spec(name, spec.submodule_search_locations) if spec else None
     return Path(spec.origin) if spec and spec.has_location and spec.origin else None
+
+
+def helpers(target: str) -> dict[str, Path]:
+    """The user's own modules that the module of ``MODULE.CLASS`` imports, directly or not: dotted name -> file.
+
+    Read from the ``import`` statements, without importing anything; packages that contain a module count too. What is
+    installed, the standard library and this package are left out.
+    """
+    name = target.rpartition(".")[0]
+    found: dict[str, Path] = {}
+    waiting = [name]
+    while waiting:
+        module = waiting.pop()
+        parts = module.split(".")
+        for end in range(1, len(parts) + 1):
+            part = ".".join(parts[:end])
+            path = None if part in found else _file(parts[:end])
+            if path and path.suffix == ".py" and parts[0] != "acmix_exp" and not installed.is_installed(str(path)):
+                found[part] = path
+                waiting += _imported_by(part, path)
+    found.pop(name, None)
+    return found
+
+
+def _imported_by(module: str, path: Path) -> list[str]:
+    """The modules that a file may import; ``from package import name`` may import ``package.name``."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join(filter(None, [*above, node.module]))
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name]

@@ -22,6 +22,10 @@ class ConfigError(Exception):
         self.lines = list(lines)
 
 
+class ChangedError(Exception):
+    """Files that a run is trained from are no longer those that were planned. The text names them and the cure."""
+
+
 class CheckpointError(Exception):
     """A last.pt or its progress file that cannot be resumed from: the run must restart from scratch."""
 
@@ -52,4 +56,5 @@ def storage_fault(error: BaseException, place: str = "") -> str | None:
 
 def one_line(error: BaseException, limit: int = 2000) -> str:
     """Class and message of an exception in one line of at most ``limit`` characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no error message'}"[:limit]
+    name = "changed" if isinstance(error, ChangedError) else type(error).__name__
+    return f"{name}: {' '.join(str(error).split()) or 'no error message'}"[:limit]

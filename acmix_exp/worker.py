@@ -17,6 +17,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from acmix_exp import installed
 from acmix_exp.child import Job, die_with_parent
 from acmix_exp.errors import ConfigError, StorageError, one_line, storage_fault
 
@@ -47,7 +48,9 @@ def serve(load: Callable[[], Callable[[Job], Any]]) -> int:
 
         folder = sys.argv[-1]
         try:
+            _refuse_foreign(header["foreign"])
             work = load()
+            _refuse_foreign(header["foreign"])
             order = json.loads(sys.stdin.readline())
             folder = order["folder"]
             if order["log"]:
@@ -62,6 +65,13 @@ def serve(load: Callable[[], Callable[[Job], Any]]) -> int:
                 traceback.print_exc()
             return 1
     return 0
+
+
+def _refuse_foreign(known: list[list[str]]) -> None:
+    """Raise ConfigError for a module that is not of an installed package, unless the parent knows and allows it."""
+    modules = [module for module in installed.found(sys.path) if [module.name, module.path] not in known]
+    if lines := installed.refusals(modules, allowed=False):
+        raise ConfigError(*lines)
 
 
 def _print_to(log: str, *, append: bool) -> None:

@@ -8,7 +8,18 @@ from collections import Counter
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "acmix_exp"
-TOP_LEVEL = {"config", "errors", "files", "console", "block_rules", "custom_block", "outcomes", "moved", "child"}
+TOP_LEVEL = {
+    "config",
+    "errors",
+    "files",
+    "console",
+    "block_rules",
+    "custom_block",
+    "outcomes",
+    "moved",
+    "child",
+    "installed",
+}
 ENTRIES = {"__init__", "cli", "__main__", "worker"}  # what people and child processes start; below they import all
 MAY_IMPORT = {
     "tasks": {"tasks", "report", "sweep", "executors", "run", "tracking", "yolo", "profile", "nn", "data", "ops"},

@@ -8,17 +8,27 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import acmix_exp
+from acmix_exp import installed
 from acmix_exp.files import write_text
 
-PACKAGES = (  # that a result depends on
-    *("torch", "torchvision", "ultralytics", "hydra-core", "omegaconf", "numpy", "opencv-python", "wandb", "scipy"),
-)
+PACKAGES = {  # that a result depends on -> the module of each
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "ultralytics": "ultralytics",
+    "hydra-core": "hydra",
+    "omegaconf": "omegaconf",
+    "numpy": "numpy",
+    "opencv-python": "cv2",
+    "wandb": "wandb",
+    "scipy": "scipy",
+}
 PREFIXES = (  # of environment variables that can change a result
     *("CUBLAS_", "CUDA_", "CUDNN_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),
     *("OPENBLAS_", "PYTORCH_", "TORCH", "TRITON_", "ULTRALYTICS_", "YOLO_"),
@@ -28,12 +38,38 @@ FOLDERS = ("TORCH_HOME", "YOLO_CONFIG_DIR")  # variables that name a folder only
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the packages that a result depends on."""
+    """Versions of Python, of this package and of the packages that a result depends on, as they are imported."""
     by_package = {"acmix_exp": acmix_exp.__version__, "python": platform.python_version()}
-    for name in PACKAGES:
+    written = {module.name: installed.written_version(module.path) for module in installed.in_children()}
+    for name, module in PACKAGES.items():
         with contextlib.suppress(PackageNotFoundError):
-            by_package[name] = version(name)
+            by_package[name] = written.get(module) or version(name)
     return by_package
+
+
+def imported() -> dict[str, dict[str, Any]]:
+    """Of ultralytics, torch and each module that is not as installed: version, path, and a hash where there is one.
+
+    Call it in the process that trains, after its imports.
+    """
+    modules = [*installed.found(sys.path), *installed.modified(sys.path)]
+    facts: dict[str, dict[str, Any]] = {
+        module.name: {"path": module.path, "kind": module.kind, "sha256": installed.digest(module.path)}
+        for module in modules
+    }
+    for name in ("ultralytics", "torch", *facts):
+        if module := sys.modules.get(name):
+            path = str(module.__file__)
+            path = os.path.dirname(path) if hasattr(module, "__path__") else path
+            facts.setdefault(name, {"path": path, "kind": "installed"})["version"] = getattr(
+                module, "__version__", None
+            )
+    if "ultralytics" in facts:
+        facts["ultralytics"]["pin"] = installed.PIN_TEXT
+    startup = getattr(sys.modules.get("sitecustomize"), "__file__", None)
+    if startup and not installed.is_installed(startup):
+        facts["sitecustomize"] = {"path": startup, "kind": "startup", "sha256": installed.digest(startup)}
+    return facts
 
 
 def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -24,6 +24,7 @@ from acmix_exp.yolo.pretrained import is_checkpoint
 DONE, FAILED, BUSY = "done", "failed", "busy"
 KILLED = "the training process was killed by "  # begins the error of a run that failed, but can be resumed
 STOPPED = ("running", "interrupted")  # statuses that end with the process that wrote them
+CHANGED = "changed: "  # begins the error of a run whose data or files had changed: it goes on once they are back
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class Command:
 def supervise(run: Run, command: Command) -> str:
     """Train a prepared run to its end; returns ``done``, ``failed``, or ``busy`` if another process is at work on it.
 
-    A finished run is left unchanged, one that was stopped or killed resumes from last.pt, and one that failed before
-    the command began restarts; one that failed since is not retried, because several cells may share it. The run ends
-    when the process of the command ends. Raises KeyboardInterrupt if the command is stopped, and OSError if the machine
-    is at fault, say a full disk: the run then counts as interrupted.
+    A finished run is left unchanged. One that was stopped or killed, or whose files had changed, resumes from last.pt,
+    and one that failed before the command began restarts; one that failed since is not retried, because several cells
+    may share it. The run ends when the process of the command ends. Raises KeyboardInterrupt if the command is stopped,
+    and OSError if the machine is at fault, say a full disk: the run then counts as interrupted.
     """
     with run.lock() as held:
         before = run.status() or {}
@@ -96,7 +97,7 @@ def _say(run: Run, text: str) -> None:
 
 def _scratch_reason(run: Run, before: dict[str, Any]) -> str | None:
     """Why a run that was started before starts anew; None if it resumes."""
-    if run.state() == "failed" and not str(before.get("error")).startswith(KILLED):
+    if run.state() == "failed" and not str(before.get("error")).startswith((KILLED, CHANGED)):
         return f"attempt {before['attempt']} failed ({before.get('error') or run.broken()})"
     if not run.last.exists():
         return "no checkpoint was saved"

@@ -19,10 +19,10 @@ from torch import nn
 from acmix_exp import files
 from acmix_exp.child import Job
 from acmix_exp.config import Config, load
-from acmix_exp.data import headline, resolve
-from acmix_exp.errors import NonFiniteLoss, one_line
+from acmix_exp.data import Dataset, headline
+from acmix_exp.errors import ChangedError, CheckpointError, NonFiniteLoss, one_line
 from acmix_exp.profile import complexity, timings
-from acmix_exp.run import directory, provenance
+from acmix_exp.run import directory, fingerprints, provenance
 from acmix_exp.run.directory import History
 from acmix_exp.run.replicates import replicates
 from acmix_exp.tracking import Tracker
@@ -35,18 +35,19 @@ def work(job: Job) -> None:
     """Train, evaluate, profile and log the run of the folder in the child process.
 
     Writes history.csv, result.json and provenance.json. The request says whether to ``resume``. Every error is raised,
-    after it has been logged to W&B.
+    after it has been logged to W&B: ChangedError if the files that the identity in provenance.json was taken from are
+    no longer the same.
     """
     started = time.time()
     run, resume = directory.Run(job.folder), job.request["resume"]
     config = load(run.path / "config.yaml")
-    code = {"versions": provenance.versions(), "git": provenance.record(run.path)}
+    code = {"versions": provenance.versions(), "git": provenance.record(run.path), "imported": provenance.imported()}
     _add_provenance(run, {**code, "environment": provenance.environment(job.environment)})
     tracker = Tracker.start(config, run.path, resumed=resume, resolved=asdict(config))
     try:
         result, facts = _measured(run, config, job.device, tracker, resume=resume)
     except BaseException as error:
-        explained = _explained(error, config)
+        explained = _explained(error, run, config)
         tracker.fail(one_line(explained))
         if explained is error:
             raise
@@ -80,9 +81,19 @@ def _measured(
             print(f"epoch {int(row['epoch'])} was saved, but not in history.csv: it is written there now", flush=True)
             tracker.epoch(row)
 
-    dataset = resolve(config.dataset)
+    def verify() -> Dataset:
+        return fingerprints.verify(config, run.provenance()["identity"])
+
+    dataset = verify()
     outcome = yolo.train(
-        config, dataset, run.path, device=device, resume=resume, on_epoch=on_epoch, on_resume=on_resume
+        config,
+        dataset,
+        run.path,
+        device=device,
+        resume=resume,
+        on_epoch=on_epoch,
+        on_resume=on_resume,
+        before_evaluation=verify,
     )
     for name in ("map50_95", "map50"):
         if not math.isfinite(outcome.metrics[name]):
@@ -110,6 +121,7 @@ def _measured(
         "batch": outcome.batch,
         "resumed": resume,
     }
+    verify()
     facts = {
         "hardware": hardware,
         "latency_of": timed_run,
@@ -122,6 +134,7 @@ def _measured(
         "transfer": outcome.audit,
         "seed_proof": outcome.seed_proof,
         "precision": run.provenance()["identity"]["hardware"]["precision"],
+        "weights": {path.name: fingerprints.digest(path) for path in (run.path / "weights").glob("*.pt")},
     }
     return result, facts
 
@@ -152,8 +165,15 @@ def _network_and_machine(provenance: dict[str, Any]) -> list[Any]:
     return [identity, provenance.get("hardware"), provenance.get("versions"), threads]
 
 
-def _explained(error: BaseException, config: Config) -> BaseException:
-    """``error``, or for a GPU that is out of memory a MemoryError that names the keys to change."""
+def _explained(error: BaseException, run: directory.Run, config: Config) -> BaseException:
+    """``error``; or ChangedError if files have changed, which is then why; or MemoryError that names keys to change."""
+    if isinstance(error, Exception) and not isinstance(error, (ChangedError, CheckpointError)):
+        try:
+            fingerprints.verify(config, run.provenance()["identity"])
+        except ChangedError as changed:
+            return changed
+        except Exception:
+            return error
     if type(error).__name__ != "OutOfMemoryError":
         return error
     train = config.train

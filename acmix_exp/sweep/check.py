@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acmix_exp import custom_block
+from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, channel_faults, option_faults, suggestion
 from acmix_exp.config import SCALES, SEED_LIMIT, Config, options, value_of
 from acmix_exp.errors import ConfigError
@@ -54,7 +54,9 @@ def unknown_keys(values: Mapping[str, Any], schema: Any = Config, prefix: str = 
 
 def faults(config: Config, explicit: Collection[str]) -> list[str]:
     """Everything wrong with one cell that shows without the data set."""
+    foreign = installed.refusals(installed.in_children(), allowed=config.allow_foreign_ultralytics)
     lines = [
+        *foreign,
         *_values(config),
         *(model_lines := sites.faults(config.model)),
         *_block(config),

@@ -30,7 +30,10 @@ from acmix_exp.yolo.pretrained import find_pretrained
 # The row's label names the arm or the block, and its n counts the seeds.
 NOT_COLUMNS = ("arm", "seed", "block")
 # Swept over, these would split one experiment's folder, or say nothing about the result.
-NOT_SWEPT = ("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan")
+NOT_SWEPT = (
+    *("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan"),
+    *("allow_foreign_ultralytics", "allow_unsafe_checkpoint"),
+)
 ONE_PER_COMMAND = ("name", "task", "runs_dir")
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from acmix_exp import custom_block
+from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, has_position_table
 from acmix_exp.config import Config
-from acmix_exp.run import devices
+from acmix_exp.run import devices, fingerprints
 from acmix_exp.yolo.arguments import extra_arguments, precision
-from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import Backbone, resolve_sites, zero_init
 
 
@@ -23,12 +20,14 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
 
     The data set and the pretrained weights count by content, not by path, so that a copied folder is the same run.
     Of the hardware, the precision and the type of device count; which device, and how many runs at once, do not. The
-    number of loader workers counts: augmentation is drawn by worker, so another number gives other batches.
+    number of loader workers counts: augmentation is drawn by worker, so another number gives other batches. Packages
+    count by a hash only where they are not as installed; otherwise their versions are in the provenance.
     """
     model, hardware = effective.model, effective.hardware
     train = {**asdict(effective.train), "extra": extra_arguments(effective)}
     device = "cuda" if devices.gpus(hardware) else "cpu"
     backbone = Backbone.of(model)
+    code = installed.code(installed.in_children())
     return {
         "seed": effective.seed,
         "block": _block(effective.block),
@@ -36,7 +35,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
         "model": {
             "name": model.name,
             "scale": model.scale,
-            "pretrained": model.pretrained and _digest(find_pretrained(model)),
+            "pretrained": fingerprints.pretrained(model),
             **({} if backbone is None else {"backbone_p5": backbone.p5}),
         },
         "data": fingerprint,
@@ -46,26 +45,22 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
             "device": device,
             **({} if hardware.workers == 1 else {"workers": hardware.workers}),
         },
+        **({"code": code} if code else {}),
     }
 
 
 def _block(block: dict[str, Any]) -> dict[str, Any] | None:
-    """A user-defined block also counts by the content of its file.
+    """A user-defined block also counts by the content of its files.
 
     Version 0.1 sorted position tables by their names into the groups of the optimizer. Blocks that have one, and
     user-defined blocks, which may, are trained in another way since.
     """
-    if not block:
+    parts = fingerprints.block(block)
+    if parts is None:
         return None
-    is_custom = custom_block.is_custom(block)
-    source = custom_block.source(block["target"]) if is_custom else None
     options = {key: value for key, value in block.items() if key != "name"}
-    regrouped = is_custom or (block["name"] in RULES and has_position_table(block["name"], options))
-    return {
-        **block,
-        **({"source": _digest(source)[:16]} if source else {}),
-        **({"position_tables": "without decay"} if regrouped else {}),
-    }
+    regrouped = custom_block.is_custom(block) or (block["name"] in RULES and has_position_table(block["name"], options))
+    return {**parts, **({"position_tables": "without decay"} if regrouped else {})}
 
 
 def _placement(effective: Config) -> dict[str, Any]:
@@ -96,9 +91,3 @@ def older_optimizer(recorded: dict[str, Any], now: dict[str, Any]) -> bool:
 def hash8(parts: dict[str, Any]) -> str:
     """The first eight hexadecimal digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-
-
-@lru_cache(maxsize=8)
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

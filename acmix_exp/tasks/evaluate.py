@@ -13,8 +13,9 @@ from acmix_exp.data import headline, inspect, report_table, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.run import devices
+from acmix_exp.run.fingerprints import verify_data
 from acmix_exp.sweep.compose import Composed
-from acmix_exp.tasks.finished_run import finished, kept_weights
+from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset, require_unchanged
 
 
 def evaluate(cell: Composed) -> int:
@@ -37,8 +38,10 @@ def evaluate(cell: Composed) -> int:
             f"must be those of the run, {', '.join(names.values())}"
         )
     weights = kept_weights(run, config)
+    fingerprint = inspection.fingerprint
+    require_unchanged(cell, run, config, None if names_dataset(cell) else fingerprint, weights=True)
     console(stderr=True).print(report_table(inspection))
-    request = {"config": asdict(config), "weights": str(weights.resolve()), "split": split}
+    request = {"config": asdict(config), "weights": str(weights.resolve()), "split": split, "data": fingerprint}
     with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
         answer = run_child("evaluate", run.path, request, threads=config.hardware.threads, gpu=gpu)
     metrics = require(answer, "the evaluation")
@@ -54,7 +57,10 @@ def evaluate(cell: Composed) -> int:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """Evaluate ``weights`` on ``split`` of the data set of ``config`` in the child process; returns the metrics."""
+    """Evaluate ``weights`` on ``split`` of the data set of ``config`` in the child process; returns the metrics.
+
+    Raises ChangedError if the data set does not have the fingerprint ``data``, before or afterwards.
+    """
     from acmix_exp.yolo.run import prepare
 
     config = from_plain(job.request["config"])
@@ -62,4 +68,7 @@ def work(job: Job) -> dict[str, Any]:
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     weights, split = Path(job.request["weights"]), job.request["split"]
-    return evaluate_checkpoint(weights, resolve(config.dataset), split, config, job.device)
+    dataset = verify_data(config.dataset, job.request["data"])
+    metrics = evaluate_checkpoint(weights, dataset, split, config, job.device)
+    verify_data(config.dataset, job.request["data"])
+    return metrics

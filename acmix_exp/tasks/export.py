@@ -22,7 +22,7 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
-from acmix_exp.tasks.finished_run import finished, kept_weights
+from acmix_exp.tasks.finished_run import finished, kept_weights, require_unchanged
 
 TOLERANCE = 1e-3
 EXPORTED = "made"  # subfolder of the temporary folder
@@ -52,6 +52,7 @@ def export(cell: Composed) -> int:
     format = _format(command)
     run, config = finished(cell)
     weights = kept_weights(run, config)
+    require_unchanged(cell, run, config, None, weights=True)
     config.hardware = command.hardware
     dataset = resolve(config.dataset)
     gpus = [] if format.cpu else devices.gpus(config.hardware)

@@ -8,6 +8,7 @@ from pathlib import Path
 from acmix_exp import custom_block
 from acmix_exp.config import Config, load
 from acmix_exp.errors import ConfigError
+from acmix_exp.run import fingerprints
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
 
@@ -28,9 +29,14 @@ def finished(cell: Composed) -> tuple[Run, Config]:
     config = load(run.path / "config.yaml")
     if lines := custom_block.missing(config.block):
         raise ConfigError(*lines)
-    if any(key.split(".")[0] == "dataset" for key in cell.keys):
+    if names_dataset(cell):
         config.dataset = command.dataset
     return run, config
+
+
+def names_dataset(cell: Composed) -> bool:
+    """Whether the command names the data set to use."""
+    return any(key.split(".")[0] == "dataset" for key in cell.keys)
 
 
 def kept_weights(run: Run, config: Config) -> Path:
@@ -42,3 +48,26 @@ def kept_weights(run: Run, config: Config) -> Path:
             "delete the directory and rerun its command with train.keep=both"
         )
     return weights
+
+
+def require_unchanged(cell: Composed, run: Run, config: Config, fingerprint: str | None, *, weights: bool) -> None:
+    """Raise ConfigError, which begins with ``changed:``, if the run's block or code, or what is given, has changed.
+
+    fingerprint: that of the run's data set now; None where the command names a data set. weights: the kept checkpoints
+    count too. What a run of an older version did not record is not compared.
+    """
+    recorded = run.provenance()
+    lines = fingerprints.code_changes(config, recorded.get("identity") or {})
+    then = (recorded.get("dataset") or {}).get("fingerprint")
+    if fingerprint is not None and fingerprint != then:
+        place = f"{config.dataset.name} {config.dataset.path or config.dataset.root or ''}".rstrip()
+        lines.append(
+            f"the data set {place} is not the one it was trained on (fingerprint {fingerprint[:16]}, was "
+            f"{str(then)[:16]}); dataset.path=... names another"
+        )
+    for name, digest in (recorded.get("weights") or {}).items() if weights else ():
+        path = run.path / "weights" / name
+        if path.is_file() and fingerprints.digest(path) != digest:
+            lines.append(f"{path} is not the file that the run wrote")
+    if lines:
+        raise ConfigError(f"changed: {'; '.join(lines)}; run={cell.config.run}")

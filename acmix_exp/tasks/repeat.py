@@ -14,7 +14,6 @@ from acmix_exp.child import Job, own_variables, require, run_child
 from acmix_exp.config import Config
 from acmix_exp.console import console, print_line, text_table
 from acmix_exp.data import inspect, resolve
-from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
@@ -25,25 +24,20 @@ from acmix_exp.sweep.planning import Cell, Plan, prepare
 from acmix_exp.sweep.run_key import identity, older_optimizer
 from acmix_exp.tasks import comparison
 from acmix_exp.tasks.comparison import Finding, changes
-from acmix_exp.tasks.finished_run import finished
+from acmix_exp.tasks.finished_run import finished, require_unchanged
 
 
 def repeat(composed: Composed) -> int:
     """Train the run again in RUN/repeat/, outside of every table; exit code 0 if both are the same, 1 if not.
 
     An interrupted repeat is not resumed, because resuming is not bit-exact. Raises ConfigError, before anything is
-    written, if the data set is not that of the run.
+    written, if the data set, the block or the weights are not those of the run.
     """
     command = composed.config
     first, config = finished(composed)
     recorded = first.provenance()
     inspection = inspect(resolve(config.dataset))
-    fingerprint = (recorded.get("dataset") or {}).get("fingerprint")
-    if inspection.fingerprint != fingerprint:
-        raise ConfigError(
-            f"run={command.run}: the data set {config.dataset.name} is not the one it was trained on (fingerprint "
-            f"{inspection.fingerprint[:16]}, was {str(fingerprint)[:16]}); use dataset.path=... for that data set"
-        )
+    require_unchanged(composed, first, config, inspection.fingerprint, weights=True)
     config = _same_hardware(config, command, recorded)
     parts = identity(config, inspection.fingerprint)
     label = str((first.status() or {}).get("arm"))

@@ -54,6 +54,7 @@ def train(
     resume: bool,
     on_epoch: Callable[[dict[str, float]], None],
     on_resume: Callable[[list[dict[str, float]]], None] = lambda rows: None,
+    before_evaluation: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Train the network of ``config`` (arm applied) and evaluate it once; writes ``run_dir/outcomes.npz``.
 
@@ -62,6 +63,7 @@ def train(
         averaged weights, in float16.
     on_epoch: called with a flat row after each epoch, once its checkpoint is on disk.
     on_resume: called with the rows of the epochs that a resumed run does not repeat.
+    before_evaluation: called when the last checkpoint has been written; the run resumes there if this raises.
 
     Raises CheckpointError if there is no valid checkpoint to resume from, NonFiniteLoss, MemoryError, ConfigError, and
     ValueError for pretrained weights that do not fit.
@@ -87,6 +89,7 @@ def train(
         {key: progress.rows[epoch - 1][key] for key in ("epoch", "map50", "map50_95")}
         for epoch in (progress.best_epoch, progress.epochs)
     )
+    before_evaluation()
     scored = headline(dataset)
     checkpoint = weights / scored.checkpoint
     metrics = evaluate_checkpoint(checkpoint, dataset, scored.split, config, device, outcomes=run_dir / OUTCOMES)

@@ -1,0 +1,316 @@
+"""Which file a module name stands for in the child processes, and whether it is that of an installed package.
+
+A folder ``ultralytics/`` or a file ``random.py`` in the working folder, on PYTHONPATH, or on a path that a .pth file
+or sitecustomize adds is imported in place of the installed package. Nothing is imported to find out, so this module
+needs little more than ``sys`` and ``os``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import site
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
+from typing import Any, NamedTuple
+
+ALLOW = "allow_foreign_ultralytics"
+PIN = ((8, 4, 190), (8, 5))  # of ultralytics: from the first version, below the second; as in pyproject.toml
+PIN_TEXT = ">=8.4.190,<8.5"
+DISTRIBUTIONS = {  # top-level module -> its distribution, if that has another name
+    "PIL": "pillow",
+    "antlr4": "antlr4-python3-runtime",
+    "cv2": "opencv-python",
+    "hydra": "hydra-core",
+    "pynvml": "nvidia-ml-py",
+    "thop": "ultralytics-thop",
+    "yaml": "pyyaml",
+}
+PACKAGES = (  # what the command and its child processes import
+    *("ultralytics", "torch", "torchvision", "triton", "torchgen", "functorch", "numpy", "scipy", "omegaconf", "wandb"),
+    *("matplotlib", "rich", "jinja2", "markupsafe", "packaging", "sympy", "mpmath", "networkx", "typing_extensions"),
+    *("filelock", "fsspec", "polars", "psutil", "requests", "urllib3", "certifi", "charset_normalizer", "idna"),
+    *("pygments", "markdown_it", "mdurl", "pydantic", "pydantic_core", "click", "platformdirs", "onnx", "onnxruntime"),
+    *DISTRIBUTIONS,
+)
+HEAVY = ("ultralytics", "torch", "torchvision", "triton", "torchgen", "functorch", "cv2", "wandb")  # not in the parent
+# Modules of the standard library that none of the processes imports, and whose names users give to their own files.
+UNUSED = frozenset(
+    (
+        *("antigravity", "cmd", "code", "codeop", "crypt", "doctest", "getopt", "idlelib", "imp", "optparse", "pdb"),
+        *("pipes", "sched", "shelve", "test", "this", "tkinter", "trace", "turtle", "uu", "venv", "wave", "webbrowser"),
+        *("xmlrpc", "zipapp"),
+    )
+)
+
+
+class Module(NamedTuple):
+    """A module that is not simply the file of an installed package."""
+
+    name: str
+    path: str  # absolute: the folder of a package, or a file
+    kind: str  # foreign | editable (pip install -e) | modified (files of the installed package were changed)
+    about: str = ""  # of kind modified: one of its changed files
+
+
+def child_path() -> list[str]:
+    """``sys.path`` of a child process that starts now: the working folder comes first, as with ``python -m``."""
+    first = [] if os.environ.get("PYTHONSAFEPATH") else [os.getcwd()]
+    return [*first, *sys.path[0 if sys.flags.safe_path else 1 :]]
+
+
+def found(path: Sequence[str]) -> list[Module]:
+    """Every module that is looked up in ``path`` and is not simply installed, and every such module imported so far."""
+    names = dict.fromkeys([*PACKAGES, *_shadows_of_standard_library(path)])
+    modules = [module for name in names if (place := _locate(name, path)) and (module := _judged(name, place))]
+    known = {module.name for module in modules}
+    for name in [*PACKAGES, *sys.stdlib_module_names - UNUSED]:
+        place = _place(getattr(sys.modules.get(name), "__spec__", None))
+        if place and name not in known and (module := _judged(name, place)):
+            modules.append(module)
+    return modules
+
+
+def refusals(modules: Iterable[Module], *, allowed: bool) -> list[str]:
+    """A line for every module that must not be used. Editable installs, and with ``allowed`` the others, may be used.
+
+    ultralytics must be of a supported version in any case, because inner functions of it are used.
+    """
+    modules = list(modules)
+    lines = [_refusal(module) for module in modules if module.kind != "editable" and not allowed]
+    place, imported = _locate("ultralytics", child_path()), sys.modules.get("ultralytics")
+    version = getattr(imported, "__version__", None) or (place and written_version(place))
+    if not lines and version and not is_supported(version):
+        lines.append(f"ultralytics: {place} is version {version}; must be {PIN_TEXT}")
+    return lines
+
+
+def is_supported(version: str) -> bool:
+    """Whether a version of ultralytics is within the pin."""
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+    return PIN[0] <= numbers < PIN[1]
+
+
+def allowed_by(arguments: Iterable[str]) -> bool:
+    """Whether a command line allows foreign modules; before the config can be composed, which imports some."""
+    values = [text.partition("=")[2] for text in arguments if text.lstrip("+").startswith(f"{ALLOW}=")]
+    return bool(values) and values[-1].strip("'\"").lower() not in ("false", "no", "off", "0")
+
+
+@lru_cache(maxsize=1)
+def in_children() -> list[Module]:
+    """:func:`found` and :func:`modified` for child processes of this one; looked up once."""
+    path = child_path()
+    return [*found(path), *modified(path)]
+
+
+def modified(path: Sequence[str]) -> list[Module]:
+    """ultralytics, if a file of the installed package is not the one that was installed: people edit it in place."""
+    place = _locate("ultralytics", path)
+    about = place and _changed_file(place)
+    return [Module("ultralytics", place, "modified", about)] if place and about else []
+
+
+def code(modules: Iterable[Module]) -> dict[str, str]:
+    """The part of a run's identity for code that no version tells: module -> hash of its files; usually empty."""
+    return {module.name: digest(module.path)[:16] for module in modules}
+
+
+def other_package(path: Sequence[str]) -> str | None:
+    """The folder of another copy of this package that child processes would import; None if it is the same."""
+    own, place = os.path.dirname(os.path.abspath(__file__)), _locate("acmix_exp", path)
+    return None if place is None or os.path.realpath(place) == os.path.realpath(own) else place
+
+
+def digest(path: str) -> str:
+    """SHA-256 over a file, or over the names and contents of the files of a folder without caches of Python."""
+    files = sorted(_files(path))
+    stamps = tuple((file, *_stamp(file)) for file in files)
+    return _digest(path, stamps)
+
+
+def _stamp(file: str) -> tuple[int, ...]:
+    stat = os.stat(file)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, stamps: tuple[tuple[Any, ...], ...]) -> str:
+    total = hashlib.sha256()
+    for file, *_ in stamps:
+        with open(file, "rb") as content:
+            own = hashlib.file_digest(content, "sha256").digest()
+        total.update(os.fsencode(os.path.relpath(file, path)) + b"\0" + own)
+    return total.hexdigest()
+
+
+def _files(path: str) -> Iterator[str]:
+    if not os.path.isdir(path):
+        while path and not os.path.isfile(path):  # a module in a zip file counts as that file
+            path = os.path.dirname(path)
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
+        yield from (file for name in names if os.path.isfile(file := os.path.join(folder, name)))
+
+
+def _refusal(module: Module) -> str:
+    name, path, kind, about = module
+    cure = f"or add {ALLOW}=true, which records it by a hash"
+    if kind == "modified":
+        return f"{name}: the installed package {path} was changed ({about}); reinstall it, {cure}"
+    parent, folder = os.path.dirname(path), os.getcwd()
+    remedy = "move it or start in another folder"
+    if os.path.realpath(parent) != os.path.realpath(folder):
+        remedy = f"take {parent} off the import path (PYTHONPATH, a .pth file or sitecustomize)"
+    what = "module of Python" if name in sys.stdlib_module_names else "installed package"
+    return f"{name}: {path} would be imported in place of the {what}; {remedy}, {cure}"
+
+
+def _shadows_of_standard_library(path: Sequence[str]) -> Iterator[str]:
+    """Names of the standard library that a folder before it on the path holds too."""
+    for entry in path:
+        if os.path.realpath(entry or ".") == os.path.realpath(_STANDARD):
+            return
+        try:
+            names = {name.partition(".")[0] for name in os.listdir(entry or ".")}
+        except OSError:  # no folder: a zip file, or missing
+            continue
+        for name in sorted(names & sys.stdlib_module_names - UNUSED):
+            if not (BuiltinImporter.find_spec(name) or FrozenImporter.find_spec(name)):
+                yield name
+
+
+def _locate(name: str, path: Sequence[str]) -> str | None:
+    """The folder or file of a top-level module; of a package without ``__init__.py`` its first folder."""
+    spec = PathFinder.find_spec(name, [os.path.abspath(entry or ".") for entry in path])
+    others = (finder for finder in sys.meta_path if finder not in (BuiltinImporter, FrozenImporter, PathFinder))
+    while spec is None and (finder := next(others, None)):  # those of editable installs
+        spec = getattr(finder, "find_spec", lambda *_: None)(name, None)
+    return _place(spec)
+
+
+def _place(spec: Any) -> str | None:
+    if spec is None or spec.origin in ("built-in", "frozen"):
+        return None
+    if spec.submodule_search_locations:
+        return os.path.abspath(next(iter(spec.submodule_search_locations)))
+    return os.path.abspath(spec.origin) if spec.origin and spec.has_location else None
+
+
+_STANDARD = os.path.dirname(os.__file__)
+
+
+@lru_cache(maxsize=1)
+def _installed_folders() -> list[str]:
+    user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    return [*site.getsitepackages(), *user]
+
+
+def is_installed(file: str) -> bool:
+    """Whether a file is of the standard library or of a package that is installed, not editable."""
+    real = os.path.realpath(file) + os.sep
+    return real.startswith(tuple(os.path.realpath(folder) + os.sep for folder in [_STANDARD, *_installed_folders()]))
+
+
+def _judged(name: str, place: str) -> Module | None:
+    """None if the module is an installed package as it was installed."""
+    parent, folders = os.path.dirname(place), _installed_folders()
+    if any(os.path.realpath(parent) == os.path.realpath(folder) for folder in folders):
+        return Module(name, place, "editable") if os.path.islink(place) else None
+    if name in sys.stdlib_module_names:
+        standard = (os.path.realpath(_STANDARD) + os.sep, os.path.realpath(os.path.join(_STANDARD, "lib-dynload")))
+        return None if (os.path.realpath(parent) + os.sep).startswith(standard) else Module(name, place, "foreign")
+    if any(_lists(each, name) for each in _distributions([parent], name)):  # pip install --target
+        return None
+    editable = any(_points_to(each, place) for each in _distributions(folders, name))
+    return Module(name, place, "editable" if editable or _egg_link(name, place) else "foreign")
+
+
+def _distributions(folders: list[str], module: str) -> Iterator[Any]:
+    """The distributions in ``folders`` that may provide a module: by their name, or by their list of modules."""
+    from importlib.metadata import distributions
+
+    names = {module, DISTRIBUTIONS.get(module, module)}
+    normal = {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+    for each in distributions(path=folders):
+        name = re.sub(r"[-_.]+", "-", each.metadata["Name"] or "").lower()
+        if name in normal or name.startswith(tuple(f"{n}-" for n in normal)) or module in _modules(each):
+            yield each
+
+
+def _modules(distribution: Any) -> list[str]:
+    return (distribution.read_text("top_level.txt") or "").split()
+
+
+def _lists(distribution: Any, module: str) -> bool:
+    """Whether the RECORD of an installed distribution has files of the module."""
+    record = distribution.read_text("RECORD") or ""
+    return re.search(rf"^{re.escape(module)}(/|\.)", record, re.MULTILINE) is not None
+
+
+def _points_to(distribution: Any, place: str) -> bool:
+    """Whether an editable install is that of ``place``: by its URL, its .pth file or its finder."""
+    url = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if (url.get("dir_info") or {}).get("editable"):
+        from urllib.parse import unquote, urlsplit
+
+        root = os.path.realpath(unquote(urlsplit(url.get("url", "")).path))
+        if os.path.realpath(place).startswith(root + os.sep):
+            return True
+    for file in distribution.files or ():
+        if str(file).endswith(".pth") or re.match(r"__editable__.*\.py$", str(file)):
+            try:
+                text = file.locate().read_text(encoding="utf-8")
+            except OSError:
+                continue
+            if os.path.dirname(place) in text.splitlines() or repr(place) in text:
+                return True
+    return False
+
+
+def _egg_link(name: str, place: str) -> bool:
+    """Whether ``setup.py develop`` installed the folder that holds ``place``."""
+    for folder in _installed_folders():
+        try:
+            with open(os.path.join(folder, f"{name}.egg-link"), encoding="utf-8") as file:
+                return os.path.realpath(file.readline().strip()) == os.path.realpath(os.path.dirname(place))
+        except OSError:
+            continue
+    return False
+
+
+def _changed_file(place: str) -> str | None:
+    """A file of a package whose SHA-256 is not the one in the RECORD beside it; None without a RECORD."""
+    parent, name = os.path.split(place)
+    record = next((entry for entry in os.listdir(parent) if re.fullmatch(rf"{name}-[^-]+\.dist-info", entry)), "")
+    try:
+        with open(os.path.join(parent, record, "RECORD"), encoding="utf-8") as file:
+            lines = re.findall(rf"^({name}/.*),sha256=([\w-]+),\d*$", file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    for path, recorded in lines:
+        try:
+            with open(os.path.join(parent, path), "rb") as content:
+                actual = hashlib.file_digest(content, "sha256").digest()
+        except OSError:
+            return str(path)
+        if base64.urlsafe_b64encode(actual).decode().rstrip("=") != recorded:
+            return str(path)
+    return None
+
+
+def written_version(place: str) -> str | None:
+    """``__version__`` as a package's ``__init__.py`` states it, read without importing it."""
+    try:
+        with open(os.path.join(place, "__init__.py") if os.path.isdir(place) else place, encoding="utf-8") as file:
+            match = re.search(r"^__version__\s*=\s*[\"']([^\"']+)", file.read(), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return match[1] if match else None

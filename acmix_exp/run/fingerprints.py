@@ -1,0 +1,127 @@
+"""Fingerprints of what a run is trained from: the parts of its identity that files decide, and their verification.
+
+The plan takes them; the child process takes them again before it trains or resumes, before it evaluates, and at the
+end. A file that is written while it is read is then noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from acmix_exp import custom_block, installed
+from acmix_exp.config import Config, DatasetConfig, ModelConfig
+from acmix_exp.data import Dataset, inspect, resolve
+from acmix_exp.errors import ChangedError, ConfigError
+from acmix_exp.yolo.pretrained import find_pretrained
+
+CURE = "the same command goes on with the old content, and starts new runs with the new"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; read again if its size, times or inode have changed."""
+    stat = os.stat(path)
+    return _digest(path, (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, stamp: tuple[int, ...]) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pretrained(model: ModelConfig) -> str | None:
+    """SHA-256 of the file of pretrained weights; None from scratch."""
+    return model.pretrained and digest(find_pretrained(model))
+
+
+def block(block: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options of the block; a user-defined one also counts by its file and the modules it imports."""
+    source = custom_block.source(block["target"]) if custom_block.is_custom(block) else None
+    if source is None:
+        return dict(block) or None
+    parts = {**block, "source": digest(source)[:16]}
+    if helpers := custom_block.helpers(block["target"]):
+        content = "\n".join(f"{name} {digest(path)}" for name, path in sorted(helpers.items()))
+        parts["helpers"] = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return parts
+
+
+def verify(config: Config, identity: Mapping[str, Any]) -> Dataset:
+    """The data set, if data, pretrained weights, block and imported code are those of ``identity``.
+
+    Raises ChangedError, which names each one that is not.
+    """
+    dataset, data = _data(config.dataset, str(identity["data"]))
+    lines = [*data, *_weights(config, identity), *code_changes(config, identity)]
+    if lines:
+        raise ChangedError("; ".join([*lines, CURE]))
+    assert dataset is not None
+    return dataset
+
+
+def verify_data(config: DatasetConfig, fingerprint: str) -> Dataset:
+    """The data set, if it has this fingerprint. Raises ChangedError."""
+    dataset, lines = _data(config, fingerprint)
+    if lines or dataset is None:
+        raise ChangedError("; ".join([*lines, "run the command again"]))
+    return dataset
+
+
+def _data(config: DatasetConfig, fingerprint: str) -> tuple[Dataset | None, list[str]]:
+    place = config.path or config.root
+    name = f"data set {config.name}" + (f" {place}" if place else "")
+    try:
+        dataset = resolve(config)
+        now = inspect(dataset).fingerprint
+    except ConfigError as error:
+        return None, [f"{name} cannot be used any more ({error.lines[0]})"]
+    except OSError as error:
+        return None, [f"{name} cannot be read any more ({error})"]
+    if now != fingerprint:
+        return dataset, [f"{name} (fingerprint {now[:16]}, was {fingerprint[:16]})"]
+    return dataset, []
+
+
+def _weights(config: Config, identity: Mapping[str, Any]) -> list[str]:
+    try:
+        now = pretrained(config.model)
+    except (ConfigError, OSError):
+        return [f"model.pretrained={config.model.pretrained} is no longer there"]
+    then = (identity.get("model") or {}).get("pretrained")
+    if now == then:
+        return []
+    return [f"model.pretrained={config.model.pretrained} (SHA-256 {str(now)[:16]}, was {str(then)[:16]})"]
+
+
+def code_changes(config: Config, identity: Mapping[str, Any]) -> list[str]:
+    """A line for a user-defined block, and for code recorded by a hash, that is not that of ``identity``."""
+    lines = []
+    then = identity.get("block") or {}
+    if "source" in then:
+        target = config.block["target"]
+        now = block(config.block) or {}
+        file = custom_block.source(target) or f"{target}, which is no longer there"
+        if now.get("source") != then["source"]:
+            lines.append(f"block.target={target}: {file}")
+        elif now.get("helpers") != then.get("helpers"):
+            names = ", ".join(str(path) for path in custom_block.helpers(target).values())
+            lines.append(f"block.target={target}: what {file} imports: {names}")
+    before = identity.get("code") or {}
+    after = imported_code(sys.path) if before else {}
+    lines += [
+        f"the code of {name} (hash {after.get(name, 'of the installed package')}, was {before[name]})"
+        for name in before
+        if after.get(name) != before[name]
+    ]
+    return lines
+
+
+def imported_code(path: list[str]) -> dict[str, str]:
+    """Hashes of the modules on ``path`` that no version tells apart: editable, changed, or not the installed ones."""
+    return installed.code([*installed.found(path), *installed.modified(path)])
