@@ -16,7 +16,7 @@ PIPE_WIDTH = 180  # columns for output that is not a terminal, for which rich as
 
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or wide enough for every table if there is none."""
-    output = Console(stderr=stderr)
+    output = Console(stderr=stderr, emoji=False)  # a class may be called ":car:"
     if not output.is_terminal:
         output.width = PIPE_WIDTH
     return output

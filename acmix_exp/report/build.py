@@ -28,6 +28,7 @@ FIGURES = "figures"
 class Report:
     tables: Sequence[Table]
     figures: Sequence[Drawn]
+    notes: Sequence[str] = ()  # on the figures
 
 
 def build(folder: Path, reference: str = REFERENCE) -> Report:
@@ -42,13 +43,13 @@ def build(folder: Path, reference: str = REFERENCE) -> Report:
         tables = write_summary(folder, reference)
         scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".report-"))
         try:
-            drawn = draw_figures(tables, scratch)
-            text = page(folder.name, tables, read(folder), drawn, scratch)
+            drawn, notes = draw_figures(tables, scratch)
+            text = page(folder.name, tables, read(folder), drawn, scratch, notes)
             _move(scratch, folder / FIGURES)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         write_text(folder / PAGE, text)
-    return Report(tables, drawn)
+    return Report(tables, drawn, notes)
 
 
 def is_current(folder: Path) -> bool:

@@ -27,8 +27,15 @@ from acmix_exp.report.write import FOOTER, as_json, digest
 JPEG_QUALITY = 84
 
 
-def page(name: str, tables: Sequence[Table], records: Sequence[Record], drawn: Sequence[Drawn], folder: Path) -> str:
-    """The page as text. ``records`` are all runs, ``folder`` holds the files of the figures."""
+def page(
+    name: str,
+    tables: Sequence[Table],
+    records: Sequence[Record],
+    drawn: Sequence[Drawn],
+    folder: Path,
+    notes: Sequence[str] = (),
+) -> str:
+    """The page as text. ``records`` are all runs, ``folder`` holds the files of the figures, ``notes`` are on them."""
     environment = Environment(
         loader=PackageLoader("acmix_exp.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -45,6 +52,7 @@ def page(name: str, tables: Sequence[Table], records: Sequence[Record], drawn: S
             for index in range(len(tables))
         ],
         drawn=drawn,
+        notes=notes,
         records=records,
         states=Counter(record.state for record in records),
         provenance=_provenance(records),

@@ -20,6 +20,9 @@ ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a line it would begin an option
+    "]": "{]}",
+    "*": "{*}",  # the same
     "±": r"$\pm$",
     DASH: "--",
 }
@@ -38,7 +41,7 @@ SIZES = ((68, r"\footnotesize", 2.5), (76, r"\scriptsize", 3), (math.inf, r"\scr
 def latex(name: str, tables: Sequence[Table]) -> str:
     """Each table as a ``tabular``, for \\input into a ``table`` environment."""
     lines = [
-        f"% {name}, by acmix_exp. Needs \\usepackage{{booktabs}}.",
+        f"% {' '.join(name.split())}, by acmix_exp. Needs \\usepackage{{booktabs}}.",
         "% Bold: the highest mean, if the verdicts allow to call it the best.",
     ]
     for table in tables:

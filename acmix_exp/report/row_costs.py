@@ -39,7 +39,7 @@ def row_costs(rows: Sequence[ArmRuns], reference: str, profile: dict[str, Any]) 
     if old := list(dict.fromkeys(row.arm for row, cost in zip(rows, costs, strict=True) if _counts_published(cost))):
         notes.append(
             f"GFLOPs of {', '.join(old)} are those of the published form of the block, as version 0.1 counted; "
-            "`python -m scripts.recount_costs FOLDER` counts what runs."
+            "python -m scripts.recount_costs FOLDER counts what runs."
         )
     if any(cost.latency_from == "shared" for cost in costs):
         notes.append("Latencies were measured while other runs were training; task=profile measures them alone.")

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,16 +93,21 @@ def _csv(tables: Sequence[Table]) -> str:
 
 
 def _markdown(name: str, tables: Sequence[Table]) -> str:
-    lines = [f"# {name}", ""]
+    lines = [f"# {escape(name)}", ""]
     for table in tables:
         swept, visible = table.swept_keys, columns("md")
-        lines += [f"{table.heading}.", ""]
+        lines += [f"{escape(table.heading)}.", ""]
         lines.append(_line(["arm", *swept, *(column.title for column in visible)]))
         lines.append(_line(["---"] * (1 + len(swept)) + ["---:"] * len(visible)))
         lines += [_line(cells(row, "md")) for row in table.rows]
-        lines += ["", *(f"- {note}" for note in table.notes), ""]
+        lines += ["", *(f"- {escape(note)}" for note in table.notes), ""]
     return "\n".join([*lines, FOOTER, ""])
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(escape, cells))} |"
+
+
+def escape(text: str) -> str:
+    """The text with a backslash before what Markdown would take for markup; an underscore inside a word is none."""
+    return re.sub(r"[\\`*<>|$~\[\]]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))

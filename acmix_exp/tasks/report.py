@@ -58,12 +58,14 @@ def _check(config: Config, folder: Path) -> None:
 
 
 def say(built: Report, folder: Path) -> None:
-    """Print the finding of each table, the figures that could not be drawn, and the paths of the files."""
+    """Print the finding of each table, figures that could not be drawn, notes on figures, and the files."""
     for table in built.tables:
         print_line(lead(table))
     for figure in built.figures:
         if figure.error:
             print_line(f"{figure.name} could not be drawn: {figure.error}")
+    for note in built.notes:
+        print_line(f"warning: {note}")
     print_line(f"written to {folder}: {FILES}")
 
 

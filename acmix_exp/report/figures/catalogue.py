@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from acmix_exp.errors import StorageError, one_line, storage_fault
 from acmix_exp.report.figures.attention_maps import heads, windows
 from acmix_exp.report.figures.cost_plots import latency
 from acmix_exp.report.figures.detections import predictions
+from acmix_exp.report.figures.fonts import advice, missing_characters, use_fonts_with
 from acmix_exp.report.figures.forest import class_deltas, forest
 from acmix_exp.report.figures.style import Drawing, Drawn
 from acmix_exp.report.figures.training_curves import learning_curves, rate_ratio, rates
@@ -29,36 +31,53 @@ LOOK: dict[Any, Any] = {
 }
 
 
-def draw_figures(tables: Sequence[Table], folder: Path) -> list[Drawn]:
-    """Draw every figure of every table into ``folder``, as PNG and SVG.
+def draw_figures(tables: Sequence[Table], folder: Path) -> tuple[list[Drawn], list[str]]:
+    """Draw every figure of every table into ``folder``, as PNG and SVG; and notes on what they lack.
 
     A figure that cannot be drawn is an entry with ``error``: a damaged file of one run does not stop the report.
     Raises OSError if the disk is full or the like.
     """
-    drawn = []
+    drawn: list[Drawn] = []
+    without_font: set[str] = set()
     with mpl.rc_context(LOOK):
         for index, table in enumerate(tables):
             for name, figure in FIGURES.items():
                 try:
                     for drawing in figure(table):
                         stem = _file_stem(name, drawing.label, index + 1 if len(tables) > 1 else 0)
-                        _save(drawing, folder, stem)
+                        stem = _unused(stem, {other.stem for other in drawn})
+                        without_font |= _save(drawing, folder, stem)
                         drawn.append(Drawn(index, name, drawing, stem))
                 except Exception as error:
                     if fault := storage_fault(error, str(folder.parent)):
                         raise StorageError(fault) from error
                     drawn.append(Drawn(index, name, error=one_line(error)))
-    return drawn
+    notes = [advice(without_font)]
+    return drawn, [note for note in notes if note]
 
 
 def _file_stem(name: str, label: str, table: int) -> str:
     """The file name of a figure; ``label`` is a row's or empty, ``table`` is 0 if there is only one."""
-    parts = [name, re.sub(r"[^A-Za-z0-9.=_-]+", "-", label).strip("-."), str(table) if table else ""]
+    parts = [name, re.sub(r"[^\w.=-]+", "-", label).strip("-."), str(table) if table else ""]
     return "-".join(filter(None, parts))
 
 
-def _save(drawing: Drawing, folder: Path, stem: str) -> None:
+def _unused(stem: str, used: Collection[str | None]) -> str:
+    """Labels that differ only in signs that no file name has get a number."""
+    names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+    return next(name for name in names if name not in used)
+
+
+def _save(drawing: Drawing, folder: Path, stem: str) -> set[str]:
+    """Save both files; the characters that no installed font has."""
     mpl.rcParams["svg.hashsalt"] = stem  # equal bytes for equal figures, and different ids on one page
-    drawing.figure.savefig(folder / f"{stem}.png", dpi=DOTS)
-    drawing.figure.set_layout_engine("none")  # the layout stays as it is, and is not computed again
-    drawing.figure.savefig(folder / f"{stem}.svg", metadata={"Date": None}, transparent=True)
+    figure, png = drawing.figure, folder / f"{stem}.png"
+    with missing_characters() as missing:
+        figure.savefig(png, dpi=DOTS)
+    if missing and use_fonts_with(figure, missing):
+        with missing_characters() as missing:
+            figure.savefig(png, dpi=DOTS)
+    figure.set_layout_engine("none")  # the layout stays as it is, and is not computed again
+    with missing_characters():
+        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None}, transparent=True)
+    return missing
