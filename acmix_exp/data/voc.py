@@ -26,6 +26,8 @@ from acmix_exp.files import appearing, read_json
 
 _VERSION = 2  # part of the cache key: raise it when the conversion changes
 _RECORD = "conversion.json"
+# How a note on a box or an image that is not trained on as it is in the folder ends.
+_LOSSES = ("dropped", "clipped", "left out", "without annotation", "without image")
 
 
 def convert_voc(path: Path, root: Path) -> Dataset:
@@ -212,7 +214,8 @@ def _converted(folder: VocFolder, target: Path, path: Path, setting: str) -> Dat
         splits=splits,
         source=path.absolute(),
         setting=setting,
-        notes=tuple(record["notes"]),
+        notes=tuple(note for note in record["notes"] if note.endswith(_LOSSES)),
+        remarks=tuple(note for note in record["notes"] if not note.endswith(_LOSSES)),
         split_made=record["split_made"],
         origins=origins,
     )

@@ -186,7 +186,7 @@ def _missing(path: Path, annotated: bool) -> str:
     else:
         fault = "no folder Annotations"
     inner = path.absolute().name.lower() in (*ANNOTATIONS, *IMAGES)
-    return f"{fault}, is dataset.path={path.parent} meant?" if inner else fault
+    return f"{fault}, though dataset.path={path.parent} may be meant" if inner else fault
 
 
 def _match(folder: VocFolder, images: list[_File], annotations: list[_File], common: Parts) -> None:

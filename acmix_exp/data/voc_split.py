@@ -78,34 +78,34 @@ def _split(
     """Keys by split, and in words how they were split."""
     if {"train", "val"} <= set(lists):
         lists = {name: found for name, found in lists.items() if name != "trainval"}
-    given = _listed(folder, lists, part, setting, notes)
-    made = (
-        [f"{'list' if len(given) == 1 else 'lists'} {', '.join(given)}{_place(folder.root / part, lists)}"]
-        if given
-        else []
-    )
-    if not given:
+    given, made = _listed(folder, lists, part, setting, notes), []
+    if given:
+        made.append(f"{'list' if len(given) == 1 else 'lists'} {', '.join(given)}{_place(folder.root / part, lists)}")
+    else:
         given, folders = _by_folder(folder, keys, notes)
-        made = [f"folders {', '.join(folders)}"] if given else []
+        made += [f"folders {', '.join(folders)}"] if folders else []
     if not {"train", "val", "trainval"} & set(given):
-        given["trainval"] = [key for key in keys if key not in set(given.get("test", ()))]
-    if not lists:
+        given["trainval"] = _without(keys, given.get("test", []))
+    if not {"train", "val", "trainval"} & set(lists):
         notes += [f"{path}: annotation without image" for path in folder.annotations.values()]
         notes += [f"{path}: image without annotation" for path in folder.images.values()]
     train, val, trainval = (given.get(name, []) for name in ("train", "val", "trainval"))
     source = "train" if train else "trainval"
-    if not train:
-        train = [key for key in trainval if key not in set(val)]
+    train = train or _without(trainval, val)
     if not val:
-        val = [key for key in trainval if key not in set(train)]
+        val = _without(trainval, train)
         if not val and (val := _fifth(train)):
             made.append(f"val: {_SEEDED}, of {source}" if made else _SEEDED)
-        train = [key for key in train if key not in set(val)]
+        train = _without(train, val)
     splits = {"train": train, "val": val, "test": given.get("test", [])}
     unlisted = set(keys).difference(*splits.values())
-    if unlisted and lists:
-        made.append(f"{len(unlisted):,} images in none of the lists")
-    return {name: members for name, members in splits.items() if members}, ", ".join(made)
+    unused = f" ({len(unlisted):,} images in none of the lists)" if unlisted and lists else ""
+    return {name: members for name, members in splits.items() if members}, ", ".join(made) + unused
+
+
+def _without(keys: list[str], others: list[str]) -> list[str]:
+    excluded = set(others)
+    return [key for key in keys if key not in excluded]
 
 
 def _fifth(keys: list[str]) -> list[str]:
