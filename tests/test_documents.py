@@ -1,0 +1,259 @@
+"""README.md and docs/results: every number of a result is made here from the published files, and found in the text.
+
+A claim is a piece of a document, with the numbers put in from summary.json and from the archive of the runs. After all
+claims are cut out of a document, no numeral and no number word may remain.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from io import BytesIO
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from scipy import optimize, stats
+
+from acmix_exp.report.statistics import LEVEL, seeds_needed
+
+REPO = Path(__file__).resolve().parents[1]
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+NUMERAL = re.compile(
+    rf"\d[\d.,]*|\b(?:{'|'.join(WORDS[2:])}|twice|half|third|quarter|fifth|tenth|dozen)\b", re.IGNORECASE
+)
+NAMES = re.compile(r"mAP50-95|mAP50|conv3x3|YOLOv8n|\bP[45]\b")
+PLACES = {"backbone_p4": "P4", "backbone_p5": "P5"}
+
+
+class Published:
+    """What was published of an experiment."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = REPO / "docs" / "results" / name
+        (self.table,) = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))["tables"]
+        self.rows = {row["arm"]: row for row in self.table["rows"]}
+        self.compared = {arm: row for arm, row in self.rows.items() if row["in_family"]}
+        self.train = self.table["settings"]["train"]
+        with tarfile.open(self.folder / "runs.tar.xz") as archive:
+            self.files = {
+                name: archive.extractfile(name).read() for name in archive.getnames() if "/images/" not in name
+            }
+        self.runs = {name.split("/")[1] for name in self.files if name.count("/") == 2}
+
+    @cached_property
+    def profile(self) -> dict[str, Any]:
+        return {row["arm"]: row["cost"] for row in json.loads(self.one("profile.json"))["rows"]}
+
+    def one(self, file: str) -> bytes:
+        """A file of the first run, or the only one of the experiment."""
+        return self.files[min(name for name in self.files if name.endswith(f"/{file}"))]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return yaml.safe_load(self.one("config.yaml"))
+
+    @cached_property
+    def seeds(self) -> int:
+        (seeds,) = {row["n"] for row in self.rows.values()}
+        return seeds
+
+    @cached_property
+    def cores(self) -> int:
+        return json.loads(self.one("provenance.json"))["hardware"]["cores"]
+
+    @cached_property
+    def places(self) -> str:
+        return " and ".join(PLACES[site] for site in self.table["settings"]["placement"]["sites"])
+
+    def interval(self, arm: str, level: float = LEVEL) -> str:
+        """The t interval of an arm's differences, computed here from these."""
+        deltas = np.array([one["delta"] for one in self.rows[arm]["deltas"]])
+        low, high = stats.t.interval(1 - level, len(deltas) - 1, deltas.mean(), stats.sem(deltas))
+        if level == LEVEL:
+            assert np.allclose((low, high), (self.rows[arm]["delta_low"], self.rows[arm]["delta_high"]))
+        return f"{low:+.3f} to {high:+.3f}"
+
+    def times(self, arm: str, key: str = "latency_ms_b1") -> float:
+        """How many times the baseline's."""
+        if key.startswith("latency"):
+            assert self.rows[arm][key] == self.profile[arm][key]
+        return self.rows[arm][key] / self.rows["baseline"][key]
+
+    def missed_below(self, arm: str, power: float = 0.8) -> float:
+        """The difference that a t test over all compared arms finds with that power, given the arm's spread."""
+        n = self.seeds
+        error = stats.sem([one["delta"] for one in self.rows[arm]["deltas"]])
+        bound = stats.t.ppf(1 - LEVEL / len(self.compared) / 2, n - 1)
+        return float(optimize.brentq(lambda true: stats.nct.sf(bound, n - 1, true / error) - power, 0, 1))
+
+
+def half(row: dict[str, Any], kind: str) -> str:
+    return f"{(row[f'{kind}_high'] - row[f'{kind}_low']) / 2:.3f}"
+
+
+def word(number: int) -> str:
+    return WORDS[number]
+
+
+def names(arms: Iterable[str]) -> str:
+    *others, last = arms
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def span(values: Iterable[float], form: str = ".2f") -> str:
+    values = list(values)
+    return f"{min(values):{form}} to {max(values):{form}}"
+
+
+def readme(full: Published) -> list[str]:
+    zoo = Published("bccd_zoo")
+    b1, b32 = full.times("mixed"), full.times("mixed", "latency_ms_b32")
+    return [
+        f"{full.train['epochs']} epochs at {full.train['imgsz']} px on {word(full.cores)} CPU cores",
+        f"ACmix after the {full.places} stages, {word(full.seeds)} seeds",
+        f"After these {full.train['epochs']} epochs the 95 % interval of `mixed`",
+        f"{full.interval('mixed')} mAP50-95 for this arm alone, and "
+        f"{full.interval('mixed', LEVEL / len(full.compared))} if the intervals of all {word(len(full.compared))} arms",
+        f"At {full.train['imgsz']} px and one thread `mixed` takes {b1:.2f} times the baseline's time at batch 1 and "
+        f"{b32:.2f} times at batch 32",
+        f"the {len(full.runs)} runs behind it",
+        f"compares {word(len(zoo.compared) - 1)} blocks",  # conv3x3 is a control
+    ]
+
+
+def common(one: Published) -> list[str]:
+    outcomes = np.load(BytesIO(one.one("outcomes.npz")))
+    assert one.config["hardware"]["threads"] == 1
+    return [
+        f"{word(one.seeds)} seeds, {word(one.cores)} CPU cores",
+        # The archive holds no images of training and validation: their numbers are those of the data set.
+        f"205 / 87 / {len(outcomes['images'])} images, {word(len(outcomes['classes']))} classes",
+        f"{len(one.runs)} runs, {word(one.config['hardware']['runs_at_once'])} at a time",
+        f"train.imgsz={one.train['imgsz']}",
+    ]
+
+
+def bccd_full(full: Published) -> list[str]:
+    rows, arms, together = full.rows, full.compared, LEVEL / len(full.compared)
+    (p_adjusted,) = {row["p_adjusted"] for row in arms.values()}
+    p, smallest = min((row["p"], arm) for arm, row in arms.items())
+    steps = full.train["epochs"] * ceil(205 / full.train["batch"])
+    away = [arm for arm, row in arms.items() if row["image_low"] * row["image_high"] > 0]
+    order = ("mixed", "conv", "attention")
+    costs = ("mixed", "attention", "conv", "conv3x3")
+    b1, b32 = ([full.times(arm, f"latency_ms_{batch}") for arm in costs] for batch in ("b1", "b32"))
+    passes = [full.profile[arm]["latency_passes_b1"] for arm in full.profile]
+    (passes_b32,) = {full.profile[arm]["latency_passes_b32"] for arm in full.profile}
+    return [
+        f"{word(len(rows))} arms",
+        f"Mixed with seed {rows['mixed']['values'][0]['seed']}",
+        f"every adjusted p is {p_adjusted:g}, the smallest unadjusted p is {p:.2f} ({smallest})",
+        "The 95 % intervals, each for one arm alone: mixed {} mAP50-95, conv {}, attention {}".format(
+            *map(full.interval, order)
+        ),
+        f"all {word(len(arms))} arms are to hold at once (Bonferroni): "
+        + ", ".join(f"{arm} {full.interval(arm, together)}" for arm in order),
+        f"What {word(full.seeds)} seeds can find",
+        f"a true difference below {full.missed_below('mixed'):.3f} would be missed more often than one time in five "
+        f"(t test at 5 % over {word(len(arms))} arms)",
+        "conv3x3 has {:,} parameters more than conv and {:,} more than mixed".format(
+            *(rows["conv3x3"]["parameters"] - rows[arm]["parameters"] for arm in ("conv", "mixed"))
+        ),
+        f"its interval is {full.interval('conv3x3')}",
+        f"equal the baseline's in all {word(full.seeds)} seeds",
+        f"at {full.train['imgsz']} px and batch 1, one thread, the whole network takes {b1[0]:.2f} times "
+        f"the baseline's time with mixed, "
+        f"{b1[1]:.2f} with attention, {b1[2]:.2f} with conv and {b1[3]:.2f} with conv3x3",
+        f"at batch 32 it is {b32[0]:.2f}, {b32[1]:.2f}, {b32[2]:.2f} and {b32[3]:.2f} times",
+        f"{min(passes)} to {max(passes)} passes at batch 1, {passes_b32} at batch 32",
+        f"resampling the images moves the difference of mixed by {half(rows['mixed'], 'image')} in either direction, "
+        f"changing the seeds by {half(rows['mixed'], 'delta')}",
+        f"The interval over images excludes zero for {names(away)}",
+        f"{steps} optimizer steps from scratch on 205 small images",
+    ]
+
+
+def bccd_zoo(zoo: Published) -> list[str]:
+    rows, arms, seeds = zoo.rows, zoo.compared, zoo.seeds
+    means = [row["map50_95_mean"] for row in rows.values()]
+    apart, widest = max((abs(row["deltas"][0]["delta"] - row["deltas"][1]["delta"]), arm) for arm, row in arms.items())
+    narrow = rows["polarized_sequential"]
+    agree = abs(narrow["deltas"][0]["delta"] - narrow["deltas"][1]["delta"])
+    light = ("polarized_parallel", "polarized_sequential", "ema")
+    middle = ("lska", "sea_attention", "acmix-mixed", "deformable_attention", "lsk")
+    assert {*light, *middle, "dlka", "hat", "conv3x3"} == set(arms)
+    assert min(row["p"] for row in arms.values()) >= 2 / 2**seeds
+    return [
+        f"after the {zoo.places} stages",
+        f"'seed=range(0,{seeds})'",
+        "profile.seconds=150",  # a setting of the command
+        f"at {zoo.train['imgsz']} px and batch 1, one thread, fused, {span(map(zoo.times, light))} times "
+        f"the baseline's time with {names(light)}, "
+        f"{span(map(zoo.times, middle))} with {names(middle).replace('-mixed', '')}, "
+        f"{zoo.times('dlka'):.2f} with dlka and {zoo.times('hat'):.2f} with hat",
+        "The last two have {:.1f} and {:.1f} times the baseline's parameters, "
+        "and {:.1f} and {:.1f} times its GFLOPs".format(
+            *(zoo.times(arm, key) for key in ("parameters", "gflops") for arm in ("dlka", "hat"))
+        ),
+        f"ultralytics' counter gives hat {rows['hat']['gflops_ultralytics']:.1f} GFLOPs; "
+        f"{rows['hat']['gflops']:.1f} are computed",
+        f"all arms end between {min(means):.2f} and {max(means):.2f} mAP50-95",
+        "equal the baseline's in both seeds",
+        f"{word(len(arms)).capitalize()} comparisons need at least {word(seeds_needed(len(arms)))} paired seeds",
+        f"with {word(seeds)}, every row's verdict is that there are too few seeds",
+        f"Every mean lies within {max(abs(row['delta_mean']) for row in arms.values()):.3f} of the baseline's",
+        f"the differences of one arm's {word(seeds)} seeds lie up to {apart:.3f} apart ({widest})",
+        f"Against {word(Published('bccd_full').seeds)} seeds, ACmix is in",
+        f"polarized_sequential is better: its interval, {zoo.interval('polarized_sequential')}",
+        f"narrow because {word(seeds)} seeds happened to agree to {agree:.4f}",
+        f"With {word(seeds)} seeds no p value is under {2 / 2**seeds:g}",
+    ]
+
+
+def results_of_readme() -> str:
+    text = (REPO / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("<!-- result: ") : text.index("## Installation")]
+    return re.sub(r"^\|.*$|<!--.*?-->|\]\(.*?\)", "", section, flags=re.MULTILINE)  # tests/test_readme.py: the table
+
+
+def page(name: str) -> str:
+    return (REPO / "docs" / "results" / name / "README.md").read_text(encoding="utf-8")
+
+
+DOCUMENTS: dict[str, tuple[Callable[[], str], Callable[[], list[str]]]] = {
+    "README.md": (results_of_readme, lambda: readme(Published("bccd_full"))),
+    "bccd_full": (lambda: page("bccd_full"), lambda: [*common(one := Published("bccd_full")), *bccd_full(one)]),
+    "bccd_zoo": (lambda: page("bccd_zoo"), lambda: [*common(one := Published("bccd_zoo")), *bccd_zoo(one)]),
+}
+
+
+def check(text: str, claims: list[str]) -> tuple[list[str], list[str]]:
+    """The claims that are not in the text, and the numerals of the text that are in no claim."""
+    text = " ".join(text.split())
+    absent = [claim for claim in claims if claim not in text]
+    for claim in sorted(claims, key=len, reverse=True):
+        text = text.replace(claim, "...")
+    return absent, NUMERAL.findall(NAMES.sub("", text))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_number_is_that_of_the_published_files(name: str) -> None:
+    text, claims = DOCUMENTS[name]
+    assert check(text(), claims()) == ([], [])
+
+
+def test_every_published_result_has_a_checked_page() -> None:
+    published = {path.parent.name for path in (REPO / "docs" / "results").glob("*/summary.json")}
+    assert published == DOCUMENTS.keys() - {"README.md"}
+
+
+def test_what_the_data_do_not_say_is_found() -> None:
+    assert check("mixed costs up to\n0.021 mAP50-95", ["up to 0.020"]) == (["up to 0.020"], ["0.021"])
+    assert check("It adds a fifth in 12 epochs of conv3x3.", []) == ([], ["fifth", "12"])
