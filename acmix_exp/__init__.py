@@ -12,6 +12,8 @@ moved.install()
 
 def _is_own_process() -> bool:
     """Whether this is the command line or a child process of it, which register the classes when they need them."""
+    if "ACMIX_EXP_USER_YOLO_CONFIG_DIR" in os.environ:  # child.py sets it, and restricted loading, for every child
+        return True
     program = (getattr(sys, "argv", None) or [""])[0]
     if program == "-m":  # with `python -m` the package is imported before sys.argv names the module
         return any(word.removeprefix("-m").split(".")[0] == "acmix_exp" for word in sys.orig_argv)

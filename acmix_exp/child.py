@@ -230,6 +230,20 @@ def command(task: str, folder: Path) -> list[str]:
     return [sys.executable, "-m", "acmix_exp.worker", task, os.path.abspath(folder)]
 
 
+# Whatever loads a checkpoint in a child, ultralytics or torch, does so by restricted unpickling.
+RESTRICTED = {
+    "ULTRALYTICS_SAFE_LOAD": "true",
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0",
+}
+FULL = {"ULTRALYTICS_SAFE_LOAD": "false", "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "0"}
+
+
+def unpickling(allow_unsafe_checkpoint: bool) -> dict[str, str]:
+    """The variables of a child that reads checkpoints: empty for the restricted unpickling that every child has."""
+    return FULL if allow_unsafe_checkpoint else {}
+
+
 def own_variables(threads: int, gpu: int | None) -> dict[str, str]:
     """What a child's environment differs in from the user's, but for its private settings folder."""
     package_parent = str(Path(__file__).resolve().parents[1])
@@ -242,6 +256,7 @@ def own_variables(threads: int, gpu: int | None) -> dict[str, str]:
         "MKL_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
         "MPLBACKEND": "Agg",
+        **RESTRICTED,
         "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")])),
         **({} if gpu is None else {"CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8")}),
         "CUDA_VISIBLE_DEVICES": ("-1" if gpu is None else visible.split(",")[gpu].strip() if visible else str(gpu)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import hashlib
 import importlib.util
 import re
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 
 from acmix_exp import installed
 from acmix_exp.block_rules import shown
+from acmix_exp.files import cache_dir
 
 NAME = "custom"  # of conf/block/custom.yaml; any other name is a label that the user gave
 
@@ -57,6 +60,29 @@ def missing(block: Mapping[str, Any]) -> list[str]:
         f"block.target={target}: no module {target.rpartition('.')[0]} in {Path.cwd()} nor among those installed; "
         "start from the folder that holds it"
     ]
+
+
+def announce(block: Mapping[str, Any]) -> None:
+    """Say which file of the user's is imported, and remember it: the user's own command names it."""
+    file = source(block["target"])
+    if file is None:
+        return
+    print(f"acmix_exp: block.target={block['target']}: imports {file}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # then a later run= asks for block.target
+        mark = _mark(block["target"], file)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+
+def is_known(target: str) -> bool:
+    """Whether a command on this machine has named ``MODULE.CLASS``, of a file with the present content."""
+    file = source(target)
+    return file is not None and _mark(target, file).exists()
+
+
+def _mark(target: str, file: Path) -> Path:
+    # Kept outside of run directories, because these are copied from elsewhere.
+    return cache_dir() / "blocks" / hashlib.sha256(target.encode() + b"\0" + file.read_bytes()).hexdigest()
 
 
 def source(target: str) -> Path | None:

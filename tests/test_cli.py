@@ -197,7 +197,7 @@ def test_pretrained_must_be_a_checkpoint(command, tmp_path):
     code, _, err = command("model.pretrained=weights.pt")
     assert code == 2
     assert "model.pretrained=" in err
-    assert "not a loadable checkpoint" in err
+    assert "cannot be loaded (it is a text file)" in err
 
 
 def test_a_preflight_that_is_killed_is_one_line_and_exit_1(command, data, monkeypatch):

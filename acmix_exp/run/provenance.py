@@ -16,6 +16,7 @@ from typing import Any
 
 import acmix_exp
 from acmix_exp import installed
+from acmix_exp.child import RESTRICTED
 from acmix_exp.files import write_text
 
 PACKAGES = {  # that a result depends on -> the module of each
@@ -77,7 +78,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {
         name: redact(value, variables)
         for name, value in sorted(variables.items())
-        if (name.startswith(PREFIXES) or name in NAMES) and name not in FOLDERS and not is_secret(name)
+        if (name.startswith(PREFIXES) or name in NAMES) and name not in (*FOLDERS, *RESTRICTED) and not is_secret(name)
     }
 
 

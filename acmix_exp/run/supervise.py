@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from acmix_exp.child import Answer, Child, is_alive, take_spare
+from acmix_exp.child import Answer, Child, is_alive, take_spare, unpickling
 from acmix_exp.config import Config, load
 from acmix_exp.errors import CheckpointError, NonFiniteLoss, StorageError, storage_fault
 from acmix_exp.files import write_text
@@ -151,8 +151,9 @@ def _train(
         _say(run, f"restarted from scratch: {reason}")
         write_text(run.log, f"restarted from scratch: {reason}\n")
     threads = config.hardware.threads
-    spare = take_spare("train", threads) if gpu is None else None
-    with spare or Child("train", run.path, threads=threads, gpu=gpu) as child:
+    variables = unpickling(config.allow_unsafe_checkpoint)
+    spare = take_spare("train", threads) if gpu is None and not variables else None
+    with spare or Child("train", run.path, threads=threads, gpu=gpu, variables=variables) as child:
         child.send({"resume": resume}, folder=run.path, log=run.log, append=resume or reason is not None)
         facts = {"owner": command.owner, "started": time.time(), **machine()}
         run.beat()

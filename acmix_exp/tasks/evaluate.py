@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.child import Job, require, run_child
+from acmix_exp.child import Job, require, run_child, unpickling
 from acmix_exp.config import from_plain
 from acmix_exp.console import console, print_line, text_table
 from acmix_exp.data import headline, inspect, report_table, resolve
@@ -15,7 +15,7 @@ from acmix_exp.files import write_json
 from acmix_exp.run import devices
 from acmix_exp.run.fingerprints import verify_data
 from acmix_exp.sweep.compose import Composed
-from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset, require_unchanged
+from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset, require_safe, require_unchanged
 
 
 def evaluate(cell: Composed) -> int:
@@ -38,12 +38,15 @@ def evaluate(cell: Composed) -> int:
             f"must be those of the run, {', '.join(names.values())}"
         )
     weights = kept_weights(run, config)
+    require_safe(command, config, weights)
     fingerprint = inspection.fingerprint
     require_unchanged(cell, run, config, None if names_dataset(cell) else fingerprint, weights=True)
     console(stderr=True).print(report_table(inspection))
     request = {"config": asdict(config), "weights": str(weights.resolve()), "split": split, "data": fingerprint}
     with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
-        answer = run_child("evaluate", run.path, request, threads=config.hardware.threads, gpu=gpu)
+        variables = unpickling(command.allow_unsafe_checkpoint)
+        threads = config.hardware.threads
+        answer = run_child("evaluate", run.path, request, threads=threads, gpu=gpu, variables=variables)
     metrics = require(answer, "the evaluation")
     path = run.path / "evaluations" / f"{dataset.name}-{split}-{inspection.fingerprint[:8]}.json"
     path.parent.mkdir(exist_ok=True)
@@ -64,7 +67,7 @@ def work(job: Job) -> dict[str, Any]:
     from acmix_exp.yolo.run import prepare
 
     config = from_plain(job.request["config"])
-    prepare(config.block.get("target"))
+    prepare(config)
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     weights, split = Path(job.request["weights"]), job.request["split"]

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp import files
-from acmix_exp.child import Job, is_alive, require, run_child
-from acmix_exp.config import Config
+from acmix_exp.child import Job, is_alive, require, run_child, unpickling
+from acmix_exp.config import Config, from_plain
 from acmix_exp.console import console, print_line, showing_steps, text_table
 from acmix_exp.data import Dataset, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
-from acmix_exp.tasks.finished_run import finished, kept_weights, require_unchanged
+from acmix_exp.tasks.finished_run import finished, kept_weights, require_safe, require_unchanged
 
 TOLERANCE = 1e-3
 EXPORTED = "made"  # subfolder of the temporary folder
@@ -52,6 +52,7 @@ def export(cell: Composed) -> int:
     format = _format(command)
     run, config = finished(cell)
     weights = kept_weights(run, config)
+    require_safe(command, config, weights)
     require_unchanged(cell, run, config, None, weights=True)
     config.hardware = command.hardware
     dataset = resolve(config.dataset)
@@ -67,7 +68,10 @@ def export(cell: Composed) -> int:
         request = _request(format, weights, config, dataset, temporary)
         threads, log = config.hardware.threads, temporary / "log"
         with devices.gpu_slot(gpus, 1) as gpu, showing_steps() as show:
-            answer = run_child("export", run.path, request, threads=threads, gpu=gpu, log=log, on_step=show)
+            options = {"log": log, "on_step": show, "variables": unpickling(command.allow_unsafe_checkpoint)}
+            answer = run_child("export", run.path, request, threads=threads, gpu=gpu, **options)
+        if answer.kind == ConfigError.__name__:
+            require(answer, "the export")
         report = answer.value
         if answer.error is not None:
             files.require_space(folder)  # torch aborts without a word if it cannot write
@@ -100,7 +104,7 @@ def _request(format: Format, weights: Path, config: Config, dataset: Dataset, te
     chosen = [images[i * len(images) // min(IMAGES, len(images))] for i in range(min(IMAGES, len(images)))]
     return {
         "weights": str(weights.resolve()),
-        "target": config.block.get("target"),
+        "config": asdict(config),
         "format": format.name,
         "imgsz": imgsz,
         "arguments": {key: value for key, value in ARGUMENTS.items() if key in format.arguments},
@@ -181,7 +185,7 @@ def _export(job: Job) -> dict[str, Any]:
     from acmix_exp.yolo.run import prepare
 
     request, device = job.request, job.device
-    prepare(request["target"])
+    prepare(from_plain(request["config"]))
     from acmix_exp.yolo import exporter
 
     weights, format, imgsz = Path(request["weights"]), request["format"], request["imgsz"]

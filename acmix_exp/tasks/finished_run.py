@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from acmix_exp import custom_block
@@ -11,6 +12,7 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.run import fingerprints
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
+from acmix_exp.yolo import checkpoint_file
 
 
 def finished(cell: Composed) -> tuple[Run, Config]:
@@ -29,6 +31,8 @@ def finished(cell: Composed) -> tuple[Run, Config]:
     config = load(run.path / "config.yaml")
     if lines := custom_block.missing(config.block):
         raise ConfigError(*lines)
+    _announce_block(cell, config)
+    config.allow_unsafe_checkpoint = command.allow_unsafe_checkpoint  # never as the directory says, which may be a copy
     if names_dataset(cell):
         config.dataset = command.dataset
     return run, config
@@ -37,6 +41,37 @@ def finished(cell: Composed) -> tuple[Run, Config]:
 def names_dataset(cell: Composed) -> bool:
     """Whether the command names the data set to use."""
     return any(key.split(".")[0] == "dataset" for key in cell.keys)
+
+
+def _announce_block(cell: Composed, config: Config) -> None:
+    """Raise ConfigError if the run's user-defined block is not the user's: no command here has named it."""
+    if not custom_block.is_custom(config.block):
+        return
+    target = config.block["target"]
+    if cell.config.block.get("target") != target and not custom_block.is_known(target):
+        raise ConfigError(
+            f"run={cell.config.run}: needs block.target={target}, and no command on this machine has named "
+            f"{custom_block.source(target)} as it is now; read it, and add block.target={target} to import it"
+        )
+    custom_block.announce(config.block)
+
+
+def require_safe(command: Config, config: Config, *paths: Path) -> None:
+    """Raise ConfigError if reading one of the checkpoints could run code; say so if the command allows it.
+
+    What a user-defined block needs is known in the child only, so it checks such a run.
+    """
+    for path in paths:
+        if command.allow_unsafe_checkpoint:
+            print(
+                f"acmix_exp: allow_unsafe_checkpoint=true: {path} is read by full unpickling, which runs what it names",
+                file=sys.stderr,
+            )
+        elif not custom_block.is_custom(config.block):
+            try:
+                checkpoint_file.require_safe(f"run={command.run}: {path.name}", checkpoint_file.read(path))
+            except checkpoint_file.NotACheckpoint as error:
+                raise ConfigError(f"run={command.run}: {path.name} is {error}; must be a checkpoint") from error
 
 
 def kept_weights(run: Run, config: Config) -> Path:

@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.child import Job, own_variables, require, run_child
-from acmix_exp.config import Config
+from acmix_exp.child import Job, own_variables, require, run_child, unpickling
+from acmix_exp.config import Config, from_plain
 from acmix_exp.console import console, print_line, text_table
 from acmix_exp.data import inspect, resolve
 from acmix_exp.files import write_json
@@ -24,7 +24,7 @@ from acmix_exp.sweep.planning import Cell, Plan, prepare
 from acmix_exp.sweep.run_key import identity, older_optimizer
 from acmix_exp.tasks import comparison
 from acmix_exp.tasks.comparison import Finding, changes
-from acmix_exp.tasks.finished_run import finished, require_unchanged
+from acmix_exp.tasks.finished_run import finished, require_safe, require_unchanged
 
 
 def repeat(composed: Composed) -> int:
@@ -35,6 +35,7 @@ def repeat(composed: Composed) -> int:
     """
     command = composed.config
     first, config = finished(composed)
+    require_safe(command, config, *_kept(first))
     recorded = first.provenance()
     inspection = inspect(resolve(config.dataset))
     require_unchanged(composed, first, config, inspection.fingerprint, weights=True)
@@ -129,14 +130,19 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     return int(not same)
 
 
+def _kept(run: Run) -> list[Path]:
+    return [path for name in ("best.pt", "last.pt") if (path := run.path / "weights" / name).is_file()]
+
+
 def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:
     """Differences of every checkpoint that both runs kept, computed in a child process."""
-    names = [name for name in ("best.pt", "last.pt") if (first.path / "weights" / name).is_file()]
+    names = [path.name for path in _kept(first)]
     if not names:
         return {}
     folders = [str((run.path / "weights").resolve()) for run in (first, second)]
-    request, threads = {"names": names, "folders": folders}, config.hardware.threads
-    figures: dict[str, Any] = require(run_child("repeat", second.path, request, threads=threads), "the comparison")
+    request = {"names": names, "folders": folders, "config": asdict(config)}
+    options = {"threads": config.hardware.threads, "variables": unpickling(config.allow_unsafe_checkpoint)}
+    figures: dict[str, Any] = require(run_child("repeat", second.path, request, **options), "the comparison")
     return figures
 
 
@@ -144,7 +150,7 @@ def work(job: Job) -> dict[str, Any]:
     """Compare the checkpoints ``names`` of two ``folders`` in the child process."""
     from acmix_exp.yolo.run import prepare
 
-    prepare()
+    prepare(from_plain(job.request["config"]))
     from acmix_exp.yolo.transfer import compare_weights
 
     first, second = map(Path, job.request["folders"])

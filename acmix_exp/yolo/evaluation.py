@@ -13,12 +13,13 @@ import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader
 from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError
 from acmix_exp.outcomes import Outcomes, pack, relative_names
+from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.arguments import train_arguments
 from acmix_exp.yolo.sample_dataset import SampleDataset
 
@@ -76,7 +77,7 @@ def evaluate_checkpoint(
     has the classes with at least one box in the split. Raises ConfigError if the data set and the checkpoint have
     different classes.
     """
-    model, _ = load_checkpoint(checkpoint)
+    model, _ = checkpoints.load(checkpoint)
     names = {int(key): str(value) for key, value in model.names.items()}
     if names != dataset.names:
         raise ConfigError(

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from ultralytics.data.augment import LetterBox
 from ultralytics.engine.exporter import Exporter
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.patches import imread
 
 from acmix_exp.block_rules import BACKENDS
+from acmix_exp.yolo import checkpoints
 
 Network = Callable[[Tensor], Tensor]
 
@@ -122,7 +123,7 @@ def read_image(path: Path, height: int, width: int) -> Tensor:
 
 
 def _load(checkpoint: Path) -> DetectionModel:
-    model, _ = load_checkpoint(checkpoint)
+    model, _ = checkpoints.load(checkpoint)
     return model.float().eval()
 
 

@@ -13,13 +13,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import ultralytics
 from torch import nn
 from ultralytics.cfg import check_cfg
-from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from acmix_exp import custom_block
@@ -28,11 +29,13 @@ from acmix_exp.config import ArmConfig, Config, PlacementConfig, from_plain
 from acmix_exp.errors import ConfigError, one_line
 from acmix_exp.nn import build_block
 from acmix_exp.nn.custom import try_custom_block
-from acmix_exp.yolo import run
+from acmix_exp.yolo import checkpoint_file, checkpoints
 from acmix_exp.yolo.arguments import OWNED_ARGS
+from acmix_exp.yolo.checkpoint_file import NotACheckpoint
 from acmix_exp.yolo.families import YOLOV8
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import CONFIG_KEY, build_model
+from acmix_exp.yolo.pickle_scan import OTHER_TASKS
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import NAMES, Backbone, resolve_sites, starts_from_features
 from acmix_exp.yolo.transfer import require_fit
@@ -52,6 +55,7 @@ def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda te
     Returns the faults: a line with key, value and cure -> the indices of the configs that have it.
     """
     results: dict[str, Any] = {}
+    checkpoints.restrict(not any(config.allow_unsafe_checkpoint for config in configs))
 
     def once(text: str, parts: object, check: Callable[[], Any]) -> Any:
         key = f"{text}: {parts!r}"
@@ -66,13 +70,13 @@ def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda te
         parts = (model.name, model.scale, model.backbone_p5)
         stock, lines = once(f"building {model.name}, scale {model.scale}", parts, partial(build_stock, config))
         lines = [*argument_faults(config.train.extra), *lines]
-        if model.pretrained:
-            lines += once(f"reading {model.pretrained}", parts, partial(pretrained_faults, config, stock))
         if config.arm.insert:
             sites = resolve_sites(model.placement, model.scale, Backbone.of(model))
             channels = sorted({site.channels for site in sites})
             text = f"building {block['name']} for {', '.join(map(str, channels))} channels"
             lines += once(text, block, partial(block_faults, block, channels))
+        if model.pretrained:
+            lines += once(f"reading {model.pretrained}", parts, partial(pretrained_faults, config, stock))
         for line in lines:
             faults.setdefault(line, []).append(index)
     return faults
@@ -139,24 +143,56 @@ def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:
             return [str(error)]
         return []
     setting = f"model.pretrained={path}"
+    right = "must be a .pt file that ultralytics saved"
     try:
-        run.prepare(config.block.get("target"))
-        source, _ = load_checkpoint(path)
+        if lines := _unfit(setting, path, config, stock):
+            return lines
+        source, _ = checkpoints.load(path, setting)
+    except ConfigError as error:
+        return error.lines
+    except NotACheckpoint as error:
+        return [f"{setting}: cannot be loaded (it is {error}); {right}"]
     except Exception as error:  # a pickle can raise anything
         words = str(error).partition("\n")[0].removeprefix(f"ERROR ❌️ {path} ").partition(". ")[0]
-        reason = f"{type(error).__name__}: {words.rstrip('.')}"
-        return [f"{setting}: cannot be loaded ({reason}); must be a .pt file that ultralytics saved"]
-    yaml = getattr(source, "yaml", {})
-    backbone, given = Backbone.of(model), Backbone.from_dict(yaml.get(CONFIG_KEY, {}).get("backbone"))
-    if yaml.get("scale", model.scale) != model.scale:
-        return [f"{setting}: weights of scale {yaml['scale']}; must be of model.scale={model.scale}"]
-    networks = [each.network if each else "YOLOv8's own backbone" for each in (given, backbone)]
-    if networks[0] != networks[1]:
-        return [f"{setting}: weights on {networks[0]}; must be on {networks[1]}, as model.name says"]
+        return [f"{setting}: cannot be loaded ({type(error).__name__}: {words.rstrip('.')}); {right}"]
     try:
         require_fit(stock, source, path)
     except ValueError as error:
         return [str(error)]
+    return []
+
+
+def _unfit(setting: str, path: Path, config: Config, stock: DetectionModel) -> list[str]:
+    """A line if the checkpoint holds another network than the config's. Nothing in the file is run or imported.
+
+    Raises ConfigError if reading it could run code, NotACheckpoint if it is no checkpoint.
+    """
+    model, found = config.model, checkpoint_file.read(path)
+    layers = [type(layer).__name__ for layer in stock.model]
+    allowed = checkpoints.own_names()
+    try:
+        network = checkpoint_file.network(found.root)
+        if checkpoint_file.is_other(network, layers):  # to be described, and never read
+            allowed |= {name for name in found.names if name.startswith(OTHER_TASKS)}
+    finally:
+        if not config.allow_unsafe_checkpoint:
+            checkpoint_file.require_safe(setting, found, allowed)
+    inserted = checkpoint_file.yaml_of(network).get(CONFIG_KEY) or {}
+    networks = [
+        each.network if each else "YOLOv8's own backbone"
+        for each in (Backbone.from_dict(inserted.get("backbone")), Backbone.of(model))
+    ]
+    if networks[0] != networks[1]:
+        return [f"{setting}: weights on {networks[0]}; must be on {networks[1]}, as model.name says"]
+    if checkpoint_file.is_other(network, layers):
+        example = YOLOV8.yaml(model.scale).replace(".yaml", ".pt")
+        return [
+            f"{setting}: is {checkpoint_file.what_it_is(network)}; must be a YOLOv8 detector of scale {model.scale}, "
+            f"as {example} is (model.name={model.name} model.scale={model.scale})"
+        ]
+    scale = checkpoint_file.scale_of(network)
+    if scale not in (None, model.scale):
+        return [f"{setting}: weights of scale {scale}; must be of model.scale={model.scale}"]
     return []
 
 
@@ -165,6 +201,7 @@ def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:
     if custom_block.is_custom(block):
         try:
             try_custom_block(channels, block["target"], custom_block.options(block))
+            checkpoints.allow_block(block, channels)
         except ValueError as error:
             return [f"block.target={block['target']}: {error}"]
         return []

@@ -55,6 +55,10 @@ def _find(name: str, network: str | None) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path.resolve()
+    if path.is_dir():
+        raise ConfigError(
+            f"model.pretrained={name}: is a folder; must be the path of a .pt file, such as {_first(path)}"
+        )
     if network is None:
         names = [f"{YOLOV8.name}{scale}.pt" for scale in YOLOV8.scales]
         file = name if name in names else None
@@ -81,6 +85,11 @@ def _find(name: str, network: str | None) -> Path:
             f"model.pretrained={name}: not on this machine, and the download failed ({error}); give the path of a copy"
         ) from error
     return downloaded.resolve()
+
+
+def _first(folder: Path) -> Path:
+    """A checkpoint in a folder, as that of a run is in its subfolder weights."""
+    return next((path for path in sorted(folder.rglob("*.pt"))), folder / "best.pt")
 
 
 def _download(address: str, target: Path) -> None:

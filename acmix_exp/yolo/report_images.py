@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from ultralytics.data.augment import LetterBox
-from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.patches import imread
 
@@ -25,6 +24,7 @@ from acmix_exp.errors import one_line
 from acmix_exp.files import appearing
 from acmix_exp.nn import ACmix
 from acmix_exp.nn.attention_weights import attention_windows
+from acmix_exp.yolo import checkpoints
 
 OBJECTS = 3
 MOST_NUMBERS = 12_000  # attention weights over all sites and points: about 100 kB of JSON
@@ -175,7 +175,7 @@ def chosen(samples: Sequence[Sample], count: int = COUNT) -> list[Sample]:
 
 def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int) -> None:
     torch_device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
-    model, _ = load_checkpoint(checkpoint)
+    model, _ = checkpoints.load(checkpoint)
     model = model.to(torch_device).eval()
     stride = max(int(model.stride.max()), 32)
     entries = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acmix_exp import files
-from acmix_exp.errors import CheckpointError
+from acmix_exp.errors import CheckpointError, ConfigError
 from acmix_exp.yolo.pretrained import is_checkpoint
 
 if TYPE_CHECKING:
@@ -73,10 +73,13 @@ def restore(weights: Path, epochs: int) -> Progress:
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a checkpoint (float32, eval mode, on the CPU) and its content. Raises CheckpointError."""
-    from ultralytics.nn.tasks import load_checkpoint
+    """The network of a checkpoint (float32, eval mode, on the CPU) and its content. Raises CheckpointError,
+    and ConfigError if reading it could run code."""
+    from acmix_exp.yolo import checkpoints
 
     try:
-        return load_checkpoint(path)
+        return checkpoints.load(path)
+    except ConfigError:  # it could run code: not a damaged file, so nothing is deleted
+        raise
     except Exception as error:  # a truncated or altered pickle can raise any exception
         raise CheckpointError(f"{path}: cannot be loaded ({error})") from error

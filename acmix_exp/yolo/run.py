@@ -68,7 +68,7 @@ def train(
     Raises CheckpointError if there is no valid checkpoint to resume from, NonFiniteLoss, MemoryError, ConfigError, and
     ValueError for pretrained weights that do not fit.
     """
-    prepare(config.block.get("target"))
+    prepare(config)
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
     from acmix_exp.yolo.trainer import BlockTrainer
 
@@ -107,13 +107,14 @@ def train(
     )
 
 
-def prepare(target: str | None = None) -> None:
+def prepare(config: Config | None = None) -> None:
     """Prepare the import of ultralytics: call before a module that imports it is imported.
 
     Sets the environment variables that are unset: no network, no installs, and a settings folder in the cache folder of
     this package, because the import writes a missing settings file and migrates an old one.
 
-    ``target``: MODULE.CLASS of the user-defined block in a checkpoint that will be read, or None.
+    ``config``: of the run whose checkpoints will be read, with the arm applied, or None. Its user-defined block is
+    imported.
     """
     if "ultralytics" not in sys.modules:  # once imported, it no longer reads them
         settings = cache_dir() / "ultralytics"
@@ -124,21 +125,29 @@ def prepare(target: str | None = None) -> None:
         os.environ.setdefault("YOLO_OFFLINE", "true")
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         os.environ.setdefault("YOLO_CONFIG_DIR", str(settings))
-    from ultralytics.utils import SAFE_LOAD
+    if config is None:
+        return
+    from acmix_exp import custom_block
+    from acmix_exp.yolo import checkpoints
+    from acmix_exp.yolo.sites import Backbone, resolve_sites
 
-    if SAFE_LOAD:
-        from acmix_exp.yolo.safe_globals import register
-
-        register(target)
+    checkpoints.restrict(not config.allow_unsafe_checkpoint)
+    if custom_block.is_custom(config.block) and config.arm.insert:
+        sites = resolve_sites(config.model.placement, config.model.scale, Backbone.of(config.model))
+        checkpoints.allow_block(config.block, [site.channels for site in sites])
 
 
 def _strip(weights: Path) -> None:
     """Remove the optimizer's state from the checkpoints, each replaced atomically. Raises OSError."""
     from ultralytics.utils.torch_utils import strip_optimizer
 
+    from acmix_exp.yolo import checkpoints
+
     for path in (weights / "best.pt", weights / "last.pt"):
         temporary = path.with_name(f".{path.name}.tmp")
         try:
+            if path.exists():
+                checkpoints.verify(path)
             if path.exists() and strip_optimizer(path, s=str(temporary)):
                 os.replace(temporary, path)
         except RuntimeError:  # of torch, which does not say why it cannot write: an equally long file does

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+from ultralytics.nn.tasks import DetectionModel
 
+from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.model import BlockDetectionModel
 
 Audit = dict[str, list[str]]
@@ -29,7 +30,7 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
 
     Raises ValueError as :func:`require_fit` does.
     """
-    source, _ = load_checkpoint(path)
+    source, _ = checkpoints.load(path)
     require_fit(model, source, path)
     given = {key: value.float() for key, value in source.state_dict().items()}
     new = set(_new(model))
@@ -72,7 +73,7 @@ def _new(model: DetectionModel) -> list[str]:
 
 def compare_weights(first: Path, second: Path) -> dict[str, Any]:
     """``tensors`` in all, how many are ``different`` in a bit, and the ``largest`` gap (None: other shapes)."""
-    a, b = (load_checkpoint(path)[0].state_dict() for path in (first, second))
+    a, b = (checkpoints.load(path)[0].state_dict() for path in (first, second))
     different = [key for key in a.keys() | b.keys() if key not in a or key not in b or not _same(a[key], b[key])]
     comparable = all(key in a and key in b and a[key].shape == b[key].shape for key in different)
     gaps = [float((a[key].double() - b[key].double()).abs().max()) for key in different] if comparable else []

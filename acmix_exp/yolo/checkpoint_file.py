@@ -1,0 +1,201 @@
+"""What a file that is given as a checkpoint is, read without torch and without running anything that it names."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.errors import ConfigError
+from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo.pickle_scan import Scan, StandIn, scan
+
+LARGEST_PICKLE = 64 << 20  # bytes; the structure of yolov8x takes half a megabyte
+HEADS = (  # how a file starts: what it is
+    (b"version https://git-lfs", "a pointer of git-lfs, not the file itself (git lfs pull fetches that)"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"Rar!", "a rar archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"%PDF", "a PDF file"),
+)
+OLD_FORMAT = "in the format of torch before 1.6, or a bare pickle (load it and save it again with torch.save)"
+TASKS = {  # class of the network in ultralytics: its task
+    "DetectionModel": "detect",
+    "BlockDetectionModel": "detect",
+    "YOLOv10DetectionModel": "detect",
+    "RTDETRDetectionModel": "detect",
+    "WorldModel": "detect",
+    "YOLOEModel": "detect",
+    "YOLOESegModel": "segment",
+    "SegmentationModel": "segment",
+    "PoseModel": "pose",
+    "OBBModel": "obb",
+    "ClassificationModel": "classify",
+}
+STOCK = ("DetectionModel", "BlockDetectionModel")
+
+
+class NotACheckpoint(ValueError):
+    """The file is none of ``torch.save``; the message says what it is, to follow "is"."""
+
+
+def read(path: Path) -> Scan:
+    """The structure of a checkpoint; see :class:`Scan`. Raises NotACheckpoint."""
+    return scan_pickle(pickle_of(path))
+
+
+def scan_pickle(data: bytes) -> Scan:
+    """As :func:`scan`. Raises NotACheckpoint for a damaged pickle."""
+    try:
+        return scan(data)
+    except ValueError as error:
+        raise NotACheckpoint(f"damaged ({error})") from error
+
+
+def pickle_of(path: Path) -> bytes:
+    """The pickle inside the archive, which holds everything but the numbers of the tensors. Raises NotACheckpoint."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise NotACheckpoint("a folder, not a file" if path.is_dir() else f"not readable ({error.strerror})") from error
+    if not head.startswith(b"PK\x03\x04"):
+        raise NotACheckpoint(_other_kind(head, path))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if any("/code/" in name for name in names) or any(name.endswith("/constants.pkl") for name in names):
+                raise NotACheckpoint("a TorchScript archive, which is exported for inference and cannot be trained")
+            pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+            if not pickles:
+                raise NotACheckpoint(f"a zip archive without weights (it holds {', '.join(names[:2]) or 'nothing'})")
+            if len(pickles) > 1 or len(set(names)) < len(names):
+                raise NotACheckpoint("an archive that holds an entry twice, which torch.save never writes")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise NotACheckpoint("a compressed archive, which torch.save never writes (extract it first)")
+            if pickles[0].file_size > LARGEST_PICKLE:
+                raise NotACheckpoint(f"an archive with a pickle of {pickles[0].file_size >> 20} MB, as no network has")
+            return archive.read(pickles[0])
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise NotACheckpoint("cut short or damaged (its zip directory, at the end, is missing)") from error
+
+
+def _other_kind(head: bytes, path: Path) -> str:
+    """What a file is that is no zip archive."""
+    if not head:
+        return "an empty file"
+    for start, kind in HEADS:
+        if head.startswith(start):
+            return kind
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "an HTML page, not the file (the download failed)"
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        return "a safetensors file: tensors without a network"
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    if head[:1] == b"\x08" and re.search(rb"pytorch|onnx|tf2onnx", head[:256]):
+        return "an ONNX file, which is exported for inference and cannot be trained"
+    if head[:1] == b"\x80" or head[:1] in b"(c}]":
+        return OLD_FORMAT + _named(path)
+    if b"\0" not in head:
+        return "a text file"
+    return "no file of torch.save"
+
+
+def _named(path: Path) -> str:
+    """What an old pickle names that no checkpoint names."""
+    if path.stat().st_size > LARGEST_PICKLE:
+        return ""
+    for pickles in (4, 1):  # the old format: magic number, version, sizes, object
+        try:
+            found = scan(path.read_bytes(), pickles).foreign()
+        except ValueError:
+            continue
+        if found:
+            return f"; it names {', '.join(found[:3])}"
+    return ""
+
+
+def require_safe(setting: str, found: Scan, own: Collection[str] = ()) -> None:
+    """Raise ConfigError if reading the checkpoint could run code; ``setting``: key and value of the file.
+
+    ``own``: the names that a user-defined block needs.
+    """
+    if foreign := found.foreign(own):
+        is_yolov5 = foreign[0].startswith("models.")
+        hint = " (it is of the YOLOv5 repository, whose checkpoints ultralytics cannot read)" if is_yolov5 else ""
+        raise ConfigError(
+            f"{setting}: not read, because it names {', '.join(foreign[:3])}, which no checkpoint of YOLO holds and "
+            f"which may run code{hint}; if you know who made it, allow_unsafe_checkpoint=true reads it"
+        )
+
+
+def network(root: Any) -> StandIn:
+    """The network that ultralytics takes from the content of a checkpoint. Raises NotACheckpoint if there is none."""
+    if isinstance(root, StandIn):
+        raise NotACheckpoint(f"a bare {_class(root)} (torch.save of the network, not of a checkpoint)")
+    if not isinstance(root, dict):
+        raise NotACheckpoint(f"a {type(root).__name__} that torch saved, not a checkpoint")
+    found = root.get("ema") or root.get("model")
+    if isinstance(found, StandIn) and found.get("_modules") is not None:
+        return found
+    tensors = found if isinstance(found, dict) else root
+    if tensors and all(isinstance(value, StandIn) and "_rebuild" in type(value).path for value in tensors.values()):
+        raise NotACheckpoint(f"a state_dict of {len(tensors)} tensors without their network")
+    if found is not None:
+        kind = getattr(found, "path", "") or _class(found)
+        raise NotACheckpoint(f"a checkpoint whose model is a {kind}, not a network")
+    raise NotACheckpoint(f"a dict of {', '.join(map(str, list(root)[:4]))} without a model")
+
+
+def yaml_of(model: StandIn) -> dict[str, Any]:
+    """The YAML that the network was built from; empty if it has none."""
+    yaml = model.get("yaml")
+    return yaml if isinstance(yaml, dict) else {}
+
+
+def what_it_is(model: StandIn) -> str:
+    """A network in words: its family and scale as far as it says, task and number of classes."""
+    yaml = yaml_of(model)
+    name, task = Path(str(yaml.get("yaml_file", ""))).stem, TASKS.get(_class(model), "")
+    classes = yaml.get("nc")
+    inside = [f"task {task}"] if task else []
+    inside += [f"{classes} classes"] if isinstance(classes, int) else []
+    return f"{name or _class(model)}" + f" ({', '.join(inside)})" * bool(inside)
+
+
+def scale_of(model: StandIn) -> str | None:
+    """The scale that the network's YAML says; without one, YOLOv8's of the width of the first convolution."""
+    if scale := yaml_of(model).get("scale"):
+        return str(scale)
+    try:
+        weight = model.get("model").get("0").get("conv").get("_parameters")["weight"]
+        width = weight.args[0].args[2][0]  # of the tensor in the parameter, its shape
+    except (AttributeError, KeyError, IndexError, TypeError):
+        return None
+    return next((name for name, scale in YOLOV8.scales.items() if scale.width * 64 == width), None)
+
+
+def layers(model: StandIn) -> list[str]:
+    """Class names of the layers, of a layer with a block that of the stock layer."""
+    sequence = model.get("model")
+    modules = sequence.get("_modules") if isinstance(sequence, StandIn) else None
+    if not isinstance(modules, dict):
+        return []
+    return [re.sub(r"After$", "", _class(layer)) for layer in modules.values()]
+
+
+def _class(value: Any) -> str:
+    return type(value).path.rpartition(".")[2] if isinstance(value, StandIn) else type(value).__name__
+
+
+def is_other(model: StandIn, stock: list[str]) -> bool:
+    """Whether the network is another than ``stock``, the class names of the layers of YOLOv8."""
+    return _class(model) not in STOCK or layers(model) != stock
