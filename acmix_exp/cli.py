@@ -162,13 +162,20 @@ def _show(arguments: list[str]) -> int:
 
     from acmix_exp.config import conf_dir, register_schema
     from acmix_exp.errors import ConfigError
-    from acmix_exp.sweep.compose import rewritten
-    from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, explain
+    from acmix_exp.sweep.compose import FLAGS, refuse_unknown_flags, rewritten
+    from acmix_exp.sweep.foreign_arguments import answers
+    from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, explain, schema_keys
 
+    refuse_unknown_flags(arguments, (*FLAGS, *SHOW_FLAGS, "--resolve", "--package", "-p"))
     register_schema()
+    settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    own_options = any(argument.startswith(("--config-dir", "-cd")) for argument in arguments)
+    if not own_options and (lines := answers(settings, schema_keys(), [conf_dir()])):
+        raise ConfigError(*lines)
     # Hydra then raises what it would otherwise print in nine lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv[1:] = rewritten([argument for argument in arguments if argument not in ("-m", "--multirun")])
+    given = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    sys.argv[1:] = rewritten(given, multirun=len(given) < len(arguments))
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(lambda config: None)()
     except CONFIG_ERRORS as error:

@@ -145,7 +145,8 @@ BAD = [
     ("blok.head=3", ["blok.head=3", "block.head"]),
     ("~train.extra", ["~train.extra"]),
     ("model.placement.zero_init=true model.placement.norm=false", ["zero_init=true", "norm=true"]),
-    ("dataset.path=a(b)", ["dataset.path=a(b)", "quote"]),
+    ("dataset.path=a(b)", ["dataset.path=a(b)", "dataset=yolo"]),
+    ("dataset.path=choice(a,b", ["dataset.path=choice(a,b", "dataset=yolo"]),
 ]
 
 

@@ -26,6 +26,8 @@ from acmix_exp.yolo.sites import MODES, Backbone, resolve_sites
 
 PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
 NAME_MAX = 255  # bytes of a file name, on every file system in use
+NAME = re.compile(r"[^\s/\\.~-](?:[^/\\\x00-\x1f\x7f]*[^\s/\\\x00-\x1f\x7f])?")
+NAME_RULE = "the name of a folder: no / or \\, beginning with none of . - ~ and space; letters, digits, '_' are safe"
 TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "task": TASKS,
@@ -73,7 +75,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
 def _values(config: Config) -> list[str]:
     train, dataset, rows, hardware = config.train, config.dataset, config.plan.rows, config.hardware
     tests = [
-        ("name", re.fullmatch(r"\w[\w.-]*", config.name), "letters, digits, '.', '_' and '-' only"),
+        ("name", NAME.fullmatch(config.name), NAME_RULE),
         ("seed", 0 <= config.seed < SEED_LIMIT, "a whole number from 0"),
         ("train.epochs", train.epochs >= 1, "a whole number from 1"),
         ("train.batch", train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),

@@ -12,7 +12,7 @@ import itertools
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +22,24 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.errors import HydraException, OverrideParseException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from acmix_exp.config import SEED_LIMIT, Config, conf_dir, register_schema, to_object
 from acmix_exp.errors import STOPS, ConfigError
-from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, block_files, chosen_block, explain, other_engine
+from acmix_exp.sweep.foreign_arguments import answers, flag_line
+from acmix_exp.sweep.hydra_errors import (
+    CONFIG_ERRORS,
+    block_files,
+    chosen_block,
+    explain,
+    other_engine,
+    schema_keys,
+    several_values,
+)
+from acmix_exp.sweep.literals import as_typed, literal, quoted
 
 PRINTED_FAULTS = 20
 
@@ -64,7 +74,9 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
     if not folders[-1].is_dir():
         raise ConfigError(f"--config-dir={flags.config_dir}: no such folder")
     register_schema()
-    overrides = rewritten(flags.overrides)
+    if lines := answers(flags.overrides, schema_keys(), folders):
+        raise ConfigError(*lines)
+    overrides = rewritten(flags.overrides, multirun=flags.multirun)
     _refuse_other_engines(overrides)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(folders[0]), job_name="acmix_exp", version_base="1.3"):
@@ -104,7 +116,19 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see --help")
 
 
+FLAGS = {"-m", "--multirun", "-r", "--run", "-cd", "--config-dir"}
+
+
+def refuse_unknown_flags(arguments: Sequence[str], known: Collection[str] = FLAGS) -> None:
+    """Raises ConfigError for the first argument with dashes that is no flag: Hydra would print its whole usage."""
+    for argument, value in itertools.zip_longest(arguments, arguments[1:]):
+        if argument.startswith("-") and argument.partition("=")[0] not in known:
+            plain = value is not None and not value.startswith("-") and "=" not in value
+            raise ConfigError(flag_line(argument, value if plain else None))
+
+
 def _flags(arguments: Sequence[str]) -> argparse.Namespace:
+    refuse_unknown_flags(arguments)
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-r", "--run", action="store_true")
@@ -113,7 +137,7 @@ def _flags(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def rewritten(arguments: Sequence[str]) -> list[str]:
+def rewritten(arguments: Sequence[str], *, multirun: bool = True) -> list[str]:
     """Overrides with ``experiment=`` without plus signs, ``++`` where new keys are allowed, and missing quotes added.
 
     New keys are allowed below ``train.extra``, and below ``block`` if that is a user-defined one.
@@ -121,19 +145,8 @@ def rewritten(arguments: Sequence[str]) -> list[str]:
     user_defined = any(re.match(r"\+{0,2}(block=custom|block\.target=)", argument) for argument in arguments)
     new_keys = r"^\+{0,2}(?=train\.extra\.|block\.)" if user_defined else r"^\+{0,2}(?=train\.extra\.)"
     arguments = [re.sub(r"^\+{1,2}(?=experiment=)", "", argument) for argument in arguments]
-    return [_quoted(re.sub(new_keys, "++", argument)) for argument in arguments]
-
-
-def _quoted(argument: str) -> str:
-    """``KEY="VALUE"`` if Hydra's grammar takes the value only so; not of what may be a list, a sweep or a call."""
-    key, equals, value = argument.partition("=")
-    if not equals or re.search(r"[,()\[\]{}]", re.sub(r"\$\{[^{}]*\}", "", value)):
-        return argument
-    try:
-        OverridesParser.create().parse_overrides([argument])
-    except OverrideParseException:
-        return f"{key}={QuotedString(value, Quote.double).with_quotes()}"
-    return argument
+    sweep = multirun or any(re.match(r"\+{0,2}(experiment|hydra\.mode)=", argument) for argument in arguments)
+    return [literal(re.sub(new_keys, "++", argument), sweep=sweep) for argument in arguments]
 
 
 def _refuse_other_engines(overrides: Iterable[str]) -> None:
@@ -159,8 +172,7 @@ def _hydra_overrides(parsed: Iterable[Override], more_folders: Sequence[Path]) -
     if more_folders:
         paths = [str(path) for value in values if isinstance(value, list) for path in value]
         paths += [f"file://{folder}" for folder in more_folders]
-        quoted = ",".join(QuotedString(path, Quote.double).with_quotes() for path in paths)
-        overrides["hydra.searchpath"] = f"hydra.searchpath=[{quoted}]"
+        overrides["hydra.searchpath"] = f"hydra.searchpath=[{','.join(map(quoted, paths))}]"
     return list(overrides.values())
 
 
@@ -184,9 +196,7 @@ def _axes(
     if multirun or hydra.mode == RunMode.MULTIRUN:
         of_task = [*_experiment_axes(hydra.sweeper.params, parser), *of_task]
     elif several := [override for override in parsed if override.is_sweep_override()]:
-        raise ConfigError(
-            f"{several[0].input_line}: several values are a sweep, which needs -m; a list is written [a,b]"
-        )
+        raise ConfigError(several_values(str(several[0].input_line)))
     return {override_key(str(override.input_line)): _values(override) for override in of_task}
 
 
@@ -211,7 +221,7 @@ def _experiment_axes(params: Any, parser: OverridesParser) -> Iterator[Override]
         override = f"{key}={value}"
         if "${" in override and not _is_sweep(override, parser) and _is_sweep(f"{key}={params[key]}", parser):
             override = f"{key}={params[key]}"
-        yield from parser.parse_overrides([override])
+        yield from parser.parse_overrides([literal(override)])
 
 
 def _is_sweep(override: str, parser: OverridesParser) -> bool:
@@ -321,7 +331,9 @@ def raise_faults(faults: Mapping[str, Sequence[int]], all_overrides: Sequence[tu
         cells = [all_overrides[number] for number in numbers]
         shared = set(cells[0]).intersection(*cells) - everywhere
         telling = shared if shared or len(cells) == len(all_overrides) else set(cells[0]) - everywhere
-        lines.append(" ".join([*(text for text in cells[0] if text in telling and text not in line), line]))
+        lines.append(
+            " ".join([*(each for text in cells[0] if text in telling and (each := as_typed(text)) not in line), line])
+        )
     if len(lines) > PRINTED_FAULTS:
         lines[PRINTED_FAULTS:] = [f"and {len(lines) - PRINTED_FAULTS} more faults"]
     if lines:

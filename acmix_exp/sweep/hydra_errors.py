@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 
 from acmix_exp.config import Config, conf_dir, dotted, options
 from acmix_exp.errors import ConfigError
+from acmix_exp.sweep.literals import as_typed, quoted, text_keys
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ConfigError, ValueError)
 
@@ -29,8 +31,8 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
         return [
-            f"{error.override}: not KEY=VALUE as Hydra reads it; quote a value that holds commas, brackets or "
-            f"parentheses, inside the shell's quotes: '{key}=\"{value}\"'"
+            f"{error.override}: not KEY=VALUE as Hydra reads it; a text that holds commas, brackets or quotes needs "
+            f"quotes inside the shell's: {shlex.quote(f'{key}={quoted(value)}')}"
         ]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
@@ -38,7 +40,7 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
             return [other_engine(f"{group}={option}")]
         return [f"{group}={option}: no such option; choose from {', '.join(error.options or options(group)) or 'none'}"]
     if ambiguous := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", str(error)):
-        return [f"{ambiguous[1]}: several values are a sweep, which needs -m; a list is written [a,b]"]
+        return [several_values(ambiguous[1])]
     if not isinstance(error, (HydraException, OmegaConfBaseException)):
         if "Config group override" not in str(error):
             raise error
@@ -49,7 +51,7 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     text = " ".join(str(cause) for cause in (error, error.__cause__) if cause)
     key = _full_key(text)
     override = next((item for item in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", item)), None)
-    name, _, value = (override or key).lstrip("+~").partition("=")
+    name, _, value = as_typed(override or key).lstrip("+~").partition("=")
     setting = f"{name}={value}" if value else name
     if isinstance(error, (InterpolationResolutionError, GrammarParseError)):
         reason = _first_line(str(error)).removeprefix("KeyError raised while resolving interpolation: ").strip('"')
@@ -57,7 +59,7 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     if wrong_type := re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text):
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
     if merging := re.match(r"Error merging override ((~?)([^=]*).*)", str(error)):
-        return [f"{merging[1]}: {_expected(merging[3]) if not merging[2] else 'is required'}"]
+        return [f"{as_typed(merging[1])}: {_expected(merging[3]) if not merging[2] else 'is required'}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):
         option = name.removeprefix("block.")
         blocks = [block for block, known in block_files().items() if option in known] if option != name else []
@@ -68,8 +70,20 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
         return [f"{setting}: unknown key; {hint}"]
     line = _first_line(text)
-    quoted = next((item for item in overrides if (value := item.partition("=")[2]) and f"'{value}'" in line), None)
-    return [f"{quoted}: {line}" if quoted else line]
+    about = next((item for item in overrides if (value := item.partition("=")[2]) and f"'{value}'" in line), None)
+    return [f"{as_typed(about)}: {line}" if about else line]
+
+
+def several_values(override: str) -> str:
+    """The line that refuses values separated by commas without a sweep."""
+    override = as_typed(override).lstrip("+")
+    key, _, value = override.partition("=")
+    if key in text_keys():
+        return (
+            f"{override}: several values are a sweep, which needs -m; one value that holds a comma needs quotes inside "
+            f"the shell's: {shlex.quote(f'{key}={quoted(value)}')}"
+        )
+    return f"{override}: several values are a sweep, which needs -m; a list is written [a,b]"
 
 
 def other_engine(override: str) -> str:
@@ -113,8 +127,12 @@ def _first_line(text: str) -> str:
 def known_keys() -> list[str]:
     """Every key of the schema and of the shipped blocks, and every config group, in the dotted form users type."""
     of_blocks = {f"block.{key}" for known in block_files().values() for key in known}
+    return sorted({*schema_keys(), *of_blocks, "model/placement", "experiment"})
+
+
+def schema_keys() -> set[str]:
     schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    return sorted({*dict(dotted(schema)), *of_blocks, "model/placement", "experiment"})
+    return {*dict(dotted(schema)), "experiment"}
 
 
 def block_files() -> dict[str, list[str]]:
