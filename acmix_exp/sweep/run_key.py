@@ -24,7 +24,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     count by a hash only where they are not as installed; otherwise their versions are in the provenance.
     """
     model, hardware = effective.model, effective.hardware
-    train = {**asdict(effective.train), "extra": extra_arguments(effective)}
+    train = {**asdict(effective.train), "extra": _extra(effective)}
     device = "cuda" if devices.gpus(hardware) else "cpu"
     backbone = Backbone.of(model)
     code = installed.code(installed.in_children())
@@ -63,6 +63,15 @@ def _block(block: dict[str, Any]) -> dict[str, Any] | None:
     return {**parts, **({"position_tables": "without decay"} if regrouped else {})}
 
 
+def _extra(effective: Config) -> dict[str, Any]:
+    """Without warm-up, ``warmup_bias_lr`` has no effect: only what the user set counts, as in version 0.1."""
+    return extra_arguments(effective) if _warms_up(effective) else effective.train.extra
+
+
+def _warms_up(effective: Config) -> bool:
+    return effective.train.extra.get("warmup_epochs") != 0
+
+
 def _placement(effective: Config) -> dict[str, Any]:
     """Sites by name and ``zero_init`` settled; what plays no part in the mode left out."""
     model, placement = effective.model, effective.model.placement
@@ -72,8 +81,8 @@ def _placement(effective: Config) -> dict[str, Any]:
         return what
     joined = {"norm": placement.norm, "act": placement.act, "residual": placement.residual}
     starts_at_zero = zero_init(placement, pretrained=model.pretrained is not None)
-    # Version 0.1 moved such a branch by the bias warm-up, unless that starts at 0.
-    kept = starts_at_zero and extra_arguments(effective).get("warmup_bias_lr") != 0
+    # Version 0.1 moved such a branch by the bias warm-up, if there was one and it did not start at 0.
+    kept = starts_at_zero and _warms_up(effective) and extra_arguments(effective).get("warmup_bias_lr") != 0
     return {**what, **joined, "zero_init": starts_at_zero, **({"bias_warmup": False} if kept else {})}
 
 

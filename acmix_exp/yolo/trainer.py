@@ -115,12 +115,14 @@ class BlockTrainer(DetectionTrainer):
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """The parent's optimizer, its parameters grouped by kind (``parameter_groups``).
 
-        The norm biases of branches that start at zero have no bias warm-up, which would move the branch.
+        The norm biases of branches that start at zero have no bias warm-up, which would move the branch. Without bias
+        warm-up they stay in their group, so that checkpoints of version 0.1 resume.
         """
         optimizer = super().build_optimizer(model, *args, **kwargs)
         network = unwrap_model(model)
         starts_at_zero = isinstance(network, BlockDetectionModel) and network.placement.zero_init
-        regroup(optimizer, network, zero_branch_biases(network) if starts_at_zero else ())
+        moves = starts_at_zero and self.args.warmup_epochs and self.args.warmup_bias_lr
+        regroup(optimizer, network, zero_branch_biases(network) if moves else ())
         return optimizer
 
     # training loop

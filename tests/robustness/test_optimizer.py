@@ -179,8 +179,14 @@ def test_a_branch_that_starts_at_zero_is_not_moved_by_the_warmup(tmp_path: Path)
     assert stock > 0.05
 
 
+@case(
+    SECTION,
+    have="`task=repeat` of a run that an older version trained with other optimizer groups or another bias warm-up",
+    here="one line says before the training that the repeat will differ for this reason",
+)
 def test_a_run_of_the_older_rules_is_known() -> None:
     from acmix_exp.sweep.run_key import older_optimizer
 
     assert not older_optimizer({"block": {"name": "acmix"}, "train": {"extra": {}}}, {"block": None, "train": {}})
+    assert older_optimizer({"train": {"extra": {}}}, {"train": {"extra": {"warmup_bias_lr": 0.0}}})
     assert older_optimizer({"block": {"name": "hat"}}, {"block": {"name": "hat", "position_tables": "without decay"}})

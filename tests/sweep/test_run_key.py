@@ -83,6 +83,7 @@ def test_pretrained_weights_enter_by_content_and_resolve_zero_init(make_config, 
         ("block=hat block.form=channel", "hat-s0-b8de9df2"),
         ("block=deformable_attention block.position=log", "deformable_attention-s0-5475c698"),
         ("model.placement.zero_init=true +train.extra.warmup_bias_lr=0.0", "acmix-mixed-s0-9ef6b8f2"),
+        ("model.placement.zero_init=true +train.extra.warmup_epochs=0", "acmix-mixed-s0-7666d4f9"),
         ("block=lska block.form=block", "lska-s0-fe0095e1"),
         ("block=ema model/placement=neck", "ema-s0-711c4b5f"),
         ("arm=attention model.scale=s train=paper", "attention-s0-980da266"),
@@ -120,3 +121,4 @@ def test_pretrained_runs_have_no_bias_warmup_in_their_run_key(make_config, tmp_p
     assert parts()["train"]["extra"] == {"warmup_bias_lr": 0.0}
     assert parts() == parts("+train.extra.warmup_bias_lr=0.0") != parts("+train.extra.warmup_bias_lr=0.1")
     assert "bias_warmup" not in parts()["placement"]
+    assert parts("+train.extra.warmup_epochs=0")["train"]["extra"] == {"warmup_epochs": 0}  # as in version 0.1
