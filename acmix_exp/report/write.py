@@ -21,7 +21,7 @@ FOOTER = (
     "Deltas are in mAP50-95, paired by seed against the reference. 95 % CI: t interval over seeds; images: interval "
     "over resampled test images with the seeds fixed. The verdict rests on two-sided sign-flip p values over seeds, "
     "adjusted by Holm. val mAP (last), (best): mAP50-95 on val after the last and the best epoch; the best is biased "
-    "upward. GFLOPs are at 640 px, inserted blocks counted analytically."
+    "upward. GFLOPs are at 640 px, of what runs in the fused network."
 )
 
 

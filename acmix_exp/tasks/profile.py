@@ -159,8 +159,8 @@ def notes(profile: dict[str, Any]) -> list[str]:
     sizes = sorted({row["imgsz"] for row in profile["rows"]})
     threads = "" if profile["device"] == "cuda" else f", {profile['threads']} thread" + "s" * (profile["threads"] > 1)
     sentences = [
-        "GFLOPs (2 x multiply-adds) at 640 px, blocks counted analytically; ultralytics counts layers on a small image "
-        "and scales up, so it misses or misjudges operations inside blocks.",
+        "GFLOPs (2 x multiply-adds) at 640 px, of what runs in the fused network; ultralytics: by its own counter on "
+        "the same network and image, which misses functions.",
         f"Milliseconds at {', '.join(map(str, sizes))} px on {profile['device']}{threads}, float32, fused: median of "
         "passes of all networks in alternation, p95 with 20 passes or more.",
     ]
