@@ -202,8 +202,8 @@ def bccd_zoo(zoo: Published) -> list[str]:
         "and {:.1f} and {:.1f} times its GFLOPs".format(
             *(zoo.times(arm, key) for key in ("parameters", "gflops") for arm in ("dlka", "hat"))
         ),
-        f"ultralytics' counter gives hat {rows['hat']['gflops_ultralytics']:.1f} GFLOPs; "
-        f"{rows['hat']['gflops']:.1f} are computed",
+        f"it gives the network with acmix {rows['acmix-mixed']['gflops_ultralytics']:.2f} GFLOPs, "
+        f"{rows['acmix-mixed']['gflops']:.2f} are computed",
         f"all arms end between {min(means):.2f} and {max(means):.2f} mAP50-95",
         "equal the baseline's in both seeds",
         f"{word(len(arms)).capitalize()} comparisons need at least {word(seeds_needed(len(arms)))} paired seeds",
