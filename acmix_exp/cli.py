@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from acmix_exp.sweep.planning import Plan
     from acmix_exp.sweep.preflight_child import Preflight
 
-GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "train", "hardware", "logger")
-
 
 def text() -> str:
     """The text of help.txt, with the groups and options of conf/."""
-    from acmix_exp.config import options
+    from acmix_exp.config import GROUPS, options
 
     indent = max(map(len, GROUPS)) + 4
     lines = (f"  {group}".ljust(indent) + " ".join(options(group)) for group in GROUPS)

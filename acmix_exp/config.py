@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from acmix_exp import custom_block
 from acmix_exp.errors import ConfigError
 
+GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "train", "hardware", "logger")
 SCALES = ("n", "s", "m", "l", "x")
 SEED_LIMIT = 2**31  # a seed is below it
 IDENTITY, CONV3X3 = "identity", "conv3x3"  # blocks of the control arms

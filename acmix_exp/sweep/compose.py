@@ -27,7 +27,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from acmix_exp.config import SEED_LIMIT, Config, conf_dir, register_schema, to_object
+from acmix_exp.config import GROUPS, SEED_LIMIT, Config, conf_dir, register_schema, to_object
 from acmix_exp.errors import STOPS, ConfigError
 from acmix_exp.sweep.foreign_arguments import answers, flag_line
 from acmix_exp.sweep.hydra_errors import (
@@ -40,6 +40,7 @@ from acmix_exp.sweep.hydra_errors import (
     several_values,
 )
 from acmix_exp.sweep.literals import as_typed, literal, quoted
+from acmix_exp.sweep.task_keys import unused
 
 PRINTED_FAULTS = 20
 
@@ -89,7 +90,11 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
             raise ConfigError(*explain(error, overrides)) from None
         if lines := lacking_options(cells):
             raise ConfigError(*lines)
-        return _checked_cells(cells, composer, on_first)
+        checked = _checked_cells(cells, composer, on_first)
+        texts = [str(each.input_line) for each in parsed if not each.is_hydra_override()]
+        if lines := unused(checked[0].config.task, {override_key(text): text for text in texts}):
+            raise ConfigError(*lines)
+        return checked
 
 
 @contextmanager
@@ -138,13 +143,13 @@ def _flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def rewritten(arguments: Sequence[str], *, multirun: bool = True) -> list[str]:
-    """Overrides with ``experiment=`` without plus signs, ``++`` where new keys are allowed, and missing quotes added.
+    """Overrides with the groups without plus signs, ``++`` where new keys are allowed, and missing quotes added.
 
     New keys are allowed below ``train.extra``, and below ``block`` if that is a user-defined one.
     """
     user_defined = any(re.match(r"\+{0,2}(block=custom|block\.target=)", argument) for argument in arguments)
     new_keys = r"^\+{0,2}(?=train\.extra\.|block\.)" if user_defined else r"^\+{0,2}(?=train\.extra\.)"
-    arguments = [re.sub(r"^\+{1,2}(?=experiment=)", "", argument) for argument in arguments]
+    arguments = [re.sub(rf"^\+{{1,2}}(?=({'|'.join(GROUPS)})=)", "", argument) for argument in arguments]
     sweep = multirun or any(re.match(r"\+{0,2}(experiment|hydra\.mode)=", argument) for argument in arguments)
     return [literal(re.sub(new_keys, "++", argument), sweep=sweep) for argument in arguments]
 

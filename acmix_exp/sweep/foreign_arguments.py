@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from acmix_exp.config import SCALES, options
+from acmix_exp.config import GROUPS, SCALES, options
 from acmix_exp.sweep.literals import items_of
 
 # Arguments of ultralytics, and names that people use for them, by the key of the same value.
@@ -90,12 +90,14 @@ def answers(overrides: Iterable[str], known: Collection[str], folders: Iterable[
     words = iter(overrides)
     for override in words:
         key, equals, value = override.lstrip("+~").partition("=")
-        if not equals:
+        if override.startswith("~") and key in GROUPS[1:]:
+            lines.append(f"{override}: a group needs one of its options; see --help")
+        elif not equals:
             if override[:1] != "~":
                 return [*lines, _bare_words(override, list(words), folders)]
         elif not re.fullmatch(r"[\w./@:-]+", key, re.ASCII):
             lines.append(f"{override}: unknown key; settings are KEY=VALUE; see --help")
-        elif key in GROUPS:
+        elif key in _CURES:
             lines += _option_lines(key, value, folders)
         elif key == "task" and (task := TASKS.get(value.lower())) not in (None, value):
             lines.append(f"task={value}: no such task; use task={task or 'train'}")
@@ -128,7 +130,7 @@ def _cure(name: str, value: str, key: str = "") -> str:
     """What to type for another tool's argument; empty if it is none."""
     if name == "data":
         return _data(value)
-    if name in (*GROUPS, "arm", "train", "experiment") and not key:
+    if name in GROUPS and not key:
         return f"use {name}=OPTION"
     if name == "mode" and not key.startswith("logger"):
         return f"use task={TASKS.get(value.lower()) or 'train'}"
@@ -184,9 +186,6 @@ def _data(value: str) -> str:
     return (
         f"use dataset=voc_xml dataset.path={value} for a folder of Pascal VOC, or dataset=yolo dataset.path=DATA.yaml"
     )
-
-
-GROUPS = ("model", "block", "dataset", "hardware", "logger")
 
 
 def _option_lines(group: str, value: str, folders: Iterable[Path]) -> Iterator[str]:

@@ -58,6 +58,10 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         return [f"{setting}: can't be resolved: {reason}"]
     if wrong_type := re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text):
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
+    if exists := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
+        return [f"+{exists[1]}: the key exists; write {exists[1]}=VALUE without the plus sign"]
+    if missing := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return [f"~{missing[1]}: no such key; see --cfg job"]
     if merging := re.match(r"Error merging override ((~?)([^=]*).*)", str(error)):
         return [f"{as_typed(merging[1])}: {_expected(merging[3]) if not merging[2] else 'is required'}"]
     if re.search(r"not in struct|not in '\w+'|Could not override|Key '.*' not (?:found|in)", text):

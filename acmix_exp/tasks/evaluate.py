@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.child import Job, require, run_child, unpickling
-from acmix_exp.config import from_plain
+from acmix_exp.config import from_plain, load
 from acmix_exp.console import console, print_line, text_table
 from acmix_exp.data import headline, inspect, report_table, resolve
 from acmix_exp.errors import ConfigError
@@ -21,7 +21,8 @@ from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset, 
 def evaluate(cell: Composed) -> int:
     """Evaluate the run and write RUN/evaluations/DATASET-SPLIT-FINGERPRINT.json; returns the exit code.
 
-    The data set is that of the run unless the command names one. Raises ConfigError, and ChildError if the child fails.
+    Data set, image size and batch are those of the run unless the command names them; another size or batch is part of
+    the file's name. Raises ConfigError, and ChildError if the child fails.
     """
     command = cell.config
     run, config = finished(cell)
@@ -48,12 +49,20 @@ def evaluate(cell: Composed) -> int:
         threads = config.hardware.threads
         answer = run_child("evaluate", run.path, request, threads=threads, gpu=gpu, variables=variables)
     metrics = require(answer, "the evaluation")
-    path = run.path / "evaluations" / f"{dataset.name}-{split}-{inspection.fingerprint[:8]}.json"
+    trained = load(run.path / "config.yaml").train
+    used = {"imgsz": config.train.imgsz, "batch": config.train.batch}
+    others = "".join(f"-{key}{value}" for key, value in used.items() if value != getattr(trained, key))
+    path = run.path / "evaluations" / f"{dataset.name}-{split}-{fingerprint[:8]}{others}.json"
+    device = "cpu" if gpu is None else f"cuda:{gpu}"
+    data = {"name": dataset.name, "source": str(dataset.source), "fingerprint": fingerprint}
+    metrics |= {**used, "device": device, "precision": "fp32", "data": data}
     path.parent.mkdir(exist_ok=True)
     write_json(path, metrics)
     scores = {"all": metrics, **metrics["per_class"]}
     rows = [(name, f"{row['map50']:.3f}", f"{row['map50_95']:.3f}") for name, row in scores.items()]
-    title = f"{run.name} ({weights.name}) on {dataset.name}, {split}"
+    title = (
+        f"{run.name} ({weights.name}) on {dataset.name}, {split}, {used['imgsz']} px, batch {used['batch']}, {device}"
+    )
     console().print(text_table(title, ["class"], ["mAP50", "mAP50-95"], rows))
     print_line(f"written to {path}")
     return 0

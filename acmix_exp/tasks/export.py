@@ -56,7 +56,12 @@ def export(cell: Composed) -> int:
     require_unchanged(cell, run, config, None, weights=True)
     config.hardware = command.hardware
     dataset = resolve(config.dataset)
-    gpus = [] if format.cpu else devices.gpus(config.hardware)
+    gpus = devices.gpus(config.hardware)
+    if format.cpu and gpus and {"hardware", "hardware.device"} & set(cell.keys):
+        raise ConfigError(
+            f"hardware.device={command.hardware.device}: {format.name} is exported on a CPU; leave it out"
+        )
+    gpus = [] if format.cpu else gpus
     if not (format.cpu or gpus):
         raise ConfigError(f"format={format.name}: {format.title} can only be exported on a GPU; use hardware=gpu")
     folder = run.path / "export"
@@ -70,13 +75,14 @@ def export(cell: Composed) -> int:
         with devices.gpu_slot(gpus, 1) as gpu, showing_steps() as show:
             options = {"log": log, "on_step": show, "variables": unpickling(command.allow_unsafe_checkpoint)}
             answer = run_child("export", run.path, request, threads=threads, gpu=gpu, **options)
+        device = "cpu" if gpu is None else f"cuda:{gpu}"
         if answer.kind == ConfigError.__name__:
             require(answer, "the export")
         report = answer.value
         if answer.error is not None:
             files.require_space(folder)  # torch aborts without a word if it cannot write
             report = {"error": answer.error if answer.kind else f"the export {answer.error}"}
-        return _conclude(run, format, weights, temporary, request, report)
+        return _conclude(run, format, weights, temporary, request, {**report, "device": device})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_new and folder.is_dir() and not any(folder.iterdir()):
@@ -135,7 +141,8 @@ def _conclude(
         return 1
     facts = {key: request[key] for key in ("format", "imgsz", "arguments", "dataset", "split")}
     names = [Path(image).name for image in request["images"]]
-    facts |= {"weights": weights.name, "images": names, "tolerance": TOLERANCE, "largest_difference": largest}
+    facts |= {"weights": weights.name, "checkpoint": weights.name, "batch": 1, "precision": "fp32"}
+    facts |= {"images": names, "tolerance": TOLERANCE, "largest_difference": largest}
     exported, facts_file = folder / report["file"], folder / f"{report['file']}.json"
     files.write_json(temporary / "facts.json", {**facts, **report})
     facts_file.unlink(missing_ok=True)
@@ -144,7 +151,7 @@ def _conclude(
     os.replace(temporary / EXPORTED / report["file"], exported)
     os.replace(temporary / "facts.json", facts_file)
     (folder / f"{format.name}.log").unlink(missing_ok=True)
-    _print_result(exported, report, largest)
+    _print_result(exported, {**facts, **report}, largest)
     return 0
 
 
@@ -160,6 +167,7 @@ def _print_result(exported: Path, report: dict[str, Any], largest: float | None)
         print_line(f"largest difference {largest:.1e}, {unit}; the tolerance is {TOLERANCE:.0e}")
     else:
         print_line(f"not run, so not compared with torch: {report['not_run']}")
+    print_line(f"{report['checkpoint']} as {report['format']}, float32, traced at {report['imgsz']} px")
     print_line(f"written to {exported}")
 
 

@@ -16,12 +16,12 @@ from acmix_exp.yolo import checkpoint_file
 
 
 def finished(cell: Composed) -> tuple[Run, Config]:
-    """The run and its config, with the data set of the command if that names one.
+    """The run and its config, with the data set, image size and batch of the command if that names them.
 
     Raises ConfigError if the run is missing, not done or not writable, or if its user-defined block is missing.
     """
     command = cell.config
-    if command.run is None:
+    if not command.run:
         raise ConfigError(f"run=null: task={command.task} needs a run directory, run=runs/NAME/RUN")
     run = Run(Path(command.run))
     if not run.is_done():
@@ -35,6 +35,9 @@ def finished(cell: Composed) -> tuple[Run, Config]:
     config.allow_unsafe_checkpoint = command.allow_unsafe_checkpoint  # never as the directory says, which may be a copy
     if names_dataset(cell):
         config.dataset = command.dataset
+    for key in ("imgsz", "batch"):
+        if f"train.{key}" in cell.keys:
+            setattr(config.train, key, getattr(command.train, key))
     return run, config
 
 
@@ -45,13 +48,18 @@ def names_dataset(cell: Composed) -> bool:
 
 def _announce_block(cell: Composed, config: Config) -> None:
     """Raise ConfigError if the run's user-defined block is not the user's: no command here has named it."""
-    if not custom_block.is_custom(config.block):
+    given = cell.config.block.get("target") if "block.target" in cell.keys else None
+    target = config.block["target"] if custom_block.is_custom(config.block) else None
+    if given is not None and given != target:
+        its = f"has block.target={target}" if target else "has no user-defined block; leave it out"
+        raise ConfigError(f"block.target={given}: run={cell.config.run} {its}")
+    if target is None:
         return
-    target = config.block["target"]
     if cell.config.block.get("target") != target and not custom_block.is_known(target):
         raise ConfigError(
             f"run={cell.config.run}: needs block.target={target}, and no command on this machine has named "
-            f"{custom_block.source(target)} as it is now; read it, and add block.target={target} to import it"
+            f"{custom_block.source(target)} as it is now; read it and, to import it, add "
+            f"block=custom block.target={target}"
         )
     custom_block.announce(config.block)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ from acmix_exp.child import Job, own_variables, require, run_child, unpickling
 from acmix_exp.config import Config, from_plain
 from acmix_exp.console import console, print_line, text_table
 from acmix_exp.data import inspect, resolve
+from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
@@ -39,7 +41,7 @@ def repeat(composed: Composed) -> int:
     recorded = first.provenance()
     inspection = inspect(resolve(config.dataset))
     require_unchanged(composed, first, config, inspection.fingerprint, weights=True)
-    config = _same_hardware(config, command, recorded)
+    config = _same_hardware(config, command, recorded, composed.keys)
     parts = identity(config, inspection.fingerprint)
     label = str((first.status() or {}).get("arm"))
     folder = first.path / "repeat"
@@ -64,14 +66,21 @@ def repeat(composed: Composed) -> int:
     return _verdict(first, second, config)
 
 
-def _same_hardware(config: Config, command: Config, recorded: dict[str, Any]) -> Config:
-    """The run's config with the type of device and the precision that it was trained with, and without W&B."""
+def _same_hardware(config: Config, command: Config, recorded: dict[str, Any], keys: Collection[str]) -> Config:
+    """The run's config with the type of device and the precision that it was trained with, and without W&B.
+
+    Raises ConfigError if one of ``keys``, those that the command sets, asks for a GPU and the run had none.
+    """
     original = recorded["identity"]["hardware"]
     hardware = replace(config.hardware, device="cpu", precision="auto", runs_at_once=1)
     if original["device"] == "cuda":
         hardware.device = command.hardware.device
         if devices.gpus(hardware):
             hardware.precision = original["precision"]
+    elif {"hardware", "hardware.device"} & set(keys) and devices.gpus(command.hardware):
+        raise ConfigError(
+            f"hardware.device={command.hardware.device}: the run was trained on a CPU, so its repeat is; leave it out"
+        )
     train = replace(config.train, keep="both")
     return replace(config, hardware=hardware, train=train, logger=replace(config.logger, mode="disabled"))
 
@@ -110,6 +119,7 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
         second.path / "repeat.json",
         {
             "of": first.name,
+            "device": config.hardware.device,
             "same": same,
             "tolerance": tolerance,
             "tolerance_of_metrics": comparison.metric_tolerance(tolerance),

@@ -204,11 +204,12 @@ def test_a_value_that_needs_quotes_is_quoted(value):
     assert cell.config.dataset.path == f"{value}/4"
 
 
-def test_a_value_that_may_be_several_is_not_quoted_and_the_line_shows_how():
-    (fault,) = faults("dataset=yolo", "dataset.path=数据,b/data.yaml")
-    assert """'dataset.path="数据,b/data.yaml"'""" in fault
-    (cell,) = compose_cells(["dataset=yolo", 'dataset.path="数据,b/data.yaml"'])
-    assert cell.config.dataset.path == "数据,b/data.yaml"
+def test_a_comma_in_a_path_separates_values_in_a_sweep_alone():
+    for typed in ("dataset.path=数据,b/data.yaml", 'dataset.path="数据,b/data.yaml"'):
+        (cell,) = compose_cells(["dataset=yolo", typed])
+        assert cell.config.dataset.path == "数据,b/data.yaml"
+    cells = compose_cells(["-m", "dataset=yolo", "dataset.path=数据,b/data.yaml"])
+    assert [cell.config.dataset.path for cell in cells] == ["数据", "b/data.yaml"]
 
 
 @pytest.mark.parametrize(

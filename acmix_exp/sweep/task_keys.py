@@ -1,0 +1,57 @@
+"""Which keys a task takes: an override that a task would not use is refused, so that none is dropped in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from acmix_exp.sweep.literals import as_typed
+
+# For every task. --config-dir, -m and hydra.* are no keys of the config.
+ALWAYS = "task allow_foreign_ultralytics allow_unsafe_checkpoint"
+# A key stands for itself and for those below it. What is not here is for task=train, plan and profile, which read one
+# command: that of the training.
+TAKEN = {
+    "evaluate": "run split dataset train.imgsz train.batch hardware.device hardware.workers hardware.threads "
+    "hardware.runs_at_once block.target",
+    "export": "run format dataset train.imgsz hardware.device hardware.threads block.target",
+    "repeat": "run dataset hardware.device block.target",
+    "report": "name runs_dir report.reference logger experiment",
+}
+# Taken whatever the task: nothing is logged, and the block is that of block.target.
+NO_EFFECT = ("logger=disabled", "logger.mode=disabled", "block=custom")
+# A choice of hardware=OPTION is one of its device.
+GROUPS = {"hardware": "hardware.device"}
+OF_OTHER_TASKS = {
+    "run": "task=evaluate, export and repeat",
+    "split": "task=evaluate",
+    "format": "task=export",
+    "plan.rows": "task=plan",
+    "profile.seconds": "task=profile",
+}
+NOT_HERE = {
+    ("evaluate", "hardware.precision"): "an evaluation is in float32",
+    ("export", "hardware.precision"): "an export is in float32",
+    ("export", "train.batch"): "an export is traced with one image, and takes any number where the format can",
+    ("report", "run"): "a report is of a whole experiment, name=NAME runs_dir=DIR",
+    ("report", "report.auto"): "it is for task=train",
+    ("repeat", "train.imgsz"): "a repeat trains as the run did",
+}
+
+
+def unused(task: str, given: Mapping[str, str]) -> list[str]:
+    """A line per override that ``task`` does not use. given: the overrides of the command line, by key."""
+    lines = []
+    for key, text in given.items():
+        override, name = as_typed(text).lstrip("+"), GROUPS.get(key, key)
+        if task in TAKEN:
+            taken = [*TAKEN[task].split(), *ALWAYS.split()]
+            if override in NO_EFFECT or any(name == one or name.startswith((f"{one}.", f"{one}/")) for one in taken):
+                continue
+            reason = NOT_HERE.get((task, name)) or f"it takes {', '.join(TAKEN[task].split())}"
+        else:
+            owner = OF_OTHER_TASKS.get(key)
+            if owner is None or owner == f"task={task}":
+                continue
+            reason = f"it is for {owner}"
+        lines.append(f"{override}: task={task} does not use it; {reason}")
+    return lines
