@@ -99,9 +99,9 @@ IN_THE_WAY = {  # what is at a path: the path, the arguments, what the line says
     "a dangling link at runs": ("runs -> gone", "name=a", "runs is a symbolic link to gone"),
     "a link to itself at runs/NAME": ("runs/a -> a", "name=a", "runs/a is a symbolic link to a"),
     "a link to a file at runs/NAME": ("runs/a -> ../file", "name=a", "runs/a is a symbolic link to ../file"),
-    "a name with a slash": ("", "name=a/b", "must be letters, digits"),
-    "a name that is . or ..": ("", "name=..", "must be letters, digits"),
-    "a name that begins with -": ("", "name=-a", "must be letters, digits"),
+    "a name with a slash": ("", "name=a/b", "must be the name of a folder"),
+    "a name that is . or ..": ("", "name=..", "must be the name of a folder"),
+    "a name that begins with -": ("", "name=-a", "must be the name of a folder"),
     "a name of more than 255 bytes": ("", f"name={'a' * 256}", "too long; must have at most 255 bytes"),
     "a name of 100 Chinese characters": ("", f"name={'数' * 100}", "too long; must have at most 255 bytes"),
 }
