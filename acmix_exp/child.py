@@ -115,6 +115,8 @@ class Child:
             read_end, write_end = os.pipe()
             self._reader = threading.Thread(target=self._read, args=(read_end,), daemon=True)
             self._reader.start()
+            # Of a cluster's signals those are for the parent alone, but are sent to every process of a job.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGUSR2))
             try:
                 self._process = subprocess.Popen(
                     self._command,
@@ -126,6 +128,7 @@ class Child:
                     start_new_session=True,
                 )
             finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 os.close(write_end)
             self._cleanup.callback(self.end)
             self._write({**self._header, "answers": write_end})
@@ -140,15 +143,23 @@ class Child:
         self._cleanup.close()
 
     def send(
-        self, request: Mapping[str, Any], *, folder: Path | None = None, log: Path | None = None, append: bool = False
+        self,
+        request: Mapping[str, Any],
+        *,
+        folder: Path | None = None,
+        log: Path | None = None,
+        append: bool = False,
+        claim: Path | None = None,
     ) -> None:
         """Give the child its request, and another folder than it was started with.
 
-        log: file for its output (``append`` keeps what is in it); without one the output is in the answer.
+        log: file for its output (``append`` keeps what is in it); without one the output is in the answer. claim: file
+        that the child keeps alive (run/claim.py); if it is deleted, the child ends.
         """
         self._log = log
-        place = os.path.abspath(folder or self._folder)
-        self._write({"request": dict(request), "folder": place, "log": log and os.path.abspath(log), "append": append})
+        order = {"request": dict(request), "folder": os.path.abspath(folder or self._folder), "append": append}
+        paths = {name: path and os.path.abspath(path) for name, path in (("log", log), ("claim", claim))}
+        self._write({**order, **paths})
 
     def ended(self, seconds: float = POLL_SECONDS) -> bool:
         """Whether it has ended; waits for that, up to ``seconds``."""
@@ -305,12 +316,33 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is a process of this number."""
+def is_alive(pid: int, start: int | None = None) -> bool:
+    """Whether there is a process of this number, and of this :func:`start_time` if that is known.
+
+    One that has ended, but whose parent has not asked how (a zombie), is not alive.
+    """
+    state = _proc_stat(pid)
+    if state is not None:
+        return state[0] not in ("Z", "X") and start in (None, int(state[19]))
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return pid > 0
+
+
+def start_time(pid: int) -> int | None:
+    """When a process began, in ticks of the kernel since the machine's start; None where that is not known."""
+    state = _proc_stat(pid)
+    return None if state is None else int(state[19])
+
+
+def _proc_stat(pid: int) -> list[str] | None:
+    """Fields of Linux's /proc/PID/stat from the third, the state, on. The second, a name, may hold blanks."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rsplit(b")", 1)[1].decode("ascii").split()
+    except (OSError, IndexError):
+        return None

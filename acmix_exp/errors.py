@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import signal
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal: they end a command in order
+# Ctrl-C, kill, a closed terminal, and what clusters send ahead of a time limit: they end a command in order.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # Faults of the machine, which every other run of a command would meet too: a full disk, a quota, a limit of the shell.
 STORAGE = frozenset(
     getattr(errno, name)
@@ -36,6 +37,10 @@ class NonFiniteLoss(FloatingPointError):
 
 class ChildError(RuntimeError):
     """A child process ended without an answer: the command fails, but not because of a config key."""
+
+
+class Stopped(Exception):
+    """A run is to end now, and to be resumed later: its command was stopped, or its process was told to end."""
 
 
 class StorageError(OSError):

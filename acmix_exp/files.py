@@ -40,6 +40,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+CLAIM = ".claim-"  # begins the name of a file that says which process works on the folder; see run/claim.py
+
+
 def require_space(folder: Path) -> None:
     """Raises OSError if the disk of ``folder`` is full: for a child that ended without an answer."""
     if shutil.disk_usage(folder).free < 1 << 16:
@@ -49,7 +52,7 @@ def require_space(folder: Path) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Delete what killed processes left of :func:`replacing`. Only where no other process writes at the time."""
     for entry in folder.glob(".*"):
-        if entry.is_file() and entry.name != ".lock":
+        if entry.is_file() and not entry.name.startswith((".lock", CLAIM)):
             with suppress(OSError):
                 entry.unlink()
 
@@ -79,18 +82,28 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+# What a file system answers that has no locks.
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     """Hold the lock file ``path``, made if it is missing; yields False if another process or thread holds it and
-    ``wait`` is false. The kernel releases it if the process is killed. Raises OSError.
+    ``wait`` is false, and None if the file system has no locks. The kernel releases it if the process is killed.
+
+    Raises OSError.
     """
     with open(path, "a", encoding="utf-8") as file:
+        held: bool | None = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            yield False
-            return
-        yield True
+            held = False
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            held = None
+        yield held
 
 
 _STALE_AFTER = 24 * 3600.0  # seconds after which a temporary folder of a killed process is deleted

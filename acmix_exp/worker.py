@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from acmix_exp import installed
 from acmix_exp.child import Job, die_with_parent
 from acmix_exp.errors import ConfigError, StorageError, one_line, storage_fault
+from acmix_exp.run.claim import keep_alive
 
 TASKS = {
     "train": "acmix_exp.run.training:work",
@@ -55,6 +57,8 @@ def serve(load: Callable[[], Callable[[Job], Any]]) -> int:
             folder = order["folder"]
             if order["log"]:
                 _print_to(order["log"], append=order["append"])
+            if order["claim"]:
+                threading.Thread(target=_keep, args=(Path(order["claim"]),), daemon=True).start()
             step = lambda text: send(step=text)  # noqa: E731
             send(value=work(Job(Path(folder), order["request"], header["device"], step, environment)))
         except Exception as error:
@@ -65,6 +69,12 @@ def serve(load: Callable[[], Callable[[Job], Any]]) -> int:
                 traceback.print_exc()
             return 1
     return 0
+
+
+def _keep(claim: Path) -> None:
+    """Keep the claim on the run alive, even if the parent is suspended; end if another process has taken it over."""
+    keep_alive(claim, threading.Event().wait)
+    os._exit(1)
 
 
 def _refuse_foreign(known: list[list[str]]) -> None:

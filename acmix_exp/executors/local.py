@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent import futures
@@ -23,7 +21,7 @@ class LocalExecutor:
     """
 
     def __init__(self, runs: Sequence[Run], runs_at_once: int) -> None:
-        self._command = Command(os.getpid(), time.time())
+        self._command = Command(attempts={run: run.ended_attempts() for run in runs})
         self._waiting, self._held_elsewhere = deque(runs), deque[Run]()
         self._slots = min(runs_at_once, len(runs))
         self._pool = futures.ThreadPoolExecutor(self._slots, thread_name_prefix="run slot")
@@ -53,13 +51,10 @@ class LocalExecutor:
                     continue
                 if self._command.stop.wait(BUSY_SECONDS):
                     return
-            try:
-                if supervise(run, self._command) == BUSY:
-                    self._held_elsewhere.append(run)
-                    if first_try:
-                        print(f"{run.name}: {holder(run)} is at work on it; waiting for that", file=sys.stderr)
-            except KeyboardInterrupt:  # the command was stopped
-                return
+            if supervise(run, self._command) == BUSY:
+                self._held_elsewhere.append(run)
+                if first_try:
+                    print(f"{run.name}: {holder(run)} is at work on it; waiting for that", file=sys.stderr)
 
 
 def _first(runs: deque[Run]) -> Run | None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from acmix_exp.config import HardwareConfig
-from acmix_exp.errors import ConfigError
+from acmix_exp.errors import ConfigError, Stopped
 from acmix_exp.files import locked
 
 SLOT_SECONDS = 0.5  # between two attempts to lock a free slot
@@ -66,7 +66,7 @@ def gpu_slot(gpus: Sequence[int], runs_at_once: int, stop: threading.Event | Non
     """Wait for, hold and yield one GPU index; None at once if there are no GPUs.
 
     A GPU has ceil(runs_at_once / number of GPUs) slots, shared by all commands of a user on the machine. A slot is a
-    lock file, so a killed process frees its slot. Raises KeyboardInterrupt if ``stop`` is set while waiting.
+    lock file, so a killed process frees its slot. Raises Stopped if ``stop`` is set while waiting.
     """
     if not gpus:
         yield None
@@ -78,10 +78,10 @@ def gpu_slot(gpus: Sequence[int], runs_at_once: int, stop: threading.Event | Non
         for slot in range(slots_per_gpu):
             for gpu in gpus:
                 with locked(folder / f"gpu{gpu}.{slot}", wait=False) as held:
-                    if held:
+                    if held is not False:
                         yield gpu
                         return
         if stop is None:
             time.sleep(SLOT_SECONDS)
         elif stop.wait(SLOT_SECONDS):
-            raise KeyboardInterrupt
+            raise Stopped

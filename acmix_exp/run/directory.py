@@ -1,51 +1,26 @@
-"""A run directory: its status, its files read with damage removed, its lock and its history."""
+"""A run directory: its status, its files read with damage removed, its claim and its history."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-import os
-import platform
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 from zipfile import is_zipfile
 
-from acmix_exp.child import is_alive
 from acmix_exp.errors import NonFiniteLoss
-from acmix_exp.files import locked, read_json, remove_temporaries, write_json, write_text
+from acmix_exp.files import CLAIM, read_json, remove_temporaries, write_json, write_text
+from acmix_exp.run.claim import SILENT_SECONDS, Claim, claimed, last_beat
+from acmix_exp.run.owner import Owner
 
 FILES = ("config.yaml", "status.json", "result.json", "provenance.json")
 RunState = Literal["pending", "running", "done", "failed", "interrupted"]
-BEAT_SECONDS = 5.0  # between two signs of life of the process that supervises a run
-SILENT_SECONDS = 30.0  # without one it is taken for dead
-
-
-@cache
-def machine() -> dict[str, str]:
-    """Where this process runs, for status.json. boot: the start of the machine, as its containers see it too; process
-    numbers are comparable within ``pids``.
-    """
-    facts = {"host": platform.node()}
-    with suppress(OSError):  # Linux only
-        facts["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        facts["pids"] = f"{facts['boot']} {os.readlink('/proc/self/ns/pid')}"
-    return facts
-
-
-def same(status: dict[str, Any], key: Literal["boot", "pids"]) -> bool:
-    """Whether a status was written on this machine; by the host's name where nothing better is known."""
-    here = machine()
-    return (
-        status.get(key) == here[key]
-        if key in status and key in here
-        else status.get("host", here["host"]) == here["host"]
-    )
 
 
 @dataclass(frozen=True)
@@ -75,34 +50,34 @@ class Run:
     def state(self) -> RunState:
         """The verified status: done requires a result, and running requires a process that is alive.
 
-        Alive is what has shown a sign of life of late, wherever it runs: the number of a dead process may be another's.
-        A result whose mAP is not finite is a failed run.
+        A process of another host is alive if its heartbeat is not older than SILENT_SECONDS. A result whose mAP is not
+        finite is a failed run.
         """
         status = self.status() or {}
         state: RunState = status.get("status", "pending")
         if state == "done" and self.result() is None:
             return "failed" if self._mean_is_not_finite() else "pending"
         if state == "running":
-            owner = status.get("owner")
-            gone = same(status, "pids") and not (isinstance(owner, int) and is_alive(owner))
-            return "interrupted" if gone or self.silence() > SILENT_SECONDS else "running"
+            owner = Owner.of(status)
+            alive = owner is not None and owner.alive(Owner.here())
+            return "running" if alive or (alive is None and self.silence() < SILENT_SECONDS) else "interrupted"
         return state
 
-    def beat(self) -> None:
-        """Show a sign of life of the process that holds the lock."""
-        with suppress(OSError):
-            os.utime(self.path / ".lock")
-
     def silence(self) -> float:
-        """Seconds since the last sign of life; infinite if there never was one."""
-        for name in (".lock", "status.json"):
-            with suppress(OSError):
-                return time.time() - (self.path / name).stat().st_mtime
-        return math.inf
+        """Seconds since the last heartbeat or change of the status; infinite if there never was one."""
+        times = [last_beat(self.path)]
+        with suppress(OSError):
+            times.append((self.path / "status.json").stat().st_mtime)
+        return time.time() - max((each for each in times if each is not None), default=-math.inf)
 
     def result(self) -> dict[str, Any] | None:
         """result.json with every number finite or None; None if it is missing or has no headline metrics."""
         return whole_result(read_json(self.path / "result.json"))
+
+    def ended_attempts(self) -> int:
+        """How many attempts have ended, whatever became of them."""
+        status = self.status() or {}
+        return int(status.get("attempt", 0)) - (status.get("status") == "running")
 
     def diverged_attempts(self) -> int:
         """How many attempts ended in a loss or an mAP that is not finite.
@@ -162,9 +137,10 @@ class Run:
             return []
 
     def clear(self) -> None:
-        """Remove the files of earlier attempts, except config, status, provenance and lock."""
+        """Remove the files of earlier attempts, except config, status, provenance, lock and claims."""
         for entry in self.path.iterdir():
-            if entry.name not in (".lock", "config.yaml", "status.json", "provenance.json"):
+            kept = (".lock", "config.yaml", "status.json", "provenance.json")
+            if entry.name not in kept and not entry.name.startswith(CLAIM):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     def remove_temporaries(self) -> None:
@@ -172,10 +148,15 @@ class Run:
         for folder in (self.path, self.path / "weights", self.path / "images"):
             remove_temporaries(folder)
 
-    def lock(self) -> AbstractContextManager[bool]:
-        """Lock the run; yields False if another process or thread holds the lock."""
+    def lock(
+        self, owner: Owner | None = None, has_ended: Callable[[Owner], bool] = lambda owner: False
+    ) -> AbstractContextManager[Claim | None]:
+        """Claim the run, for this process or another ``owner``; yields None if another process or thread works on it.
+
+        has_ended: see :func:`acmix_exp.run.claim.claimed`.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        return locked(self.path / ".lock", wait=False)
+        return claimed(self.path, owner or Owner.here(), has_ended)
 
 
 def runs_in(folder: Path) -> list[Run]:

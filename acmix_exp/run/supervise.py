@@ -5,90 +5,138 @@ Training runs in a child process, so a crash or a kill fails only that run.
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import FrameType
 from typing import Any
 
-from acmix_exp.child import Answer, Child, is_alive, take_spare, unpickling
+from acmix_exp.child import Answer, Child, take_spare, unpickling
 from acmix_exp.config import Config, load
-from acmix_exp.errors import CheckpointError, NonFiniteLoss, StorageError, storage_fault
+from acmix_exp.errors import STOPS, CheckpointError, NonFiniteLoss, Stopped, StorageError, storage_fault
 from acmix_exp.files import write_text
 from acmix_exp.run import devices
-from acmix_exp.run.directory import BEAT_SECONDS, SILENT_SECONDS, Run, machine, same
+from acmix_exp.run.claim import Claim, Taken
+from acmix_exp.run.directory import Run
+from acmix_exp.run.owner import Owner
 from acmix_exp.yolo.pretrained import is_checkpoint
 
-DONE, FAILED, BUSY = "done", "failed", "busy"
+DONE, FAILED, INTERRUPTED, BUSY = "done", "failed", "interrupted", "busy"
 KILLED = "the training process was killed by "  # begins the error of a run that failed, but can be resumed
+LOADER_KILLED, LOADER_TERMINATED = "is killed by signal: Killed", "is killed by signal: Terminated"  # torch's words
 STOPPED = ("running", "interrupted")  # statuses that end with the process that wrote them
 CHANGED = "changed: "  # begins the error of a run whose data or files had changed: it goes on once they are back
 
 
 @dataclass(frozen=True)
 class Command:
-    """The command that a run is supervised for: its process and its start time (seconds since the epoch).
+    """What runs are supervised for: a command, or the job of a cluster.
 
-    stop: set it to interrupt the runs that other threads supervise.
+    attempts: of each run, how many attempts it had when the command began. has_ended: whether a process of another host
+    is known to have ended, as a cluster's queue may tell. stop: set it to interrupt the runs that are supervised.
     """
 
-    owner: int
-    began: float
+    owner: Owner = field(default_factory=Owner.here)
+    attempts: Mapping[Run, int] = field(default_factory=dict)
+    has_ended: Callable[[Owner], bool] = lambda owner: False
     stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[list[int]]:
+        """While the block lasts, a signal of STOPS sets ``stop``; yields the numbers of those received.
+
+        Only in the main thread.
+        """
+        received: list[int] = []
+
+        def note(number: int, frame: FrameType | None) -> None:
+            received.append(number)
+            self.stop.set()
+
+        before = {number: signal.signal(number, note) for number in STOPS}
+        try:
+            yield received
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def supervise(run: Run, command: Command) -> str:
-    """Train a prepared run to its end; returns ``done``, ``failed``, or ``busy`` if another process is at work on it.
+    """Train a prepared run to its end; returns ``done``, ``failed``, ``interrupted``, or ``busy`` if another process is
+    at work on it, here or on another host.
 
     A finished run is left unchanged. One that was stopped or killed, or whose files had changed, resumes from last.pt,
-    and one that failed before the command began restarts; one that failed since is not retried, because several cells
-    may share it. The run ends when the process of the command ends. Raises KeyboardInterrupt if the command is stopped,
-    and OSError if the machine is at fault, say a full disk: the run then counts as interrupted.
+    and one that failed before the command began restarts; one that failed since is not retried, for others who share
+    the work may have tried it. A run is interrupted when the command is stopped, or when its training process is told
+    to end: then it resumes. Raises OSError if the machine is at fault, say a full disk: the run is interrupted then.
+
+    A job of a cluster supervises its one run like this. Slurm's signal ahead of the time limit, of preemption and of
+    scancel then ends the training process, whose last whole epoch is on disk, and ``supervise`` returns::
+
+        command = Command()  # its owner is this process, with the id of the job
+        with command.stopped_by_signals() as received:
+            outcome = supervise(run, command)
+        # interrupted: received holds the signals; requeue, unless it was scancel. The next start resumes.
     """
-    with run.lock() as held:
-        before = run.status() or {}
-        if not held or _lives_elsewhere(run, before):
+    last_sign = time.time() - min(run.silence(), time.time())
+    with run.lock(command.owner, command.has_ended) as claim:
+        if claim is None:
             return BUSY
+        before = run.status() or {}
         if run.is_done():
             return DONE
-        if before.get("status") == "failed" and before.get("started", 0) >= command.began:
+        attempt = before.get("attempt", 0)
+        if before.get("status") == FAILED and attempt > command.attempts.get(run, attempt):
             return FAILED
         if before.get("status") in STOPPED and run.result() is not None and not run.last.exists():
             run.set_status(status=DONE, pid=None, error=None)  # killed after its last file was written
             return DONE
-        config = load(run.path / "config.yaml")
+        with claim.kept_alive():
+            return _supervise(run, command, claim, before, last_sign)
+
+
+def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any], last_sign: float) -> str:
+    """The run's outcome, which its status then says, unless another process has taken the run over.
+
+    last_sign: time of the last heartbeat of the process that had the run before.
+    """
+    config = load(run.path / "config.yaml")
+    run.remove_temporaries()
+    diverged = run.diverged_attempts()
+    run.set_status(diverged=diverged)
+    try:
+        error, kind = _attempt(run, config, command, claim, before, last_sign)
+        claim.check()
+    except Taken:
+        _say(run, f"was taken over by {holder(run)}, for this process had shown no heartbeat; it is left to that one")
+        return BUSY
+    except BaseException as stop:
+        told_to_end = isinstance(stop, Stopped)
+        with suppress(OSError):  # a status ``running`` that nobody keeps alive means the same
+            error = str(stop) or None if told_to_end else storage_fault(stop)
+            run.set_status(status=INTERRUPTED, pid=None, error=error)
         run.remove_temporaries()
-        diverged = run.diverged_attempts()
-        run.set_status(diverged=diverged)
-        try:
-            error, kind = _attempt(run, config, command, before)
-            if error is None and run.result() is None:
-                error = "the training process left no result.json"
-        except BaseException as stop:
-            with suppress(OSError):  # a status ``running`` that nobody keeps alive means the same
-                run.set_status(status="interrupted", pid=None, error=storage_fault(stop))
-            raise
-        finally:
-            run.remove_temporaries()
-        outcome = DONE if error is None else FAILED
-        diverged += kind == NonFiniteLoss.__name__
-        run.set_status(status=outcome, pid=None, error=error, diverged=diverged)
-        return outcome
-
-
-def _lives_elsewhere(run: Run, status: dict[str, Any]) -> bool:
-    """Whether another machine trains the run although the lock is free: some file systems lock per machine."""
-    return status.get("status") == "running" and not same(status, "boot") and run.silence() <= SILENT_SECONDS
+        if told_to_end:
+            return INTERRUPTED
+        raise
+    run.remove_temporaries()
+    if error is None and run.result() is None:
+        error = "the training process left no result.json"
+    outcome = DONE if error is None else FAILED
+    diverged += kind == NonFiniteLoss.__name__
+    run.set_status(status=outcome, pid=None, error=error, diverged=diverged)
+    return outcome
 
 
 def holder(run: Run) -> str:
     """Who is at work on a run, in words."""
     status = run.status() or {}
-    if status.get("status") != "running":
-        return "another command"
-    return f"process {status.get('owner')} on {status.get('host')}"
+    return str(Owner.of(status) or Owner()) if status.get("status") == "running" else "another command"
 
 
 def _say(run: Run, text: str) -> None:
@@ -97,40 +145,51 @@ def _say(run: Run, text: str) -> None:
 
 def _scratch_reason(run: Run, before: dict[str, Any]) -> str | None:
     """Why a run that was started before starts anew; None if it resumes."""
-    if run.state() == "failed" and not str(before.get("error")).startswith((KILLED, CHANGED)):
+    error = str(before.get("error"))
+    if run.state() == "failed" and not error.startswith((KILLED, CHANGED)) and LOADER_KILLED not in error:
         return f"attempt {before['attempt']} failed ({before.get('error') or run.broken()})"
     if not run.last.exists():
         return "no checkpoint was saved"
     return None if is_checkpoint(run.last) else "checkpoint cannot be read: weights/last.pt is corrupt"
 
 
-def _attempt(run: Run, config: Config, command: Command, before: dict[str, Any]) -> tuple[str | None, str]:
-    """Train in a child process; None or the error in one line, and the class name of the exception."""
+def _attempt(
+    run: Run, config: Config, command: Command, claim: Claim, before: dict[str, Any], last_sign: float
+) -> tuple[str | None, str]:
+    """Train in a child process; None or the error in one line, and the class name of the exception.
+
+    Raises Stopped, Taken and StorageError.
+    """
     started = before.get("attempt", 0) > 0
     with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once, command.stop) as gpu:
         reason = _scratch_reason(run, before) if started else None
         resume = started and reason is None
-        if found := _contradiction(run, before) if started else None:
+        if found := _contradiction(run, before, last_sign) if started else None:
             _say(run, found + ("; resumes from weights/last.pt" if resume else ""))
-        answer = _train(run, config, command, gpu, before, reason, resume=resume)
+        answer = _train(run, config, command, claim, gpu, before, reason, resume=resume)
         if answer.kind == CheckpointError.__name__ and resume:
             reason = f"checkpoint cannot be read: it can't be resumed from {answer.error}"
-            answer = _train(run, config, command, gpu, before, reason, resume=False)
+            answer = _train(run, config, command, claim, gpu, before, reason, resume=False)
     if answer.kind == StorageError.__name__:
         raise StorageError(answer.error)
-    if answer.error is None or answer.kind:
+    if answer.error is None:
+        return None, ""
+    if command.stop.is_set():
+        raise Stopped
+    if -answer.code in STOPS or LOADER_TERMINATED in answer.error:  # scancel and the like reach every process
+        _say(run, f"the training process {answer.error}; the run is interrupted, and the same command resumes it")
+        raise Stopped(f"the training process {answer.error}")
+    if answer.kind:
         return answer.error, answer.kind
     text = f"the training process {answer.error}" + ("" if answer.code < 0 else f"; see {run.log}")
     return text, ""
 
 
-def _contradiction(run: Run, before: dict[str, Any]) -> str | None:
+def _contradiction(run: Run, before: dict[str, Any], last_sign: float) -> str | None:
     """What contradicts the status of a run that was started before, in words."""
     if before["status"] == "running":
-        last = datetime.fromtimestamp(time.time() - min(run.silence(), time.time()))
-        return (
-            f"was running as {holder(run)}, which ended: its lock is free (last sign of life {last:%Y-%m-%d %H:%M:%S})"
-        )
+        last = datetime.fromtimestamp(last_sign)
+        return f"was running as {holder(run)}, which has ended (last heartbeat {last:%Y-%m-%d %H:%M:%S})"
     return run.broken() if before["status"] == "done" and run.state() != "failed" else None
 
 
@@ -138,6 +197,7 @@ def _train(
     run: Run,
     config: Config,
     command: Command,
+    claim: Claim,
     gpu: int | None,
     before: dict[str, Any],
     reason: str | None,
@@ -145,6 +205,7 @@ def _train(
     resume: bool,
 ) -> Answer:
     """One child process to its end. reason: why a run that was started before is not resumed."""
+    claim.check()
     if not resume:
         run.clear()
     if reason:
@@ -154,17 +215,20 @@ def _train(
     variables = unpickling(config.allow_unsafe_checkpoint)
     spare = take_spare("train", threads) if gpu is None and not variables else None
     with spare or Child("train", run.path, threads=threads, gpu=gpu, variables=variables) as child:
-        child.send({"resume": resume}, folder=run.path, log=run.log, append=resume or reason is not None)
-        facts = {"owner": command.owner, "started": time.time(), **machine()}
-        run.beat()
+        append = resume or reason is not None
+        child.send({"resume": resume}, folder=run.path, log=run.log, append=append, claim=claim.path)
         run.set_status(
-            status="running", pid=child.pid, error=None, resumed=resume, attempt=before.get("attempt", 0) + 1, **facts
+            status="running",
+            pid=child.pid,
+            error=None,
+            resumed=resume,
+            attempt=before.get("attempt", 0) + 1,
+            started=time.time(),
+            owner=command.owner.record(),
         )
-        beat = time.monotonic()
         while not child.ended():
-            if command.stop.is_set() or not is_alive(command.owner):
-                raise KeyboardInterrupt
-            if time.monotonic() - beat > BEAT_SECONDS:
-                beat = time.monotonic()
-                run.beat()
+            if command.stop.is_set():
+                raise Stopped
+            if not claim.path.exists():
+                raise Taken
         return child.answer()

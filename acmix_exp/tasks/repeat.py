@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Collection
 from dataclasses import asdict, replace
 from itertools import count
@@ -53,7 +52,7 @@ def repeat(composed: Composed) -> int:
     _print_changes(first, config, parts)
     view = View(plan, 1).start()
     try:
-        outcome = supervise(second, Command(os.getpid(), time.time()))
+        outcome = supervise(second, Command())
     except (KeyboardInterrupt, SystemExit):
         print("acmix_exp: a repeat restarts from scratch, because a resumed run is not bit-exact", file=sys.stderr)
         raise

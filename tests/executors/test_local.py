@@ -11,7 +11,7 @@ import pytest
 from acmix_exp.config import HardwareConfig
 from acmix_exp.executors import create, local
 from acmix_exp.run.directory import Run
-from acmix_exp.run.supervise import BUSY, DONE
+from acmix_exp.run.supervise import BUSY, DONE, INTERRUPTED
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_an_interrupt_ends_running_runs_and_starts_no_more(supervised):
         command.stop.wait(10)
         time.sleep(0.05)
         ended.append(run.name)
-        raise KeyboardInterrupt
+        return INTERRUPTED
 
     supervised.by(work)
     executor = executor_of(4, 2)

@@ -9,6 +9,8 @@ import sys
 import textwrap
 import time
 import zipfile
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -16,8 +18,11 @@ import pytest
 
 from acmix_exp import child as processes
 from acmix_exp.files import read_json, write_json
+from acmix_exp.run import claim as claims
 from acmix_exp.run import supervise
-from acmix_exp.run.directory import SILENT_SECONDS, Run, machine
+from acmix_exp.run.claim import SILENT_SECONDS, Claim
+from acmix_exp.run.directory import Run
+from acmix_exp.run.owner import Owner
 from acmix_exp.run.supervise import BUSY, DONE, FAILED, Command
 from tests.robustness.cases import Row, add, case
 from tests.robustness.commands import cut, finish, only_run, start, temporaries, tiny_data, wait_until
@@ -56,12 +61,14 @@ def checkpoint(run: Run) -> None:
 
 
 def supervised(run: Run) -> str:
-    return supervise.supervise(run, Command(os.getpid(), time.time()))
+    return supervise.supervise(run, Command())
 
 
-def last_sign(run: Run, when: float) -> None:
-    (run.path / ".lock").touch()
-    os.utime(run.path / ".lock", (when, when))
+def claimed_by(run: Run, owner: Owner, when: float) -> None:
+    """Leave the run as a process that works on it does: its status, and a claim with a heartbeat of that time."""
+    run.set_status(status="running", owner=owner.record())
+    for path in (Claim(run.path, owner).path, run.path / "status.json"):
+        os.utime(path, (when, when))
 
 
 # A run that starts anew says so and why.
@@ -103,7 +110,7 @@ def test_a_first_start_says_nothing(make_run, trains, capsys):
 
 @case(SECTION, have="killed after its result, before its status", here="done; not trained again")
 def test_a_run_that_only_lacks_its_status_is_done(make_run, trains):
-    run = make_run(status="running", attempt=1, **machine())
+    run = make_run(status="running", attempt=1, owner=Owner.here().record())
     write_json(run.path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}})
     trains("raise SystemExit('it was started')")
     assert supervised(run) == DONE
@@ -112,12 +119,13 @@ def test_a_run_that_only_lacks_its_status_is_done(make_run, trains):
 
 # A status ``running`` that may not be true.
 
+HERE = Owner.here()
 DEAD = {
-    "status running, of another host that is long dead": {"host": "gone", "boot": "other", "owner": 1},
-    "status running, of this host before a reboot": {"boot": "earlier", "pids": "earlier", "owner": 1},
-    "status running, of a container with this host's name": {"pids": "other", "owner": 1},
-    "status running, whose process number now is another's": {"owner": os.getppid()},
-    "status running, without owner and host": {"host": None, "boot": None, "pids": None},
+    "status running, of another host that is long dead": Owner("gone", 1, 5, "other", "other 1"),
+    "status running, of this host before a reboot": replace(HERE, pid=1, boot="earlier", pids="earlier 1"),
+    "status running, of a container with this host's name": replace(HERE, pid=1, pids=f"{HERE.boot} pid:[1]"),
+    "status running, whose process number now is another's": replace(HERE, pid=os.getppid(), start=1),
+    "status running, without owner and host": Owner(),
 }
 for have in DEAD:
     add(Row(SECTION, have, "its lock is free and it is silent: one line says so, and the run resumes"))
@@ -125,49 +133,53 @@ for have in DEAD:
 
 @pytest.mark.parametrize("have", DEAD)
 def test_a_dead_run_is_taken_over_and_that_is_said(make_run, trains, capsys, have):
-    run = make_run(status="running", attempt=1, **{**machine(), **DEAD[have]})
+    run = make_run(attempt=1)
     checkpoint(run)
-    last_sign(run, LONG_DEAD)
+    claimed_by(run, DEAD[have], LONG_DEAD)
     assert run.state() == "interrupted"
     trains(RESUMES)
     assert supervised(run) == DONE
     err = capsys.readouterr().err
     assert err.startswith(f"{run.name}: was running as process ")
-    assert "its lock is free" in err
-    assert "resumes from weights/last.pt" in err
+    assert f"(last heartbeat {datetime.fromtimestamp(LONG_DEAD):%Y-%m-%d %H:%M:%S}); resumes from weights/" in err
     assert len(err.splitlines()) == 1
+    assert not claims.claims(run.path)
 
 
 @case(
     SECTION,
     have="two machines on one folder, on a file system that locks per machine",
-    here="a run that showed a sign of life in the last 30 s is left to its machine, and waited for",
+    here="a run that showed a heartbeat in the last 5 min is left to its machine, and waited for",
 )
 def test_a_living_run_of_another_machine_is_left_alone(make_run, trains):
-    run = make_run(status="running", attempt=1, host="elsewhere", boot="other", owner=1)
-    last_sign(run, time.time())
+    run = make_run(attempt=1)
+    other = Owner("elsewhere", 1, 5, "other", "other 1")
+    claimed_by(run, other, time.time())
     trains("raise SystemExit('it was started')")
     assert supervised(run) == BUSY
     assert (run.state(), run.status()["attempt"]) == ("running", 1)
-    last_sign(run, time.time() - SILENT_SECONDS - 1)
+    (claim,) = claims.claims(run.path)
+    for path in (claim, run.path / "status.json"):
+        os.utime(path, (time.time() - SILENT_SECONDS - 1,) * 2)
     trains(STARTS_ANEW)
     assert supervised(run) == DONE
 
 
-def test_a_run_at_work_shows_signs_of_life(make_run, trains, monkeypatch):
-    monkeypatch.setattr(supervise, "BEAT_SECONDS", 0.1)
+def test_a_run_at_work_shows_heartbeats(make_run, trains, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.1)
     run = make_run()
     trains(
-        f"import time\ntime.sleep(1)\nlock = run / '.lock'\nassert time.time() - lock.stat().st_mtime < 0.9\n{RESULT}"
+        "import time\ntime.sleep(1)\n(claim,) = run.glob('.claim-*')\n"
+        f"assert time.time() - claim.stat().st_mtime < 0.9\n{RESULT}"
     )
     assert supervised(run) == DONE
 
 
 def test_a_status_running_on_this_machine_resumes_at_once(make_run, trains):
     """Its process was killed a moment ago: the lock alone decides."""
-    run = make_run(status="running", attempt=1, owner=2**22 + 1, **machine())
+    run = make_run(attempt=1)
     checkpoint(run)
-    last_sign(run, time.time())
+    claimed_by(run, replace(HERE, pid=2**22 + 1, start=7), time.time())
     assert run.state() == "interrupted"
     trains(RESUMES)
     assert supervised(run) == DONE
@@ -328,7 +340,7 @@ def test_a_second_command_waits_and_says_so(tmp_path, data):
     assert code == 0, err
     assert first.wait(60) == 0
     first.communicate()
-    assert f"process {first.pid} on {machine()['host']} is at work on it; waiting for that" in err
+    assert f"process {first.pid} on {HERE.host} is at work on it; waiting for that" in err
     assert only_run(tmp_path).status()["attempt"] == 1
 
 

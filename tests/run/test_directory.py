@@ -5,11 +5,14 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from acmix_exp.child import start_time
 from acmix_exp.files import write_json
 from acmix_exp.run.directory import Run, runs_in
+from acmix_exp.run.owner import Owner
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -68,23 +71,46 @@ def test_invalid_parts_of_a_provenance_are_left_out(tmp_path, text):
 
 
 def test_running_without_its_owner_is_interrupted(tmp_path):
-    owner = subprocess.Popen(["true"])
-    owner.wait()
-    run = Run(tmp_path)
-    run.set_status(status="running", owner=os.getpid(), host=platform.node())
+    run, here = Run(tmp_path), Owner.here()
+    run.set_status(status="running", owner=here.record())
     assert run.state() == "running"
-    run.set_status(owner=owner.pid)
+    run.set_status(owner=replace(here, start=here.start - 1).record())
+    assert run.state() == "interrupted", "its number now is another process's"
+    run.set_status(owner=Owner("elsewhere", 1).record())
+    assert run.state() == "running", "it was silent for less than minutes"
+    os.utime(tmp_path / "status.json", (0, 0))
     assert run.state() == "interrupted"
-    run.set_status(host="elsewhere")
-    assert run.state() == "running"
-    write_json(tmp_path / "status.json", {"status": "running", "host": platform.node()})
+    write_json(tmp_path / "status.json", {"status": "running"})
     assert run.state() == "interrupted", "nobody owns it"
+
+
+def test_a_process_that_has_ended_is_dead_even_if_nobody_has_asked_how(tmp_path):
+    """A zombie has the number and the start time that the process had."""
+    process = subprocess.Popen(["sleep", "60"])
+    owner = replace(Owner.here(), pid=process.pid, start=start_time(process.pid))
+    run = Run(tmp_path)
+    run.set_status(status="running", owner=owner.record())
+    assert run.state() == "running"
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert run.state() == "interrupted"
+    process.wait()
+
+
+@pytest.mark.parametrize("pid", [1, os.getpid()])
+def test_a_status_of_version_0_2_is_read(tmp_path, pid):
+    """Its owner is a number, whose process may be another by now: the heartbeat decides."""
+    run = Run(tmp_path)
+    run.set_status(status="running", owner=pid, host=platform.node())
+    assert run.state() == "running"
+    os.utime(tmp_path / "status.json", (0, 0))
+    assert run.state() == "interrupted"
 
 
 def test_the_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path):
     code = (
         "import sys; from pathlib import Path; from acmix_exp.run.directory import Run\n"
-        "with Run(Path(sys.argv[1])).lock() as mine: print(mine, flush=True); sys.stdin.read()"
+        "with Run(Path(sys.argv[1])).lock() as mine: print(bool(mine), flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,6 +1,5 @@
 """For every end of the child process, the run has one correct final status."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 
 from acmix_exp import child as processes
 from acmix_exp.run import supervise
-from acmix_exp.run.supervise import BUSY, DONE, FAILED, Command
+from acmix_exp.run.supervise import BUSY, DONE, FAILED, INTERRUPTED, Command
 
 HEAD = """
 import os, signal, subprocess, sys, time
@@ -43,7 +42,7 @@ RESULT = """(run / 'result.json').write_text('{"metrics": {"map50_95": 0.5, "map
 
 
 def command() -> Command:
-    return Command(os.getpid(), time.time())
+    return Command()
 
 
 def checkpoint(run):
@@ -111,7 +110,8 @@ def test_a_result_without_a_finite_map_restarts_and_is_counted(make_run, child, 
 
 
 def test_a_run_that_several_cells_share_fails_once_in_a_command(make_run, child):
-    run, one = make_run(), command()
+    run = make_run()
+    one = Command(attempts={run: run.ended_attempts()})
     child("os._exit(3)")
     assert supervise.supervise(run, one) == FAILED
     child(RESULT)
@@ -190,22 +190,11 @@ def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
     assert not any(running(int(pid)) for pid in (run.path / "pids").read_text().split())
 
 
-def test_the_run_ends_with_the_process_of_the_command(make_run, child):
-    run = make_run()
-    child("time.sleep(60)")
-    owner = subprocess.Popen(["true"])
-    owner.wait()
-    with pytest.raises(KeyboardInterrupt):
-        supervise.supervise(run, Command(owner.pid, 0.0))
-    assert run.status()["status"] == "interrupted"
-
-
 def test_a_stopped_command_ends_the_runs_of_its_other_threads(make_run, child):
     run, one = make_run(), command()
     child("time.sleep(60)")
     threading.Timer(1.5, one.stop.set).start()
-    with pytest.raises(KeyboardInterrupt):
-        supervise.supervise(run, one)
+    assert supervise.supervise(run, one) == INTERRUPTED
     assert run.status()["status"] == "interrupted"
 
 

@@ -1,0 +1,162 @@
+"""Which process works on a run: a lock of the kernel, and beside it a claim file, for hosts that share a folder.
+
+A lock may not reach other hosts: that depends on the file system and how it is mounted. So whoever has the lock also
+puts a file of its own into the run directory, and then looks for the files of others. It works on the run if there are
+none, or only some of processes that are gone, and else takes its own file back. Of two that look at the same time, at
+least one sees the other's file, for each had put its own there before. That rests on the creation and the listing of
+files alone, which every shared file system does for all hosts.
+
+A claim is kept alive by its modification time, which the file system's clock sets: that of a host may be wrong. A
+process that was silent for too long finds its claim deleted, and stops.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from acmix_exp.files import CLAIM as PREFIX
+from acmix_exp.files import locked, read_json
+from acmix_exp.run.owner import Owner
+
+BEAT_SECONDS = 30.0  # between two heartbeats
+SILENT_SECONDS = 300.0  # without one for this time, a process of another host is taken for dead
+MAKING = ".making"  # suffix of a claim whose text is not yet written
+
+
+class Taken(Exception):
+    """Another process has taken the run over: this one was silent for too long."""
+
+
+class Claim:
+    """A process's claim on a run, while the context of :func:`claimed` lasts."""
+
+    def __init__(self, folder: Path, owner: Owner) -> None:
+        self.path = folder / f"{PREFIX}{uuid.uuid4().hex}"
+        making = self.path.with_suffix(MAKING)
+        making.write_text(json.dumps(owner.record()), encoding="utf-8")
+        os.rename(making, self.path)
+
+    def check(self) -> None:
+        """Raises Taken if the claim was deleted by the process that took the run over."""
+        if not beat(self.path):
+            raise Taken
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Show a heartbeat every BEAT_SECONDS, from a thread, while the block lasts."""
+        ended = threading.Event()
+        thread = threading.Thread(target=keep_alive, args=(self.path, ended.wait), name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def beat(claim: Path) -> bool:
+    """Show a heartbeat; whether the claim is still there."""
+    try:
+        os.utime(claim)
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ESTALE)
+    return True
+
+
+def keep_alive(claim: Path, wait: Callable[[float], bool]) -> None:
+    """Show a heartbeat every BEAT_SECONDS until ``wait`` returns true or the claim is gone."""
+    while not wait(BEAT_SECONDS) and beat(claim):
+        pass
+
+
+@contextmanager
+def claimed(
+    folder: Path, owner: Owner, has_ended: Callable[[Owner], bool] = lambda owner: False
+) -> Iterator[Claim | None]:
+    """Claim a run directory for ``owner``; yields None if another process or thread works on it.
+
+    has_ended: whether a process of another host is known to have ended, as a cluster's queue may tell. Raises OSError.
+    """
+    with locked(folder / ".lock", wait=False) as lock:
+        others = _Others(folder, owner, has_ended, reached=bool(lock))
+        if lock is False or others.at_work(None):
+            yield None
+            return
+        claim = Claim(folder, owner)
+        try:
+            if others.at_work(claim):
+                yield None
+                return
+            for path in others.gone:
+                path.unlink(missing_ok=True)
+            yield claim
+        finally:
+            with suppress(OSError):
+                claim.path.unlink(missing_ok=True)
+
+
+class _Others:
+    """The claims of other processes on a run directory.
+
+    reached: whether the lock, which ``here`` has, keeps other processes of this machine away.
+    """
+
+    def __init__(self, folder: Path, here: Owner, has_ended: Callable[[Owner], bool], *, reached: bool) -> None:
+        self._folder, self._here, self._has_ended, self._reached = folder, here, has_ended, reached
+        self.gone: list[Path] = []
+
+    def at_work(self, own: Claim | None) -> bool:
+        """Whether one of them may be at work; those of the others are then in ``gone``.
+
+        The time is that of the file system, taken from ``own``. Without it, it is that of this host, which may be
+        wrong: then a silent process is not taken for dead, only one that was not silent for alive.
+        """
+        now = time.time() if own is None else own.path.stat().st_mtime
+        self.gone = []
+        for path in claims(self._folder):
+            if (own and path == own.path) or (modified := _modified(path)) is None:
+                continue
+            silence = now - modified
+            alive = False if path.suffix == MAKING else self._alive(path)
+            if alive is None:
+                alive = silence < SILENT_SECONDS and (own is not None or silence >= 0)
+            if alive:
+                return True
+            if path.suffix != MAKING or silence > SILENT_SECONDS:
+                self.gone.append(path)
+        return False
+
+    def _alive(self, path: Path) -> bool | None:
+        other = Owner.read(read_json(path)) or Owner(host="unknown")
+        if self._reached and other.on_kernel_of(self._here):
+            return False  # it would have the lock
+        alive = other.alive(self._here)
+        return False if alive is None and self._has_ended(other) else alive
+
+
+def last_beat(folder: Path) -> float | None:
+    """Time of the newest heartbeat of the processes that claim a run directory; None if none does."""
+    return max((time for path in claims(folder) if (time := _modified(path)) is not None), default=None)
+
+
+def claims(folder: Path) -> list[Path]:
+    """The claim files of a run directory."""
+    try:
+        return [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(PREFIX)]
+    except FileNotFoundError:
+        return []
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
