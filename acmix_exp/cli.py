@@ -147,9 +147,10 @@ def _print_data(plan: Plan) -> None:
     from acmix_exp.data import report_table
 
     err = console(stderr=True)
-    all_classes = plan.cells[0].config.task == "plan"
+    config = plan.cells[0].config
+    detail = "short" if config.task != "plan" else "all" if config.plan.rows == "all" else "plan"
     for inspection in plan.inspections[:PRINTED_DATASETS]:
-        err.print(report_table(inspection, all_classes=all_classes))
+        err.print(report_table(inspection, detail=detail), soft_wrap=True)
     if len(plan.inspections) > PRINTED_DATASETS:
         err.print(f"and {len(plan.inspections) - PRINTED_DATASETS} more data sets")
 

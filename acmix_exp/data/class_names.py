@@ -7,6 +7,7 @@ taken from the parsed document before such values are made of them.
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,17 @@ def is_null(node: yaml.Node | None) -> bool:
     return node is None or node.tag == "tag:yaml.org,2002:null"
 
 
+def plain_form(name: str) -> str:
+    """A name without case, blanks, hyphens, underscores, invisible characters and the width of letters."""
+    characters = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(c for c in characters if c not in "_-" and not c.isspace() and unicodedata.category(c) != "Cf")
+
+
 def similar_names(names: dict[int, str]) -> list[str]:
-    """One line for each group of names that differ in case, blanks, hyphens or underscores only."""
+    """One line for each group of names that have the same plain form."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, name in names.items():
-        groups["".join(character for character in name.casefold() if character not in " \t_-")].append(index)
+        groups[plain_form(name)].append(index)
     return [
         " and ".join(f"{names[index]!r} (class {index})" for index in group) + ": names that are nearly the same"
         for group in groups.values()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.scan import Scan, scan_split
 
@@ -47,6 +49,21 @@ def shared_images(first: Scan, second: Scan) -> list[tuple[int, int]]:
     numbers = {digest.tobytes(): j for j, digest in enumerate(second.digests) if second.readable[j]}
     contents = ((i, digest.tobytes()) for i, digest in enumerate(first.digests) if first.readable[i])
     return [(i, numbers[content]) for i, content in contents if content in numbers]
+
+
+def repeated_lines(dataset: Dataset, scans: dict[str, Scan]) -> list[str]:
+    """One line for each image whose file has the same bytes as an earlier one of its split."""
+    lines = []
+    for split, scan in scans.items():
+        first: dict[bytes, int] = {}
+        boxes = scan.boxes_by_image()
+        for number in map(int, np.flatnonzero(scan.readable)):
+            earlier = first.setdefault(scan.digests[number].tobytes(), number)
+            if earlier != number:
+                image, same = (dataset.shown(dataset.splits[split][n]) for n in (number, earlier))
+                other = "" if np.array_equal(boxes[number], boxes[earlier]) else ", with other boxes"
+                lines.append(f"{image}: the same image as {same}{other}")
+    return lines
 
 
 def shared_lines(dataset: Dataset, scans: dict[str, Scan], first: str, others: Sequence[str]) -> list[str]:

@@ -24,7 +24,12 @@ LISTED = frozenset(  # ultralytics' IMG_FORMATS
 )
 # Its reader also reads these, so a file with such a suffix is an image here.
 SUFFIXES = LISTED | frozenset(("dib", "gif", "hdr", "jfif", "jpe", "pbm", "pfm", "pgm", "pnm", "ppm", "ras", "sr"))
+# What people also keep beside images, and nothing here reads.
+OTHER_IMAGES = frozenset(
+    ("arw", "cr2", "cr3", "dcm", "exr", "ico", "jxl", "nef", "orf", "pcx", "psd", "raf", "rw2", "svg", "tga", "xcf")
+)
 _SMALLEST = 10  # pixels per side that the check of ultralytics asks for; its reader asks for none
+_SUBFILE_TYPE = 254  # TIFF tag; bit 0: a smaller version of another page
 _END_OF_JPEG = b"\xff\xd9"
 
 # The reader of training decides; what PIL says of large images and of broken EXIF data names no file.
@@ -128,6 +133,28 @@ def stock_fault(data: bytes) -> str | None:
     if min(size) < _SMALLEST:
         return f"{size[0]}x{size[1]} pixels, fewer than {_SMALLEST} per side"
     return None
+
+
+def page_count(data: bytes) -> int:
+    """How many pages or frames an encoded image has, without previews and smaller versions; training reads the first.
+
+    1 for files that Pillow cannot read.
+    """
+    several = data[:4] in (b"II*\0", b"MM\0*", b"GIF8", b"RIFF") or b"acTL" in data[:256] or data[4:12] == b"ftypavis"
+    if not several:
+        return 1
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            count = int(getattr(image, "n_frames", 1))
+            if image.format != "TIFF":
+                return count
+            kinds = []
+            for page in range(count):
+                image.seek(page)
+                kinds.append(image.tag_v2.get(_SUBFILE_TYPE, 0))  # type: ignore[attr-defined]
+            return 1 + sum(not kind & 1 for kind in kinds[1:])
+    except Exception:
+        return 1
 
 
 def reader_version() -> str:

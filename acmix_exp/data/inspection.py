@@ -17,17 +17,18 @@ from rich.text import Text
 
 from acmix_exp.data.class_names import other_order
 from acmix_exp.data.dataset import Dataset
-from acmix_exp.data.headline import Headline, headline, shared_lines
+from acmix_exp.data.headline import Headline, headline, repeated_lines, shared_lines
 from acmix_exp.data.label_files import LabelFiles, label_path
 from acmix_exp.data.scan import Scan, scan_split
 from acmix_exp.data.yolo_layout import CONVERT_COCO
 from acmix_exp.errors import ConfigError
 
 _MOST_CLASSES = 8  # rows; the rest is summed in the last one
-_MOST_WARNINGS = 4
+_MOST_WARNINGS = {"short": 4, "plan": 200}
 # The lists of a Scan: what they are lists of.
 _LISTED = {
     "unreadable": "unreadable images, left out",
+    "pages": "images of several pages or frames, of which the first is used",
     "degenerate": "degenerate boxes, dropped",
     "outside": "boxes reaching beyond their image, kept",
     "duplicates": "label files with duplicate rows",
@@ -35,6 +36,7 @@ _LISTED = {
     "shared": "label files of several images",
     "unlabelled": "images without label, taken as background",
 }
+_CLASS_LISTS = ("classes.txt", "obj.names", "_darknet.labels")  # of labelImg, CVAT, Roboflow
 _ROWS = "rows 'class x_center y_center width height' in fractions of the image"
 
 
@@ -69,10 +71,15 @@ def inspect(dataset: Dataset) -> Inspection:
         inspection.boxes[split] = len(scan.boxes)
         inspection.counts[split] = {name: int(classes[index]) for index, name in dataset.names.items()}
     lines_of = {name: [line for scan in scans.values() for line in getattr(scan, name)] for name in _LISTED}
+    files, images = LabelFiles(), [image for paths in dataset.splits.values() for image in paths]
     listed = {_LISTED[name]: lines for name, lines in lines_of.items()} | {
         "images of test that are also in val": shared_lines(dataset, scans, "test", ["val"]) if "test" in scans else [],
-        "images of train that are also in val or test": shared_lines(dataset, scans, "train", list(scans)[1:]),
-        "labels without image": LabelFiles().orphans([image for images in dataset.splits.values() for image in images]),
+        "images of train that are also in val or test": shared_lines(
+            dataset, scans, "train", [split for split in scans if split != "train"]
+        ),
+        "images that are in their split twice": repeated_lines(dataset, scans),
+        "labels without image": files.orphans(images),
+        "text files with the name of an image, not used": files.unused(images),
         "left out or clipped beforehand": list(dataset.notes),
         "remarks on how the files were read": [*dataset.remarks, *_class_lists(dataset)],
     }
@@ -108,7 +115,8 @@ def _class_lists(dataset: Dataset) -> list[str]:
     for parent in {image.parent for images in dataset.splits.values() for image in images}:
         labels = label_path(parent / "image.jpg").parent
         folders |= {parent, labels, labels.parent}
-    return [line for folder in sorted(folders) if (line := other_order(dataset.names, folder / "classes.txt"))]
+    files = [folder / name for folder in sorted(folders) for name in _CLASS_LISTS]
+    return [line for file in files if (line := other_order(dataset.names, file))]
 
 
 def _made(dataset: Dataset, inspection: Inspection) -> str:
@@ -153,17 +161,20 @@ def _fingerprint(dataset: Dataset, scans: dict[str, Scan], result: Headline) -> 
     return content.hexdigest()
 
 
-def report_table(inspection: Inspection, *, all_classes: bool = False) -> RenderableType:
-    """Boxes by class and split, images, problems and the first warnings.
+def report_table(inspection: Inspection, *, detail: str = "short") -> RenderableType:
+    """Boxes by class and split, images, problems and the first warnings, to be printed with ``soft_wrap=True``.
 
-    At most about a screen of 24 lines: of many classes, the most frequent, unless ``all_classes``.
+    detail: ``short``, at most about a screen of 24 lines, of many classes the most frequent; ``plan``, all classes and
+    200 warnings; ``all``, everything.
     """
     splits = list(inspection.images)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("class")
     for split in splits:
         table.add_column(split, justify="right")
-    for name, counts in _class_rows(inspection, len(inspection.counts[splits[0]]) if all_classes else _MOST_CLASSES):
+    for name, counts in _class_rows(
+        inspection, _MOST_CLASSES if detail == "short" else len(inspection.counts[splits[0]])
+    ):
         table.add_row(escape(name), *(f"{count:,}" for count in counts))
     table.add_section()
     table.add_row("boxes", *(f"{inspection.boxes[split]:,}" for split in splits))
@@ -173,11 +184,13 @@ def report_table(inspection: Inspection, *, all_classes: bool = False) -> Render
     if inspection.problems:
         summary = "; ".join(f"{count:,} {problem}" for problem, count in inspection.problems.items())
         lines.append(Text(summary, style="yellow"))
-        shown = inspection.warnings[: max(_MOST_WARNINGS, len(inspection.problems))]
+        most = max(_MOST_WARNINGS.get(detail, len(inspection.warnings)), len(inspection.problems))
+        shown = inspection.warnings[:most]
         folder = f"{inspection.source if inspection.source.is_dir() else inspection.source.parent}{os.sep}"
-        lines += [Text(f"  {line.removeprefix(folder)}", overflow="ellipsis", no_wrap=True) for line in shown]
+        lines += [Text(f"  {line.removeprefix(folder)}") for line in shown]
         if len(inspection.warnings) > len(shown):
-            lines.append(Text(f"  and {len(inspection.warnings) - len(shown):,} more"))
+            by = "plan.rows=all prints them" if detail == "plan" else "task=plan prints them"
+            lines.append(Text(f"  and {len(inspection.warnings) - len(shown):,} more; {by}"))
     else:
         lines.append(Text("no problems found", style="green"))
     lines.append(Text(inspection.split))

@@ -49,6 +49,20 @@ class LabelFiles:
                     return folder.path / f"{image.stem}{suffix}"
         return None
 
+    def unused(self, images: Iterable[Path]) -> list[str]:
+        """Text files with the name of an image that has another label file of other content, one line each."""
+        lines = []
+        for image in images:
+            used = self.find(image)
+            if used is None:
+                continue
+            for folder in self._candidates(image.parent):
+                names = [name for stem in (image.stem, image.name) for name in folder.same_stem.get(stem, ())]
+                others = (folder.path / name for name in names if folder.path / name != used)
+                text = f"not used, the labels of {image.name} are {used}"
+                lines += [f"{other}: {text}" for other in others if _differ(other, used)]
+        return lines
+
     def orphans(self, images: Iterable[Path]) -> list[str]:
         """Label files in the labels folders of ``images`` that belong to no image, one line each.
 
@@ -112,6 +126,14 @@ class _Folder:
         return {name[:-4]: name for name in names}
 
     @cached_property
+    def same_stem(self) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        for name in sorted(self.names):
+            if name.lower().endswith(".txt"):
+                groups.setdefault(name[:-4], []).append(name)
+        return groups
+
+    @cached_property
     def folded_texts(self) -> dict[str, str]:
         return {_folded(stem): stem for stem in self.texts}
 
@@ -130,6 +152,13 @@ class _Folder:
                 return self.texts[stem]
         stem = self.folded_texts.get(_folded(image.stem), "")
         return self.texts[stem] if stem and stem not in images.image_stems else None
+
+
+def _differ(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() != other.read_bytes()
+    except OSError:
+        return True
 
 
 def _folded(stem: str) -> str:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from acmix_exp.data.dataset import Dataset, Sample
-from acmix_exp.data.images import ImageError, image_size, quiet_decoders, reader_version, stock_fault
+from acmix_exp.data.images import ImageError, image_size, page_count, quiet_decoders, reader_version, stock_fault
 from acmix_exp.data.label_files import LabelFiles, label_path
 from acmix_exp.data.labels import LabelError, Labels, parse_labels
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import cache_dir, write_arrays
 
-_VERSION = 2  # raise it when the parser or the stored values change
+_VERSION = 3  # raise it when the parser or the stored values change
 _THREADS = 8  # reading waits for the disk; parsing does not gain from more
 
 
@@ -37,6 +37,7 @@ class Scan:
     boxes: np.ndarray  # float32 [sum of counts, 5]
     unlike_stock: np.ndarray  # bool [n], whether the image check of ultralytics decides otherwise
     unreadable: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)  # images of several pages or frames
     degenerate: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
@@ -79,6 +80,11 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
         boxes=np.concatenate([np.zeros((0, 5), np.float32), *(row.labels.boxes for row in rows)]),
         unlike_stock=np.array([row.unlike_stock for row in rows], bool),
         unreadable=[row.unreadable for row in rows if row.unreadable],
+        pages=[
+            f"{dataset.shown(image)}: {row.pages} pages or frames, the first is used"
+            for image, row in zip(images, rows, strict=True)
+            if row.pages > 1
+        ],
         degenerate=[line for row in rows for line in row.labels.degenerate],
         outside=[line for row in rows for line in row.labels.outside],
         duplicates=[
@@ -123,6 +129,7 @@ def read_split(dataset: Dataset, split: str) -> list[Sample]:
 @dataclass
 class _Row:
     size: tuple[int, int] = (0, 0)
+    pages: int = 1
     digest: bytes = bytes(32)
     labelled: bool = False
     labels: Labels = field(default_factory=Labels)
@@ -139,6 +146,7 @@ def _read(dataset: Dataset, image: Path, label: Path | None) -> _Row:
         row.digest = hashlib.sha256(data).digest()
         row.unlike_stock = stock_fault(data) is not None
         row.size = image_size(data, image.suffix)
+        row.pages = page_count(data)
     except OSError as error:
         row.unreadable = f"{dataset.shown(image)}: {error.strerror or error}, image left out"
         row.transient = True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.data.images import SUFFIXES
+from acmix_exp.data.images import OTHER_IMAGES, SUFFIXES
 from acmix_exp.data.label_files import LabelFiles
 from acmix_exp.errors import ConfigError
 
@@ -40,18 +40,22 @@ def split_images(entry: Any, split: str, root: Path, setting: str) -> SplitImage
         found.read.append(path)
         if part.startswith("../") and (inside := root / part[3:]).exists() and not inside.samefile(path):
             found.remarks.append(f"{split}: {part} is {path}, not {inside}, which exists too")
+        count = len(files)
         if path.is_dir():
             files += _in_folder(path, root, part, setting, found.remarks)
-        elif path.suffix.lower().lstrip(".") in SUFFIXES:
+        elif path.is_file() and path.suffix.lower().lstrip(".") in SUFFIXES:
             files.append(str(path))
         elif path.is_file():
             files += _listed(path, root, setting, found.remarks)
         else:
             raise ConfigError(f"{setting}: {split} does not exist: {path}; must be a folder or a .txt list of images")
+        if len(files) == count and isinstance(entry, list):
+            found.remarks.append(f"{path}: no images in this part of {split}")
     found.images = tuple(map(Path, sorted(set(files))))
     if not found.images:
         paths = ", ".join(map(str, found.read))
-        raise ConfigError(f"{setting}: no images in {split}: {paths}; must be a folder or a .txt list of images")
+        why = "".join(f" ({remark})" for remark in found.remarks[:1] if path.is_file())
+        raise ConfigError(f"{setting}: no images in {split}: {paths}{why}; must be a folder or a .txt list of images")
     if repeated := len(files) - len(found.images):
         twice = next(name for name, other in zip(sorted(files), sorted(files)[1:], strict=False) if name == other)
         found.remarks.append(f"{split}: {repeated} images are named again, counted once; the first is {twice}")
@@ -102,8 +106,11 @@ def _walk(path: Path, setting: str, remarks: list[str]) -> Iterator[str]:
                 remarks.append(f"{inner}: a link to {real}, which is read already, left out")
             seen.add(real)
         for name in names:
-            if "." in name[1:] and not name.startswith(".") and name.rpartition(".")[2].lower() in SUFFIXES:
+            suffix = name.rpartition(".")[2].lower() if "." in name[1:] and not name.startswith(".") else ""
+            if suffix in SUFFIXES:
                 yield os.path.join(folder, name)
+            elif suffix in OTHER_IMAGES:
+                remarks.append(f"{os.path.join(folder, name)}: training reads no .{suffix} files, image left out")
 
 
 def _listed(file: Path, root: Path, setting: str, remarks: list[str]) -> list[str]:
@@ -114,7 +121,8 @@ def _listed(file: Path, root: Path, setting: str, remarks: list[str]) -> list[st
         raise ConfigError(f"{setting}: {file} cannot be read: {error}; must be one image path per line") from None
     images, missing, others = [], [], []
     base: str | Path = file.parent  # a list may have a hundred thousand lines and has one convention
-    for number, line in enumerate(map(str.strip, lines), 1):
+    for number, text in enumerate(map(str.strip, lines), 1):
+        line = text[1:-1] if text[:1] in ("'", '"') and text[-1:] == text[:1] else text
         if line.rpartition(".")[2].lower() not in SUFFIXES:
             others += [f"{file}:{number}: {line!r}"] if line else []
             continue

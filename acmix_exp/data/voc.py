@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from acmix_exp.data.class_names import plain_form
 from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.label_files import label_path
 from acmix_exp.data.voc_annotation import OBJECT, Annotation, AnnotationError, read_annotation
@@ -24,7 +25,7 @@ from acmix_exp.data.voc_split import split_voc
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, read_json
 
-_VERSION = 2  # part of the cache key: raise it when the conversion changes
+_VERSION = 3  # part of the cache key: raise it when the conversion changes
 _RECORD = "conversion.json"
 # How a note on a box or an image that is not trained on as it is in the folder ends.
 _LOSSES = ("dropped", "clipped", "left out", "without annotation", "without image")
@@ -44,7 +45,7 @@ def convert_voc(path: Path, root: Path) -> Dataset:
         content = None if dataset else _read(folder, setting)
     except OSError as error:
         reason = f"{error.filename or path}: {error.strerror or error}"
-        raise ConfigError(f"{setting}: {reason}; must be a readable folder") from None
+        raise ConfigError(f"{setting}: {reason}; must be readable") from None
     if content is not None:
         if target.exists():
             shutil.rmtree(target)  # files of it are missing
@@ -64,7 +65,7 @@ def _state(folder: VocFolder) -> str:
     state = hashlib.sha256(repr((_VERSION, str(folder.root), folder.parts, folder.notes)).encode())
     used = [path for pair in folder.pairs.values() for path in (pair.annotation, pair.image)]
     for path in [*used, *folder.images.values(), *folder.annotations.values(), *folder.texts]:
-        stat = path.stat()
+        stat = path.stat() if path.exists() else path.lstat()  # a link to nothing
         state.update(os.fsencode(path) + f"\0{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\0".encode())
     return state.hexdigest()
 
@@ -144,12 +145,11 @@ def _place_all(
 
 
 def _alike(classes: dict[str, Path]) -> list[str]:
-    """One note for each class whose name differs from another one in case, spaces or - and _ only."""
+    """One note for each class whose name is nearly that of another one."""
     notes: list[str] = []
-    first: dict[tuple[str, ...], str] = {}
+    first: dict[str, str] = {}
     for name in sorted(classes):
-        form = name.casefold().replace("_", " ").replace("-", " ").split()
-        other = first.setdefault(tuple(form), name)
+        other = first.setdefault(plain_form(name), name)
         if other != name:
             notes.append(f"{classes[name]}: class {name!r} is not class {other!r} of {classes[other]}, both are kept")
     return notes

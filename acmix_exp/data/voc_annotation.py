@@ -12,7 +12,10 @@ from xml.parsers import expat
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 OBJECT = "must be <object> with <name> and <bndbox> of xmin ymin xmax ymax in pixels"
+_DECLARED = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']+)["']""")
+_MULTIBYTE = ("gbk", "gb2312", "gb18030", "big5", "shift_jis", "shift-jis", "cp932", "euc-jp", "euc-kr", "cp949")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_MARKS = ("difficult", "deleted")  # of VOC, of LabelMe
 _YES = ("1", "1.0", "true", "yes", "y", "t")
 _NO = ("0", "0.0", "false", "no", "n", "f", "", "unspecified", "none")
 
@@ -45,6 +48,8 @@ def read_annotation(path: Path) -> Annotation:
     boxes without area. The box of an object with a polygon alone is the one around it.
     """
     root = _parse(path)
+    if (count := len(list(root.iter("annotation")))) > 1:
+        raise AnnotationError(f"{path}: {count} <annotation>; must be one file for each image")
     objects = list(root.iter("object"))
     if not objects and (root.tag != "annotation" or root.find(".//bndbox") is not None):
         raise AnnotationError(f"{path}: <{root.tag}> without <object>; {OBJECT} in <annotation>")
@@ -52,16 +57,14 @@ def read_annotation(path: Path) -> Annotation:
     annotation = Annotation(path, _size(root), filename)
     for number, element in enumerate(objects, 1):
         place = f"{path}: object {number}"
-        # A line break within a name is one of the file's layout.
-        name = re.sub(r"\s*[\r\n\t]\s*", " ", (element.findtext("name") or "").strip())
-        if not name:
-            raise AnnotationError(f"{place}: no name; {OBJECT}")
+        name = _name(place, element)
         box = _box(place, element)
-        difficult = (element.findtext("difficult") or "").strip().lower()
-        if difficult not in (*_YES, *_NO):
-            annotation.notes.append(f"{place}: difficult is {difficult!r}, neither 0 nor 1, box kept")
-        if difficult in _YES:
-            annotation.notes.append(f"{place}: {name} is marked difficult, box dropped")
+        marks = {mark: (element.findtext(mark) or "").strip().lower() for mark in _MARKS}
+        for mark, text in marks.items():
+            if text not in (*_YES, *_NO):
+                annotation.notes.append(f"{place}: {mark} is {text!r}, neither 0 nor 1, box kept")
+        if marked := [mark for mark, text in marks.items() if text in _YES]:
+            annotation.notes.append(f"{place}: {name} is marked {marked[0]}, box dropped")
         elif box[2] <= box[0] or box[3] <= box[1]:
             annotation.notes.append(f"{place}: zero or negative area, {shown(box)}, box dropped")
         else:
@@ -73,10 +76,22 @@ def shown(box: Box) -> str:
     return " ".join(f"{value:g}" for value in box)
 
 
+def _name(place: str, element: ElementTree.Element) -> str:
+    names = element.findall("name")
+    if len(names) > 1:
+        raise AnnotationError(f"{place}: {len(names)} <name>; {OBJECT}, one each")
+    # A line break within a name is one of the file's layout.
+    name = re.sub(r"\s*[\r\n\t]\s*", " ", "".join(names[0].itertext()).strip()) if names else ""
+    if not name:
+        raise AnnotationError(f"{place}: no name; {OBJECT}")
+    return name
+
+
 def _parse(path: Path) -> ElementTree.Element:
     """The elements of an XML file, with tags in lower case and without the prefix of a namespace."""
     builder = ElementTree.TreeBuilder()
-    parser = expat.ParserCreate()
+    data, encoding = _decoded(path.read_bytes())
+    parser = expat.ParserCreate(encoding)
     parser.buffer_text = True
     parser.StartElementHandler = lambda tag, _: builder.start(_local(tag), {})
     parser.EndElementHandler = lambda tag: builder.end(_local(tag))
@@ -88,7 +103,7 @@ def _parse(path: Path) -> ElementTree.Element:
 
     parser.EntityDeclHandler = refuse
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(data, True)
         return builder.close()
     except expat.ExpatError as error:
         raise AnnotationError(f"{path}: not XML: {error}; {OBJECT}") from None
@@ -96,6 +111,20 @@ def _parse(path: Path) -> ElementTree.Element:
         if isinstance(error, AnnotationError):
             raise
         raise AnnotationError(f"{path}: {error}; must be UTF-8") from None
+
+
+def _decoded(data: bytes) -> tuple[bytes, str | None]:
+    """The bytes of an XML file, and their encoding where it is another one than the file says."""
+    declared = _DECLARED.match(data)
+    name = declared[1].decode("ascii", "replace").lower() if declared else ""
+    if name.startswith("utf-16"):  # .NET writes this into files in UTF-8
+        return data, "utf-8"
+    if name in _MULTIBYTE:  # the parser reads none of these
+        try:
+            return data.decode(name).encode(), "utf-8"
+        except UnicodeDecodeError:
+            pass
+    return data, None
 
 
 def _local(tag: str) -> str:
@@ -118,6 +147,8 @@ def _box(place: str, element: ElementTree.Element) -> Box:
         return _around(place, polygon)
     if not boxes and element.find("robndbox") is not None:
         raise AnnotationError(f"{place}: a rotated box, <robndbox>; {OBJECT}")
+    if not boxes:
+        raise AnnotationError(f"{place}: no <bndbox>; {OBJECT}")
     left, top, right, bottom = (_number(place, corner, element.findtext(f"bndbox/{corner}")) for corner in _CORNERS)
     if max(right, bottom) <= 1 and any(value % 1 for value in (left, top, right, bottom)):
         raise AnnotationError(f"{place}: {shown((left, top, right, bottom))} are fractions of the image; {OBJECT}")

@@ -7,6 +7,7 @@ The key of a file is its path without suffix and without the folders that only s
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,11 +25,19 @@ SPLITS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
+    "dev": "val",
+    "eval": "val",
+    "evaluation": "val",
     "trainval": "trainval",
     "test": "test",
     "testing": "test",
 }
 FOLDER = "must be a folder with Annotations/*.xml and JPEGImages (or images)"
+# A folder or list of a split: train, Train Set, val2017, 2007_test, test_list.
+_SPLIT = re.compile(
+    rf"(?:\d+[\W_]+)?({'|'.join(SPLITS)})[\W_]*(?:set|data|split|lists?|images?|files?|names?)?[\W_]*\d*"
+)
 _MASKS = ("segmentationclass", "segmentationobject")  # images of VOC that are no photos
 
 Parts = tuple[str, ...]  # a path relative to the folder, split at the slashes
@@ -51,7 +60,7 @@ class VocFolder:
     pairs: dict[str, Pair] = field(default_factory=dict)
     images: dict[str, Path] = field(default_factory=dict)  # those without annotation
     annotations: dict[str, Path] = field(default_factory=dict)  # those without image
-    texts: list[Path] = field(default_factory=list)  # .txt files, in which the lists are
+    texts: list[Path] = field(default_factory=list)  # .txt files, in which the lists are, and .csv files
     parts: list[str] = field(default_factory=list)  # folders below root with a VOC folder each, such as VOC2007
     notes: list[str] = field(default_factory=list)
 
@@ -82,6 +91,24 @@ class _File:
 
     def within(self, names: tuple[str, ...]) -> bool:
         return any(part.lower() in names for part in self.folders)
+
+
+def split_of(name: str) -> str | None:
+    """train, val, trainval or test, if a folder or a list is named after it; else None."""
+    found = _SPLIT.fullmatch(name.lower())
+    return SPLITS[found[1]] if found else None
+
+
+def spread(parts: Parts) -> Parts:
+    """Parts of a path, where a folder that says two things is two: ``train_images`` is ``train``, ``images``."""
+    return tuple(word for part in parts for word in _two_words(part))
+
+
+def _two_words(part: str) -> Parts:
+    words = tuple(re.split(r"[\W_]+", part))
+    if len(words) != 2 or not any(map(split_of, words)):
+        return (part,)
+    return words if any(word.lower() in (*IMAGES, *ANNOTATIONS) for word in words) else (part,)
 
 
 def find_voc(path: Path, setting: str, skip: Path) -> VocFolder:
@@ -117,13 +144,14 @@ def _collect(root: Path, skip: Path) -> tuple[list[_File], list[_File], list[_Fi
     found: tuple[list[_File], list[_File], list[_File]] = ([], [], [])
     images, annotations, texts = found
     for path in _walk(root, skip):
-        file = _File(path, path.relative_to(root).parts)
+        *folders, name = path.relative_to(root).parts
+        file = _File(path, (*spread(tuple(folders)), name))
         suffix = path.name.rpartition(".")[2].lower() if "." in path.name else ""
         if suffix in SUFFIXES:
             images.append(file)
         elif suffix == "xml" or (not suffix and file.within(ANNOTATIONS) and _starts_as_xml(path)):
             annotations.append(file)
-        elif suffix == "txt":
+        elif suffix in ("txt", "csv"):
             texts.append(file)
     for files in found:
         files.sort(key=lambda file: file.parts)
@@ -158,13 +186,15 @@ def _chosen_annotations(files: list[_File], images: list[_File], notes: list[str
 
 
 def _chosen_images(files: list[_File], annotations: list[_File], notes: list[str]) -> list[_File]:
-    """The images in folders of a known name, near the annotations where possible, or beside annotations."""
+    """The images in folders of a known name, near the annotations where possible, or beside annotations; all of them
+    if there are none.
+    """
     files = [file for file in files if not any(part.lower() in _MASKS for part in file.folders)]
     beside = {file.folders for file in annotations}
     named = [file for file in files if file.within(IMAGES) or file.folders in beside]
     prefixes = {_before_split(file.prefix) for file in annotations}
     near = [file for file in named if _before_split(file.prefix) in prefixes]
-    return _noted(files, near or named, "images", notes) if named else []
+    return _noted(files, near or named, "images", notes) if named else files
 
 
 def _noted(files: list[_File], chosen: list[_File], what: str, notes: list[str]) -> list[_File]:
@@ -174,7 +204,7 @@ def _noted(files: list[_File], chosen: list[_File], what: str, notes: list[str])
 
 
 def _before_split(prefix: Parts) -> Parts:
-    named = (index for index, part in enumerate(prefix) if part.lower() in SPLITS)
+    named = (index for index, part in enumerate(prefix) if split_of(part))
     return prefix[: next(named, len(prefix))]
 
 

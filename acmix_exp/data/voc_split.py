@@ -14,9 +14,10 @@ from itertools import combinations
 from pathlib import Path
 
 from acmix_exp.data.images import SUFFIXES
-from acmix_exp.data.voc_layout import ANNOTATIONS, IMAGES, SPLITS, VocFolder
+from acmix_exp.data.voc_layout import ANNOTATIONS, IMAGES, SPLITS, VocFolder, split_of, spread
 from acmix_exp.errors import ConfigError
 
+_LIST = "must be train.txt, val.txt, trainval.txt or test.txt in ImageSets/Main"
 _SEED = 0
 _VAL_SHARE = 0.2
 _SALT = f"acmix_exp-{_SEED}"
@@ -53,6 +54,9 @@ def split_voc(folder: VocFolder, setting: str) -> Splits:
     """
     splits = Splits({}, "")
     lists = {part: found for part in ("", *folder.parts) if (found := _find_lists(folder, part, setting, splits.notes))}
+    if not lists:
+        others = (file for file in _no_labels(folder) if split_of(file.stem))
+        splits.notes += [f"{file}: not used as a list; {_LIST}" for file in others]
     parts = folder.parts if folder.parts and lists and "" not in lists else [""]
     texts = []
     for part in parts:
@@ -62,7 +66,8 @@ def split_voc(folder: VocFolder, setting: str) -> Splits:
         for name, members in chosen.items():
             splits.names[name] = sorted([*splits.names.get(name, []), *members])
     splits.made = "; ".join(texts)
-    if folder.parts and parts == [""]:
+    splits.names = {name: splits.names[name] for name in ("train", "val", "test") if name in splits.names}
+    if len(folder.parts) > 1 and parts == [""]:
         several = ", ".join(folder.parts) if len(folder.parts) <= 4 else f"{len(folder.parts)} folders"
         splits.made = f"{several} together: {splits.made}"
     counts = [len(splits.names.get(name, ())) for name in ("train", "val")]
@@ -84,13 +89,13 @@ def _split(
     else:
         given, folders = _by_folder(folder, keys, notes)
         made += [f"folders {', '.join(folders)}"] if folders else []
-    if not {"train", "val", "trainval"} & set(given):
+    source = "train" if "train" in given else "trainval" if "trainval" in given else "all other images"
+    if not {"train", "trainval"} & set(given):
         given["trainval"] = _without(keys, given.get("test", []))
     if not {"train", "val", "trainval"} & set(lists):
         notes += [f"{path}: annotation without image" for path in folder.annotations.values()]
         notes += [f"{path}: image without annotation" for path in folder.images.values()]
     train, val, trainval = (given.get(name, []) for name in ("train", "val", "trainval"))
-    source = "train" if train else "trainval"
     train = train or _without(trainval, val)
     if not val:
         val = _without(trainval, train)
@@ -119,30 +124,30 @@ def _by_folder(folder: VocFolder, keys: list[str], notes: list[str]) -> tuple[di
     names: dict[str, None] = {}
     others = []
     for key in keys:
-        named = next((part for part in folder.pairs[key].folders if part.lower() in SPLITS), None)
+        named = next(filter(split_of, folder.pairs[key].folders), None)
         if named is None:
             others.append(key)
         else:
-            found.setdefault(SPLITS[named.lower()], []).append(key)
+            found.setdefault(split_of(named) or "", []).append(key)
             names[named] = None
     # A folder train beside folders of other names is a class; a folder test alone leaves nothing to train on.
     if set(found) <= ({"train"} if others else {"test"}):
+        why = f"images are elsewhere too, such as {folder.pairs[others[0]].image}" if others else "there is no other"
+        notes += [f"{folder.root}: folder {name}: not used as a split, as {why}" for name in names]
         return {}, []
     if others and "train" in found:
         notes += [f"{folder.pairs[key].image}: in none of the folders {', '.join(names)}, left out" for key in others]
     elif others:
         found["trainval"] = found.get("trainval", []) + others
-    return found, sorted(names, key=lambda name: list(SPLITS).index(name.lower()))
+    return found, sorted(names, key=lambda name: (list(SPLITS.values()).index(split_of(name) or ""), name))
 
 
 def _find_lists(folder: VocFolder, part: str, setting: str, notes: list[str]) -> dict[str, _List]:
     """The lists of a part of the folder, by split: those of the first of ``_PLACES`` that has any."""
     root = folder.root / part
-    images = [*(pair.image for pair in folder.pairs.values()), *folder.images.values()]
-    beside = {(image.parent, image.stem) for image in images}  # their .txt files may be labels in YOLO format
     places: dict[str, list[Path]] = {}
-    for file in folder.texts:
-        if (file.parent, file.stem) in beside:
+    for file in _no_labels(folder):
+        if file.suffix.lower() == ".csv":
             continue
         if file.is_relative_to(root):
             places.setdefault(file.parent.relative_to(root).as_posix().lower().removeprefix("."), []).append(file)
@@ -150,14 +155,15 @@ def _find_lists(folder: VocFolder, part: str, setting: str, notes: list[str]) ->
             places.setdefault("", []).append(file)
     found: dict[str, _List] = {}
     for place in _PLACES:
-        files = [file for file in places.get(place, ()) if file.stem.lower() in SPLITS]
+        files = [file for file in places.get(place, ()) if split_of(file.stem)]
+        files.sort(key=lambda file: file.stem.lower() not in SPLITS)  # train.txt before train2007.txt
         if not files and place.startswith("imagesets") and place in places:
             other = places[place][0]
-            notes.append(f"{other}: not used as a list; must be named train.txt, val.txt, trainval.txt or test.txt")
+            notes.append(f"{other}: not used as a list; {_LIST}")
         lists: dict[str, _List] = {}
         for file in files:
             content = _List(file, _lines(file, setting))
-            split = SPLITS[file.stem.lower()]
+            split = split_of(file.stem) or ""
             if used := {**lists, **found}.get(split) or next(iter(found.values()), None):
                 notes.append(f"{file}: list not used, that of {used.file} is")
             elif content.lines:
@@ -166,6 +172,13 @@ def _find_lists(folder: VocFolder, part: str, setting: str, notes: list[str]) ->
                 notes.append(f"{file}: an empty list, not used")
         found = found or lists
     return {split: found[split] for split in ("train", "val", "trainval", "test") if split in found}
+
+
+def _no_labels(folder: VocFolder) -> list[Path]:
+    """The text files without those that have the name of an image beside them: these may be labels in YOLO format."""
+    images = [*(pair.image for pair in folder.pairs.values()), *folder.images.values()]
+    beside = {(image.parent, image.stem) for image in images}
+    return [file for file in folder.texts if (file.parent, file.stem) not in beside]
 
 
 def _lines(file: Path, setting: str) -> list[tuple[int, str]]:
@@ -234,7 +247,8 @@ class _Names:
 
     def find(self, text: str) -> str | None:
         for reading in _readings(text):
-            parts = [part for part in re.split(r"[/\\]", reading) if part.lower() not in (*IMAGES, *ANNOTATIONS, ".")]
+            parts = spread(tuple(re.split(r"[/\\]", reading)))
+            parts = tuple(part for part in parts if part.lower() not in (*IMAGES, *ANNOTATIONS, "."))
             tails = ["/".join(parts[start:]) for start in range(len(parts))]
             # Without the folders before a name: lists are often made on another machine.
             key = next((self.keys[tail] for tail in tails if tail in self.keys), None)
@@ -248,6 +262,6 @@ class _Names:
 def _readings(text: str) -> Iterator[str]:
     """What a line may name, most literal first: names may hold spaces and end in a number."""
     annotated = _WITH_ANNOTATION.fullmatch(text)
-    for name in (text, _COLUMNS.sub("", text), annotated[1] if annotated else ""):
+    for name in (text, text.strip("'\""), _COLUMNS.sub("", text), annotated[1] if annotated else ""):
         yield name
         yield _SUFFIX.sub("", name)

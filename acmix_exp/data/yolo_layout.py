@@ -14,6 +14,7 @@ from acmix_exp.data.split_images import SplitImages, as_list, located, split_ima
 from acmix_exp.data.ultralytics_home import datasets_dir
 from acmix_exp.errors import ConfigError
 
+_UNUSED = ("validation", "valid", "dev", "minival")  # other names of val
 _DATA_YAML = "must be a data.yaml with the keys train, val and names"
 CONVERT_COCO = "COCO JSON: convert it with ultralytics.data.converter.convert_coco and write a data.yaml"
 _OTHER_FILES = {
@@ -46,7 +47,8 @@ def read_data_yaml(
         raise ConfigError(f"{setting}: {error}") from None
     found: dict[str, SplitImages] = {}
     notes: tuple[str, ...] = ()
-    root = (root or _root(data, path.absolute().parent)).resolve()
+    root, remarks = (root, []) if root else _root(data, path.absolute().parent)
+    root = root.resolve()
     for split in SPLITS:
         entry = data.get(split)
         if split == "val" and entry is None:
@@ -54,7 +56,7 @@ def read_data_yaml(
         if not entry:
             if split == "test":
                 continue
-            raise ConfigError(f"{setting}: no key {split!r}; {_DATA_YAML}")
+            raise ConfigError(f"{setting}: no key {split!r}{_written_as(split, data)}; {_DATA_YAML}")
         try:
             found[split] = split_images(entry, split, root, setting)
         except ConfigError as error:
@@ -66,7 +68,7 @@ def read_data_yaml(
         # Data sets whose test labels are secret still list the images; nothing can be scored on them.
         del found["test"]
         notes = ("test has images but no labels, test split left out",)
-    remarks = [remark for split in found.values() for remark in split.remarks]
+    remarks += [remark for split in found.values() for remark in split.remarks]
     return Dataset(
         name=name or (path.stem if path.stem not in ("data", "dataset") else path.absolute().parent.name),
         names=names,
@@ -86,6 +88,7 @@ def _remarks(data: dict[str, Any], names: dict[int, str], written: yaml.Node | N
         remarks.append(f"data.yaml has no names: the classes are called {names[0]} to {names[len(names) - 1]}")
     if data.get("channels", 3) != 3:
         remarks.append(f"channels: {data['channels']} is not used: images are read in colour, with 3 channels")
+    remarks += [f"{key}: {data[key]} is not used" for key in _UNUSED if data.get("val") and data.get(key)]
     return remarks
 
 
@@ -104,8 +107,9 @@ def load_yaml(path: Path, setting: str) -> tuple[dict[str, Any], yaml.Node | Non
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise ConfigError(f"{setting}: holds no keys; {_DATA_YAML}")
-        nodes = _each_once(root, f"{setting}: {path}")
-        names = nodes.get("names")
+        _each_once(root, f"{setting}: {path}")
+        loader.flatten_mapping(root)  # the keys of <<: *anchor
+        names = {key.value: value for key, value in root.value}.get("names")
         root.value = [(key, value) for key, value in root.value if value is not names]
         return loader.construct_document(root), names
     except yaml.YAMLError as error:
@@ -117,16 +121,21 @@ def load_yaml(path: Path, setting: str) -> tuple[dict[str, Any], yaml.Node | Non
         raise ConfigError(f"{setting}: cannot be read: {error}; {_DATA_YAML}") from None
 
 
-def _each_once(root: yaml.MappingNode, place: str) -> dict[str, yaml.Node]:
-    """The values by key. YAML would take the last of a key that is there twice; here it is a ConfigError."""
-    nodes: dict[str, yaml.Node] = {}
+def _each_once(root: yaml.MappingNode, place: str) -> None:
+    """Raise ConfigError for a key that is there twice; YAML would take the last one."""
+    lines: dict[str, int] = {}
     for key, value in root.value:
-        name = str(key.value)
-        if name in nodes:
-            first = nodes[name].start_mark.line + 1
-            raise ConfigError(f"{place}:{key.start_mark.line + 1}: {name} is in line {first} too; must be there once")
-        nodes[name] = value
-    return nodes
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
+            raise ConfigError(f"{place}:{line}: {name} is in line {lines[name]} too; must be there once")
+        lines[name] = line
+
+
+def _written_as(split: str, data: dict[str, Any]) -> str:
+    """The key that may be meant, if a split has another name."""
+    others = sorted(str(key) for key in data if key != split)
+    like = next((key for key in others if key.lower() in (split, *(_UNUSED if split == "val" else ()))), None)
+    return f", but {like!r}" if like else ""
 
 
 def _right_for(folder: Path) -> str:
@@ -149,12 +158,19 @@ def _pose_values(data: dict[str, Any], setting: str) -> int:
         raise ConfigError(f"{setting}: kpt_shape is {shape}; must be [points, values per point]") from None
 
 
-def _root(data: dict[str, Any], beside: Path) -> Path:
-    """The folder that the splits are relative to: the first candidate that has them."""
+def _root(data: dict[str, Any], beside: Path) -> tuple[Path, list[str]]:
+    """The folder that the splits are relative to: the first candidate that has them; remarks on the choice."""
     given = Path(str(data.get("path") or ".")).expanduser()
     candidates = [beside / given, Path.cwd() / given, datasets_dir() / given, beside]
     first = next(iter(as_list(data.get("train"))), None)
-    for candidate in candidates:
-        if isinstance(first, str) and located(candidate, first).exists():
-            return candidate
-    return next((folder for folder in candidates if folder.exists()), beside)
+    found = [folder for folder in candidates if isinstance(first, str) and located(folder, first).exists()]
+    if not found or not isinstance(first, str):
+        return next((folder for folder in candidates if folder.exists()), beside), []
+    if not data.get("path"):
+        return found[0], []
+    if found[0] is beside:
+        return beside, [f"path: {data['path']} does not have {first}; read from the folder of data.yaml, {beside}"]
+    folders = {located(folder, first): folder for folder in reversed(found) if folder is not beside}
+    here = f"path: {data['path']} is {found[0].resolve()}"
+    others = [folder.resolve() for folder in folders.values() if folder is not found[0]]
+    return found[0], [f"{here}, not {other}, which exists too" for other in others]

@@ -42,7 +42,7 @@ def evaluate(cell: Composed) -> int:
     require_safe(command, config, weights)
     fingerprint = inspection.fingerprint
     require_unchanged(cell, run, config, None if names_dataset(cell) else fingerprint, weights=True)
-    console(stderr=True).print(report_table(inspection))
+    console(stderr=True).print(report_table(inspection), soft_wrap=True)
     request = {"config": asdict(config), "weights": str(weights.resolve()), "split": split, "data": fingerprint}
     with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
         variables = unpickling(command.allow_unsafe_checkpoint)
