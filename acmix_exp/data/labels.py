@@ -29,7 +29,7 @@ class Labels:
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 5), np.float32))
     degenerate: list[str] = field(default_factory=list)  # boxes dropped, "path:line: why"
     outside: list[str] = field(default_factory=list)  # boxes kept, though they reach beyond the image
-    duplicates: int = 0
+    duplicates: list[int] = field(default_factory=list)  # lines of rows that are in the file already
     polygons: bool = False  # whether a row is a polygon of more than three points
     track: str = ""  # fault of the first row that may be a tracker's, if the set has no polygons
 
@@ -56,7 +56,7 @@ def parse_labels(path: Path, text: str, classes: int, pose_values: int = 0) -> L
         if fault := _fault(box):
             labels.degenerate.append(f"{place}: {fault}, box dropped")
         elif tuple(values) in rows:
-            labels.duplicates += 1
+            labels.duplicates.append(number)
         else:
             rows[tuple(values)] = np.array([values[0], *box])
             if _reaches_beyond(box):

@@ -88,7 +88,7 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
         degenerate=[line for row in rows for line in row.labels.degenerate],
         outside=[line for row in rows for line in row.labels.outside],
         duplicates=[
-            f"{label}: {row.labels.duplicates} duplicate rows dropped"
+            f"{label}:{row.labels.duplicates[0]}: {len(row.labels.duplicates)} duplicate rows from here, dropped"
             for label, row in zip(labels, rows, strict=True)
             if row.labels.duplicates
         ],

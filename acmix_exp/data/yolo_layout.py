@@ -124,7 +124,7 @@ def load_yaml(path: Path, setting: str) -> tuple[dict[str, Any], yaml.Node | Non
 def _each_once(root: yaml.MappingNode, place: str) -> None:
     """Raise ConfigError for a key that is there twice; YAML would take the last one."""
     lines: dict[str, int] = {}
-    for key, value in root.value:
+    for key, _ in root.value:
         name, line = str(key.value), key.start_mark.line + 1
         if name in lines:
             raise ConfigError(f"{place}:{line}: {name} is in line {lines[name]} too; must be there once")

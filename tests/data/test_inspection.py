@@ -49,7 +49,7 @@ def test_problems(yolo_set: YoloSet) -> None:
         "images/train/b.jpg: not an image",
         "labels/train/a.txt:2: zero area",
         "labels/train/a.txt:3: box reaches",
-        "labels/train/a.txt: 1 duplicate rows",
+        "labels/train/a.txt:4: 1 duplicate rows",
         "images/train/c.jpg: no label file",
         "images/train/a.jpg: image of train that is also in val, as",
         "labels/val/lost.txt: label without image",

@@ -35,7 +35,7 @@ def test_pose_row_keeps_its_box() -> None:
 def test_duplicates_are_removed_and_counted() -> None:
     labels = parse(f"{GOOD}\n0 0.5 0.5 0.25 0.25\n{GOOD}\n1 0.50 0.5 0.25 0.25")
     assert labels.boxes[:, 0].tolist() == [1, 0]
-    assert labels.duplicates == 2
+    assert len(labels.duplicates) == 2
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"], ids=["empty", "blank"])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 Files = dict[str, bytes]
 COLOUR = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
@@ -139,6 +139,20 @@ def _pages() -> Files:
         "moving.webp": pages("WEBP", 3),
     }
     return files | {"moving.png": pages("PNG", 3), "stereo.mpo": pages("MPO", 2)}
+
+
+def pages_by_name() -> dict[str, tuple[bytes, int]]:
+    """Files and the number of their pages or frames, without previews."""
+    kinds = {"tif": "TIFF", "gif": "GIF", "webp": "WEBP", "png": "PNG", "avif": "AVIF"}
+    files = {f"several.{suffix}": (pages(kind, 3), 3) for suffix, kind in kinds.items()}
+    files |= {f"one.{suffix}": (encoded(kind), 1) for suffix, kind in kinds.items()}
+    sizes = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(sizes, True) as writer:
+        for step, kind in enumerate((0, 1, 1)):
+            image = Image.fromarray(COLOUR).resize((64 >> step, 48 >> step))
+            image.save(writer, "TIFF", tiffinfo={254: kind})
+            writer.newFrame()
+    return files | {"sizes.tif": (sizes.getvalue(), 1), "stereo.mpo": (pages("MPO", 2), 1)}
 
 
 def _turned() -> Files:

@@ -11,7 +11,7 @@ import pytest
 
 from acmix_exp.config import DatasetConfig
 from acmix_exp.data import Inspection, inspect, read_split, resolve
-from acmix_exp.data.images import ImageError, image_size, quiet_decoders
+from acmix_exp.data.images import ImageError, image_size, page_count, quiet_decoders
 from tests.data.builders import YoloSet, write_image
 from tests.robustness import odd_images
 from tests.robustness.cases import Row, add, case
@@ -52,6 +52,22 @@ def test_left_out(have: str) -> None:
         assert isinstance(reason, str), name
         assert reason
         assert "\n" not in reason
+
+
+@case(
+    "Images",
+    have="several pages or frames in a TIFF, GIF, WebP, PNG or AVIF file; a TIFF with smaller versions of its page",
+    here="the first is used, and the number of pages or frames is named; smaller versions are no pages",
+)
+def test_pages_and_frames(tmp_path: Path) -> None:
+    yolo = YoloSet(tmp_path / "set")
+    files = odd_images.pages_by_name()
+    for name, (data, _) in files.items():
+        (yolo.root / "images/train" / name).write_bytes(data)
+    lines = "\n".join(inspect(resolve(yolo.config)).warnings)
+    for name, (data, count) in files.items():
+        assert page_count(data) == count, name
+        assert (f"{name}: {count} pages or frames, the first is used" in lines) == (count > 1), name
 
 
 def test_there_are_a_hundred() -> None:

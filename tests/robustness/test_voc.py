@@ -114,6 +114,7 @@ LISTS = [
         says=("dog_train.txt: not used as a list",),
     ),
 ]
+KINDS = ("train", "bus")
 FOLDERS = [
     Odd("images and xml in one folder", "used", make.each("data", "data"), ALL),
     Odd(
@@ -171,6 +172,7 @@ FOLDERS = [
         {"train": 6, "val": 2, "test": 2},
         "VOC2007: lists train, val, test of ImageSets/Main (4 images in none of the lists); "
         f"VOC2012: {LISTED} (6 images in none of the lists)",
+        says=("the same image as ",),  # the images of both years are the same here
     ),
     Odd("`._` files, `__MACOSX`, `.DS_Store`, `Thumbs.db`, `.ipynb_checkpoints`", "passed over", make.clutter, ALL),
     Odd("masks in SegmentationClass, of the names of images", "no images to train on", make.masks, ALL),
@@ -219,7 +221,95 @@ FOLDERS = [
         says=("cells/JPEGImages/p0.jpg: not an image, image left out",),
     ),
 ]
-CASES = [*LISTS, *FOLDERS]
+NAMES = [
+    Odd(
+        "folders `train2017` and `val2017`, `Train Set` and `Test Set`, `train` and `dev`",
+        "these folders are the split",
+        make.each("images/{}", "annotations/{}", ("train2017", "val-2017", "Test Set")),
+        {"train": 8, "val": 1, "test": 1},
+        "folders train2017, val-2017, Test Set",
+    ),
+    Odd(
+        "`train_images` beside `train_annotations`, `images_val` beside `annotations_val`",
+        "these folders are the split",
+        make.each("{}_images", "{}_annotations", ("train", "dev", "test")),
+        {"train": 8, "val": 1, "test": 1},
+        "folders train, dev, test",
+    ),
+    Odd(
+        "train and validation, with images in a folder for each class (NEU-DET)",
+        "the outer folders are the split",
+        make.each("{}/images/scratches", "{}/annotations", ("train", "validation", "test")),
+        {"train": 8, "val": 1, "test": 1},
+        "folders train, validation, test",
+    ),
+    Odd(
+        "a folder train that is a class beside a folder bus, or a folder test and no other",
+        "no split, and it is said",
+        lambda voc: [
+            make.move(voc, f"p{i}", f"{kind}/p{i}", f"{kind}/p{i}") for i in range(10) for kind in [KINDS[i % 2]]
+        ],
+        ALL,
+        says=("folder train: not used as a split, as images are elsewhere too, such as ",),
+    ),
+    Odd(
+        "lists `train2017.txt`, `2007_train.txt`, `train_list.txt`, `dev.txt`",
+        "lists of the split",
+        make.together(
+            lambda voc: make.main_list(voc, "2007_train", "p0\np1\np2\n", folder=""),
+            lambda voc: make.main_list(voc, "dev_list", "p3\np4\n", folder=""),
+        ),
+        {"train": 3, "val": 2},
+        "lists train, val (5 images in none of the lists)",
+    ),
+    Odd(
+        "a list of val only",
+        "train is all other images",
+        lambda voc: make.main_list(voc, "val", "p3\np4\n"),
+        {"train": 8, "val": 2},
+        "list val of ImageSets/Main",
+    ),
+    Odd(
+        "names in a list in quotes",
+        "found",
+        make.lists('"p0"\n"p1.jpg"\n', "'p3'\n"),
+        {"train": 2, "val": 1},
+        f"{LISTED} (7 images in none of the lists)",
+    ),
+    Odd(
+        "lists in ImageSets/Segmentation only, or as .csv",
+        "no lists; a seeded split is made, and they are named",
+        make.together(
+            lambda voc: make.main_list(voc, "train", "p0\n", folder="ImageSets/Segmentation"),
+            lambda voc: (voc.root / "val.csv").write_text("p1\n"),
+        ),
+        ALL,
+        says=("Segmentation/train.txt: not used as a list", "val.csv: not used as a list"),
+    ),
+    Odd(
+        "images in a folder of any name, `photos`",
+        "used, if no folder has a usual name",
+        make.each("photos", "Annotations"),
+        ALL,
+    ),
+    Odd(
+        "one folder for trainval and another for test, each a whole VOCdevkit (Kaggle)",
+        "each with its lists; train is compared with val and with test",
+        make.two_devkits,
+        {"train": 3, "val": 1, "test": 2},
+        "VOCtest/VOCdevkit/VOC2007: list test of ImageSets/Main; VOCtrainval/VOCdevkit/VOC2007: "
+        "lists train, val of ImageSets/Main",
+        says=("p5.jpg: image of train that is also in test, as ",),
+    ),
+    Odd(
+        "an image that is a link to nothing",
+        "left out and named",
+        make.broken_link,
+        {"train": 7, "val": 2},
+        says=("cells/JPEGImages/p0.jpg: No such file or directory, image left out",),
+    ),
+]
+CASES = [*LISTS, *FOLDERS, *NAMES]
 add(
     Row(
         "Pascal VOC",

@@ -114,6 +114,20 @@ OBJECTS = [
         ),
         only={f"p{number}": {"dog": None, "cat": None} for number in range(3)},
     ),
+    Odd(
+        "an object that is marked deleted (LabelMe)",
+        "the box is dropped and named",
+        make.annotate("p0", make.DOG, extra="<deleted>1</deleted>"),
+        ALL,
+        says=("p0.xml: object 1: dog is marked deleted",),
+        only={"p0": {"dog": None, "cat": None}},
+    ),
+    Odd(
+        "an object with two names",
+        "refused, the object is named",
+        make.annotate("p0", make.DOG, extra="<name>cat</name>"),
+        says=("p0.xml: object 1: 2 <name>",),
+    ),
     Odd("polygons without bndbox", "the box around the points", make.xml("p0", make.POLYGON), ALL),
     Odd(
         "an object without bndbox and polygon, or with a rotated box",
@@ -140,7 +154,7 @@ OBJECTS = [
         ALL,
     ),
     Odd(
-        "class names that differ in case, blanks, `_` or `-` only: `Dog` and `dog`",
+        "class names that differ in case, blanks, `_` or `-`, width or invisible characters only: `Dog` and `dog`",
         "different classes, named with a file of each",
         make.edited("p0", ">dog<", ">Dog<"),
         ALL,
@@ -184,6 +198,7 @@ OBJECTS = [
         ),
     ),
 ]
+CHINESE = f"<annotation>{make.OBJECTS}</annotation>".replace("dog", "狗")
 XML = [
     Odd(
         "xml that is cut short",
@@ -206,10 +221,27 @@ XML = [
         ALL,
     ),
     Odd(
-        "xml in GBK",
+        "xml in GBK that does not say so",
         "refused, the file is named",
         make.xml("p0", "<annotation><object><name>狗</name></object></annotation>".encode("gbk")),
         says=("p0.xml: not XML",),
+    ),
+    Odd(
+        "xml that says GBK, or another Asian encoding, or UTF-16 though it is UTF-8 (.NET)",
+        "used",
+        make.together(
+            make.xml("p0", f'<?xml version="1.0" encoding="GBK"?>{CHINESE}'.encode("gbk")),
+            make.xml("p1", f'<?xml version="1.0" encoding="shift_jis"?><annotation>{make.OBJECTS}</annotation>'),
+            make.xml("p2", f'<?xml version="1.0" encoding="utf-16"?><annotation>{make.OBJECTS}</annotation>'),
+        ),
+        ALL,
+        only={"p0": {"dog": None, "狗": BOXES["dog"]}},
+    ),
+    Odd(
+        "several images in one xml",
+        "refused, the file is named",
+        make.xml("p0", f"<annotations>{2 * f'<annotation>{make.OBJECTS}</annotation>'}</annotations>"),
+        says=("p0.xml: 2 <annotation>",),
     ),
     Odd(
         "entities that expand to gigabytes (billion laughs)",

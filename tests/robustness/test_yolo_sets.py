@@ -27,6 +27,7 @@ Change = Callable[[YoloSet], None]
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "no-settings"))
+    monkeypatch.chdir(tmp_path)
 
 
 def yaml(train: str = "images/train", val: str = "images/val", names: str = "[cat, dog]", more: str = "") -> Change:
@@ -101,6 +102,16 @@ def train_list(*lines: str, name: str = "train.txt") -> Change:
     return change
 
 
+def copied_into_val(s: YoloSet) -> None:
+    """An image of val twice, with other boxes."""
+    shutil.copy(s.root / "images/val/d.jpg", s.root / "images/val/d copy.jpg")
+    s.label("val/d copy", BOX)
+
+
+def merged(s: YoloSet) -> None:
+    s.write_yaml("base: &base {names: [cat, dog]}\n<<: *base\ntrain: images/train\nval: images/val\n")
+
+
 def both(*changes: Change) -> Change:
     def change(s: YoloSet) -> None:
         for each in changes:
@@ -152,6 +163,56 @@ USED: list[tuple[str, str, Change, str]] = [
         linked("images/train/loop", "images"),
         "is read already",
     ),
+    (
+        "another text file of an image's name, of other content: beside it, or A.TXT and A.txt",
+        "the file that ultralytics reads is used; the other is named",
+        written("images/train/a.txt", BOX),
+        "images/train/a.txt: not used, the labels of a.jpg are ",
+    ),
+    (
+        "an image in a split twice, under two names",
+        "used twice, as ultralytics does, and named",
+        copied_into_val,
+        "the same image as ",
+    ),
+    (
+        "images of formats that training does not read: .svg, .jxl, .psd, .cr2",
+        "left out, and named",
+        written("images/train/z.svg", "<svg/>"),
+        "z.svg: training reads no .svg files, image left out",
+    ),
+    (
+        "an empty folder among those of a split",
+        "named",
+        both(lambda s: (s.root / "empty").mkdir(), yaml("[images/train, empty]")),
+        "empty: no images in this part of train",
+    ),
+    (
+        "`path:` of another machine, data beside data.yaml",
+        "the folder of data.yaml is read, and it is said",
+        yaml(more="path: /content/datasets/cats\n"),
+        "path: /content/datasets/cats does not have images/train; read from the folder of data.yaml",
+    ),
+    (
+        "a relative `path:` that is there beside data.yaml and in the working folder",
+        "the one beside data.yaml, and the other is named",
+        both(lambda s: YoloSet(Path("other/cats")), linked("other/cats", "."), yaml(more="path: other/cats\n")),
+        "which exists too",
+    ),
+    ("names in a merged mapping, `<<: *base`", "used", merged, ""),
+    (
+        "`valid:` or `validation:` beside `val:`",
+        "`val` is used, and the other is named",
+        yaml(more="valid: images/train\n"),
+        "valid: images/train is not used",
+    ),
+    (
+        "an obj.names or _darknet.labels of another order than data.yaml",
+        "named with file and class",
+        written("images/train/_darknet.labels", "dog\ncat\n"),
+        "class 0 is 'dog' there and 'cat' in data.yaml",
+    ),
+    ("lines of a list in quotes", "used", train_list(*(f'"{line}"' for line in LIST)), ""),
     ("label files called .TXT", "used, and named", renamed("{stem}.TXT"), "a.TXT: labels of a.jpg"),
     ("label files in upper case: A.txt for a.jpg", "used, and named", renamed("{STEM}.txt"), "A.txt: labels of a.jpg"),
     ("label files called a.jpg.txt", "used, and named", renamed("{stem}.jpg.txt"), "a.jpg.txt: labels of a.jpg"),
@@ -347,6 +408,17 @@ REFUSED: list[tuple[str, Change, str]] = [
         "a list with the paths of another machine",
         train_list(*(f"/home/kim/{line}" for line in LIST)),
         "train.txt:1: no such file: /home/kim/images/train/a.jpg; must be paths on this machine",
+    ),
+    ("a pattern, `images/train/*.jpg`", yaml("images/train/*.jpg"), "train does not exist: "),
+    (
+        "a list without suffixes, or with a column behind the names",
+        train_list("a", "images/train/b.jpg 1"),
+        "train.txt:1: 'a', ",
+    ),
+    (
+        "`valid:` or `Val:` in place of `val:`",
+        lambda s: s.write_yaml("train: images/train\nvalid: images/val\nnames: [cat, dog]\n"),
+        "no key 'val', but 'valid'; ",
     ),
     ("label files for none of the images", lambda s: shutil.rmtree(s.root / "labels/train"), "no boxes in train"),
 ]

@@ -81,6 +81,27 @@ def devkit(*years: str) -> Callable[[VocSet], Path]:
     return make
 
 
+def two_devkits(voc: VocSet) -> Path:
+    """As Kaggle has VOC2007; p5 of train is p5 of test."""
+    for part, names in (("VOCtrainval", ("p0", "p1", "p2", "p5")), ("VOCtest", ("p4", "p5"))):
+        inner = VocSet(voc.root.parent / "kaggle" / part / "VOCdevkit" / "VOC2007")
+        for index in {*range(10)} - {int(name[1:]) for name in names}:
+            for file in (f"JPEGImages/p{index}.jpg", f"Annotations/p{index}.xml"):
+                (inner.root / file).unlink()
+        if part == "VOCtest":
+            inner.write_list("test", "p4 p5")
+        else:
+            inner.write_list("train", "p0 p1 p5")
+            inner.write_list("val", "p2")
+    return voc.root.parent / "kaggle"
+
+
+def broken_link(voc: VocSet) -> None:
+    image = voc.root / "JPEGImages" / "p0.jpg"
+    image.unlink()
+    image.symlink_to("nowhere.jpg")
+
+
 def clutter(voc: VocSet) -> None:
     for name in ("JPEGImages/._p0.jpg", "Annotations/._p0.xml", "Annotations/.DS_Store", "JPEGImages/Thumbs.db"):
         (voc.root / name).write_bytes(b"\0\5\x16\7")
