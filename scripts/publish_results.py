@@ -41,7 +41,7 @@ ARCHIVE = "runs.tar.xz"
 PAGE = ("summary.json", "summary.csv", "summary.md", "table.tex", "report.html")
 FIGURES = ("forest*.png", "latency*.png")  # for a README; report.html holds every figure
 PROFILE = "profile.json"
-MACHINE_KEYS = ("host", "owner", "pid")  # of status.json: meaningless on another machine
+MACHINE_KEYS = ("host", "boot", "pids", "owner", "pid")  # of status.json: meaningless on another machine
 SENTENCE_KEYS = ("error",)  # hold text with paths in it, not a path
 
 # A slash that begins a path, but not the path of a URL or of a folder that every machine has.

@@ -23,6 +23,7 @@ class LocalExecutor:
     def __init__(self, runs: Sequence[Run], runs_at_once: int) -> None:
         self._command = Command(attempts={run: run.ended_attempts() for run in runs})
         self._waiting, self._held_elsewhere = deque(runs), deque[Run]()
+        self._said: set[Run] = set()
         self._slots = min(runs_at_once, len(runs))
         self._pool = futures.ThreadPoolExecutor(self._slots, thread_name_prefix="run slot")
         self._working: list[futures.Future[None]] = []
@@ -43,18 +44,22 @@ class LocalExecutor:
 
     def _supervise_runs(self) -> None:
         while not self._command.stop.is_set():
-            first_try = (run := _first(self._waiting)) is not None
-            if run is None:
+            if (run := _first(self._waiting)) is None:
                 if (run := _first(self._held_elsewhere)) is None:
                     return
-                if run.state() in ("done", "failed"):
+                if run.is_done():
                     continue
                 if self._command.stop.wait(BUSY_SECONDS):
                     return
             if supervise(run, self._command) == BUSY:
                 self._held_elsewhere.append(run)
-                if first_try:
-                    print(f"{run.name}: {holder(run)} is at work on it; waiting for that", file=sys.stderr)
+                self._say_who_holds(run)
+
+    def _say_who_holds(self, run: Run) -> None:
+        """Say it once, unless the other process has only just begun, or prepares the run."""
+        if run not in self._said and run.state() == "running":
+            self._said.add(run)
+            print(f"{run.name}: {holder(run)} is at work on it; waiting for that", file=sys.stderr)
 
 
 def _first(runs: deque[Run]) -> Run | None:

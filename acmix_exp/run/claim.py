@@ -78,9 +78,7 @@ def keep_alive(claim: Path, wait: Callable[[float], bool]) -> None:
 
 
 @contextmanager
-def claimed(
-    folder: Path, owner: Owner, has_ended: Callable[[Owner], bool] = lambda owner: False
-) -> Iterator[Claim | None]:
+def claimed(folder: Path, owner: Owner, has_ended: Callable[[Owner], bool] | None = None) -> Iterator[Claim | None]:
     """Claim a run directory for ``owner``; yields None if another process or thread works on it.
 
     has_ended: whether a process of another host is known to have ended, as a cluster's queue may tell. Raises OSError.
@@ -109,7 +107,7 @@ class _Others:
     reached: whether the lock, which ``here`` has, keeps other processes of this machine away.
     """
 
-    def __init__(self, folder: Path, here: Owner, has_ended: Callable[[Owner], bool], *, reached: bool) -> None:
+    def __init__(self, folder: Path, here: Owner, has_ended: Callable[[Owner], bool] | None, *, reached: bool) -> None:
         self._folder, self._here, self._has_ended, self._reached = folder, here, has_ended, reached
         self.gone: list[Path] = []
 
@@ -139,7 +137,7 @@ class _Others:
         if self._reached and other.on_kernel_of(self._here):
             return False  # it would have the lock
         alive = other.alive(self._here)
-        return False if alive is None and self._has_ended(other) else alive
+        return False if alive is None and self._has_ended and self._has_ended(other) else alive
 
 
 def last_beat(folder: Path) -> float | None:

@@ -47,11 +47,11 @@ class Run:
         types = isinstance(value.get("swept", {}), dict) and isinstance(value.get("attempt", 0), int)
         return value if types and value.get("status") in get_args(RunState) else None
 
-    def state(self) -> RunState:
+    def state(self, has_ended: Callable[[Owner], bool] | None = None) -> RunState:
         """The verified status: done requires a result, and running requires a process that is alive.
 
-        A process of another host is alive if its heartbeat is not older than SILENT_SECONDS. A result whose mAP is not
-        finite is a failed run.
+        A process of another host is alive if its heartbeat is not older than SILENT_SECONDS, unless ``has_ended`` knows
+        better, as a cluster's queue may. A result whose mAP is not finite is a failed run.
         """
         status = self.status() or {}
         state: RunState = status.get("status", "pending")
@@ -60,6 +60,8 @@ class Run:
         if state == "running":
             owner = Owner.of(status)
             alive = owner is not None and owner.alive(Owner.here())
+            if alive is None and owner and has_ended and has_ended(owner):
+                alive = False
             return "running" if alive or (alive is None and self.silence() < SILENT_SECONDS) else "interrupted"
         return state
 
@@ -149,7 +151,7 @@ class Run:
             remove_temporaries(folder)
 
     def lock(
-        self, owner: Owner | None = None, has_ended: Callable[[Owner], bool] = lambda owner: False
+        self, owner: Owner | None = None, has_ended: Callable[[Owner], bool] | None = None
     ) -> AbstractContextManager[Claim | None]:
         """Claim the run, for this process or another ``owner``; yields None if another process or thread works on it.
 

@@ -43,7 +43,7 @@ class Command:
 
     owner: Owner = field(default_factory=Owner.here)
     attempts: Mapping[Run, int] = field(default_factory=dict)
-    has_ended: Callable[[Owner], bool] = lambda owner: False
+    has_ended: Callable[[Owner], bool] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager

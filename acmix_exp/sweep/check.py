@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import fcntl
 import os
 import re
 import tempfile
@@ -153,7 +151,7 @@ def _pretrained(config: Config) -> list[str]:
 
 
 def writable(runs_dir: Path, folder: Path) -> list[str]:
-    """A line if run directories cannot be created and locked in ``folder``, which is in ``runs_dir``.
+    """A line if run directories cannot be created in ``folder``, which is in ``runs_dir``.
 
     Tried in the nearest existing folder, leaving nothing behind.
     """
@@ -162,13 +160,9 @@ def writable(runs_dir: Path, folder: Path) -> list[str]:
             return [f"{key}: {fault}"]
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     key = f"name={folder.name}: {folder}" if nearest == folder else f"runs_dir={runs_dir}:"
-    without_locks = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
     try:
-        with tempfile.TemporaryFile(dir=nearest) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        tempfile.TemporaryFile(dir=nearest).close()
     except OSError as error:
-        if error.errno in without_locks:  # two commands could then train one run
-            return [f"{key} is on a file system without locks ({error.strerror}); name a folder on another"]
         return [f"{key} can't be written ({error.strerror}); name a folder that can"]
     return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import directory
 from acmix_exp.run.directory import runs_in
+from acmix_exp.run.owner import Owner
 from acmix_exp.run.provenance import redact
 from acmix_exp.sweep import arm, check
 from acmix_exp.sweep.compose import Composed, override_key, raise_faults, signals_deferred
@@ -34,6 +36,7 @@ NOT_SWEPT = (
     *("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan"),
     *("allow_foreign_ultralytics", "allow_unsafe_checkpoint"),
 )
+PREPARED_SECONDS = 0.1  # between two looks at a run that another command prepares
 ONE_PER_COMMAND = ("name", "task", "runs_dir")
 
 
@@ -158,10 +161,15 @@ def prepare(plan: Plan) -> None:
     by_run: dict[directory.Run, list[Cell]] = {}
     for cell in plan.cells:
         by_run.setdefault(cell.run, []).append(cell)
+    here = Owner.here()
     for run, cells in by_run.items():
-        with signals_deferred(), run.lock() as held:
-            if held:
-                _prepare(run, cells, command)
+        while True:
+            with signals_deferred(), run.lock(here) as claim:
+                if claim:
+                    _prepare(run, cells, command)
+            if claim or (run.path / "status.json").exists():
+                break
+            time.sleep(PREPARED_SECONDS)  # another command is about to prepare it
 
 
 def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:

@@ -59,8 +59,8 @@ class Survey:
         if changed == (0, 0):
             return Progress(run, cell.label, "pending", 0, epochs)
         known = self._known.get(run)
-        # The state of a running run also depends on whether its process is alive.
-        if known is None or known[0] != changed or known[1].status == "running":
+        # The state of a running run, or of one taken for interrupted, also depends on whether its process is alive.
+        if known is None or known[0] != changed or known[1].status in ("running", "interrupted"):
             known = self._known[run] = changed, _read(run, cell.label, epochs)
         return known[1]
 

@@ -9,6 +9,7 @@ import sys
 from acmix_exp import executors
 from acmix_exp.console import console, print_line
 from acmix_exp.errors import STOPS, one_line, storage_fault
+from acmix_exp.run.lock_reach import without_reach
 from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Plan, prepare
 from acmix_exp.sweep.progress import Survey
@@ -23,6 +24,8 @@ def train(plan: Plan) -> int:
     Whatever happens, no child process and no living status ``running`` of this command remains. Ctrl-C gives 130,
     another signal the code that its handler raises, and a fault of the machine, such as a full disk, 1.
     """
+    if why := without_reach(plan.folder):
+        print(f"acmix_exp: {plan.folder} is on {why}; each run is claimed by a file in its folder", file=sys.stderr)
     prepare(plan)
     executor = executors.create(plan.runs, plan.cells[0].config.hardware)
     view = View(plan, plan.runs_at_once)

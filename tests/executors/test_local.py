@@ -11,6 +11,7 @@ import pytest
 from acmix_exp.config import HardwareConfig
 from acmix_exp.executors import create, local
 from acmix_exp.run.directory import Run
+from acmix_exp.run.owner import Owner
 from acmix_exp.run.supervise import BUSY, DONE, INTERRUPTED
 
 
@@ -83,14 +84,33 @@ def test_a_run_held_by_another_process_is_taken_last(supervised, monkeypatch):
     assert supervised == ["run0", "run1", "run2", "run0", "run1", "run0"]
 
 
-@pytest.mark.parametrize("state", ["done", "failed"])
-def test_a_run_finished_by_another_process_is_not_changed(supervised, monkeypatch, state):
+def test_a_run_finished_by_another_process_is_not_started(supervised, monkeypatch):
     supervised.by(lambda run, command: BUSY)
-    monkeypatch.setattr(Run, "state", lambda run: state)
+    monkeypatch.setattr(Run, "state", lambda run: "done")
     executor = executor_of(2, 2)
     executor.start()
     assert executor.wait(10)
     assert sorted(supervised) == ["run0", "run1"]
+
+
+def test_who_holds_a_run_is_said_once(supervised, monkeypatch, capsys, tmp_path):
+    """Not of a process that only prepares it, or has not yet begun."""
+    run, looks = Run(tmp_path), []
+    run.set_status(status="pending")
+
+    def work(run, command):
+        looks.append(run)
+        if len(looks) == 2:
+            run.set_status(status="running", owner=Owner("node7", 12, job="345").record())
+        return BUSY if len(looks) < 5 else DONE
+
+    supervised.by(work)
+    executor = create([run], HardwareConfig())
+    executor.start()
+    assert executor.wait(10)
+    assert len(looks) == 5
+    said = "process 12 on node7 (job 345) is at work on it; waiting for that"
+    assert capsys.readouterr().err == f"{run.name}: {said}\n"
 
 
 def test_an_interrupt_ends_running_runs_and_starts_no_more(supervised):
