@@ -166,7 +166,11 @@ def _network_and_machine(provenance: dict[str, Any]) -> list[Any]:
 
 
 def _explained(error: BaseException, run: directory.Run, config: Config) -> BaseException:
-    """``error``; or ChangedError if files have changed, which is then why; or MemoryError that names keys to change."""
+    """``error``; or ChangedError if files have changed, which is then why; or MemoryError that names keys to change;
+    or, of a loader's worker that ended, torch's error that names its signal.
+    """
+    if "DataLoader worker" in str(error) and isinstance(error.__cause__, RuntimeError):
+        error = error.__cause__
     if isinstance(error, Exception) and not isinstance(error, (ChangedError, CheckpointError)):
         try:
             fingerprints.verify(config, run.provenance()["identity"])

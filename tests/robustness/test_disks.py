@@ -142,21 +142,6 @@ def test_something_at_the_run_directory_is_named(command, tmp_path, data, target
     assert line.startswith(f"name=default: {run} is a {'symbolic link' if target else 'file'}")
 
 
-@case(
-    SECTION,
-    have="runs_dir on a file system without locks",
-    here="refused before the first run: two commands could train one run",
-)
-def test_a_file_system_without_locks_is_refused(command, monkeypatch, data):
-    def flock(file, mode):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(check.fcntl, "flock", flock)
-    code, err = command(*COMMON, f"dataset.path={data}")
-    assert (code, len(err.splitlines())) == (2, 1)
-    assert "runs_dir=runs: is on a file system without locks (No locks available)" in err
-
-
 # Real trainings.
 
 
