@@ -82,7 +82,7 @@ class HardwareConfig:
     # Any, because OmegaConf has no union of str, int and a list: sweep/check.py checks the value.
     device: Any = "auto"  # auto | cpu | cuda | a GPU index | a list of GPU indices
     precision: str = "auto"  # auto | fp32 | fp16 | bf16
-    workers: int = 1  # data-loader processes per run
+    workers: Any = "auto"  # data-loader processes per run: auto | a whole number
     threads: int = 1  # CPU threads per run
     runs_at_once: int = 1
 

@@ -200,6 +200,8 @@ def heading(settings: dict[str, Any]) -> str:
     details += [f"{key} {value}" for key, value in (train.get("extra") or {}).items()]
     if {"precision", "device"} <= hardware.keys():
         details.append(f"{hardware['precision']} on {hardware['device']}")
+    if "sampling" in settings:  # of a folder that has runs of several
+        details.append(f"samples drawn by protocol {settings['sampling']}")
     if settings["split"]:
         reason = settings.get("test_not_scored")
         details.append(f"{settings['checkpoint']} on {settings['split']}{f' ({reason})' if reason else ''}")

@@ -37,6 +37,11 @@ def _cached(run: Run) -> Record:
     return known[1]
 
 
+def _sampling(record: Record) -> Any:
+    """The protocol by which a run drew its samples; 1 before version 0.2, which did not state it."""
+    return record.identity.get("sampling", 1)
+
+
 def _size_and_time(path: Path) -> tuple[int, int] | None:
     try:
         facts = path.stat()
@@ -55,6 +60,8 @@ def collect(folder: Path) -> tuple[list[Group], list[str]]:
         plain = [record for record in members if not record.inserts]
         for inserting in inserting_groups(members, keys) or [[]]:
             groups.append(_group([*plain, *inserting], keys, folds))
+            if len({_sampling(record) for record in kept}) > 1:
+                groups[-1].settings["sampling"] = _sampling(members[0])
     return groups, [f"{record.name} is left out: {record.fault}" for record in records if record.fault]
 
 

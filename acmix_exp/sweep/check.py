@@ -88,7 +88,11 @@ def _values(config: Config) -> list[str]:
         ),
         ("logger.project", PROJECT.fullmatch(config.logger.project), "1 to 128 characters, none of / \\ # ? % :"),
         ("tags", all(1 <= len(tag) <= 64 for tag in config.tags), "of 1 to 64 characters each"),
-        ("hardware.workers", hardware.workers >= 0, "a whole number from 0"),
+        (
+            "hardware.workers",
+            hardware.workers == "auto" or (type(hardware.workers) is int and hardware.workers >= 0),
+            "auto or a whole number from 0",
+        ),
         ("hardware.threads", hardware.threads >= 1, "a whole number from 1"),
         ("hardware.runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
     ]

@@ -26,8 +26,9 @@ from acmix_exp.run.provenance import redact
 from acmix_exp.sweep import arm, check
 from acmix_exp.sweep.compose import Composed, override_key, raise_faults, signals_deferred
 from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS
-from acmix_exp.sweep.run_key import hash8, identity
+from acmix_exp.sweep.run_key import hash8, identity, sampling, without_sampling
 from acmix_exp.yolo.pretrained import find_pretrained
+from acmix_exp.yolo.sampling import PROTOCOL
 
 # The row's label names the arm or the block, and its n counts the seeds.
 NOT_COLUMNS = ("arm", "seed", "block")
@@ -158,6 +159,8 @@ def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset
 def prepare(plan: Plan) -> None:
     """Make the run directories that are not done yet: config, provenance and a pending status."""
     command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
+    for line in _of_older_sampling(plan):
+        print(f"acmix_exp: {line}", file=sys.stderr)
     by_run: dict[directory.Run, list[Cell]] = {}
     for cell in plan.cells:
         by_run.setdefault(cell.run, []).append(cell)
@@ -170,6 +173,24 @@ def prepare(plan: Plan) -> None:
             if claim or (run.path / "status.json").exists():
                 break
             time.sleep(PREPARED_SECONDS)  # another command is about to prepare it
+
+
+def _of_older_sampling(plan: Plan) -> list[str]:
+    """Lines for runs of the folder that a new run takes the place of, because samples are drawn in another way now."""
+    others = sorted(set(runs_in(plan.folder)) - set(plan.runs), key=lambda run: run.name)
+    new = {without_sampling(cell.identity) for cell in plan.cells if others and cell.run.status() is None}
+    names: dict[str, list[str]] = {"cannot be continued and starts anew": [], "stays as it is and is trained anew": []}
+    unfinished, done = names.values()
+    for run in others if new else ():
+        recorded = run.provenance().get("identity") or {}
+        if sampling(recorded) != PROTOCOL and without_sampling(recorded) in new:
+            (done if run.is_done() else unfinished).append(run.name)
+    why = f"because this version draws samples in another way (protocol {PROTOCOL})"
+    return [
+        f"{', '.join(found[:3])}{f' and {len(found) - 3} more' * (len(found) > 3)}: {what}, {why}"
+        for what, found in names.items()
+        if found
+    ]
 
 
 def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:

@@ -12,6 +12,7 @@ from acmix_exp.block_rules import RULES, has_position_table
 from acmix_exp.config import Config
 from acmix_exp.run import devices, fingerprints
 from acmix_exp.yolo.arguments import extra_arguments, precision
+from acmix_exp.yolo.sampling import PROTOCOL
 from acmix_exp.yolo.sites import Backbone, resolve_sites, zero_init
 
 
@@ -19,9 +20,9 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     """The parts of an effective config (arm applied) that the result depends on.
 
     The data set and the pretrained weights count by content, not by path, so that a copied folder is the same run.
-    Of the hardware, the precision and the type of device count; which device, and how many runs at once, do not. The
-    number of loader workers counts: augmentation is drawn by worker, so another number gives other batches. Packages
-    count by a hash only where they are not as installed; otherwise their versions are in the provenance.
+    Of the hardware, the precision and the type of device count; which device, the number of loader workers, and how
+    many runs at once, do not. How samples are drawn counts by a number. Packages count by a hash only where they are
+    not as installed; otherwise their versions are in the provenance.
     """
     model, hardware = effective.model, effective.hardware
     train = {**asdict(effective.train), "extra": _extra(effective)}
@@ -40,11 +41,8 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
         },
         "data": fingerprint,
         "train": {key: value for key, value in train.items() if key != "keep"},
-        "hardware": {
-            "precision": precision(hardware, device),
-            "device": device,
-            **({} if hardware.workers == 1 else {"workers": hardware.workers}),
-        },
+        "hardware": {"precision": precision(hardware, device), "device": device},
+        "sampling": PROTOCOL,
         **({"code": code} if code else {}),
     }
 
@@ -95,6 +93,18 @@ def older_optimizer(recorded: dict[str, Any], now: dict[str, Any]) -> bool:
         return [block.get("position_tables"), placement.get("bias_warmup"), warmup]
 
     return rules(recorded) != rules(now)
+
+
+def sampling(recorded: dict[str, Any]) -> int:
+    """The protocol by which a recorded run drew its samples: 1 where it is not stated, as before version 0.2."""
+    stated = recorded.get("sampling", 1)
+    return stated if isinstance(stated, int) else 1
+
+
+def without_sampling(parts: dict[str, Any]) -> str:
+    """A hash of an identity without how samples are drawn: the protocol and, by which 1 drew them, the workers."""
+    hardware = {key: value for key, value in (parts.get("hardware") or {}).items() if key != "workers"}
+    return hash8({**parts, "hardware": hardware, "sampling": None})
 
 
 def hash8(parts: dict[str, Any]) -> str:

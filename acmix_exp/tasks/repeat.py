@@ -22,10 +22,11 @@ from acmix_exp.run.supervise import DONE, Command, supervise
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Cell, Plan, prepare
-from acmix_exp.sweep.run_key import identity, older_optimizer
+from acmix_exp.sweep.run_key import identity, older_optimizer, sampling
 from acmix_exp.tasks import comparison
 from acmix_exp.tasks.comparison import Finding, changes
 from acmix_exp.tasks.finished_run import finished, require_safe, require_unchanged
+from acmix_exp.yolo.sampling import PROTOCOL
 
 
 def repeat(composed: Composed) -> int:
@@ -98,6 +99,10 @@ def _print_changes(first: Run, config: Config, parts: dict[str, Any]) -> None:
     if older_optimizer(original, parts):
         lines.append(
             "the run was trained by an older rule for optimizer groups or bias warm-up: its repeat will differ"
+        )
+    if sampling(original) != PROTOCOL:
+        lines.append(
+            f"samples were drawn by protocol {sampling(original)}, now by {PROTOCOL}: its repeat will differ"
         )
     if (first.status() or {}).get("resumed"):
         lines.append("the run was interrupted and resumed, which is not bit-exact: its repeat will differ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,7 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
         "data": str(data),
         "save_dir": str(run_dir),
         "device": str(device),
-        "workers": config.hardware.workers,
+        "workers": loader_workers(config, device),
         "amp": AMP[precision(config.hardware, device)],
         "seed": config.seed,
         "deterministic": True,
@@ -122,3 +124,28 @@ def precision(hardware: HardwareConfig, device: str | int) -> str:
     if device == "cpu" and wanted != "fp32":
         raise ConfigError(f"hardware.precision={wanted}: needs a GPU; a CPU trains in fp32")
     return wanted
+
+
+MOST_WORKERS = 8  # of ``hardware.workers=auto``, as in ultralytics
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def loader_workers(config: Config, device: str | int) -> int:
+    """``hardware.workers``. No result depends on it.
+
+    ``auto`` is 1 on ``"cpu"``. On a GPU it is the cores of a run, up to 8, and fewer if half of the free shared memory
+    does not hold the batches that they keep ready: in a container it may be 64 MB.
+    """
+    hardware, train = config.hardware, config.train
+    if hardware.workers != "auto":
+        return int(hardware.workers)
+    if device == "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(MOST_WORKERS, max(1, cores // hardware.runs_at_once))
+    if SHARED_MEMORY.is_dir():
+        kept = (
+            8 * train.batch * 3 * train.imgsz**2
+        )  # bytes of a worker's 4 batches of training and 2 double ones of val
+        workers = min(workers, shutil.disk_usage(SHARED_MEMORY).free // 2 // kept)
+    return workers

@@ -1,25 +1,50 @@
-"""A data set of ultralytics with labels in memory instead of label files."""
+"""A data set of ultralytics with labels in memory instead of label files, and samples that depend on no other."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from ultralytics.data.augment import Compose
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset, get_split_fraction
 from ultralytics.utils import IterableSimpleNamespace
 
 from acmix_exp.child import Job
 from acmix_exp.data import Sample
+from acmix_exp.yolo.sampling import Draw, draws
+
+
+@contextmanager
+def seeded(*parts: int | str) -> Iterator[None]:
+    """Random numbers that are a function of ``parts``, of Python, numpy and torch on the CPU; their state is kept.
+
+    The transforms of ultralytics draw from the three, and albumentations is seeded from the seed of torch.
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    seed = draws(*parts)
+    random.seed(int.from_bytes(seed[:8]))
+    np.random.seed(int.from_bytes(seed[8:12]))  # noqa: NPY002
+    torch.default_generator.manual_seed(int.from_bytes(seed[16:24]) >> 1)  # not a GPU's, which samples do not use
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch.set_rng_state(before[2])
 
 
 class SampleDataset(YOLODataset):
     """A YOLODataset of samples in memory: reads no label files and writes no ``labels.cache``.
 
-    As from ``build_yolo_dataset`` of ultralytics: augmented for training, rectangular otherwise.
+    As from ``build_yolo_dataset`` of ultralytics: augmented for training, rectangular otherwise. An item is a function
+    of the seed, the epoch and the index: ``data[epoch, index]``; ``data[index]`` is that of epoch 0.
     """
 
     def __init__(
@@ -33,7 +58,7 @@ class SampleDataset(YOLODataset):
         stride: int,
         split: str,
     ) -> None:
-        self.samples = list(samples)
+        self.samples, self.seed = list(samples), int(args.seed)
         self._cache_of_images = args.cache
         super().__init__(
             img_path="",
@@ -65,6 +90,25 @@ class SampleDataset(YOLODataset):
     @npy_files.setter
     def npy_files(self, files: list[Path]) -> None:
         self._npy_files = files if self._cache_of_images == "disk" else [Path(os.devnull, "none.npy")] * len(files)
+
+    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
+        epoch, index = draw if isinstance(draw, tuple) else (0, draw)
+        with seeded("sample", self.seed, epoch, index):
+            return dict(super().__getitem__(index))
+
+    def load_image(self, *args: Any, **options: Any) -> Any:
+        """A copy of an image that is kept in memory: transforms may change it in place."""
+        image, *shapes = super().load_image(*args, **options)
+        return image.copy() if self.augment else image, *shapes
+
+    def build_transforms(self, hyp: IterableSimpleNamespace) -> Compose:
+        """As with images cached in memory: mosaics are then made of any images, else of those that were read last."""
+        cache: str | None = self.cache
+        self.cache: str | None = "ram"
+        try:
+            return super().build_transforms(hyp)
+        finally:
+            self.cache = cache
 
     def get_img_files(self, img_path: str) -> list[str]:
         fraction = self.fraction

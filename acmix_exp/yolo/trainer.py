@@ -20,14 +20,15 @@ from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.files import replacing
-from acmix_exp.yolo.arguments import train_arguments
+from acmix_exp.yolo.arguments import loader_workers, train_arguments
 from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.parameter_groups import regroup, zero_branch_biases
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import Progress
-from acmix_exp.yolo.sample_dataset import SampleDataset
+from acmix_exp.yolo.sample_dataset import SampleDataset, seeded
+from acmix_exp.yolo.sample_loader import train_loader
 from acmix_exp.yolo.sites import starts_from_features
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
 
@@ -60,14 +61,14 @@ class BlockTrainer(DetectionTrainer):
     ) -> None:
         self.config, self.dataset, self.on_epoch = config, dataset, on_epoch
         self.progress = resume or Progress()
-        self._proof = SeedProof()
+        self._proof, self._batches = SeedProof(), 0
         overrides = train_arguments(config, dataset.source, run_dir, device)
         if resume:
             overrides["resume"] = str(run_dir / "weights" / "last.pt")
         super().__init__(overrides=overrides)
         self.callbacks.clear()  # integrations and telemetry
         self.last, self.best = AtomicPath(self.wdir, "last.pt"), AtomicPath(self.wdir, "best.pt")
-        self.args.workers = config.hardware.workers  # the parent class forces 0 on a CPU
+        self.args.workers = loader_workers(config, device)  # the parent class forces 0 on a CPU
         torch.set_num_threads(config.hardware.threads)  # and uses all cores but one
 
     # data
@@ -77,20 +78,22 @@ class BlockTrainer(DetectionTrainer):
         return {"train": "train", "val": "val", "names": names, "nc": len(names), "channels": 3}
 
     def get_dataloader(
-        self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
+        self, dataset_path: str, batch_size: int = 16, rank: int = -1, mode: str = "train"
     ) -> InfiniteDataLoader:
+        """The batches of one process; ``rank`` is -1 outside of distributed training."""
         train = mode == "train"
         samples = read_split(self.dataset, dataset_path)
         data = SampleDataset(
             samples, self.args, self.data, train=train, batch=batch_size, stride=self.stride, split=dataset_path
         )
-        return build_dataloader(
-            data, batch=batch_size, workers=self.args.workers, shuffle=train and not data.rect, device=self.device
-        )
+        options = {"batch": batch_size, "workers": self.args.workers, "device": self.device, "rank": rank}
+        return train_loader(data, **options) if train else build_dataloader(data, shuffle=False, **options)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         self._proof.add(batch)
-        return super().preprocess_batch(batch)
+        self._batches += 1
+        with seeded("batch", self.args.seed, self.epoch, self._batches):  # multi_scale draws the size of each batch
+            return dict(super().preprocess_batch(batch))
 
     # network
 
@@ -132,6 +135,9 @@ class BlockTrainer(DetectionTrainer):
         if event == "on_train_start":
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
+        elif event == "on_train_epoch_start":
+            self._batches = 0
+            self.train_loader.sampler.set_epoch(self.epoch)
         elif event == "on_train_batch_end":
             self._require_finite("loss", float(self.loss.detach()))
         elif event == "on_model_save":

@@ -1,4 +1,3 @@
-import random
 from pathlib import Path
 
 import cv2
@@ -9,7 +8,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader, build_yolo_dataset
 
 from acmix_exp.data import Dataset, read_split
-from acmix_exp.yolo.sample_dataset import SampleDataset
+from acmix_exp.yolo.sample_dataset import SampleDataset, seeded
 from tests.yolo.builders import NAMES, make_dataset
 
 DATA = {"names": NAMES, "nc": 2, "channels": 3}
@@ -31,12 +30,8 @@ def test_equals_the_figure_of_ultralytics(tmp_path: Path, split: str) -> None:
     stock = build_yolo_dataset(args, folder, 4, DATA, mode=split, rect=split == "val", stride=32)
     assert ours.im_files == stock.im_files
     for i in range(len(ours)):
-        items = []
-        for images in (ours, stock):
-            random.seed(i)
-            np.random.seed(i)  # noqa: NPY002 - the one that augmentation draws from
-            torch.manual_seed(i)
-            items.append(images[i])
+        with seeded("sample", 0, 3, i):
+            items = [ours[3, i], stock[i]]
         assert items[0].keys() == items[1].keys()
         for key in ("img", "cls", "bboxes", "batch_idx"):
             torch.testing.assert_close(items[0][key], items[1][key], msg=key)
