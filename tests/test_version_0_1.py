@@ -1,4 +1,4 @@
-"""Run directories and checkpoints that version 0.1 wrote still open, report and resume.
+"""Run directories and checkpoints that version 0.1 wrote still open, report and repeat; unfinished ones start anew.
 
 The archive holds five tiny runs made by the last commit of 0.1, their weights set to zero: baseline, mixed, hat and
 deformable_attention are done, mixed with seed 1 was interrupted after two of six epochs, before the second checkpoint.
@@ -62,23 +62,38 @@ def test_the_folder_is_reported(folder: Path):
     assert all(arm in table for arm in ("baseline", "mixed", "hat", "deformable_attention"))
 
 
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "acmix_exp", *words]
+    return subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder.parent)
+
+
 @pytest.mark.slow
-def test_the_interrupted_run_resumes(folder: Path):
-    command = "train=quick train.epochs=6 train.imgsz=32 train.batch=16 logger=disabled hardware=cpu arm=mixed seed=1"
-    resumed = subprocess.run(
-        [
-            *(sys.executable, "-m", "acmix_exp", *command.split(), "report.auto=false"),
-            *(f"name={folder.name}", f"runs_dir={folder.parent}"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    (run,) = folder.glob("mixed-s1-*")
+def test_the_interrupted_run_starts_anew_and_says_so(folder: Path):
+    """Its samples were drawn by loader worker."""
+    (old,) = folder.glob("mixed-s1-*")
+    words = "train=quick train.epochs=6 train.imgsz=32 train.batch=16 logger=disabled hardware=cpu arm=mixed seed=1"
+    place = f"name={folder.name}", f"runs_dir={folder.parent}"
+    ended = command(folder, *words.split(), *place, "report.auto=false")
+    assert ended.returncode == 0, ended.stderr
+    why = "because this version draws samples in another way (protocol 2)"
+    assert f"{old.name}: not continued, but started anew, {why}" in ended.stderr
+    (run,) = set(folder.glob("mixed-s1-*")) - {old}
     epochs = [line.split(",")[0] for line in (run / "history.csv").read_text().splitlines()[1:]]
     assert epochs == ["1", "2", "3", "4", "5", "6"]
-    assert "resumed after epoch 1" in (run / "train.log").read_text()
+    assert "resumed after" not in (run / "train.log").read_text()
+    tables = (folder / "summary.md").read_text()
+    assert "samples drawn by protocol 1" in tables
+    assert "samples drawn by protocol 2" in tables
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_evaluated_and_repeated(folder: Path):
+    (run,) = (path for path in folder.glob("baseline-s0-*") if (path / "result.json").exists())
+    evaluated = command(folder, "task=evaluate", f"run={run}", "split=val", "hardware=cpu")
+    assert evaluated.returncode == 0, evaluated.stderr
+    repeated = command(folder, "task=repeat", f"run={run}")
+    assert repeated.returncode == 1, repeated.stderr  # the weights of the archive are zero
+    assert "samples were drawn by protocol 1, now by 2: its repeat will differ" in repeated.stderr
 
 
 @pytest.mark.parametrize(("old", "name"), [("conv3x3", "Conv3x3"), ("identity", "Identity"), ("residual", "Residual")])

@@ -159,7 +159,7 @@ def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset
 def prepare(plan: Plan) -> None:
     """Make the run directories that are not done yet: config, provenance and a pending status."""
     command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
-    for line in _of_older_sampling(plan):
+    for line in of_older_sampling(plan):
         print(f"acmix_exp: {line}", file=sys.stderr)
     by_run: dict[directory.Run, list[Cell]] = {}
     for cell in plan.cells:
@@ -175,11 +175,11 @@ def prepare(plan: Plan) -> None:
             time.sleep(PREPARED_SECONDS)  # another command is about to prepare it
 
 
-def _of_older_sampling(plan: Plan) -> list[str]:
+def of_older_sampling(plan: Plan) -> list[str]:
     """Lines for runs of the folder that a new run takes the place of, because samples are drawn in another way now."""
     others = sorted(set(runs_in(plan.folder)) - set(plan.runs), key=lambda run: run.name)
     new = {without_sampling(cell.identity) for cell in plan.cells if others and cell.run.status() is None}
-    names: dict[str, list[str]] = {"cannot be continued and starts anew": [], "stays as it is and is trained anew": []}
+    names: dict[str, list[str]] = {"not continued, but started anew": [], "kept, and trained anew": []}
     unfinished, done = names.values()
     for run in others if new else ():
         recorded = run.provenance().get("identity") or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import get_args
@@ -11,12 +12,14 @@ from rich.table import Table
 
 from acmix_exp.console import console, text_table
 from acmix_exp.run.directory import RunState
-from acmix_exp.sweep.planning import Cell, Plan
+from acmix_exp.sweep.planning import Cell, Plan, of_older_sampling
 from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
 
 
 def plan(sweep: Plan) -> int:
     """Print the first ``plan.rows`` cells, counts by arm and status, and the time left; returns the exit code."""
+    for line in of_older_sampling(sweep):
+        print(f"acmix_exp: {line}", file=sys.stderr)
     rows = Survey(sweep).rows()
     limit = sweep.cells[0].config.plan.rows
     lines = list(_distinct(sweep.cells, {row.run: row for row in rows}))

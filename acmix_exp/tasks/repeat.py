@@ -101,9 +101,7 @@ def _print_changes(first: Run, config: Config, parts: dict[str, Any]) -> None:
             "the run was trained by an older rule for optimizer groups or bias warm-up: its repeat will differ"
         )
     if sampling(original) != PROTOCOL:
-        lines.append(
-            f"samples were drawn by protocol {sampling(original)}, now by {PROTOCOL}: its repeat will differ"
-        )
+        lines.append(f"samples were drawn by protocol {sampling(original)}, now by {PROTOCOL}: its repeat will differ")
     if (first.status() or {}).get("resumed"):
         lines.append("the run was interrupted and resumed, which is not bit-exact: its repeat will differ")
     for line in lines or ["nothing differs in versions, commit, hardware, environment and data"]:

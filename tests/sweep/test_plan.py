@@ -45,6 +45,30 @@ def test_a_new_run_is_pending_with_its_config_and_provenance(plan):
     assert run.provenance()["dataset"] == {"name": "d", "fingerprint": "f"}
 
 
+def test_runs_whose_samples_were_drawn_in_another_way_are_named_once(plan, capsys, make_run):
+    """Of another arm or other settings, or planned again, they are not."""
+    now = {"data": "f", "seed": 0, "hardware": {"device": "cpu"}, "sampling": 2}
+    before = {"data": "f", "seed": 0, "hardware": {"device": "cpu", "workers": 4}}
+    others = [{**before, "data": "g"}, {**before, "seed": 1}, {**before, "sampling": 2}]
+    for number, parts in enumerate([before] * 6 + others):
+        run = make_run(f"mixed-s0-0000000{number + 1}", status="interrupted")
+        write_json(run.path / "provenance.json", {"identity": parts})
+    done = Run(plan.folder / "mixed-s0-00000006")
+    done.set_status(status="done")
+    write_json(done.path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}})
+    (cell,) = plan.cells
+    plan = replace(plan, cells=[replace(cell, identity=now)])
+    prepare(plan)
+    assert capsys.readouterr().err == (
+        "acmix_exp: mixed-s0-00000001, mixed-s0-00000002, mixed-s0-00000003 and 2 more: not continued, but "
+        "started anew, because this version draws samples in another way (protocol 2)\n"
+        "acmix_exp: mixed-s0-00000006: kept, and trained anew, because this version draws samples in another way "
+        "(protocol 2)\n"
+    )
+    prepare(plan)
+    assert not capsys.readouterr().err
+
+
 def test_a_corrupt_status_is_reported_and_the_run_restarts(plan, capsys):
     prepare(plan)
     (run,) = plan.runs

@@ -21,6 +21,7 @@ def digest(make_config):
         "runs_dir=elsewhere",
         "hardware.threads=2",
         "hardware.runs_at_once=4",
+        "hardware.workers=3",
         "train.keep=none",
         "hardware.precision=auto",
         "report.reference=conv",
@@ -38,7 +39,6 @@ def test_keys_that_do_not_change_the_result_are_not_in_the_run_key(digest, overr
         "model.scale=s",
         "model/placement=sppf",
         "train.epochs=3",
-        "hardware.workers=3",
         "+train.extra.mosaic=0",
     ],
 )
@@ -73,27 +73,30 @@ def test_pretrained_weights_enter_by_content_and_resolve_zero_init(make_config, 
 
 
 @pytest.mark.parametrize(
-    ("line", "name"),
+    ("line", "old", "name"),
     [
-        ("arm=baseline", "baseline-s0-6cb4c252"),
-        ("arm=mixed", "mixed-s0-29441156"),
-        ("arm=conv seed=3", "conv-s3-87a0b21c"),
-        ("arm=identity", "identity-s0-c970d4c8"),
-        ("arm=conv3x3", "conv3x3-s0-efe2d35e"),
-        ("block=hat block.form=channel", "hat-s0-b8de9df2"),
-        ("block=deformable_attention block.position=log", "deformable_attention-s0-5475c698"),
-        ("model.placement.zero_init=true +train.extra.warmup_bias_lr=0.0", "acmix-mixed-s0-9ef6b8f2"),
-        ("model.placement.zero_init=true +train.extra.warmup_epochs=0", "acmix-mixed-s0-7666d4f9"),
-        ("block=lska block.form=block", "lska-s0-fe0095e1"),
-        ("block=ema model/placement=neck", "ema-s0-711c4b5f"),
-        ("arm=attention model.scale=s train=paper", "attention-s0-980da266"),
-        ("arm=mixed model=yolov8_mobilenetv3_small", "mixed-s0-e4072a40"),
-        ("block=conv3x3 model/placement=bottleneck_p4p5 hardware.workers=4", "baseline-s0-6ea67da5"),
+        ("arm=baseline", "6cb4c252", "baseline-s0-4886bf28"),
+        ("arm=mixed", "29441156", "mixed-s0-9def909a"),
+        ("arm=conv seed=3", "87a0b21c", "conv-s3-0e682cf1"),
+        ("arm=identity", "c970d4c8", "identity-s0-a79f6e18"),
+        ("arm=conv3x3", "efe2d35e", "conv3x3-s0-5cd63f88"),
+        ("block=hat block.form=channel", "b8de9df2", "hat-s0-b3481f05"),
+        ("block=deformable_attention block.position=log", "5475c698", "deformable_attention-s0-f502c975"),
+        ("model.placement.zero_init=true +train.extra.warmup_bias_lr=0.0", "9ef6b8f2", "acmix-mixed-s0-e1a671dc"),
+        ("model.placement.zero_init=true +train.extra.warmup_epochs=0", "7666d4f9", "acmix-mixed-s0-3857cb5c"),
+        ("block=lska block.form=block", "fe0095e1", "lska-s0-ad92bc62"),
+        ("block=ema model/placement=neck", "711c4b5f", "ema-s0-cd5d8d35"),
+        ("arm=attention model.scale=s train=paper", "980da266", "attention-s0-853d89e7"),
+        ("arm=mixed model=yolov8_mobilenetv3_small", "e4072a40", "mixed-s0-dd7cc8bc"),
+        ("block=conv3x3 model/placement=bottleneck_p4p5", "6cb4c252", "baseline-s0-4886bf28"),
     ],
 )
-def test_run_directories_of_version_0_1_keep_their_names(make_config, line, name):
+def test_run_directories_are_named_as_in_version_0_1_but_for_the_sampling(make_config, line, old, name):
     effective = arm.apply(make_config("hardware=cpu", *line.split()))
-    assert f"{arm_label(effective)}-s{effective.seed}-{hash8(identity(effective, 'f'))}" == name
+    parts = identity(effective, "f")
+    assert f"{arm_label(effective)}-s{effective.seed}-{hash8(parts)}" == name
+    assert parts.pop("sampling") == 2
+    assert hash8(parts) == old
 
 
 @pytest.mark.parametrize(
