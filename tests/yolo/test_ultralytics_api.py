@@ -14,7 +14,7 @@ PARTS = {
     "thop": "profile",
     "ultralytics.cfg": "check_cfg get_cfg get_save_dir",
     "ultralytics.data": "build_dataloader",
-    "ultralytics.data.build": "InfiniteDataLoader.close",
+    "ultralytics.data.build": "InfiniteDataLoader.close InfiniteDataLoader.reset",
     "ultralytics.data.dataset": "YOLODataset.get_img_files YOLODataset.get_labels",
     "ultralytics.data.utils": "get_split_fraction",
     "ultralytics.data.augment": "LetterBox",
@@ -73,6 +73,14 @@ def test_is_there(module: str, name: str) -> None:
         # a marked row of model.yaml fails here
         ("nn.tasks", "parse_model", ["globals()[m]"]),
         ("data.base", "BaseDataset.__init__", ["self.get_img_files(", "self.get_labels()"]),
+        # samples that depend on seed, epoch and index alone
+        ("data.base", "BaseDataset.__getitem__", ["self.transforms(self.get_image_and_label(index))"]),
+        ("data.base", "BaseDataset.get_image_and_label", ["deepcopy(self.labels[index])", "self.load_image(index)"]),
+        ("data.augment", "Mosaic.__init__", ['self.buffer_enabled = self.dataset.cache != "ram"']),
+        ("data.augment", "Albumentations.__call__", ["self.transform.set_random_seed(torch.initial_seed())"]),
+        ("data.build", "InfiniteDataLoader.__iter__", ["self.iterator = self._get_iterator()"]),
+        ("engine.trainer", "BaseTrainer._do_train", ["self._close_dataloader_mosaic()", "self.train_loader.reset()"]),
+        ("engine.trainer", "BaseTrainer._do_train", ["self.epoch = epoch\n", 'run_callbacks("on_train_epoch_start")']),
     ],
 )
 def test_is_used_as_expected(module: str, name: str, texts: list[str]) -> None:
