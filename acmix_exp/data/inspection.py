@@ -28,6 +28,7 @@ _MOST_WARNINGS = {"short": 4, "plan": 200}
 # The lists of a Scan: what they are lists of.
 _LISTED = {
     "unreadable": "unreadable images, left out",
+    "emptied": "images without a usable box, left out",
     "pages": "images of several pages or frames, of which the first is used",
     "degenerate": "degenerate boxes, dropped",
     "outside": "boxes reaching beyond their image, kept",
@@ -95,11 +96,11 @@ def inspect(dataset: Dataset) -> Inspection:
 
 
 def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
-    if not scan.readable.any():
-        raise ConfigError(f"{dataset.setting}: no image of {split} can be read: {scan.unreadable[0]}")
     if not len(scan.boxes):
         if scan.degenerate:
             raise ConfigError(f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; must be {_ROWS}")
+        if not scan.readable.any():
+            raise ConfigError(f"{dataset.setting}: no image of {split} can be read: {scan.unreadable[0]}")
         first = dataset.splits[split][0]
         if coco := next(
             filter(_is_coco, (file for folder in first.parents[:3] for file in folder.glob("*.json"))), None

@@ -22,7 +22,7 @@ from acmix_exp.data.labels import LabelError, Labels, parse_labels
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import cache_dir, write_arrays
 
-_VERSION = 3  # raise it when the parser or the stored values change
+_VERSION = 4  # raise it when the parser or the stored values change
 _THREADS = 8  # reading waits for the disk; parsing does not gain from more
 
 
@@ -30,13 +30,14 @@ _THREADS = 8  # reading waits for the disk; parsing does not gain from more
 class Scan:
     """A split as read; every array but ``boxes`` has one row per image, in the order of ``Dataset.splits``."""
 
-    sizes: np.ndarray  # int32 [n, 2], height and width; 0 if unreadable
+    sizes: np.ndarray  # int32 [n, 2], height and width; 0 if left out
     labelled: np.ndarray  # bool [n], whether the image has a label file
     digests: np.ndarray  # uint8 [n, 32], sha256 of the image file
     counts: np.ndarray  # int32 [n], number of boxes
     boxes: np.ndarray  # float32 [sum of counts, 5]
     unlike_stock: np.ndarray  # bool [n], whether the image check of ultralytics decides otherwise
     unreadable: list[str] = field(default_factory=list)
+    emptied: list[str] = field(default_factory=list)  # images none of whose boxes can be used
     pages: list[str] = field(default_factory=list)  # images of several pages or frames
     degenerate: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
@@ -80,6 +81,7 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
         boxes=np.concatenate([np.zeros((0, 5), np.float32), *(row.labels.boxes for row in rows)]),
         unlike_stock=np.array([row.unlike_stock for row in rows], bool),
         unreadable=[row.unreadable for row in rows if row.unreadable],
+        emptied=[row.emptied for row in rows if row.emptied],
         pages=[
             f"{dataset.shown(image)}: {row.pages} pages or frames, the first is used"
             for image, row in zip(images, rows, strict=True)
@@ -135,6 +137,7 @@ class _Row:
     labels: Labels = field(default_factory=Labels)
     unlike_stock: bool = False
     unreadable: str = ""
+    emptied: str = ""  # why an image with boxes is left out
     transient: bool = False  # unreadable for a reason that may not recur
     fault: str = ""
 
@@ -166,6 +169,10 @@ def _read(dataset: Dataset, image: Path, label: Path | None) -> _Row:
         row.fault = f"{label}: {reason}; must be text, each row class x_center y_center width height"
     if row.unreadable:
         row.labels = Labels()
+    elif row.labels.degenerate and not len(row.labels.boxes):
+        # Without its boxes the image would be background, which it is not.
+        row.emptied = f"{dataset.shown(image)}: none of its boxes can be used, image left out"
+        row.size, row.unlike_stock = (0, 0), not row.unlike_stock
     return row
 
 

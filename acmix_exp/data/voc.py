@@ -21,7 +21,7 @@ from acmix_exp.data.label_files import label_path
 from acmix_exp.data.voc_annotation import OBJECT, Annotation, AnnotationError, read_annotation
 from acmix_exp.data.voc_boxes import drawn_on, place, read_photo
 from acmix_exp.data.voc_layout import VocFolder, find_voc
-from acmix_exp.data.voc_split import split_voc
+from acmix_exp.data.voc_split import Splits, split_voc
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, read_json
 
@@ -92,6 +92,7 @@ def _read(folder: VocFolder, setting: str) -> _Content:
             raise ConfigError(f"{setting}: {error}") from None
         notes += annotations[key].notes
     rows = _place_all(folder, annotations, notes)
+    _leave_out_emptied(folder, splits, annotations, rows, notes)
     classes: dict[str, Path] = {}
     for key in annotations:
         for name, _ in rows[key]:
@@ -142,6 +143,24 @@ def _place_all(
         rows[key], more = place(annotation, photos[key], frame)
         notes += more
     return rows
+
+
+def _leave_out_emptied(
+    folder: VocFolder,
+    splits: Splits,
+    annotations: dict[str, Annotation],
+    rows: dict[str, list[tuple[str, str]]],
+    notes: list[str],
+) -> None:
+    """Leave out images none of whose boxes can be used: without them they would be background, which they are not."""
+    for key, annotation in annotations.items():
+        image = folder.pairs[key].image
+        if rows[key] or not (annotation.objects or annotation.without_area) or read_photo(image) is None:
+            continue
+        notes.append(f"{annotation.path}: none of its boxes can be used, {image.name} left out")
+        for keys in splits.names.values():
+            if key in keys and len(keys) > 1:
+                keys.remove(key)
 
 
 def _alike(classes: dict[str, Path]) -> list[str]:

@@ -37,6 +37,7 @@ class Annotation:
     size: tuple[int, int] | None  # height and width in pixels; None if the file does not say
     filename: str  # the image that the file names, without folders; may be empty
     objects: list[VocObject] = field(default_factory=list)
+    without_area: int = 0  # objects left out because their box has no area
     notes: list[str] = field(default_factory=list)  # objects left out, "path: object number: why"
 
 
@@ -67,6 +68,7 @@ def read_annotation(path: Path) -> Annotation:
             annotation.notes.append(f"{place}: {name} is marked {marked[0]}, box dropped")
         elif box[2] <= box[0] or box[3] <= box[1]:
             annotation.notes.append(f"{place}: zero or negative area, {shown(box)}, box dropped")
+            annotation.without_area += 1
         else:
             annotation.objects.append(VocObject(number, name, box))
     return annotation

@@ -95,6 +95,18 @@ OBJECTS = [
         only={"p0": {"dog": None}},
     ),
     Odd(
+        "an image none of whose boxes can be used: corners swapped, or all outside of the image",
+        "the image is left out, never background, and named",
+        make.together(make.annotate("p0", ("dog", 30, 5, 10, 20)), make.annotate("p1", ("dog", 100, 5, 130, 20))),
+        {"train": 6, "val": 2},
+        says=(
+            "p0.xml: object 1: zero or negative area, 30 5 10 20",
+            "p0.xml: none of its boxes can be used, p0.jpg left out",
+            "p1.xml: object 1: out of range, 100 5 130 20 is outside",
+            "p1.xml: none of its boxes can be used, p1.jpg left out",
+        ),
+    ),
+    Odd(
         "`difficult` as `True`, ` 1 ` or `1.0`",
         "the box is dropped as VOC does, and named; what is neither 0 nor 1 is named and kept",
         make.together(

@@ -108,6 +108,11 @@ def copied_into_val(s: YoloSet) -> None:
     s.label("val/d copy", BOX)
 
 
+def in_pixels(s: YoloSet) -> None:
+    write_image(s.root / "images/train/z.jpg", 60)
+    s.label("train/z", "0 20 15 10 10\n")
+
+
 def merged(s: YoloSet) -> None:
     s.write_yaml("base: &base {names: [cat, dog]}\n<<: *base\ntrain: images/train\nval: images/val\n")
 
@@ -211,6 +216,12 @@ USED: list[tuple[str, str, Change, str]] = [
         "named with file and class",
         written("images/train/_darknet.labels", "dog\ncat\n"),
         "class 0 is 'dog' there and 'cat' in data.yaml",
+    ),
+    (
+        "a label file in pixels, all of whose boxes are out of range",
+        "the boxes and the image are left out, and named; it is never background",
+        in_pixels,
+        "z.jpg: none of its boxes can be used, image left out",
     ),
     ("lines of a list in quotes", "used", train_list(*(f'"{line}"' for line in LIST)), ""),
     ("label files called .TXT", "used, and named", renamed("{stem}.TXT"), "a.TXT: labels of a.jpg"),
