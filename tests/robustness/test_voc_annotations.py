@@ -98,7 +98,7 @@ OBJECTS = [
         "an image none of whose boxes can be used: corners swapped, or all outside of the image",
         "the image is left out, never background, and named",
         make.together(make.annotate("p0", ("dog", 30, 5, 10, 20)), make.annotate("p1", ("dog", 100, 5, 130, 20))),
-        {"train": 6, "val": 2},
+        {"train": 7, "val": 1},
         says=(
             "p0.xml: object 1: zero or negative area, 30 5 10 20",
             "p0.xml: none of its boxes can be used, p0.jpg left out",
