@@ -257,7 +257,6 @@ def unpickling(allow_unsafe_checkpoint: bool) -> dict[str, str]:
 
 def own_variables(threads: int, gpu: int | None) -> dict[str, str]:
     """What a child's environment differs in from the user's, but for its private settings folder."""
-    package_parent = str(Path(__file__).resolve().parents[1])
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return {
         "YOLO_OFFLINE": "true",
@@ -268,7 +267,7 @@ def own_variables(threads: int, gpu: int | None) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "MPLBACKEND": "Agg",
         **RESTRICTED,
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")])),
+        **({"PYTHONPATH": path} if (path := installed.python_path()) else {}),
         **({} if gpu is None else {"CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8")}),
         "CUDA_VISIBLE_DEVICES": ("-1" if gpu is None else visible.split(",")[gpu].strip() if visible else str(gpu)),
     }

@@ -115,7 +115,7 @@ def helpers(target: str) -> dict[str, Path]:
         for end in range(1, len(parts) + 1):
             part = ".".join(parts[:end])
             path = None if part in found else _file(parts[:end])
-            if path and path.suffix == ".py" and parts[0] != "acmix_exp" and not installed.is_installed(str(path)):
+            if path and parts[0] != "acmix_exp" and not installed.is_installed(str(path)):
                 found[part] = path
                 waiting += _imported_by(part, path)
     found.pop(name, None)

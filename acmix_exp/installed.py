@@ -14,9 +14,9 @@ import os
 import re
 import site
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
-from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, BuiltinImporter, FrozenImporter, PathFinder
 from typing import Any, NamedTuple
 
 ALLOW = "allow_foreign_ultralytics"
@@ -58,31 +58,45 @@ class Module(NamedTuple):
     about: str = ""  # of kind modified: one of its changed files
 
 
+def python_path() -> str:
+    """PYTHONPATH of a child process: the user's, and behind it the folder of this package if it is not installed."""
+    given = os.environ.get("PYTHONPATH")
+    own = [] if any(_same(_OWN_PARENT, folder) for folder in _installed_folders()) else [_OWN_PARENT]
+    return os.pathsep.join([*([given] if given else []), *own])
+
+
 def child_path() -> list[str]:
     """``sys.path`` of a child process that starts now: the working folder comes first, as with ``python -m``."""
     first = [] if os.environ.get("PYTHONSAFEPATH") else [os.getcwd()]
-    return [*first, *sys.path[0 if sys.flags.safe_path else 1 :]]
+    rest = sys.path[0 if sys.flags.safe_path else 1 :]
+    added = [entry for entry in python_path().split(os.pathsep)[-1:] if entry == _OWN_PARENT]
+    start = next((i for i, entry in enumerate(rest) if _is_standard(entry)), 0)
+    return list(dict.fromkeys([*first, *rest[:start], *added, *rest[start:]]))
 
 
-def found(path: Sequence[str]) -> list[Module]:
-    """Every module that is looked up in ``path`` and is not simply installed, and every such module imported so far."""
+def found(path: Sequence[str], own: Collection[str] = ()) -> list[Module]:
+    """Every module that is looked up in ``path`` and is not simply installed, and every such module imported so far.
+
+    own: modules that the user names, for which being imported in place of an installed one is no fault.
+    """
     names = dict.fromkeys([*PACKAGES, *_shadows_of_standard_library(path)])
     modules = [module for name in names if (place := _locate(name, path)) and (module := _judged(name, place))]
-    known = {module.name for module in modules}
-    for name in [*PACKAGES, *sys.stdlib_module_names - UNUSED]:
-        place = _place(getattr(sys.modules.get(name), "__spec__", None))
-        if place and name not in known and (module := _judged(name, place)):
-            modules.append(module)
+    known = {module.name for module in modules} | {*own, "acmix_exp"}
+    for name, module in list(sys.modules.items()):
+        place = None if "." in name or name in known else _place(getattr(module, "__spec__", None))
+        if place and (name in names or _is_shadow(name, place)) and (judged := _judged(name, place)):
+            modules.append(judged)
     return modules
 
 
-def refusals(modules: Iterable[Module], *, allowed: bool) -> list[str]:
+def refusals(modules: Iterable[Module], *, allowed: bool, foreseen: bool = True) -> list[str]:
     """A line for every module that must not be used. Editable installs, and with ``allowed`` the others, may be used.
 
-    ultralytics must be of a supported version in any case, because inner functions of it are used.
+    ultralytics must be of a supported version in any case, because inner functions of it are used. foreseen: false in
+    a child process, for modules that its parent did not know of: these are in no identity, so nothing allows them.
     """
     modules = list(modules)
-    lines = [_refusal(module) for module in modules if module.kind != "editable" and not allowed]
+    lines = [_refusal(module, foreseen) for module in modules if module.kind != "editable" and not allowed]
     place, imported = _locate("ultralytics", child_path()), sys.modules.get("ultralytics")
     version = getattr(imported, "__version__", None) or (place and written_version(place))
     if not lines and version and not is_supported(version):
@@ -160,40 +174,70 @@ def _files(path: str) -> Iterator[str]:
         yield from (file for name in names if os.path.isfile(file := os.path.join(folder, name)))
 
 
-def _refusal(module: Module) -> str:
+def _refusal(module: Module, foreseen: bool) -> str:
     name, path, kind, about = module
-    cure = f"or add {ALLOW}=true, which records it by a hash"
+    cure = f", or add {ALLOW}=true, which records it by a hash" if foreseen else ""
     if kind == "modified":
-        return f"{name}: the installed package {path} was changed ({about}); reinstall it, {cure}"
+        return f"{name}: the installed package {path} was changed ({about}); reinstall it{cure}"
     parent, folder = os.path.dirname(path), os.getcwd()
     remedy = "move it or start in another folder"
-    if os.path.realpath(parent) != os.path.realpath(folder):
+    if not _same(parent, folder):
         remedy = f"take {parent} off the import path (PYTHONPATH, a .pth file or sitecustomize)"
     what = "module of Python" if name in sys.stdlib_module_names else "installed package"
-    return f"{name}: {path} would be imported in place of the {what}; {remedy}, {cure}"
+    return f"{name}: {path} would be imported in place of the {what}; {remedy}{cure}"
+
+
+def _is_standard(entry: str) -> bool:
+    """Whether an entry of ``sys.path`` is the standard library, or the zip file that Python looks for before it."""
+    return _same(entry, _STANDARD) or entry.endswith(f"python{sys.version_info[0]}{sys.version_info[1]}.zip")
+
+
+def _is_shadow(name: str, place: str) -> bool:
+    """Whether a module that is not of an installed package has the name of one, or of the standard library."""
+    if is_installed(place):
+        return False
+    return name in sys.stdlib_module_names or PathFinder.find_spec(name, _installed_folders()) is not None
 
 
 def _shadows_of_standard_library(path: Sequence[str]) -> Iterator[str]:
     """Names of the standard library that a folder before it on the path holds too."""
     for entry in path:
-        if os.path.realpath(entry or ".") == os.path.realpath(_STANDARD):
+        if _same(entry, _STANDARD):
             return
-        try:
-            names = {name.partition(".")[0] for name in os.listdir(entry or ".")}
-        except OSError:  # no folder: a zip file, or missing
-            continue
+        names = {name.partition("/")[0].partition(".")[0] for name in _listed(entry or ".")}
         for name in sorted(names & sys.stdlib_module_names - UNUSED):
             if not (BuiltinImporter.find_spec(name) or FrozenImporter.find_spec(name)):
                 yield name
 
 
+def _listed(entry: str) -> list[str]:
+    """The names in a folder or zip file of ``sys.path``; none if it is missing."""
+    try:
+        return os.listdir(entry)
+    except NotADirectoryError:
+        from zipfile import BadZipFile, ZipFile
+
+        try:
+            with ZipFile(entry) as archive:
+                return archive.namelist()
+        except (OSError, BadZipFile):
+            return []
+    except OSError:
+        return []
+
+
 def _locate(name: str, path: Sequence[str]) -> str | None:
-    """The folder or file of a top-level module; of a package without ``__init__.py`` its first folder."""
-    spec = PathFinder.find_spec(name, [os.path.abspath(entry or ".") for entry in path])
-    others = (finder for finder in sys.meta_path if finder not in (BuiltinImporter, FrozenImporter, PathFinder))
-    while spec is None and (finder := next(others, None)):  # those of editable installs
-        spec = getattr(finder, "find_spec", lambda *_: None)(name, None)
-    return _place(spec)
+    """The folder or file of a top-level module; of a package without ``__init__.py`` its first folder.
+
+    The finders are asked in their order: those of editable installs are last, that of a sitecustomize may be first.
+    """
+    entries = [os.path.abspath(entry or ".") for entry in path]
+    for finder in sys.meta_path:
+        if finder in (BuiltinImporter, FrozenImporter) or not hasattr(finder, "find_spec"):
+            continue
+        if spec := finder.find_spec(name, entries if finder is PathFinder else None):
+            return _place(spec)
+    return None
 
 
 def _place(spec: Any) -> str | None:
@@ -204,7 +248,12 @@ def _place(spec: Any) -> str | None:
     return os.path.abspath(spec.origin) if spec.origin and spec.has_location else None
 
 
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one or ".") == os.path.realpath(other or ".")
+
+
 _STANDARD = os.path.dirname(os.__file__)
+_OWN_PARENT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
 @lru_cache(maxsize=1)
@@ -222,7 +271,7 @@ def is_installed(file: str) -> bool:
 def _judged(name: str, place: str) -> Module | None:
     """None if the module is an installed package as it was installed."""
     parent, folders = os.path.dirname(place), _installed_folders()
-    if any(os.path.realpath(parent) == os.path.realpath(folder) for folder in folders):
+    if any(_same(parent, folder) for folder in folders):
         return Module(name, place, "editable") if os.path.islink(place) else None
     if name in sys.stdlib_module_names:
         standard = (os.path.realpath(_STANDARD) + os.sep, os.path.realpath(os.path.join(_STANDARD, "lib-dynload")))
@@ -287,15 +336,19 @@ def _egg_link(name: str, place: str) -> bool:
 
 
 def _changed_file(place: str) -> str | None:
-    """A file of a package whose SHA-256 is not the one in the RECORD beside it; None without a RECORD."""
+    """What tells that a package is not as installed: a file whose SHA-256 is not the one in the RECORD beside it, a
+    module that the RECORD lacks, or no metadata at all. None too where the installer, say conda's, left no RECORD.
+    """
     parent, name = os.path.split(place)
-    record = next((entry for entry in os.listdir(parent) if re.fullmatch(rf"{name}-[^-]+\.dist-info", entry)), "")
+    metadata = [entry for entry in os.listdir(parent) if re.fullmatch(rf"{name}-[^-]+(-.*)?\.(dist|egg)-info", entry)]
+    if not metadata:
+        return f"no {name}-VERSION.dist-info beside it"
     try:
-        with open(os.path.join(parent, record, "RECORD"), encoding="utf-8") as file:
-            lines = re.findall(rf"^({name}/.*),sha256=([\w-]+),\d*$", file.read(), re.MULTILINE)
+        with open(os.path.join(parent, metadata[0], "RECORD"), encoding="utf-8") as file:
+            lines = dict(re.findall(rf"^({name}/.*),sha256=([\w-]+),\d*$", file.read(), re.MULTILINE))
     except OSError:
         return None
-    for path, recorded in lines:
+    for path, recorded in lines.items():
         try:
             with open(os.path.join(parent, path), "rb") as content:
                 actual = hashlib.file_digest(content, "sha256").digest()
@@ -303,7 +356,11 @@ def _changed_file(place: str) -> str | None:
             return str(path)
         if base64.urlsafe_b64encode(actual).decode().rstrip("=") != recorded:
             return str(path)
-    return None
+    present = (os.path.relpath(file, parent) for file in sorted(_files(place)) if file.endswith(_CODE))
+    return next((path for path in present if path.replace(os.sep, "/") not in lines), None)
+
+
+_CODE = (".py", *EXTENSION_SUFFIXES)
 
 
 def written_version(place: str) -> str | None:

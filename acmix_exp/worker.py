@@ -80,7 +80,7 @@ def _keep(claim: Path) -> None:
 def _refuse_foreign(known: list[list[str]]) -> None:
     """Raise ConfigError for a module that is not of an installed package, unless the parent knows and allows it."""
     modules = [module for module in installed.found(sys.path) if [module.name, module.path] not in known]
-    if lines := installed.refusals(modules, allowed=False):
+    if lines := installed.refusals(modules, allowed=False, foreseen=False):
         raise ConfigError(*lines)
 
 

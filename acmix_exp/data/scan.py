@@ -205,13 +205,16 @@ def cache_file(dataset: Dataset, split: str) -> Path:
 
 
 def files_state(dataset: Dataset, images: Iterable[Path], labels: Iterable[Path | None]) -> str:
-    """sha256 over path, size and modification time of every file, and over what else the parser depends on."""
+    """sha256 over path, size and times of every file, and over what else the parser depends on.
+
+    The time of the last change of the inode is among them: tools that edit a file can set back the other one.
+    """
     state = hashlib.sha256(f"{_VERSION} {reader_version()} {len(dataset.names)} {dataset.pose_values}".encode())
     for image, label in zip(images, labels, strict=True):
         for path in (os.fspath(image), os.fspath(label or "-")):
             try:
                 stat = os.stat(path)
-                stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+                stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
             except OSError:
                 stamp = "-"
             state.update(os.fsencode(path) + b"\0" + stamp.encode() + b"\0")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -112,16 +111,21 @@ def code_changes(config: Config, identity: Mapping[str, Any]) -> list[str]:
         elif now.get("helpers") != then.get("helpers"):
             names = ", ".join(str(path) for path in custom_block.helpers(target).values())
             lines.append(f"block.target={target}: what {file} imports: {names}")
-    before = identity.get("code") or {}
-    after = imported_code(sys.path) if before else {}
+    before, after = identity.get("code") or {}, imported_code(config)
     lines += [
-        f"the code of {name} (hash {after.get(name, 'of the installed package')}, was {before[name]})"
-        for name in before
-        if after.get(name) != before[name]
+        f"the code of {name} ({_hash(after, name)}, was {_hash(before, name)})"
+        for name in sorted({*before, *after})
+        if after.get(name) != before.get(name)
     ]
     return lines
 
 
-def imported_code(path: list[str]) -> dict[str, str]:
-    """Hashes of the modules on ``path`` that no version tells apart: editable, changed, or not the installed ones."""
-    return installed.code([*installed.found(path), *installed.modified(path)])
+def _hash(code: Mapping[str, str], name: str) -> str:
+    return f"hash {code[name]}" if name in code else "as installed"
+
+
+def imported_code(config: Config) -> dict[str, str]:
+    """Hashes of the modules that no version tells apart: editable, changed, or not the installed ones."""
+    path, target = installed.child_path(), config.block.get("target")
+    own = {name.partition(".")[0] for name in (target, *custom_block.helpers(target))} if target else set()
+    return installed.code([*installed.found(path, own), *installed.modified(path)])

@@ -13,6 +13,7 @@ import torch
 from thop import profile
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils import ROOT, YAML
 from ultralytics.utils.torch_utils import initialize_weights
 
 from acmix_exp.config import IDENTITY, Config, PlacementConfig
@@ -139,9 +140,15 @@ class BlockDetectionModel(DetectionModel):
         }
 
 
+def stock_yaml(scale: str) -> dict[str, Any]:
+    """YOLOv8's YAML from the package that is imported: by its name, ultralytics reads one in the working folder."""
+    (file,) = (ROOT / "cfg" / "models").glob(f"*/{YOLOV8.name}.yaml")
+    return {**YAML.load(file), "scale": scale, "yaml_file": YOLOV8.yaml(scale)}
+
+
 def build_model(config: Config, nc: int) -> DetectionModel:
     """The network of a config with the arm applied: a stock DetectionModel if nothing is inserted."""
-    cfg = YOLOV8.yaml(config.model.scale)
+    cfg = stock_yaml(config.model.scale)
     insertion = insertion_of(config)
     if insertion is None:
         return DetectionModel(cfg, nc=nc, verbose=False)
