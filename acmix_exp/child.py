@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from acmix_exp import installed
-from acmix_exp.errors import ChildError, ConfigError, StorageError
+from acmix_exp.errors import ChangedError, ChildError, ConfigError, StorageError
 
 GRACE_SECONDS = 3.0
 POLL_SECONDS = 0.2
@@ -292,7 +292,7 @@ def describe_exit(code: int) -> str:
 
 def require(answer: Answer, what: str) -> Any:
     """The answer's value. Raises the child's ConfigError or StorageError; for other errors ChildError, which
-    names ``what``, after the child's output.
+    names ``what``, after the child's output. That of a ChangedError begins with ``changed:``.
     """
     if answer.error is None:
         return answer.value
@@ -300,6 +300,8 @@ def require(answer: Answer, what: str) -> Any:
         raise StorageError(answer.error)
     if answer.kind == ConfigError.__name__:
         raise ConfigError(answer.error)
+    if answer.kind == ChangedError.__name__:
+        raise ChildError(answer.error)
     sys.stderr.write(answer.output)
     raise ChildError(f"{what} failed: {answer.error}")
 

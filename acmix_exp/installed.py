@@ -26,7 +26,9 @@ DISTRIBUTIONS = {  # top-level module -> its distribution, if that has another n
     "PIL": "pillow",
     "antlr4": "antlr4-python3-runtime",
     "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
     "hydra": "hydra-core",
+    "mpl_toolkits": "matplotlib",
     "pynvml": "nvidia-ml-py",
     "thop": "ultralytics-thop",
     "yaml": "pyyaml",
@@ -36,6 +38,7 @@ PACKAGES = (  # what the command and its child processes import
     *("matplotlib", "rich", "jinja2", "markupsafe", "packaging", "sympy", "mpmath", "networkx", "typing_extensions"),
     *("filelock", "fsspec", "polars", "psutil", "requests", "urllib3", "certifi", "charset_normalizer", "idna"),
     *("pygments", "markdown_it", "mdurl", "pydantic", "pydantic_core", "click", "platformdirs", "onnx", "onnxruntime"),
+    *("cycler", "contourpy", "fontTools", "kiwisolver", "pyparsing", "six", "annotated_types", "typing_inspection"),
     *DISTRIBUTIONS,
 )
 HEAVY = ("ultralytics", "torch", "torchvision", "triton", "torchgen", "functorch", "cv2", "wandb")  # not in the parent
@@ -82,8 +85,8 @@ def found(path: Sequence[str], own: Collection[str] = ()) -> list[Module]:
     names = dict.fromkeys([*PACKAGES, *_shadows_of_standard_library(path)])
     modules = [module for name in names if (place := _locate(name, path)) and (module := _judged(name, place))]
     known = {module.name for module in modules} | {*own, "acmix_exp"}
-    for name, module in list(sys.modules.items()):
-        place = None if "." in name or name in known else _place(getattr(module, "__spec__", None))
+    for name, imported in list(sys.modules.items()):
+        place = None if "." in name or name in known else _place(getattr(imported, "__spec__", None))
         if place and (name in names or _is_shadow(name, place)) and (judged := _judged(name, place)):
             modules.append(judged)
     return modules
@@ -133,6 +136,13 @@ def modified(path: Sequence[str]) -> list[Module]:
 def code(modules: Iterable[Module]) -> dict[str, str]:
     """The part of a run's identity for code that no version tells: module -> hash of its files; usually empty."""
     return {module.name: digest(module.path)[:16] for module in modules}
+
+
+def startup_files() -> dict[str, str]:
+    """The files that Python ran at the start of this process, and will in its children, and that are not installed."""
+    modules = {name: sys.modules.get(name) for name in ("sitecustomize", "usercustomize")}
+    files = {name: getattr(module, "__file__", None) for name, module in modules.items()}
+    return {name: file for name, file in files.items() if file and not is_installed(file)}
 
 
 def other_package(path: Sequence[str]) -> str | None:
@@ -342,7 +352,7 @@ def _changed_file(place: str) -> str | None:
     parent, name = os.path.split(place)
     metadata = [entry for entry in os.listdir(parent) if re.fullmatch(rf"{name}-[^-]+(-.*)?\.(dist|egg)-info", entry)]
     if not metadata:
-        return f"no {name}-VERSION.dist-info beside it"
+        return f"no {name}-VERSION.dist-info beside it" if is_installed(place) else None
     try:
         with open(os.path.join(parent, metadata[0], "RECORD"), encoding="utf-8") as file:
             lines = dict(re.findall(rf"^({name}/.*),sha256=([\w-]+),\d*$", file.read(), re.MULTILINE))

@@ -181,12 +181,14 @@ def _pairing(group: Group) -> list[str]:
 
 
 def _origins(records: Sequence[Record]) -> list[str]:
-    """Versions, commits and machines of which the runs have more than one, and uncommitted changes."""
+    """Versions, commits, variables and machines of which the runs have more than one, and uncommitted changes."""
     sentences = []
     for fact in dict.fromkeys(fact for record in records for fact in record.made_with):
         names: dict[str, list[str]] = {}
         for record in records:
-            names.setdefault(record.made_with.get(fact, "not recorded"), []).append(record.name)
+            known = fact.startswith("value of ") and "environment" in record.provenance
+            value = record.made_with.get(fact, "unset" if known else "not recorded")
+            names.setdefault(value, []).append(record.name)
         if len(names) > 1:
             common_first = sorted(names, key=lambda value: -len(names[value]))
             parts = [f"{value} ({_named_or_counted(names[value])})" for value in common_first]

@@ -12,6 +12,12 @@ from acmix_exp.report.statistics import Comparison
 from acmix_exp.run.directory import Run
 from acmix_exp.run.replicates import Replicates, replicates
 
+# Environment variables, by their beginning, that change how numbers are rounded or summed.
+NUMERIC = (
+    *("ACMIX_EXP_BACKEND", "ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_"),
+    *("OPENBLAS_", "PYTHONHASHSEED", "PYTORCH_", "TORCH_"),
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -89,12 +95,18 @@ class Record:
 
     @cached_property
     def made_with(self) -> dict[str, str]:
-        """Versions, commit and machine, by kind; uncommitted changes are named by their hash."""
+        """Versions, commit, variables and machine, by kind; uncommitted changes are named by their hash."""
         facts = {f"version of {name}": str(text) for name, text in (self.provenance.get("versions") or {}).items()}
         git, hardware = self.provenance.get("git") or {}, self.provenance.get("hardware") or {}
         if git.get("commit"):
             changes = f" with changes {str(git['diff_sha256'])[:8]}" if git.get("diff_sha256") else ""
             facts["commit"] = f"{str(git['commit'])[:8]}{changes}"
+        imported = self.provenance.get("imported") or {}
+        for name in ("sitecustomize", "usercustomize"):
+            if name in imported:
+                facts[f"{name} (hash)"] = str(imported[name].get("sha256"))[:8]
+        variables = self.provenance.get("environment") or {}
+        facts |= {f"value of {name}": str(value) for name, value in variables.items() if name.startswith(NUMERIC)}
         if hardware:
             facts["kind of machine"] = str(hardware.get("gpu") or hardware.get("cpu"))
         return facts

@@ -17,6 +17,7 @@ from acmix_exp import custom_block, installed
 from acmix_exp.config import Config, DatasetConfig, ModelConfig
 from acmix_exp.data import Dataset, inspect, resolve
 from acmix_exp.errors import ChangedError, ConfigError
+from acmix_exp.run.directory import Run
 from acmix_exp.yolo.pretrained import find_pretrained
 
 CURE = "the same command goes on with the old content, and starts new runs with the new"
@@ -64,6 +65,29 @@ def verify(config: Config, identity: Mapping[str, Any]) -> Dataset:
     return dataset
 
 
+def verify_finished(run: Run, config: Config, *, pretrained: bool = False) -> None:
+    """Raise ChangedError unless block, imported code and kept checkpoints are those of a finished run.
+
+    pretrained: the file of pretrained weights counts too. What an older version did not record is not compared.
+    """
+    if lines := finished_changes(run, config, pretrained=pretrained):
+        raise ChangedError("; ".join(lines))
+
+
+def finished_changes(run: Run, config: Config, *, pretrained: bool = False) -> list[str]:
+    """A line for each part of a finished run that is no longer as recorded; see :func:`verify_finished`."""
+    recorded = run.provenance()
+    identity = recorded.get("identity") or {}
+    lines = code_changes(config, identity, imported="imported" in recorded)
+    if pretrained and "model" in identity:
+        lines += _weights(config, identity)
+    for name, then in (recorded.get("weights") or {}).items():
+        path = run.path / "weights" / name
+        if path.is_file() and digest(path) != then:
+            lines.append(f"{path} is not the file that the run wrote")
+    return lines
+
+
 def verify_data(config: DatasetConfig, fingerprint: str) -> Dataset:
     """The data set, if it has this fingerprint. Raises ChangedError."""
     dataset, lines = _data(config, fingerprint)
@@ -98,8 +122,11 @@ def _weights(config: Config, identity: Mapping[str, Any]) -> list[str]:
     return [f"model.pretrained={config.model.pretrained} (SHA-256 {str(now)[:16]}, was {str(then)[:16]})"]
 
 
-def code_changes(config: Config, identity: Mapping[str, Any]) -> list[str]:
-    """A line for a user-defined block, and for code recorded by a hash, that is not that of ``identity``."""
+def code_changes(config: Config, identity: Mapping[str, Any], *, imported: bool = True) -> list[str]:
+    """A line for a user-defined block, and for imported code, that is not that of ``identity``.
+
+    imported: whether it says which code was imported, as that of an older version does not.
+    """
     lines = []
     then = identity.get("block") or {}
     if "source" in then:
@@ -111,7 +138,7 @@ def code_changes(config: Config, identity: Mapping[str, Any]) -> list[str]:
         elif now.get("helpers") != then.get("helpers"):
             names = ", ".join(str(path) for path in custom_block.helpers(target).values())
             lines.append(f"block.target={target}: what {file} imports: {names}")
-    before, after = identity.get("code") or {}, imported_code(config)
+    before, after = identity.get("code") or {}, imported_code(config) if imported else {}
     lines += [
         f"the code of {name} ({_hash(after, name)}, was {_hash(before, name)})"
         for name in sorted({*before, *after})

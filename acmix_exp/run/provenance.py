@@ -31,8 +31,8 @@ PACKAGES = {  # that a result depends on -> the module of each
     "scipy": "scipy",
 }
 PREFIXES = (  # of environment variables that can change a result
-    *("CUBLAS_", "CUDA_", "CUDNN_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),
-    *("OPENBLAS_", "PYTORCH_", "TORCH", "TRITON_", "ULTRALYTICS_", "YOLO_"),
+    *("ATEN_", "CUBLAS_", "CUDA_", "CUDNN_", "DNNL_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),
+    *("ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH", "TRITON_", "ULTRALYTICS_", "YOLO_"),
 )
 NAMES = ("ACMIX_EXP_BACKEND", "PYTHONHASHSEED", "WANDB_MODE")
 FOLDERS = ("TORCH_HOME", "YOLO_CONFIG_DIR")  # variables that name a folder only
@@ -67,9 +67,8 @@ def imported() -> dict[str, dict[str, Any]]:
             )
     if "ultralytics" in facts:
         facts["ultralytics"]["pin"] = installed.PIN_TEXT
-    startup = getattr(sys.modules.get("sitecustomize"), "__file__", None)
-    if startup and not installed.is_installed(startup):
-        facts["sitecustomize"] = {"path": startup, "kind": "startup", "sha256": installed.digest(startup)}
+    for name, startup in installed.startup_files().items():
+        facts[name] = {"path": startup, "kind": "startup", "sha256": installed.digest(startup)}
     return facts
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from acmix_exp.child import Job, require, run_child, unpickling
 from acmix_exp.config import from_plain, load
 from acmix_exp.console import console, print_line, text_table
-from acmix_exp.data import headline, inspect, report_table, resolve
+from acmix_exp.data import Dataset, headline, inspect, report_table, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.run import devices
-from acmix_exp.run.fingerprints import verify_data
+from acmix_exp.run.directory import Run
+from acmix_exp.run.fingerprints import verify_data, verify_finished
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset, require_safe, require_unchanged
 
@@ -41,7 +42,7 @@ def evaluate(cell: Composed) -> int:
     weights = kept_weights(run, config)
     require_safe(command, config, weights)
     fingerprint = inspection.fingerprint
-    require_unchanged(cell, run, config, None if names_dataset(cell) else fingerprint, weights=True)
+    require_unchanged(cell, run, config, None if names_dataset(cell) else fingerprint)
     console(stderr=True).print(report_table(inspection), soft_wrap=True)
     request = {"config": asdict(config), "weights": str(weights.resolve()), "split": split, "data": fingerprint}
     with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
@@ -71,7 +72,8 @@ def evaluate(cell: Composed) -> int:
 def work(job: Job) -> dict[str, Any]:
     """Evaluate ``weights`` on ``split`` of the data set of ``config`` in the child process; returns the metrics.
 
-    Raises ChangedError if the data set does not have the fingerprint ``data``, before or afterwards.
+    Raises ChangedError if the data set does not have the fingerprint ``data``, or the run's block, code or weights are
+    not those of the run, before or afterwards.
     """
     from acmix_exp.yolo.run import prepare
 
@@ -80,7 +82,12 @@ def work(job: Job) -> dict[str, Any]:
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     weights, split = Path(job.request["weights"]), job.request["split"]
-    dataset = verify_data(config.dataset, job.request["data"])
+
+    def verify() -> Dataset:
+        verify_finished(Run(job.folder), config)
+        return verify_data(config.dataset, job.request["data"])
+
+    dataset = verify()
     metrics = evaluate_checkpoint(weights, dataset, split, config, job.device)
-    verify_data(config.dataset, job.request["data"])
+    verify()
     return metrics

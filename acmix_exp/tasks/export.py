@@ -21,6 +21,7 @@ from acmix_exp.data import Dataset, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
+from acmix_exp.run.fingerprints import verify_finished
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, require_safe, require_unchanged
 
@@ -53,7 +54,7 @@ def export(cell: Composed) -> int:
     run, config = finished(cell)
     weights = kept_weights(run, config)
     require_safe(command, config, weights)
-    require_unchanged(cell, run, config, None, weights=True)
+    require_unchanged(cell, run, config, None)
     config.hardware = command.hardware
     dataset = resolve(config.dataset)
     gpus = devices.gpus(config.hardware)
@@ -193,7 +194,9 @@ def _export(job: Job) -> dict[str, Any]:
     from acmix_exp.yolo.run import prepare
 
     request, device = job.request, job.device
-    prepare(from_plain(request["config"]))
+    config, run = from_plain(request["config"]), Run(job.folder)
+    prepare(config)
+    verify_finished(run, config)
     from acmix_exp.yolo import exporter
 
     weights, format, imgsz = Path(request["weights"]), request["format"], request["imgsz"]
@@ -201,6 +204,7 @@ def _export(job: Job) -> dict[str, Any]:
     folder.mkdir()
     job.step(f"exporting {weights.name} to {format}, traced at {imgsz}x{imgsz}")
     exported = exporter.export_checkpoint(weights, format, imgsz, folder, arguments=request["arguments"], device=device)
+    verify_finished(run, config)
     report = {"file": str(exported.relative_to(folder)), "measure": exporter.MEASURE, "versions": provenance.versions()}
     sizes = [(height, width) for height, width in request["sizes"]]
     names = " and ".join(f"{height}x{width}" for height, width in sizes)

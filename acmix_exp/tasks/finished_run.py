@@ -93,24 +93,21 @@ def kept_weights(run: Run, config: Config) -> Path:
     return weights
 
 
-def require_unchanged(cell: Composed, run: Run, config: Config, fingerprint: str | None, *, weights: bool) -> None:
-    """Raise ConfigError, which begins with ``changed:``, if the run's block or code, or what is given, has changed.
+def require_unchanged(
+    cell: Composed, run: Run, config: Config, fingerprint: str | None, *, pretrained: bool = False
+) -> None:
+    """Raise ConfigError, which begins with ``changed:``, if the run's block, code or checkpoints, or data have changed.
 
-    fingerprint: that of the run's data set now; None where the command names a data set. weights: the kept checkpoints
-    count too. What a run of an older version did not record is not compared.
+    fingerprint: that of the run's data set now; None where the command names a data set, or needs none. pretrained: the
+    pretrained file counts too. What a run of an older version did not record is not compared.
     """
-    recorded = run.provenance()
-    lines = fingerprints.code_changes(config, recorded.get("identity") or {})
-    then = (recorded.get("dataset") or {}).get("fingerprint")
+    lines = fingerprints.finished_changes(run, config, pretrained=pretrained)
+    then = (run.provenance().get("dataset") or {}).get("fingerprint")
     if fingerprint is not None and fingerprint != then:
         place = f"{config.dataset.name} {config.dataset.path or config.dataset.root or ''}".rstrip()
         lines.append(
             f"the data set {place} is not the one it was trained on (fingerprint {fingerprint[:16]}, was "
             f"{str(then)[:16]}); dataset.path=... names another"
         )
-    for name, digest in (recorded.get("weights") or {}).items() if weights else ():
-        path = run.path / "weights" / name
-        if path.is_file() and fingerprints.digest(path) != digest:
-            lines.append(f"{path} is not the file that the run wrote")
     if lines:
         raise ConfigError(f"changed: {'; '.join(lines)}; run={cell.config.run}")

@@ -33,14 +33,14 @@ def repeat(composed: Composed) -> int:
     """Train the run again in RUN/repeat/, outside of every table; exit code 0 if both are the same, 1 if not.
 
     An interrupted repeat is not resumed, because resuming is not bit-exact. Raises ConfigError, before anything is
-    written, if the data set, the block or the weights are not those of the run.
+    written, if the data set, the block, the pretrained file or the weights are not those of the run.
     """
     command = composed.config
     first, config = finished(composed)
     require_safe(command, config, *_kept(first))
     recorded = first.provenance()
     inspection = inspect(resolve(config.dataset))
-    require_unchanged(composed, first, config, inspection.fingerprint, weights=True)
+    require_unchanged(composed, first, config, inspection.fingerprint, pretrained=True)
     config = _same_hardware(config, command, recorded, composed.keys)
     parts = identity(config, inspection.fingerprint)
     label = str((first.status() or {}).get("arm"))

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 
-from acmix_exp import executors
+from acmix_exp import executors, installed
 from acmix_exp.console import console, print_line
 from acmix_exp.errors import STOPS, one_line, storage_fault
 from acmix_exp.run.lock_reach import without_reach
@@ -27,6 +27,8 @@ def train(plan: Plan) -> int:
     if why := without_reach(plan.folder):
         print(f"acmix_exp: {plan.folder} is on {why}; each run is claimed by a file in its folder", file=sys.stderr)
     prepare(plan)
+    for name, file in installed.startup_files().items():
+        print(f"acmix_exp: {name}: {file} runs in every process; provenance.json has its hash", file=sys.stderr)
     executor = executors.create(plan.runs, plan.cells[0].config.hardware)
     view = View(plan, plan.runs_at_once)
     code, fault = 1, None

@@ -18,9 +18,9 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
-from acmix_exp.errors import NonFiniteLoss
+from acmix_exp.errors import ConfigError, NonFiniteLoss
 from acmix_exp.files import replacing
-from acmix_exp.yolo.arguments import loader_workers, train_arguments
+from acmix_exp.yolo.arguments import loader_workers, precision, train_arguments
 from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
@@ -133,6 +133,7 @@ class BlockTrainer(DetectionTrainer):
     def run_callbacks(self, event: str) -> None:
         """Replaces the callbacks of ultralytics."""
         if event == "on_train_start":
+            self._require_precision()
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
         elif event == "on_train_epoch_start":
@@ -144,6 +145,15 @@ class BlockTrainer(DetectionTrainer):
             row = self.progress.rows[-1]
             print(epoch_line(row, self.epochs), flush=True)
             self.on_epoch(row)
+
+    def _require_precision(self) -> None:
+        """Raise ConfigError if ultralytics trains in fp32 instead of fp16, as it does on GPUs whose fp16 is faulty."""
+        wanted = precision(self.config.hardware, "cpu" if self.device.type == "cpu" else 0)
+        if wanted != "fp32" and not bool(self.amp):
+            raise ConfigError(
+                f"hardware.precision={self.config.hardware.precision}: ultralytics turns {wanted} off on this GPU, "
+                f"{torch.cuda.get_device_name(self.device)}; use hardware.precision=fp32"
+            )
 
     def _build_train_pipeline(self) -> None:
         """Raise MemoryError in a second call: ultralytics halves the batch if the first epoch runs out of memory."""
