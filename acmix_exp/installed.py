@@ -129,7 +129,7 @@ def in_children() -> list[Module]:
 def modified(path: Sequence[str]) -> list[Module]:
     """ultralytics, if a file of the installed package is not the one that was installed: people edit it in place."""
     place = _locate("ultralytics", path)
-    about = place and _changed_file(place)
+    about = place and not os.path.islink(place) and _changed_file(place)
     return [Module("ultralytics", place, "modified", about)] if place and about else []
 
 

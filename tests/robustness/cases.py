@@ -17,6 +17,7 @@ SECTIONS = (
     "YOLO labels and lists",
     "Images",
     "Splits",
+    "Installed packages",
     "What is trained",
     "Checkpoints",
     "Figures and numbers",
