@@ -46,15 +46,14 @@ def find_pretrained(model: ModelConfig) -> Path:
     """
     features = MODELS[model.name]
     network = features.network if features and starts_from_features(model) else None
-    return _find(str(model.pretrained), network)
+    path = Path(str(model.pretrained)).expanduser()  # looked up each time, because it may be gone
+    return path.resolve() if path.is_file() else _find(str(model.pretrained), network)
 
 
 @lru_cache(maxsize=8)
 def _find(name: str, network: str | None) -> Path:
     """``network``: the backbone if the file holds that alone, else None."""
     path = Path(name).expanduser()
-    if path.is_file():
-        return path.resolve()
     if path.is_dir():
         raise ConfigError(
             f"model.pretrained={name}: is a folder; must be the path of a .pt file, such as {_first(path)}"
