@@ -91,6 +91,8 @@ def _with_profile(
     left_out = "Latencies of task=profile are left out: it"
     if profiled_on != machine:
         return costs, f"{left_out} ran on {_name(profiled_on)}, not on {_name(machine)}."
+    if others := _of_other_code(rows, profile):
+        return costs, f"{left_out} imported other code than {', '.join(others)}."
     profiled = [
         next((entry["cost"] for entry in profile["rows"] if _is_same_network(row, cost, entry)), None)
         for row, cost in zip(rows, costs, strict=True)
@@ -104,6 +106,13 @@ def _with_profile(
         replace(cost, **{name: entry.get(name) for name in TIMES}, latency_from="profile") if entry else cost
         for cost, entry in zip(costs, profiled, strict=True)
     ], f"Latencies are those of task=profile: the networks in turn, on {_name(profiled_on)}{threads}."
+
+
+def _of_other_code(rows: Sequence[ArmRuns], profile: dict[str, Any]) -> list[str]:
+    """The arms whose runs imported changed or foreign packages that task=profile did not, or the other way round."""
+    facts = {name: fact for name, fact in (profile.get("imported") or {}).items() if fact.get("kind") != "startup"}
+    code = {name: str(fact["sha256"])[:16] for name, fact in facts.items() if "sha256" in fact}
+    return [row.arm for row in rows if any((record.identity.get("code") or {}) != code for record in row.records)]
 
 
 def _is_same_network(row: ArmRuns, cost: Cost, entry: dict[str, Any]) -> bool:

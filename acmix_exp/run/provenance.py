@@ -32,7 +32,7 @@ PACKAGES = {  # that a result depends on -> the module of each
 }
 PREFIXES = (  # of environment variables that can change a result
     *("ATEN_", "CUBLAS_", "CUDA_", "CUDNN_", "DNNL_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),
-    *("ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH", "TRITON_", "ULTRALYTICS_", "YOLO_"),
+    *("ONEDNN_", "OPENBLAS_", "OPENCV_", "PYTORCH_", "TORCH", "TRITON_", "ULTRALYTICS_", "YOLO_"),
 )
 NAMES = ("ACMIX_EXP_BACKEND", "PYTHONHASHSEED", "WANDB_MODE")
 FOLDERS = ("TORCH_HOME", "YOLO_CONFIG_DIR")  # variables that name a folder only

@@ -96,7 +96,11 @@ def work(job: Job) -> dict[str, Any]:
         for index, latencies in _timed(job, same_size, imgsz, seconds, untimed).items():
             rows[int(index)]["cost"] |= latencies
     conditions = {"device": "cpu" if job.device == "cpu" else "cuda", "threads": threads, "untimed": untimed}
-    machine = {"versions": provenance.versions(), "hardware": provenance.hardware(job.device)}
+    machine = {
+        "versions": provenance.versions(),
+        "imported": provenance.imported(),
+        "hardware": provenance.hardware(job.device),
+    }
     taken = round(time.monotonic() - start, 1)
     return {"rows": rows, **conditions, **machine, "git": provenance.commit(), "seconds": taken}
 
