@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+_MOST_CLASSES = 1_000_000  # a mistyped nc must not fill the memory
 _FORM = "must be a list of class names, or a mapping of 0, 1, 2, ... to names"
 
 
@@ -84,7 +85,7 @@ def _number(count: Any) -> int | None:
         number = float(count)
     except (TypeError, ValueError):
         number = 0.0
-    if isinstance(count, bool) or number < 1 or number != int(number):
+    if isinstance(count, bool) or not 1 <= number <= _MOST_CLASSES or number != int(number):
         raise NamesError(f"nc is {count}; must be the number of classes")
     return int(number)
 

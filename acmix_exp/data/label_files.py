@@ -135,7 +135,7 @@ class _Folder:
 
     @cached_property
     def folded_texts(self) -> dict[str, str]:
-        return {_folded(stem): stem for stem in self.texts}
+        return {folded(stem): stem for stem in self.texts}
 
     @cached_property
     def image_stems(self) -> set[str]:
@@ -150,7 +150,7 @@ class _Folder:
         for stem in (image.stem, image.name):
             if stem in self.texts:
                 return self.texts[stem]
-        stem = self.folded_texts.get(_folded(image.stem), "")
+        stem = self.folded_texts.get(folded(image.stem), "")
         return self.texts[stem] if stem and stem not in images.image_stems else None
 
 
@@ -161,6 +161,6 @@ def _differ(one: Path, other: Path) -> bool:
         return True
 
 
-def _folded(stem: str) -> str:
+def folded(stem: str) -> str:
     """Equal for names that differ in case or, as after a copy from a Mac, in how accents are encoded."""
     return unicodedata.normalize("NFC", stem).casefold()

@@ -123,7 +123,7 @@ def _listed(file: Path, root: Path, setting: str, remarks: list[str]) -> list[st
     base: str | Path = file.parent  # a list may have a hundred thousand lines and has one convention
     for number, text in enumerate(map(str.strip, lines), 1):
         line = text[1:-1] if text[:1] in ("'", '"') and text[-1:] == text[:1] else text
-        if line.rpartition(".")[2].lower() not in SUFFIXES:
+        if line.rpartition(".")[2].lower() not in SUFFIXES or "\0" in line:
             others += [f"{file}:{number}: {line!r}"] if line else []
             continue
         image = os.path.normpath(os.path.join(base, line))

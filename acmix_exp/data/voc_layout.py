@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from acmix_exp.data.images import SUFFIXES
+from acmix_exp.data.label_files import folded
 from acmix_exp.errors import ConfigError
 
 # Names of folders, in lower case; the first ones are preferred where two files have the same key.
@@ -211,8 +212,10 @@ def _before_split(prefix: Parts) -> Parts:
 def _missing(path: Path, annotated: bool) -> str:
     if annotated:
         fault = "no images in JPEGImages or images"
-    elif any(entry.name.lower() in ANNOTATIONS for entry in path.iterdir()):
+    elif any(entry.name.lower() in ANNOTATIONS for entry in path.iterdir()) and not any(path.glob("*.y*ml")):
         fault = "no .xml file in Annotations"
+    elif yolo := next(iter(sorted(path.glob("*.y*ml"))), None):
+        fault = f"no folder Annotations, though dataset=yolo dataset.path={yolo} may be meant"
     else:
         fault = "no folder Annotations"
     inner = path.absolute().name.lower() in (*ANNOTATIONS, *IMAGES)
@@ -220,13 +223,13 @@ def _missing(path: Path, annotated: bool) -> str:
 
 
 def _match(folder: VocFolder, images: list[_File], annotations: list[_File], common: Parts) -> None:
-    """Match by key, then by key without regard to case, then by name alone where only one file has it."""
+    """Match by key, then by key without regard to case and encoding of accents, then by name where one file has it."""
 
     def key(file: _File) -> Parts:
         return file.key[len(common) :] if file.key[: len(common)] == common else file.key
 
     def loose(file: _File) -> Parts:
-        return tuple(_bare(part).casefold() for part in key(file))
+        return tuple(folded(_bare(part)) for part in key(file))
 
     images = _one_per_key(images, key, IMAGES, folder.notes)
     annotations = _one_per_key(annotations, key, ANNOTATIONS, folder.notes)

@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 
 from acmix_exp.data.images import SUFFIXES
+from acmix_exp.data.label_files import folded
 from acmix_exp.data.voc_layout import ANNOTATIONS, IMAGES, SPLITS, VocFolder, split_of, spread
 from acmix_exp.errors import ConfigError
 
@@ -55,8 +56,11 @@ def split_voc(folder: VocFolder, setting: str) -> Splits:
     splits = Splits({}, "")
     lists = {part: found for part in ("", *folder.parts) if (found := _find_lists(folder, part, setting, splits.notes))}
     if not lists:
-        others = (file for file in _no_labels(folder) if split_of(file.stem))
-        splits.notes += [f"{file}: not used as a list; {_LIST}" for file in others]
+        unused = (file for file in _no_labels(folder) if split_of(file.stem))
+        splits.notes += [f"{file}: not used as a list; {_LIST}" for file in unused]
+    if used := lists.get(""):
+        others = [found.file for part, lists_of in lists.items() if part for found in lists_of.values()]
+        splits.notes += [f"{file}: list not used, that of {next(iter(used.values())).file} is" for file in others]
     parts = folder.parts if folder.parts and lists and "" not in lists else [""]
     texts = []
     for part in parts:
@@ -242,7 +246,7 @@ class _Names:
         self.keys = {key.removeprefix(start): key for key in keys}
         self.loose: dict[str, str | None] = {}  # None: several files have the name
         for name, key in self.keys.items():
-            for form in {name.casefold(), name.rpartition("/")[2].casefold()}:
+            for form in {folded(name), folded(name.rpartition("/")[2])}:
                 self.loose[form] = None if form in self.loose else key
 
     def find(self, text: str) -> str | None:
@@ -253,7 +257,7 @@ class _Names:
             # Without the folders before a name: lists are often made on another machine.
             key = next((self.keys[tail] for tail in tails if tail in self.keys), None)
             if key is None and len(parts) == 1:
-                key = self.loose.get(parts[0].casefold())
+                key = self.loose.get(folded(parts[0]))
             if key is not None:
                 return key
         return None

@@ -40,6 +40,16 @@ def read_data_yaml(
     not exist or has no label at all is left out, with a note. Raises ConfigError that names ``setting``.
     """
     setting = setting or f"dataset.path={path}"
+    try:
+        return _read(path, setting, name, root)
+    except ConfigError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, ~ of an unknown user, a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{setting}: a path in it cannot be used: {reason}; {_DATA_YAML}") from None
+
+
+def _read(path: Path, setting: str, name: str | None, root: Path | None) -> Dataset:
     data, written_names = load_yaml(path, setting)
     try:
         names = class_names(written_names, data.get("nc"))
@@ -109,7 +119,7 @@ def load_yaml(path: Path, setting: str) -> tuple[dict[str, Any], yaml.Node | Non
             raise ConfigError(f"{setting}: holds no keys; {_DATA_YAML}")
         _each_once(root, f"{setting}: {path}")
         loader.flatten_mapping(root)  # the keys of <<: *anchor
-        names = {key.value: value for key, value in root.value}.get("names")
+        names = next((value for key, value in reversed(root.value) if key.value == "names"), None)
         root.value = [(key, value) for key, value in root.value if value is not names]
         return loader.construct_document(root), names
     except yaml.YAMLError as error:

@@ -302,6 +302,16 @@ NAMES = [
         says=("p5.jpg: image of train that is also in test, as ",),
     ),
     Odd(
+        "é in the names of images, xml and lists encoded in two ways, as after a copy from a Mac",
+        "found",
+        make.together(
+            lambda voc: make.move(voc, "p0", "JPEGImages/\u00e9", "Annotations/e\u0301"),
+            make.lists("e\u0301\np1\n", "p2\n"),
+        ),
+        {"train": 2, "val": 1},
+        f"{LISTED} (7 images in none of the lists)",
+    ),
+    Odd(
         "an image that is a link to nothing",
         "left out and named",
         make.broken_link,

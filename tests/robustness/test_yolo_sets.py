@@ -431,6 +431,14 @@ REFUSED: list[tuple[str, Change, str]] = [
         lambda s: s.write_yaml("train: images/train\nvalid: images/val\nnames: [cat, dog]\n"),
         "no key 'val', but 'valid'; ",
     ),
+    ("a key of data.yaml that is a list", yaml(more="[1, 2]: x\n"), "not YAML: "),
+    ("a path of an unknown user, `~nobody-here/images`", yaml("~nobody-here/images"), "a path in it cannot be used: "),
+    ("a path that is too long, or holds a NUL", yaml(5000 * "a"), "a path in it cannot be used: File name too long"),
+    (
+        "`nc: 1e400`, or so many classes that no memory holds them",
+        lambda s: s.write_yaml("train: images/train\nval: images/val\nnc: .inf\n"),
+        "nc is inf; must be the number of classes",
+    ),
     ("label files for none of the images", lambda s: shutil.rmtree(s.root / "labels/train"), "no boxes in train"),
 ]
 
