@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
+import tests.conftest  # noqa: F401  # the settings of ultralytics are then not the user's
 from tests.robustness.cases import Row, all_rows
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "robustness.md"
