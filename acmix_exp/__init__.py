@@ -3,11 +3,9 @@
 import os
 import sys
 
-from acmix_exp import moved
+from acmix_exp import early
 
 __version__ = "0.2.0"
-
-moved.install()
 
 
 def _is_own_process() -> bool:
@@ -19,6 +17,13 @@ def _is_own_process() -> bool:
         return any(word.removeprefix("-m").split(".")[0] == "acmix_exp" for word in sys.orig_argv)
     return os.path.splitext(os.path.basename(program))[0] == "acmix-exp"
 
+
+if _is_own_process() and "ACMIX_EXP_USER_YOLO_CONFIG_DIR" not in os.environ:
+    early.refuse(sys.argv[1:])
+
+from acmix_exp import moved  # noqa: E402
+
+moved.install()
 
 # The opt-in of ultralytics to restricted loading: only then does this import torch.
 _RESTRICTED = os.environ.get("ULTRALYTICS_SAFE_LOAD", "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}

@@ -98,6 +98,23 @@ def test_a_command_in_such_a_folder_ends_in_one_line(tmp_path: Path) -> None:
 
 @case(
     SECTION,
+    have="`json.py`, `typing.py`, `signal.py`, `struct.py` in the working folder, which the command itself needs",
+    here="one line with the absolute path, exit code 2, no traceback",
+)
+@pytest.mark.parametrize("file", ["json.py", "typing.py", "urllib/__init__.py"])
+def test_what_the_first_imports_need(tmp_path: Path, file: str) -> None:
+    place = write(tmp_path / file, 'raise RuntimeError("mine")\n')
+    name, path = place.relative_to(tmp_path).parts[0].removesuffix(".py"), tmp_path / file.split("/")[0]
+    done = command(tmp_path, "task=plan")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"acmix_exp: {name}: {path} would be imported in place of the module of Python; move it or start in another "
+        "folder\n"
+    )
+
+
+@case(
+    SECTION,
     have="scripts `test.py`, `code.py`, a folder `ultralytics/` or `yaml/` without `__init__.py`",
     here="not imported, so not refused",
 )
