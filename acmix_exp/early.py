@@ -8,7 +8,7 @@ import os
 import sys
 
 NAMES = (
-    *("base64", "binascii", "copyreg", "enum", "fnmatch", "hashlib", "importlib", "ipaddress", "json", "ntpath"),
+    *("base64", "binascii", "copyreg", "enum", "fnmatch", "hashlib", "ipaddress", "json", "ntpath"),
     *("pathlib", "re", "signal", "struct", "textwrap", "typing", "urllib"),
 )
 

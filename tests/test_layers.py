@@ -19,6 +19,7 @@ TOP_LEVEL = {
     "moved",
     "child",
     "installed",
+    "early",
 }
 ENTRIES = {"__init__", "cli", "__main__", "worker"}  # what people and child processes start; below they import all
 MAY_IMPORT = {
