@@ -38,7 +38,7 @@ def test_types_and_options(tmp_path, kind, options, why):
     point = os.path.realpath(shared).replace(" ", "\\040")
     mounts = tmp_path / "mountinfo"
     mounts.write_text(
-        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
+        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
         f"90 22 0:50 / {point} rw,nosuid shared:7 master:1 - {kind} server:/export {options}\n"
         "91 22 0:51 / /elsewhere rw - lustre server:/other rw\n"
         "a line of another form\n"
