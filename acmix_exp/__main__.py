@@ -2,6 +2,9 @@
 
 import sys
 
-from acmix_exp.cli import main
+try:
+    from acmix_exp.cli import main
+except KeyboardInterrupt:
+    sys.exit("acmix_exp: stopped; nothing was started")
 
 sys.exit(main())

@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 import textwrap
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import acmix_exp
 from acmix_exp.errors import STOPS
@@ -52,12 +54,11 @@ def main() -> int:
             print(f"acmix_exp {acmix_exp.__version__}")
             return DONE
         return _run(arguments)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except _Terminated as stop:
-        code = stop.code
-    print("acmix_exp: interrupted", file=sys.stderr)
-    return code
+    except (KeyboardInterrupt, _Terminated) as stop:
+        what = getattr(stop, "__notes__", ["nothing was started"])
+        with suppress(OSError):  # of a terminal that is closed
+            print(f"acmix_exp: stopped; {'; '.join(what)}", file=sys.stderr)
+        return stop.code if isinstance(stop, _Terminated) else INTERRUPTED
 
 
 class _Terminated(SystemExit):
@@ -134,12 +135,21 @@ def _dispatch(cells: list[Composed], preflight: Preflight) -> int:
         planning.check_reference(plan)
         preflight.check(plan)
         _print_data(plan)
-        return int(function(plan))
+        return _call(function, plan)
     if task == "report":
         planning.refuse_split(cells)
     elif len(cells) > 1:
         raise ConfigError(f"task={task}: takes one run, so it goes without -m and without an experiment")
-    return int(function(cells[0]))
+    return _call(function, cells[0])
+
+
+def _call(function: Callable[[Any], int], argument: Plan | Composed) -> int:
+    try:
+        return int(function(argument))
+    except (KeyboardInterrupt, _Terminated) as stop:
+        if function.__name__ != "train":  # which handles a stop itself, from its first run on
+            stop.add_note("rerun the same command")
+        raise
 
 
 def _print_data(plan: Plan) -> None:

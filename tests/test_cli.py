@@ -356,7 +356,7 @@ def test_ctrl_c_while_planning_is_one_line(tmp_path, number, code):
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == code
-    assert err.splitlines() == ["acmix_exp: interrupted"]
+    assert err.splitlines() == ["acmix_exp: stopped; nothing was started"]
     assert list(tmp_path.iterdir()) == []
 
 

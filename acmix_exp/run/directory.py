@@ -87,9 +87,9 @@ class Run:
         Versions before 0.2.0 did not count them: of theirs the last attempt is known, by the text of its error.
         """
         status = self.status() or {}
-        last = str(status.get("error") or "").startswith(f"{NonFiniteLoss.__name__}: ")
         counted = status.get("diverged")
-        return max(counted if isinstance(counted, int) else 0, int(last or self._mean_is_not_finite()))
+        last = _not_finite(status) or self._mean_is_not_finite()
+        return max(counted if isinstance(counted, int) else 0, int(last))
 
     def _mean_is_not_finite(self) -> bool:
         metrics = (read_json(self.path / "result.json") or {}).get("metrics")
@@ -109,6 +109,17 @@ class Run:
 
     def is_done(self) -> bool:
         return self.state() == "done"
+
+    def has_diverged(self) -> bool:
+        """Whether its last attempt ended in a loss or an mAP that is not finite, which is its result."""
+        status = self.status() or {}
+        if status.get("status") == "done":
+            return self._mean_is_not_finite()
+        return status.get("status") == "failed" and _not_finite(status)
+
+    def is_final(self) -> bool:
+        """Whether the same command leaves it as it is: it is done, or has diverged."""
+        return self.is_done() or self.has_diverged()
 
     def broken(self) -> str | None:
         """Which file contradicts the status, in words; None if none does."""
@@ -159,6 +170,10 @@ class Run:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         return claimed(self.path, owner or Owner.here(), has_ended)
+
+
+def _not_finite(status: dict[str, Any]) -> bool:
+    return str(status.get("error") or "").startswith(f"{NonFiniteLoss.__name__}: ")
 
 
 def runs_in(folder: Path) -> list[Run]:

@@ -70,8 +70,8 @@ def supervise(run: Run, command: Command) -> str:
     """Train a prepared run to its end; returns ``done``, ``failed``, ``interrupted``, or ``busy`` if another process is
     at work on it, here or on another host.
 
-    A finished run is left unchanged. One that was stopped or killed, or whose files had changed, resumes from last.pt,
-    and one that failed before the command began restarts; one that failed since is not retried, for others who share
+    A run that is done or has diverged is left unchanged. One that was stopped or killed, or whose files had changed,
+    resumes from last.pt, and one that failed before the command began restarts; one that failed since is not retried, for others who share
     the work may have tried it. A run is interrupted when the command is stopped, or when its training process is told
     to end: then it resumes. Raises OSError if the machine is at fault, say a full disk: the run is interrupted then.
 
@@ -90,6 +90,8 @@ def supervise(run: Run, command: Command) -> str:
         before = run.status() or {}
         if run.is_done():
             return DONE
+        if run.has_diverged():
+            return FAILED
         attempt = before.get("attempt", 0)
         if before.get("status") == FAILED and attempt > command.attempts.get(run, attempt):
             return FAILED

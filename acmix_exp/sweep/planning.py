@@ -157,7 +157,7 @@ def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset
 
 
 def prepare(plan: Plan) -> None:
-    """Make the run directories that are not done yet: config, provenance and a pending status."""
+    """Make the run directories that are neither done nor diverged: config, provenance and a pending status."""
     command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
     for line in of_older_sampling(plan):
         print(f"acmix_exp: {line}", file=sys.stderr)
@@ -198,22 +198,22 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:
     status = run.status()
     aliases = sorted({*(status or {}).get("serves", []), *(cell.alias for cell in cells if cell.alias)})
     serves = {"serves": aliases} if aliases else {}
-    done, identified = run.is_done(), bool(run.provenance().get("identity"))
-    if done and (damaged := run.damaged()):
+    final, identified = run.is_final(), bool(run.provenance().get("identity"))
+    if final and (damaged := run.damaged()):
         why = "its result stands, but not what needs them; delete the folder to train it anew"
         print(f"{run.path}: {', '.join(damaged)} cannot be read; {why}", file=sys.stderr)
-    if done and identified and _readable(run):
+    if final and identified and _readable(run):
         _merge_swept(cell)
         if serves:
             run.set_status(**serves)
         return
     files.write_text(run.path / "config.yaml", OmegaConf.to_yaml(asdict(_portable(cell.config))))
-    if done and identified:
+    if final and identified:
         print(f"{run.name}: config.yaml could not be read and is written anew", file=sys.stderr)
         return
     dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}
     files.write_json(run.path / "provenance.json", {"command": command, "identity": cell.identity, "dataset": dataset})
-    if done:
+    if final:
         print(
             f"{run.name}: provenance.json could not be read and is written anew, without versions and hardware",
             file=sys.stderr,
@@ -248,8 +248,12 @@ def _readable(run: directory.Run) -> bool:
 
 
 def _merge_swept(cell: Cell) -> None:
-    """Add the axes of this sweep to a finished run of another sweep."""
-    result = cell.run.result() or {}
+    """Add the axes of this sweep to a run that is done or has diverged in another sweep."""
+    result = cell.run.result()
+    if result is None:
+        status = cell.run.status() or {}
+        cell.run.set_status(swept={**status.get("swept", {}), **cell.swept})
+        return
     swept = result.get("swept", {})
     if cell.swept.keys() - swept.keys():
         files.write_json(cell.run.path / "result.json", {**result, "swept": {**swept, **cell.swept}})

@@ -89,7 +89,7 @@ class Preflight:
         Raises ConfigError with the faults of every cell, ChildError if the child died.
         """
         with self._cleanup:
-            if self._child is None or (self._task == "train" and all(run.is_done() for run in plan.runs)):
+            if self._child is None or (self._task == "train" and all(run.is_final() for run in plan.runs)):
                 self._spare.close()
                 return
             with self._status:
@@ -110,7 +110,7 @@ def _refuse_unsafe_resume(plan: Plan) -> None:
     """Raise ConfigError if a run would resume from a last.pt that could run code; a damaged one is left to the run."""
     for cell in {cell.run: cell for cell in plan.cells}.values():
         config, last = cell.config, cell.run.last
-        if cell.run.is_done() or config.allow_unsafe_checkpoint or custom_block.is_custom(config.block):
+        if cell.run.is_final() or config.allow_unsafe_checkpoint or custom_block.is_custom(config.block):
             continue
         with suppress(checkpoint_file.NotACheckpoint):
             checkpoint_file.require_safe(f"{last}", checkpoint_file.read(last))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from acmix_exp import executors, installed
 from acmix_exp.console import console, print_line
@@ -16,6 +18,7 @@ from acmix_exp.sweep.progress import Survey
 
 SUMMARY_SECONDS = 20.0  # shortest time between two summaries while runs finish
 ENDED = ("done", "failed")
+Handlers = Mapping[signal.Signals, Any]
 
 
 def train(plan: Plan) -> int:
@@ -26,6 +29,7 @@ def train(plan: Plan) -> int:
     """
     if why := without_reach(plan.folder):
         print(f"acmix_exp: {plan.folder} is on {why}; each run is claimed by a file in its folder", file=sys.stderr)
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     prepare(plan)
     for name, file in installed.startup_files().items():
         print(f"acmix_exp: {name}: {file} runs in every process; provenance.json has its hash", file=sys.stderr)
@@ -48,7 +52,7 @@ def train(plan: Plan) -> int:
             signal.signal(number, signal.SIG_IGN)
         executor.interrupt()
         view.stop()
-    fault = _conclude(plan, code) or fault
+    fault = _conclude(plan, code, handlers) or fault
     if fault is not None and code in (0, 1):
         raise fault  # cli.py says it in one line
     return code
@@ -66,8 +70,11 @@ def _wait(executor: executors.Executor, plan: Plan) -> None:
             summarised = ended
 
 
-def _conclude(plan: Plan, code: int) -> OSError | None:
-    """Print and write the tables and the report; returns the fault of the machine that kept them from being written."""
+def _conclude(plan: Plan, code: int, handlers: Handlers) -> OSError | None:
+    """Print and write the tables and the report; returns the fault of the machine that kept them from being written.
+
+    handlers: of signals, which are ignored here except while the report is made.
+    """
     from acmix_exp.report.table import make_tables
     from acmix_exp.report.terminal import terminal
     from acmix_exp.report.write import write_summary
@@ -82,17 +89,18 @@ def _conclude(plan: Plan, code: int) -> OSError | None:
     for run in plan.runs:
         status = run.status() or {}
         if status.get("status") == "failed":
-            print(f"acmix_exp: {run.name} failed: {status.get('error')}; see {run.log}", file=sys.stderr)
+            again = "; it is not trained again unless its folder is deleted" if run.has_diverged() else ""
+            print(f"acmix_exp: {run.name} failed: {status.get('error')}; see {run.log}{again}", file=sys.stderr)
     if code > 1:
         print("acmix_exp: interrupted; rerun the same command to resume", file=sys.stderr)
     if fault is None:
         print_line(f"written to {plan.folder}/summary.md, .csv, .json and table.tex")
         if code in (0, 1) and plan.cells[0].config.report.auto:
-            _report(plan)
+            _report(plan, handlers)
     return fault
 
 
-def _report(plan: Plan) -> None:
+def _report(plan: Plan, handlers: Handlers) -> None:
     """Write the report unless it is up to date. Ctrl-C stops it; neither that nor an error changes the exit code.
 
     Raises OSError if the disk is full or the like.
@@ -102,20 +110,21 @@ def _report(plan: Plan) -> None:
     from acmix_exp.tasks.report import say
 
     command = f"task=report name={plan.name} runs_dir={plan.folder.parent}"
-    before = {number: signal.signal(number, signal.default_int_handler) for number in STOPS[:2]}
     try:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if not is_current(plan.folder) and any(run.is_done() for run in plan.runs):
             config = plan.cells[0].config
             report = build(plan.folder, config.report.reference)
             say(report, plan.folder)
             for line in publish(plan.folder, report, config.logger):
                 print_line(line)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         print(f"acmix_exp: the report was interrupted; {command} writes it", file=sys.stderr)
     except Exception as error:
         if storage_fault(error):
             raise
         print(f"acmix_exp: the report could not be written ({one_line(error)}); try {command}", file=sys.stderr)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in handlers:
+            signal.signal(number, signal.SIG_IGN)

@@ -85,28 +85,46 @@ def test_a_child_that_fails_is_one_failed_row_and_restarts(make_run, child, code
     assert run.status()["error"] is None
 
 
-def test_attempts_that_diverged_are_counted_whatever_follows(make_run, child):
+DIVERGES = "from acmix_exp.errors import NonFiniteLoss; raise NonFiniteLoss('loss is not finite (inf) in epoch 1')"
+STAYS = "raise SystemExit('a run that has diverged must not be started again')"
+
+
+def test_a_run_that_diverged_stays_so(make_run, child):
+    run = make_run()
+    child(DIVERGES)
+    assert supervise.supervise(run, command()) == FAILED
+    assert (run.state(), run.has_diverged(), run.diverged_attempts()) == ("failed", True, 1)
+    child(STAYS)
+    assert supervise.supervise(run, command()) == FAILED
+    assert (run.status()["attempt"], run.status()["diverged"]) == (1, 1)
+
+
+def test_a_run_that_diverged_in_an_older_version_stays_so(make_run, child):
     run = make_run(status="failed", attempt=1, error="NonFiniteLoss: loss is not finite (nan) in epoch 3")
-    assert run.diverged_attempts() == 1, "of a version that did not count"
-    child("from acmix_exp.errors import NonFiniteLoss; raise NonFiniteLoss('loss is not finite (inf) in epoch 1')")
+    child(STAYS)
     assert supervise.supervise(run, command()) == FAILED
-    assert run.diverged_attempts() == 2
-    child("os.kill(os.getpid(), signal.SIGKILL)")
-    assert supervise.supervise(run, command()) == FAILED
-    assert (run.status()["diverged"], run.diverged_attempts()) == (2, 2)
-    child(RESULT)
-    assert supervise.supervise(run, command()) == DONE
-    assert run.diverged_attempts() == 2
+    assert (run.status()["attempt"], run.diverged_attempts()) == (1, 1)
 
 
-def test_a_result_without_a_finite_map_restarts_and_is_counted(make_run, child, capsys):
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "null"])
+def test_a_result_without_a_finite_map_stays_so(make_run, child, value):
     run = make_run(status="done", attempt=1)
-    (run.path / "result.json").write_text('{"metrics": {"map50_95": NaN, "map50": 0.7}, "cost": {}}')
-    assert run.state() == "failed"
+    (run.path / "result.json").write_text(f'{{"metrics": {{"map50_95": {value}, "map50": 0.7}}, "cost": {{}}}}')
+    child(STAYS)
+    assert supervise.supervise(run, command()) == FAILED
+    assert (run.state(), run.diverged_attempts()) == ("failed", 1)
+
+
+def test_attempts_that_diverged_are_counted_whatever_follows(make_run, child):
+    """Older versions started such a run again, and what then followed may be in its status."""
+    run = make_run(status="failed", attempt=2, error="the training process was killed by SIGKILL", diverged=2)
+    child(DIVERGES)
+    assert supervise.supervise(run, command()) == FAILED
+    assert run.diverged_attempts() == 3
+    run.set_status(status="interrupted", error=None)
     child(RESULT)
     assert supervise.supervise(run, command()) == DONE
-    assert "restarted from scratch: attempt 1 failed (the mAP in result.json is not finite)" in capsys.readouterr().err
-    assert run.diverged_attempts() == 1
+    assert run.diverged_attempts() == 3
 
 
 def test_a_run_that_several_cells_share_fails_once_in_a_command(make_run, child):
