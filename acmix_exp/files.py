@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
+MAKING = ".making-"  # in the name of a folder that is being made
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -49,11 +51,16 @@ def require_space(folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Delete what killed processes left of :func:`replacing`. Only where no other process writes at the time."""
-    for entry in folder.glob(".*"):
-        if entry.is_file() and not entry.name.startswith((".lock", CLAIM)):
-            with suppress(OSError):
+def remove_temporaries(folder: Path, *names: str) -> None:
+    """Delete what killed processes left of :func:`replacing` and :func:`appearing`. Only where no other process writes
+    at the time; ``names``: of the files in which none does, if others are written.
+    """
+    patterns = [f".{name}.*" for name in names] or [".*"]
+    for entry in (entry for pattern in patterns for entry in folder.glob(pattern)):
+        with suppress(OSError):
+            if entry.is_dir() and MAKING in entry.name:
+                shutil.rmtree(entry)
+            elif entry.is_file() and not entry.name.startswith((".lock", CLAIM)):
                 entry.unlink()
 
 
@@ -123,7 +130,7 @@ def appearing(target: Path) -> Iterator[Path]:
     """
     new_parent = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{target.name}.making-"
+    prefix = f".{target.name}{MAKING}"
     for old in target.parent.glob(f"{prefix}*"):
         if time.time() - old.stat().st_mtime > _STALE_AFTER:
             shutil.rmtree(old, ignore_errors=True)

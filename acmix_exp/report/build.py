@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acmix_exp.files import locked, read_json, write_text
+from acmix_exp.files import locked, read_json, remove_temporaries, write_text
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Table
 from acmix_exp.report.table import REFERENCE
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 FIGURES = "figures"
+SCRATCH = ".report-"  # begins the name of a folder of figures that are being drawn
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ def build(folder: Path, reference: str = REFERENCE) -> Report:
 
     with locked(folder / ".report.lock"):
         tables = write_summary(folder, reference)
-        scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".report-"))
+        remove_temporaries(folder, PAGE)
+        for killed in folder.glob(f"{SCRATCH}*"):
+            shutil.rmtree(killed, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(dir=folder, prefix=SCRATCH))
         try:
             drawn, notes = draw_figures(tables, scratch)
             text = page(folder.name, tables, read(folder), drawn, scratch, notes)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.files import locked, write_json, write_text
+from acmix_exp.files import locked, remove_temporaries, write_json, write_text
 from acmix_exp.report.columns import cells, columns, keys, numbers
 from acmix_exp.report.latex import latex
 from acmix_exp.report.records import Record, Row, Table
 from acmix_exp.report.table import REFERENCE, make_tables
 
+FILES = ("summary.json", "summary.csv", "summary.md", "table.tex")
 FOOTER = (
     "Deltas are in mAP50-95, paired by seed against the reference. 95 % CI: t interval over seeds; images: interval "
     "over resampled test images with the seeds fixed. The verdict rests on two-sided sign-flip p values over seeds, "
@@ -31,6 +32,7 @@ def write_summary(folder: Path, reference: str = REFERENCE) -> list[Table]:
     ``reference``: the arm that the others are compared with.
     """
     with locked(folder / ".summary.lock"):
+        remove_temporaries(folder, *FILES)
         tables = make_tables(folder, reference)
         write_json(folder / "summary.json", {"name": folder.name, "tables": as_json(tables)})
         write_text(folder / "summary.csv", _csv(tables))

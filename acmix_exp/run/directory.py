@@ -20,7 +20,15 @@ from acmix_exp.run.claim import SILENT_SECONDS, Claim, claimed, last_beat
 from acmix_exp.run.owner import Owner
 
 FILES = ("config.yaml", "status.json", "result.json", "provenance.json")
+RUN_FILES = (*FILES, ".lock", "history.csv", "train.log", "outcomes.npz", "replicates.npz")
+RUN_FOLDERS = ("weights", "images", "wandb")
 RunState = Literal["pending", "running", "done", "failed", "interrupted"]
+STATUS_TYPES: dict[str, type | tuple[type, ...]] = {
+    "started": (int, float),
+    "diverged": int,
+    "serves": list,
+    "arm": str,
+}
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,12 @@ class Run:
         return self.path / "train.log"
 
     def status(self) -> dict[str, Any] | None:
-        """status.json; None if it is missing or corrupt."""
+        """status.json, without entries of a wrong type; None if it is missing or corrupt."""
         value = read_json(self.path / "status.json") or {}
         types = isinstance(value.get("swept", {}), dict) and isinstance(value.get("attempt", 0), int)
-        return value if types and value.get("status") in get_args(RunState) else None
+        if not types or value.get("status") not in get_args(RunState):
+            return None
+        return {key: entry for key, entry in value.items() if isinstance(entry, STATUS_TYPES.get(key, object))}
 
     def state(self, has_ended: Callable[[Owner], bool] | None = None) -> RunState:
         """The verified status: done requires a result, and running requires a process that is alive.

@@ -149,7 +149,7 @@ def _scratch_reason(run: Run, before: dict[str, Any]) -> str | None:
     """Why a run that was started before starts anew; None if it resumes."""
     error = str(before.get("error"))
     if run.state() == "failed" and not error.startswith((KILLED, CHANGED)) and LOADER_KILLED not in error:
-        return f"attempt {before['attempt']} failed ({before.get('error') or run.broken()})"
+        return f"attempt {before.get('attempt', 0)} failed ({before.get('error') or run.broken()})"
     if not run.last.exists():
         return "no checkpoint was saved"
     return None if is_checkpoint(run.last) else "checkpoint cannot be read: weights/last.pt is corrupt"

@@ -16,6 +16,7 @@ from acmix_exp.block_rules import RULES, channel_faults, option_faults, suggesti
 from acmix_exp.config import SCALES, SEED_LIMIT, Config, options, value_of
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
+from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
 from acmix_exp.sweep import arm
 from acmix_exp.yolo import sites
 from acmix_exp.yolo.arguments import refused
@@ -178,9 +179,18 @@ def run_folders(paths: Iterable[Path]) -> list[str]:
         fault = _in_the_way(path)
         if fault is None and path.exists() and not os.access(path, os.W_OK | os.X_OK):
             fault = f"{path} can't be written; change its permissions or the name"
+        if fault is None and path.exists():
+            fault = _odd_entry(path)
         if fault:
             lines.append(f"name={path.parent.name}: {fault}")
     return lines
+
+
+def _odd_entry(run: Path) -> str | None:
+    """What in a run directory is a folder in place of a file, or the other way round; None if nothing is."""
+    if folder := next((run / name for name in RUN_FILES if (run / name).is_dir()), None):
+        return f"{folder} is a folder; must be a file or a free name"
+    return next(filter(None, (_in_the_way(run / name) for name in RUN_FOLDERS)), None)
 
 
 def _in_the_way(path: Path) -> str | None:

@@ -52,7 +52,8 @@ def train(plan: Plan) -> int:
             signal.signal(number, signal.SIG_IGN)
         executor.interrupt()
         view.stop()
-    fault = _conclude(plan, code, handlers) or fault
+    later = _conclude(plan, code, handlers)
+    fault = fault or later
     if fault is not None and code in (0, 1):
         raise fault  # cli.py says it in one line
     return code

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from acmix_exp import cli, files
 from acmix_exp.errors import StorageError, storage_fault
+from acmix_exp.report.build import build
 from acmix_exp.sweep import check
 from tests.robustness.cases import Row, add, case
 from tests.robustness.commands import COMMON, finish, only_run, temporaries, tiny_data
@@ -140,6 +141,44 @@ def test_something_at_the_run_directory_is_named(command, tmp_path, data, target
     run.symlink_to(target) if target else run.touch()
     (line,) = check.run_folders([run, run])
     assert line.startswith(f"name=default: {run} is a {'symbolic link' if target else 'file'}")
+
+
+@case(
+    SECTION,
+    have="a folder in place of a file of a run (status.json, history.csv, train.log), a file in place of weights/",
+    here="one line that names it, exit code 2, before the first run",
+)
+@pytest.mark.parametrize("name", ["status.json", "config.yaml", "history.csv", "result.json", "train.log", ".lock"])
+def test_a_folder_in_place_of_a_file_is_named(tmp_path, name):
+    run = tmp_path / "default" / "baseline-s0-00000000"
+    (run / name).mkdir(parents=True)
+    assert check.run_folders([run]) == [f"name=default: {run / name} is a folder; must be a file or a free name"]
+
+
+@pytest.mark.parametrize("target", ["", "gone"])
+@pytest.mark.parametrize("name", ["weights", "images", "wandb"])
+def test_a_file_in_place_of_a_folder_is_named(tmp_path, name, target):
+    run = tmp_path / "default" / "baseline-s0-00000000"
+    run.mkdir(parents=True)
+    (run / name).symlink_to(target) if target else (run / name).touch()
+    (line,) = check.run_folders([run])
+    assert line.startswith(f"name=default: {run / name} is a {'symbolic link' if target else 'file'}")
+
+
+@case(
+    SECTION, have="half-written summaries, reports and images of a killed process", here="removed by the next command"
+)
+def test_what_killed_processes_left_is_removed(tmp_path):
+    left = [tmp_path / name for name in (".images.making-ab", ".report-ab", ".summary.json.ab", ".report.html.ab")]
+    for path in left:
+        path.touch() if path.name.endswith((".json.ab", ".html.ab")) else path.mkdir()
+    others = [tmp_path / name for name in (".lock", ".summary.lock", ".report.lock", ".other")]
+    for path in others:
+        path.touch()
+    build(tmp_path)
+    files.remove_temporaries(tmp_path, "images")
+    assert not [path for path in left if path.exists()]
+    assert all(path.exists() for path in others)
 
 
 # Real trainings.

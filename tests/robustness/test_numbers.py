@@ -98,7 +98,7 @@ def test_starting_again_does_not_hide_that_a_run_diverged(folder, add, status):
 
 @case(
     SECTION,
-    have="a run diverged, was started again and finished",
+    have="a run diverged, was started again by an older version and finished",
     here="its result counts, and a note says that an earlier attempt diverged",
 )
 def test_a_second_attempt_that_finished_is_named(folder, add):
