@@ -155,7 +155,7 @@ class Run:
         """Rows of history.csv, one per epoch; incomplete rows and rows of another format are left out."""
         try:
             with open(self.path / "history.csv", newline="", encoding="utf-8") as file:
-                return [row for row in csv.DictReader(file) if None not in row.values() and "map50_95" in row]
+                return [row for row in csv.DictReader(file) if None not in row.values() and _is_epoch(row)]
         except (OSError, ValueError, csv.Error):
             return []
 
@@ -180,6 +180,13 @@ class Run:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         return claimed(self.path, owner or Owner.here(), has_ended)
+
+
+def _is_epoch(row: dict[str, str]) -> bool:
+    with suppress(KeyError, ValueError, OverflowError):
+        numbers = [float(row[key]) for key in ("epoch", "map50_95", "map50") if key in row]
+        return "map50_95" in row and int(float(row["epoch"])) > 0 and len(numbers) > 1
+    return False
 
 
 def _not_finite(status: dict[str, Any]) -> bool:

@@ -71,9 +71,10 @@ def supervise(run: Run, command: Command) -> str:
     at work on it, here or on another host.
 
     A run that is done or has diverged is left unchanged. One that was stopped or killed, or whose files had changed,
-    resumes from last.pt, and one that failed before the command began restarts; one that failed since is not retried, for others who share
-    the work may have tried it. A run is interrupted when the command is stopped, or when its training process is told
-    to end: then it resumes. Raises OSError if the machine is at fault, say a full disk: the run is interrupted then.
+    resumes from last.pt, and one that failed before the command began restarts; one that failed since is not retried,
+    for others who share the work may have tried it. A run is interrupted when the command is stopped, or when its
+    training process is told to end: then it resumes. Raises OSError if the machine is at fault, say a full disk: the
+    run is interrupted then.
 
     A job of a cluster supervises its one run like this. Slurm's signal ahead of the time limit, of preemption and of
     scancel then ends the training process, whose last whole epoch is on disk, and ``supervise`` returns::
@@ -147,9 +148,9 @@ def _say(run: Run, text: str) -> None:
 
 def _scratch_reason(run: Run, before: dict[str, Any]) -> str | None:
     """Why a run that was started before starts anew; None if it resumes."""
-    error = str(before.get("error"))
+    error = str(before.get("error") or run.broken() or "no error is recorded")
     if run.state() == "failed" and not error.startswith((KILLED, CHANGED)) and LOADER_KILLED not in error:
-        return f"attempt {before.get('attempt', 0)} failed ({before.get('error') or run.broken()})"
+        return f"attempt {before.get('attempt', 0)} failed ({error})"
     if not run.last.exists():
         return "no checkpoint was saved"
     return None if is_checkpoint(run.last) else "checkpoint cannot be read: weights/last.pt is corrupt"

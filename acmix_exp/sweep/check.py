@@ -181,6 +181,9 @@ def run_folders(paths: Iterable[Path]) -> list[str]:
             fault = f"{path} can't be written; change its permissions or the name"
         if fault is None and path.exists():
             fault = _odd_entry(path)
+        lock = path / ".lock"
+        if fault is None and lock.exists() and not os.access(lock, os.W_OK):
+            fault = f"{lock} can't be written; change its owner or permissions"
         if fault:
             lines.append(f"name={path.parent.name}: {fault}")
     return lines

@@ -76,13 +76,15 @@ def _changed(path: Path) -> int:
 def _read(run: Run, label: str, epochs: int) -> Progress:
     status, history = run.status() or {}, run.history()
     resumed = bool(status.get("resumed"))
-    progress = Progress(run, label, run.state(), 0, epochs, error=status.get("error"), resumed=resumed)
+    progress = Progress(run, label, run.state(), 0, epochs, error=run.broken() or status.get("error"), resumed=resumed)
     if not history:
         return progress
     with contextlib.suppress(KeyError, ValueError):
         progress = replace(progress, epoch_seconds=fmean(float(row["seconds"]) for row in history))
-    epoch, map50, map50_95 = (float(history[-1][key]) for key in ("epoch", "map50", "map50_95"))
-    return replace(progress, epoch=min(int(epoch), epochs), map50=map50, map50_95=map50_95)
+    with contextlib.suppress(KeyError):
+        epoch, map50, map50_95 = (float(history[-1][key]) for key in ("epoch", "map50", "map50_95"))
+        progress = replace(progress, epoch=min(int(epoch), epochs), map50=map50, map50_95=map50_95)
+    return progress
 
 
 def _epochs_left(row: Progress) -> int:

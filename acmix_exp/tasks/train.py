@@ -88,10 +88,10 @@ def _conclude(plan: Plan, code: int, handlers: Handlers) -> OSError | None:
     out = console()
     out.print(terminal(tables, out.width))
     for run in plan.runs:
-        status = run.status() or {}
-        if status.get("status") == "failed":
+        if run.state() == "failed":
+            why = run.broken() or (run.status() or {}).get("error")
             again = "; it is not trained again unless its folder is deleted" if run.has_diverged() else ""
-            print(f"acmix_exp: {run.name} failed: {status.get('error')}; see {run.log}{again}", file=sys.stderr)
+            print(f"acmix_exp: {run.name} failed: {why}; see {run.log}{again}", file=sys.stderr)
     if code > 1:
         print("acmix_exp: interrupted; rerun the same command to resume", file=sys.stderr)
     if fault is None:

@@ -106,12 +106,12 @@ def test_a_restart_says_why_in_the_terminal_and_in_the_log(make_run, trains, cap
     have="a status.json with values of another type, as of a newer version",
     here="those values are left out; the run goes on",
 )
-@pytest.mark.parametrize("value", ["yesterday", None, [1]])
+@pytest.mark.parametrize("value", [{"a": 1}, None])
 @pytest.mark.parametrize("key", ["started", "diverged", "serves", "arm"])
 def test_a_status_of_other_types(make_run, trains, key, value):
     run = make_run(status="failed", attempt=1, error="ValueError: boom", schema=9)
     write_json(run.path / "status.json", {**run.status(), key: value})
-    assert key not in run.status() or (value == [1] and key == "serves")
+    assert key not in run.status()
     trains(STARTS_ANEW)
     assert supervised(run) == DONE
 
