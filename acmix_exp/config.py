@@ -76,8 +76,28 @@ class TrainConfig:
 
 
 @dataclass
+class SlurmConfig:
+    """What hardware.executor=slurm asks Slurm for, one job per run; null: Slurm's own default."""
+
+    partition: Optional[str] = None
+    account: Optional[str] = None
+    qos: Optional[str] = None
+    constraint: Optional[str] = None  # features of the nodes, such as a100
+    time_min: int = 240  # time limit of a job in minutes
+    cpus: Optional[int] = None  # cores per run; null: hardware.workers (auto: 4) + hardware.threads for each GPU
+    mem_gb: Optional[float] = None  # memory per run
+    signal_s: int = 120  # seconds before the time limit at which a run stops and is requeued
+    requeues: int = 10  # how often a run is requeued after a time limit or a preemption
+    setup: List[str] = field(default_factory=list)  # shell lines before the run, such as module load cuda
+    extra: List[str] = field(default_factory=list)  # more options of sbatch, such as --mail-type=END
+    wait: bool = True  # false: submit and return
+
+
+@dataclass
 class HardwareConfig:
     """Device and parallelism of one run, and how many runs train at once."""
+
+    executor: str = "local"  # local: processes of this machine | slurm: jobs of a cluster
 
     # Any, because OmegaConf has no union of str, int and a list: sweep/check.py checks the value.
     device: Any = "auto"  # auto | cpu | cuda | a GPU index | a list of GPU indices
@@ -85,6 +105,8 @@ class HardwareConfig:
     workers: Any = "auto"  # data-loader processes per run: auto | a whole number
     threads: int = 1  # CPU threads per run
     runs_at_once: int = 1
+    gpus_per_run: int = 1
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
 
 
 @dataclass

@@ -2,12 +2,15 @@
 
 Read this file first, then local.py. An executor gets prepared run directories (config.yaml, status.json). The outcome
 of a run is in its status.json alone, which ``run.supervise.supervise`` keeps true wherever it is called. Another
-engine, such as a cluster's queue, is another file with the three methods of Executor, chosen in ``create``.
+engine is another file with the methods of Executor, chosen in ``create``. slurm.py submits jobs of a cluster:
+slurm_script.py is what it submits, slurm_queue.py Slurm's commands, slurm_job.py the side of the node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from acmix_exp.config import HardwareConfig
@@ -18,7 +21,7 @@ class Executor(Protocol):
     """Starts runs, at most ``hardware.runs_at_once`` of them at a time. Runs that are done are left as they are."""
 
     def start(self) -> None:
-        """Start the runs and return at once."""
+        """Start the runs and return at once. Raises ConfigError if the engine takes none of them."""
 
     def wait(self, seconds: float) -> bool:
         """Wait up to ``seconds`` for all runs to end; returns whether they have ended.
@@ -26,12 +29,36 @@ class Executor(Protocol):
         Raises the executor's own errors. A failed run is not an error here: its status says so.
         """
 
-    def interrupt(self) -> None:
-        """Stop what is running, set its status to interrupted and start nothing more; returns when that is done."""
+    def interrupt(self) -> str | None:
+        """Stop what is running, set its status to interrupted and start nothing more; returns when that is done.
+
+        An engine that outlives this process leaves its runs at work, and returns in a line how to reach them.
+        """
+
+    def notes(self) -> Mapping[str, str]:
+        """Why runs that are not at work have to wait, in a few words, by the names of the runs."""
 
 
 def create(runs: Sequence[Run], hardware: HardwareConfig) -> Executor:
     """The executor that the config asks for."""
+    if hardware.executor == "slurm":
+        from acmix_exp.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor(runs, hardware)
     from acmix_exp.executors.local import LocalExecutor
 
     return LocalExecutor(runs, hardware.runs_at_once)
+
+
+def jobs(folder: Path) -> dict[str, str]:
+    """The job of each run of an experiment's folder that has one in a queue, in words, by the run's name."""
+    from acmix_exp.executors import slurm_queue
+
+    if not (folder / slurm_queue.FOLDER).is_dir() or not slurm_queue.has_slurm():
+        return {}
+    try:
+        queue = slurm_queue.queue(folder)
+    except slurm_queue.SlurmError as error:
+        print(f"acmix_exp: the queue of Slurm cannot be read: {error}", file=sys.stderr)
+        return {}
+    return {name: str(job) for name, job in queue.items() if job.alive}

@@ -38,9 +38,13 @@ class LocalExecutor:
             slot.result()
         return not working
 
-    def interrupt(self) -> None:
+    def interrupt(self) -> str | None:
         self._command.stop.set()
         self._pool.shutdown()
+        return None
+
+    def notes(self) -> dict[str, str]:
+        return {}
 
     def _supervise_runs(self) -> None:
         while not self._command.stop.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import platform
 import tempfile
 import threading
 import time
@@ -59,6 +60,50 @@ def gpus(hardware: HardwareConfig) -> list[int]:
             f"hardware.device={device}: one run uses one GPU; use hardware.runs_at_once={len(wanted)} to use all"
         )
     return wanted
+
+
+def kind(hardware: HardwareConfig) -> str:
+    """``cuda`` or ``cpu``: what the runs of a config train on.
+
+    An executor other than this machine asks for a GPU unless the config says ``cpu``; what this machine has does not
+    count then. Raises ConfigError as :func:`gpus`.
+    """
+    if hardware.executor == "local":
+        return "cuda" if gpus(hardware) else "cpu"
+    if hardware.device not in ("auto", "cuda", "cpu"):
+        raise ConfigError(
+            f"hardware.device={hardware.device}: must be cuda or cpu with hardware.executor={hardware.executor}, "
+            "which chooses the GPU itself"
+        )
+    return "cpu" if hardware.device == "cpu" else "cuda"
+
+
+def given(hardware: HardwareConfig) -> list[int]:
+    """Indices of the GPUs that a scheduler has given to this process; empty for the CPU.
+
+    Raises ConfigError if it should have given one.
+    """
+    if hardware.device == "cpu":
+        return []
+    if not cuda_devices():
+        raise ConfigError(
+            f"hardware.device={hardware.device}: no CUDA GPU on {platform.node()} for this job (CUDA_VISIBLE_DEVICES="
+            f"{os.environ.get('CUDA_VISIBLE_DEVICES', '')}); hardware.device=cpu requests none"
+        )
+    return list(range(cuda_devices()))
+
+
+@contextlib.contextmanager
+def gpu_of_run(hardware: HardwareConfig, stop: threading.Event, *, scheduled: bool) -> Iterator[int | None]:
+    """Hold and yield the GPU of a run, None on the CPU. scheduled: a scheduler has given this process its own.
+
+    Raises ConfigError if there is none, and as :func:`gpu_slot`.
+    """
+    if scheduled:
+        yield next(iter(given(hardware)), None)
+        return
+    with gpu_slot(gpus(hardware), hardware.runs_at_once, stop) as gpu:
+        yield gpu
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 
 from acmix_exp.child import Answer, Child, take_spare, unpickling
 from acmix_exp.config import Config, load
-from acmix_exp.errors import STOPS, CheckpointError, NonFiniteLoss, Stopped, StorageError, storage_fault
+from acmix_exp.errors import STOPS, CheckpointError, ConfigError, NonFiniteLoss, Stopped, StorageError, storage_fault
 from acmix_exp.files import write_text
 from acmix_exp.run import devices
 from acmix_exp.run.claim import Claim, Taken
@@ -39,12 +39,14 @@ class Command:
 
     attempts: of each run, how many attempts it had when the command began. has_ended: whether a process of another host
     is known to have ended, as a cluster's queue may tell. stop: set it to interrupt the runs that are supervised.
+    scheduled: a scheduler, such as Slurm, has given this process its GPUs.
     """
 
     owner: Owner = field(default_factory=Owner.here)
     attempts: Mapping[Run, int] = field(default_factory=dict)
     has_ended: Callable[[Owner], bool] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    scheduled: bool = False
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[list[int]]:
@@ -115,6 +117,8 @@ def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any],
     try:
         error, kind = _attempt(run, config, command, claim, before, last_sign)
         claim.check()
+    except ConfigError as fault:  # the node of a job has not what the config asks for
+        error, kind = str(fault), ConfigError.__name__
     except Taken:
         _say(run, f"was taken over by {holder(run)}, for this process had shown no heartbeat; it is left to that one")
         return BUSY
@@ -164,7 +168,7 @@ def _attempt(
     Raises Stopped, Taken and StorageError.
     """
     started = before.get("attempt", 0) > 0
-    with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once, command.stop) as gpu:
+    with devices.gpu_of_run(config.hardware, command.stop, scheduled=command.scheduled) as gpu:
         reason = _scratch_reason(run, before) if started else None
         resume = started and reason is None
         if found := _contradiction(run, before, last_sign) if started else None:

@@ -17,7 +17,7 @@ from acmix_exp.config import SCALES, SEED_LIMIT, Config, options, value_of
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
-from acmix_exp.sweep import arm
+from acmix_exp.sweep import arm, slurm_keys
 from acmix_exp.yolo import sites
 from acmix_exp.yolo.arguments import refused
 from acmix_exp.yolo.pretrained import find_pretrained
@@ -36,6 +36,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "train.optimizer": ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp"),
     "train.keep": ("best", "last", "both", "none"),
     "logger.mode": ("auto", "online", "offline", "disabled"),
+    "hardware.executor": ("local", "slurm"),
     "hardware.precision": ("auto", "fp32", "fp16", "bf16"),
 }
 
@@ -63,6 +64,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
         *_block(config),
         *refused(config.train.extra),
         *_hardware(config),
+        *slurm_keys.faults(config, explicit),
     ]
     if not lines:
         lines = arm.contradictions(config, explicit)
@@ -96,6 +98,7 @@ def _values(config: Config) -> list[str]:
         ),
         ("hardware.threads", hardware.threads >= 1, "a whole number from 1"),
         ("hardware.runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
+        ("hardware.gpus_per_run", hardware.gpus_per_run == 1, "1"),
     ]
     tests += [
         (key, value_of(config, key) in choices, f"one of {', '.join(filter(None, choices))}")
@@ -134,7 +137,7 @@ def _sites(effective: Config) -> list[str]:
 
 def _hardware(config: Config) -> list[str]:
     try:
-        gpus = devices.gpus(config.hardware)
+        gpus = devices.kind(config.hardware) == "cuda"
     except ConfigError as error:
         return error.lines
     lines, precision = [], config.hardware.precision

@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from acmix_exp.config import Config
 
 FUNCTION = re.compile(r"(choice|range|glob|interval|shuffle|sort|tag|str|int|float|bool|json_str|extend_list)\s?\(.*\)")
-LISTS = ("tags",)
+LISTS = ("tags", "hardware.slurm.setup", "hardware.slurm.extra")
 # Paths and names: outside of a sweep a comma is one of their characters.
 FREE = (
     "name",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -26,8 +28,10 @@ LINES_AROUND = 6
 class View:
     """Shows the run directories of a plan from a separate thread, between ``start`` and ``stop``."""
 
-    def __init__(self, plan: Plan, runs_at_once: int) -> None:
+    def __init__(self, plan: Plan, runs_at_once: int, notes: Callable[[], Mapping[str, str]] = dict) -> None:
+        """notes: why runs have to wait, by their names."""
         self.plan = plan
+        self._notes, self._waiting = notes, ""
         self.runs_at_once = runs_at_once
         self._survey = Survey(plan)
         self.console = Console(stderr=True)
@@ -54,6 +58,10 @@ class View:
                 live.update(self._table(self._survey.rows()), refresh=True)
 
     def _print_changes(self, rows: list[Progress]) -> None:
+        if (waiting := _counted(self._notes())) != self._waiting:
+            self._waiting = waiting
+            if waiting:
+                self.console.print(f"waiting: {waiting}", highlight=False, markup=False, soft_wrap=True)
         for row in rows:
             state = (row.status, row.epoch)
             if self._printed.setdefault(row.run.name, ("pending", 0)) == state:
@@ -81,9 +89,12 @@ class View:
             table.add_column("", no_wrap=True)
         for name in ("mAP50", "mAP50-95" if width >= BAR_FROM_WIDTH else "mAP50\n-95", "left"):
             table.add_column(name, justify="right", no_wrap=True)
+        notes = self._notes()
         fitting = _fitting(rows, max(1, height - LINES_AROUND))
         for row in fitting:
             status = row.status + (" (resumed)" if row.resumed and row.status in ("running", "done") else "")
+            if note := notes.get(row.run.name):
+                status += f" ({note})"
             bar = [ProgressBar(row.epochs, row.epoch, width=16)] if width >= BAR_FROM_WIDTH else []
             table.add_row(
                 Text(row.run.name, no_wrap=True, overflow="ellipsis"),
@@ -104,6 +115,11 @@ class View:
         name = Text(self.plan.name)
         name.truncate(max(1, width - len(state)), overflow="ellipsis")
         return Text.assemble((name.plain, "bold"), state, no_wrap=True)
+
+
+def _counted(notes: Mapping[str, str]) -> str:
+    """``2 Resources, 10 JobArrayTaskLimit``."""
+    return ", ".join(f"{count} {note}" for note, count in Counter(notes.values()).most_common())
 
 
 def _fitting(rows: list[Progress], limit: int) -> list[Progress]:

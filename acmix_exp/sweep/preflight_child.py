@@ -51,7 +51,7 @@ class Preflight:
             variables = unpickling(config.allow_unsafe_checkpoint)
             self._child = Child("preflight", folder, on_step=self._show_step, seconds=SECONDS, variables=variables)
             self._cleanup.enter_context(self._child)
-            if config.task == "train" and not variables and not devices.gpus(config.hardware):
+            if config.task == "train" and not variables and _trains_on_cpu_here(config):
                 self._spare.enter_context(spare("train", folder, config.hardware.threads))
 
     def send(self, cells: Sequence[Composed]) -> None:
@@ -104,6 +104,10 @@ class Preflight:
 
     def _show_step(self, step: str) -> None:
         self._status.update(f"checking the networks: {escape(step)}")
+
+
+def _trains_on_cpu_here(config: Config) -> bool:
+    return config.hardware.executor == "local" and devices.kind(config.hardware) == "cpu"
 
 
 def _refuse_unsafe_resume(plan: Plan) -> None:

@@ -26,7 +26,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     """
     model, hardware = effective.model, effective.hardware
     train = {**asdict(effective.train), "extra": _extra(effective)}
-    device = "cuda" if devices.gpus(hardware) else "cpu"
+    device = devices.kind(hardware)
     backbone = Backbone.of(model)
     code = installed.code(installed.in_children())
     return {

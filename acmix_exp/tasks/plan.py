@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 from rich.console import Group
 from rich.table import Table
 
+from acmix_exp import executors
 from acmix_exp.console import console, text_table
 from acmix_exp.run.directory import RunState
 from acmix_exp.sweep.planning import Cell, Plan, of_older_sampling
@@ -21,17 +22,22 @@ def plan(sweep: Plan) -> int:
     for line in of_older_sampling(sweep):
         print(f"acmix_exp: {line}", file=sys.stderr)
     rows = Survey(sweep).rows()
+    jobs = executors.jobs(sweep.folder)
     limit = sweep.cells[0].config.plan.rows
-    lines = list(_distinct(sweep.cells, {row.run: row for row in rows}))
+    lines = list(_distinct(sweep.cells, {row.run: row for row in rows}, jobs))
     printed = lines if limit == "all" else lines[:limit]
     more = [f"and {len(lines) - len(printed)} more; plan.rows=all prints them"] if len(printed) < len(lines) else []
     title = f"{sweep.name}: {_count(len(sweep.cells), 'cell')}, {_count(len(sweep.runs), 'run')}"
-    cells = text_table(title, ("arm", "seed", *sweep.cells[0].swept, "status", "run"), [], printed)
+    cells = text_table(
+        title, ("arm", "seed", *sweep.cells[0].swept, "status", *(["job"] if jobs else []), "run"), [], printed
+    )
     console().print(Group(cells, *more, _counts(rows), _left(rows, sweep.runs_at_once)))
     return 0
 
 
-def _distinct(cells: Iterable[Cell], rows: dict[object, Progress]) -> dict[tuple[str, ...], None]:
+def _distinct(
+    cells: Iterable[Cell], rows: Mapping[object, Progress], jobs: Mapping[str, str]
+) -> dict[tuple[str, ...], None]:
     """One line per cell without duplicates: the baseline is a cell of every swept block, but one run."""
     lines: dict[tuple[str, ...], None] = {}
     for cell in cells:
@@ -39,7 +45,8 @@ def _distinct(cells: Iterable[Cell], rows: dict[object, Progress]) -> dict[tuple
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
         arm = f"{cell.alias} (same as {cell.label})" if cell.alias else cell.label
         values = ("" if value is None else str(value) for value in cell.swept.values())
-        lines[(arm, str(cell.config.seed), *values, status, cell.run.name)] = None
+        job = [jobs.get(cell.run.name, "")] if jobs else []
+        lines[(arm, str(cell.config.seed), *values, status, *job, cell.run.name)] = None
     return lines
 
 

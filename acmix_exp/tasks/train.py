@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from acmix_exp import executors, installed
 from acmix_exp.console import console, print_line
-from acmix_exp.errors import STOPS, one_line, storage_fault
+from acmix_exp.errors import STOPS, ConfigError, one_line, storage_fault
 from acmix_exp.run.lock_reach import without_reach
 from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Plan, prepare
@@ -27,20 +28,29 @@ def train(plan: Plan) -> int:
     Whatever happens, no child process and no living status ``running`` of this command remains. Ctrl-C gives 130,
     another signal the code that its handler raises, and a fault of the machine, such as a full disk, 1.
     """
+    new = [path for path in (plan.folder, *(run.path for run in plan.runs)) if not path.exists()]
     if why := without_reach(plan.folder):
         print(f"acmix_exp: {plan.folder} is on {why}; each run is claimed by a file in its folder", file=sys.stderr)
     handlers = {number: signal.getsignal(number) for number in STOPS}
+    hardware = plan.cells[0].config.hardware
+    executor = executors.create(plan.runs, hardware)
     prepare(plan)
     for name, file in installed.startup_files().items():
         print(f"acmix_exp: {name}: {file} runs in every process; provenance.json has its hash", file=sys.stderr)
-    executor = executors.create(plan.runs, plan.cells[0].config.hardware)
-    view = View(plan, plan.runs_at_once)
-    code, fault = 1, None
+    view = View(plan, plan.runs_at_once, executor.notes)
+    code, fault, apart = 1, None, None
     try:
         view.start()
         executor.start()
-        _wait(executor, plan)
-        code = int(not all(run.is_done() for run in plan.runs))
+        if hardware.executor != "slurm" or hardware.slurm.wait:
+            _wait(executor, plan)
+            code = int(not all(run.is_done() for run in plan.runs))
+        else:
+            code = 0
+    except ConfigError:
+        for path in new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
     except KeyboardInterrupt:
         code = 130
     except SystemExit as stop:
@@ -50,9 +60,13 @@ def train(plan: Plan) -> int:
     finally:
         for number in STOPS:
             signal.signal(number, signal.SIG_IGN)
-        executor.interrupt()
+        apart = executor.interrupt()
         view.stop()
-    later = _conclude(plan, code, handlers)
+    if apart:
+        print(f"acmix_exp: {apart}", file=sys.stderr)
+        if code == 0:
+            return 0
+    later = _conclude(plan, code, handlers, apart=apart is not None)
     fault = fault or later
     if fault is not None and code in (0, 1):
         raise fault  # cli.py says it in one line
@@ -71,10 +85,10 @@ def _wait(executor: executors.Executor, plan: Plan) -> None:
             summarised = ended
 
 
-def _conclude(plan: Plan, code: int, handlers: Handlers) -> OSError | None:
+def _conclude(plan: Plan, code: int, handlers: Handlers, *, apart: bool) -> OSError | None:
     """Print and write the tables and the report; returns the fault of the machine that kept them from being written.
 
-    handlers: of signals, which are ignored here except while the report is made.
+    handlers: of signals, which are ignored here except while the report is made. apart: whether runs go on elsewhere.
     """
     from acmix_exp.report.table import make_tables
     from acmix_exp.report.terminal import terminal
@@ -92,7 +106,7 @@ def _conclude(plan: Plan, code: int, handlers: Handlers) -> OSError | None:
             why = run.broken() or (run.status() or {}).get("error")
             again = "; it is not trained again unless its folder is deleted" if run.has_diverged() else ""
             print(f"acmix_exp: {run.name} failed: {why}; see {run.log}{again}", file=sys.stderr)
-    if code > 1:
+    if not apart and (code > 1 or any(run.state() == "interrupted" for run in plan.runs)):
         print("acmix_exp: interrupted; rerun the same command to resume", file=sys.stderr)
     if fault is None:
         print_line(f"written to {plan.folder}/summary.md, .csv, .json and table.tex")

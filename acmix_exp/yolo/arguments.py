@@ -142,7 +142,10 @@ def loader_workers(config: Config, device: str | int) -> int:
     if device == "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(MOST_WORKERS, max(1, cores // hardware.runs_at_once))
+    if (given := os.environ.get("SLURM_CPUS_PER_TASK", "")).isdecimal():  # not every cluster binds a job to its cores
+        cores = min(cores, int(given))
+    of_run = cores // hardware.runs_at_once if hardware.executor == "local" else cores - hardware.threads
+    workers = min(MOST_WORKERS, max(1, of_run))
     if SHARED_MEMORY.is_dir():
         kept = (
             8 * train.batch * 3 * train.imgsz**2

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from acmix_exp.config import Config
+from acmix_exp.config import Config, HardwareConfig, SlurmConfig
+from acmix_exp.errors import STOPS, ConfigError
 from acmix_exp.report import write
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.planning import Cell, Plan
@@ -50,3 +53,74 @@ def test_a_summary_that_cannot_be_written_does_not_end_the_sweep(plan, monkeypat
 
     monkeypatch.setattr(write, "write_summary", write_summary)
     train._wait(Intervals([plan.runs[0]], []), plan)
+
+
+class Cluster:
+    """An executor whose jobs outlive the command; ``wait`` does what it is told."""
+
+    def __init__(self, wait=lambda seconds: True, line: str | None = "detached; scancel 7") -> None:
+        self.wait, self.line, self.started = wait, line, False
+
+    def start(self) -> None:
+        self.started = True
+
+    def interrupt(self) -> str | None:
+        return self.line
+
+    def notes(self) -> dict[str, str]:
+        return {}
+
+
+@pytest.fixture
+def trained(plan, monkeypatch):
+    """``trained(executor, ...)``: the exit code of a sweep, and whether tables were written."""
+
+    def run(executor, **slurm):
+        concluded = []
+        config = Config(hardware=HardwareConfig("slurm", slurm=SlurmConfig(**slurm)))
+        cells = [replace(cell, config=config) for cell in plan.cells]
+        monkeypatch.setattr(train.executors, "create", lambda runs, hardware: executor)
+        monkeypatch.setattr(train, "prepare", lambda plan: None)
+        monkeypatch.setattr(train, "_conclude", lambda *arguments: concluded.append(arguments))
+        before = {number: signal.getsignal(number) for number in STOPS}
+        try:
+            return train.train(replace(plan, cells=cells)), bool(concluded)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    return run
+
+
+def test_ctrl_c_detaches_from_a_cluster(trained, capsys):
+    def wait(seconds):
+        raise KeyboardInterrupt
+
+    assert trained(Cluster(wait)) == (130, True)
+    assert "acmix_exp: detached; scancel 7" in capsys.readouterr().err
+
+
+def test_submitting_alone_returns_at_once(trained, capsys):
+    assert trained(Cluster(wait=None), wait=False) == (0, False)
+    assert "acmix_exp: detached; scancel 7" in capsys.readouterr().err
+    assert trained(Cluster(line=None), wait=False) == (0, True)
+
+
+def test_jobs_that_end_without_results_are_a_failure(trained):
+    assert trained(Cluster(line=None)) == (1, True)
+
+
+def test_nothing_is_left_of_a_command_that_the_cluster_refuses(plan, trained, monkeypatch, tmp_path):
+    new = Run(plan.folder / "mixed-s9-00000000")
+    cluster = Cluster()
+
+    def start():
+        new.path.mkdir()
+        raise ConfigError("hardware=slurm: sbatch refuses: Invalid account")
+
+    cluster.start = start
+    plan.cells.append(replace(plan.cells[0], run=new))
+    with pytest.raises(ConfigError):
+        trained(cluster)
+    assert not new.path.exists()
+    assert all(run.path.is_dir() for run in plan.runs[:-1])

@@ -1,0 +1,106 @@
+"""A Slurm job, on its node: ``python -m acmix_exp.executors.slurm_job LIST INDEX REQUEUES`` supervises one run.
+
+A job that is told to stop interrupts its run. It goes back into the queue where Slurm ends it for the time limit or for
+another job, and does not where somebody cancelled it. Exit code: 0 done, 1 failed, 130 interrupted, 75 if another
+command is at work on the run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from acmix_exp import files
+from acmix_exp.errors import storage_fault
+from acmix_exp.executors import slurm_queue
+from acmix_exp.executors.slurm_queue import Job, SlurmError
+from acmix_exp.run.directory import Run
+from acmix_exp.run.owner import Owner
+from acmix_exp.run.supervise import BUSY, DONE, INTERRUPTED, Command, holder, supervise
+
+CODES = {DONE: 0, INTERRUPTED: 130, BUSY: 75}
+BUSY_SECONDS = 300.0  # how long a job waits for a run that another command is at work on
+LOOK_SECONDS = 1.0
+
+
+def main(arguments: list[str]) -> int:
+    """Supervise the run of this job; returns the exit code."""
+    path, index, requeues = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+    run = Run(path.parents[1] / (files.read_json(path) or {})["runs"][index])
+    command = Command(has_ended=_has_ended, scheduled=True)
+    with command.stopped_by_signals() as received:
+        try:
+            outcome = _supervise(run, command)
+        except OSError as error:  # of the machine, such as a full disk: the run is interrupted
+            _say(f"{run.name}: interrupted: {storage_fault(error) or error}")
+            return 1
+        _say(f"{run.name}: {outcome}{_because(run, received)}")
+        if outcome == INTERRUPTED and _ended_by_slurm(received):
+            _requeue(requeues)
+    return CODES.get(outcome, 1)
+
+
+def _supervise(run: Run, command: Command) -> str:
+    until = time.monotonic() + BUSY_SECONDS
+    while (outcome := supervise(run, command)) == BUSY and time.monotonic() < until:
+        _say(f"{run.name}: {holder(run)} is at work on it")
+        if command.stop.wait(LOOK_SECONDS):
+            return INTERRUPTED
+    return outcome
+
+
+def _because(run: Run, received: Sequence[int]) -> str:
+    reasons = [signal.Signals(number).name for number in dict.fromkeys(received)]
+    error = (run.status() or {}).get("error")
+    return f" ({', '.join(reasons + ([str(error)] if error else []))})" if reasons or error else ""
+
+
+def _has_ended(owner: Owner) -> bool:
+    """Whether the job of a run's owner has ended: its node may be gone."""
+    if owner.job is None:
+        return False
+    try:
+        states = slurm_queue.call("squeue", "--noheader", "--states=all", f"--jobs={owner.job}", "--format=%T").split()
+    except SlurmError as error:
+        return "invalid job id" in str(error).lower()
+    return not any(Job(owner.job, 0, state, "").alive for state in states)
+
+
+def _ended_by_slurm(received: Sequence[int]) -> bool:
+    """Whether the signals came ahead of the time limit, or of a preemption, and not from scancel."""
+    if signal.SIGUSR1 in received:
+        return True
+    try:
+        job = slurm_queue.call("scontrol", "show", "job", os.environ.get("SLURM_JOB_ID", ""))
+    except SlurmError as error:
+        _say(f"the state of the job is unknown, so it is not requeued: {error}")
+        return False
+    facts = dict(re.findall(r"(\w+)=(\S+)", job))
+    preempted = facts.get("JobState") == "RUNNING" and facts.get("PreemptTime", "None") != "None"
+    return preempted or facts.get("JobState") == "TIMEOUT"
+
+
+def _requeue(most: int) -> None:
+    """Put this job back into the queue. Slurm then kills what is left of it."""
+    before = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    if before >= most:
+        _say(f"not requeued: hardware.slurm.requeues={most} times it was")
+        return
+    try:
+        _say(f"requeued, for the {before + 1}. time")
+        slurm_queue.call("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
+    except (SlurmError, KeyError) as error:
+        _say(f"Slurm does not requeue the job: {error}; the same command resumes the run")
+
+
+def _say(text: str) -> None:
+    print(f"acmix_exp: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
