@@ -38,12 +38,12 @@ class SlurmExecutor:
         self._found: dict[Run, tuple[Any, ...]] = {}  # what their statuses said at the start
         self._jobs: dict[str, Job] = {}
         self._polled = 0.0
-        if not all(run.is_done() for run in runs):
+        if not all(run.is_final() for run in runs):
             check(hardware, self._folder)
 
     def start(self) -> None:
         """Submit the runs that are not done and have no job. Raises ConfigError if Slurm takes none of them."""
-        self._open = [run for run in self._runs if not run.is_done()]
+        self._open = [run for run in self._runs if not run.is_final()]
         self._found = {run: _history(run) for run in self._open}
         if not self._open:
             return
@@ -132,7 +132,7 @@ class SlurmExecutor:
         job = self._jobs.get(run.name)
         if job is not None and job.state == "PENDING":
             return False
-        if run.is_done():
+        if run.is_final():
             return True
         if job is not None and job.alive:
             return False

@@ -6,7 +6,8 @@ import contextlib
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from acmix_exp import executors, installed
@@ -41,16 +42,12 @@ def train(plan: Plan) -> int:
     code, fault, apart = 1, None, None
     try:
         view.start()
-        executor.start()
+        _start(executor, new)
         if hardware.executor != "slurm" or hardware.slurm.wait:
             _wait(executor, plan)
             code = int(not all(run.is_done() for run in plan.runs))
         else:
             code = 0
-    except ConfigError:
-        for path in new:
-            shutil.rmtree(path, ignore_errors=True)
-        raise
     except KeyboardInterrupt:
         code = 130
     except SystemExit as stop:
@@ -71,6 +68,16 @@ def train(plan: Plan) -> int:
     if fault is not None and code in (0, 1):
         raise fault  # cli.py says it in one line
     return code
+
+
+def _start(executor: executors.Executor, new: Iterable[Path]) -> None:
+    """Start the runs; if the engine takes none of them, the folders that were made for them are removed."""
+    try:
+        executor.start()
+    except ConfigError:
+        for path in new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _wait(executor: executors.Executor, plan: Plan) -> None:

@@ -90,6 +90,12 @@ def test_nothing_is_submitted_if_all_are_done(cluster, runs, started):
     assert cluster.state["calls"] == []
 
 
+def test_a_run_that_diverged_is_not_submitted(cluster, runs, started):
+    runs[0].set_status(status="failed", attempt=1, error="NonFiniteLoss: the loss is nan")
+    started()
+    assert [options["array"] for options in cluster.submitted()] == ["0-2%8"]
+
+
 def test_the_same_command_attaches_and_submits_only_new_runs(cluster, runs, started, capsys):
     started(of=runs[:3])
     again = started()
