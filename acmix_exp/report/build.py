@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acmix_exp.files import locked, read_json, remove_temporaries, write_text
+from acmix_exp.files import read_json, remove_temporaries, write_text
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Table
 from acmix_exp.report.table import REFERENCE
 from acmix_exp.report.write import digest, write_summary
+from acmix_exp.run.claim import turn
 from acmix_exp.run.directory import runs_in
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def build(folder: Path, reference: str = REFERENCE) -> Report:
     from acmix_exp.report.figures.catalogue import draw_figures  # matplotlib takes a third of a second
     from acmix_exp.report.html import page
 
-    with locked(folder / ".report.lock"):
+    with turn(folder, "report"):
         tables = write_summary(folder, reference)
         remove_temporaries(folder, PAGE)
         for killed in folder.glob(f"{SCRATCH}*"):

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.files import locked, remove_temporaries, write_json, write_text
+from acmix_exp.files import remove_temporaries, write_json, write_text
 from acmix_exp.report.columns import cells, columns, keys, numbers
 from acmix_exp.report.latex import latex
 from acmix_exp.report.records import Record, Row, Table
 from acmix_exp.report.table import REFERENCE, make_tables
+from acmix_exp.run.claim import turn
 
 FILES = ("summary.json", "summary.csv", "summary.md", "table.tex")
 FOOTER = (
@@ -31,7 +32,7 @@ def write_summary(folder: Path, reference: str = REFERENCE) -> list[Table]:
 
     ``reference``: the arm that the others are compared with.
     """
-    with locked(folder / ".summary.lock"):
+    with turn(folder, "summary"):
         remove_temporaries(folder, *FILES)
         tables = make_tables(folder, reference)
         write_json(folder / "summary.json", {"name": folder.name, "tables": as_json(tables)})

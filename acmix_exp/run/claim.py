@@ -27,6 +27,7 @@ from acmix_exp.files import locked, read_json
 from acmix_exp.run.owner import Owner
 
 BEAT_SECONDS = 30.0  # between two heartbeats
+TURN_SECONDS = 0.1  # between two looks at files that another process writes
 SILENT_SECONDS = 300.0  # without one for this time, a process of another host is taken for dead
 MAKING = ".making"  # suffix of a claim whose text is not yet written
 
@@ -38,9 +39,9 @@ class Taken(Exception):
 class Claim:
     """A process's claim on a run, while the context of :func:`claimed` lasts."""
 
-    def __init__(self, folder: Path, owner: Owner) -> None:
-        self.path = folder / f"{PREFIX}{uuid.uuid4().hex}"
-        making = self.path.with_suffix(MAKING)
+    def __init__(self, folder: Path, owner: Owner, of: str = "") -> None:
+        self.path = folder / f"{PREFIX}{of}{uuid.uuid4().hex}"
+        making = Path(f"{self.path}{MAKING}")
         making.write_text(json.dumps(owner.record()), encoding="utf-8")
         os.rename(making, self.path)
 
@@ -78,17 +79,20 @@ def keep_alive(claim: Path, wait: Callable[[float], bool]) -> None:
 
 
 @contextmanager
-def claimed(folder: Path, owner: Owner, has_ended: Callable[[Owner], bool] | None = None) -> Iterator[Claim | None]:
+def claimed(
+    folder: Path, owner: Owner, has_ended: Callable[[Owner], bool] | None = None, of: str = ""
+) -> Iterator[Claim | None]:
     """Claim a run directory for ``owner``; yields None if another process or thread works on it.
 
-    has_ended: whether a process of another host is known to have ended, as a cluster's queue may tell. Raises OSError.
+    has_ended: whether a process of another host is known to have ended, as a cluster's queue may tell. of: begins the
+    name of what is claimed in the folder, if that is not all of it. Raises OSError.
     """
-    with locked(folder / ".lock", wait=False) as lock:
-        others = _Others(folder, owner, has_ended, reached=bool(lock))
+    with locked(folder / f".{of}lock", wait=False) as lock:
+        others = _Others(folder, owner, has_ended, of, reached=bool(lock))
         if lock is False or others.at_work(None):
             yield None
             return
-        claim = Claim(folder, owner)
+        claim = Claim(folder, owner, of)
         try:
             if others.at_work(claim):
                 yield None
@@ -101,14 +105,31 @@ def claimed(folder: Path, owner: Owner, has_ended: Callable[[Owner], bool] | Non
                 claim.path.unlink(missing_ok=True)
 
 
+@contextmanager
+def turn(folder: Path, of: str) -> Iterator[None]:
+    """Wait until no other process of any host writes what ``of`` names, and keep them off while the block lasts.
+
+    Raises OSError.
+    """
+    while True:
+        with claimed(folder, Owner.here(), of=f"{of}.") as claim:
+            if claim:
+                with claim.kept_alive():
+                    yield
+                return
+        time.sleep(TURN_SECONDS)
+
+
 class _Others:
     """The claims of other processes on a run directory.
 
     reached: whether the lock, which ``here`` has, keeps other processes of this machine away.
     """
 
-    def __init__(self, folder: Path, here: Owner, has_ended: Callable[[Owner], bool] | None, *, reached: bool) -> None:
-        self._folder, self._here, self._has_ended, self._reached = folder, here, has_ended, reached
+    def __init__(
+        self, folder: Path, here: Owner, has_ended: Callable[[Owner], bool] | None, of: str, *, reached: bool
+    ) -> None:
+        self._folder, self._here, self._has_ended, self._of, self._reached = folder, here, has_ended, of, reached
         self.gone: list[Path] = []
 
     def at_work(self, own: Claim | None) -> bool:
@@ -119,7 +140,7 @@ class _Others:
         """
         now = time.time() if own is None else own.path.stat().st_mtime
         self.gone = []
-        for path in claims(self._folder):
+        for path in claims(self._folder, self._of):
             if (own and path == own.path) or (modified := _modified(path)) is None:
                 continue
             silence = now - modified
@@ -145,10 +166,10 @@ def last_beat(folder: Path) -> float | None:
     return max((time for path in claims(folder) if (time := _modified(path)) is not None), default=None)
 
 
-def claims(folder: Path) -> list[Path]:
-    """The claim files of a run directory."""
+def claims(folder: Path, of: str = "") -> list[Path]:
+    """The claim files of a run directory, or of a part of another folder."""
     try:
-        return [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(PREFIX)]
+        return [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(PREFIX + of)]
     except FileNotFoundError:
         return []
 

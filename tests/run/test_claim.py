@@ -213,6 +213,25 @@ def test_two_claimers_never_both_win(folder):
     assert claims.claims(folder) == []
 
 
+WRITES = """
+end = time.time() + 2
+while time.time() < end:
+    with claim.turn(folder, "summary"):
+        alone = open(folder / "at-work", "x")
+        time.sleep(0.002)
+        (folder / "at-work").unlink()
+    time.sleep(0.001)
+"""
+
+
+def test_the_tables_are_written_by_one_process_at_a_time(folder):
+    """Each waits for the others, and looks away from what else is claimed in the folder."""
+    with claimed(folder, HERE, of="report.") as claim:
+        together("claim.Owner.here = lambda: owner\n" + WRITES, folder, "aabb")
+        assert claims.claims(folder) == [claim.path]
+    assert sorted(path.name for path in folder.iterdir() if "lock" not in path.name) == []
+
+
 TAKES_OVER = """
 with claim.claimed(folder, owner) as mine:
     print("won" if mine else "lost")
