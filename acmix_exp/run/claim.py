@@ -45,9 +45,13 @@ class Claim:
         making.write_text(json.dumps(owner.record()), encoding="utf-8")
         os.rename(making, self.path)
 
+    def held(self) -> bool:
+        """Whether it was not deleted by a process that took the run over."""
+        return beat(self.path)
+
     def check(self) -> None:
-        """Raises Taken if the claim was deleted by the process that took the run over."""
-        if not beat(self.path):
+        """Raises Taken if it was."""
+        if not self.held():
             raise Taken
 
     @contextmanager

@@ -124,10 +124,11 @@ def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any],
         return BUSY
     except BaseException as stop:
         told_to_end = isinstance(stop, Stopped)
-        with suppress(OSError):  # a status ``running`` that nobody keeps alive means the same
-            error = str(stop) or None if told_to_end else storage_fault(stop)
-            run.set_status(status=INTERRUPTED, pid=None, error=error)
-        run.remove_temporaries()
+        if claim.held():
+            with suppress(OSError):  # a status ``running`` that nobody keeps alive means the same
+                error = str(stop) or None if told_to_end else storage_fault(stop)
+                run.set_status(status=INTERRUPTED, pid=None, error=error)
+            run.remove_temporaries()
         if told_to_end:
             return INTERRUPTED
         raise
@@ -234,8 +235,8 @@ def _train(
             owner=command.owner.record(),
         )
         while not child.ended():
-            if command.stop.is_set():
-                raise Stopped
             if not claim.path.exists():
                 raise Taken
+            if command.stop.is_set():
+                raise Stopped
         return child.answer()
