@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,12 +189,22 @@ def register_schema() -> None:
 
 def load(path: Path) -> Config:
     """Read a resolved ``config.yaml``. Raises an error of omegaconf if it does not match the schema."""
-    return from_plain(OmegaConf.load(path))
+    return from_plain(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
 
 
 def from_plain(values: Any) -> Config:
     """Config from plain containers such as ``asdict(config)``. Raises as :func:`load`."""
-    return to_object(OmegaConf.merge(OmegaConf.structured(Config), values))  # type: ignore[arg-type]
+    return to_object(OmegaConf.merge(OmegaConf.structured(Config), _literal(values)))  # type: ignore[arg-type]
+
+
+def _literal(value: Any) -> Any:
+    """``value`` with every ``${`` escaped: it is resolved already, and a file from elsewhere must not ask for more,
+    such as ``${oc.env:SECRET}``."""
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_literal(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def to_object(cfg: DictConfig) -> Config:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from acmix_exp import custom_block
 from acmix_exp.child import Child, require, spare, unpickling
 from acmix_exp.config import Config
 from acmix_exp.console import console
+from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.compose import Composed, raise_faults
 from acmix_exp.sweep.planning import Plan
 from acmix_exp.yolo import checkpoint_file
+from acmix_exp.yolo.pretrained import find_pretrained
+from acmix_exp.yolo.sites import starts_from_features
 
 SECONDS = 300.0
 TASKS = ("train", "profile")
@@ -77,30 +80,31 @@ class Preflight:
             custom_block.announce(block)
         for path in dict.fromkeys(each["model"]["pretrained"] for each in configs if each["allow_unsafe_checkpoint"]):
             if path:
-                print(
-                    f"acmix_exp: allow_unsafe_checkpoint=true: model.pretrained={path} is read by full unpickling, "
-                    "which runs what it names",
-                    file=sys.stderr,
-                )
+                say_unsafe(f"model.pretrained={path}")
 
     def check(self, plan: Plan) -> None:
-        """Wait for the child, unless there is nothing left to train, and end it.
+        """Wait for the child, unless there is nothing left to train, and end it. task=plan has no child: what
+        checkpoints name is read here then.
 
         Raises ConfigError with the faults of every cell, ChildError if the child died.
         """
         with self._cleanup:
-            if self._child is None or (self._task == "train" and all(run.is_final() for run in plan.runs)):
+            if self._child is None:
+                refuse_unsafe_pretrained(plan)
+                refuse_unsafe_resume(plan, None)
+                return
+            if self._task == "train" and all(run.is_final() for run in plan.runs):
                 self._spare.close()
                 return
             with self._status:
                 answer = self._child.answer()
-        numbers = list(self._networks.values())
+        found, numbers = require(answer, "the preflight"), list(self._networks.values())
         faults = {
             line: sorted(number for network in networks for number in numbers[network])
-            for line, networks in require(answer, "the preflight").items()
+            for line, networks in found["faults"].items()
         }
         raise_faults(faults, [cell.overrides for cell in self._cells])
-        _refuse_unsafe_resume(plan)
+        refuse_unsafe_resume(plan, found["names"])
 
     def _show_step(self, step: str) -> None:
         self._status.update(f"checking the networks: {escape(step)}")
@@ -110,11 +114,52 @@ def _trains_on_cpu_here(config: Config) -> bool:
     return config.hardware.executor == "local" and devices.kind(config.hardware) == "cpu"
 
 
-def _refuse_unsafe_resume(plan: Plan) -> None:
-    """Raise ConfigError if a run would resume from a last.pt that could run code; a damaged one is left to the run."""
-    for cell in {cell.run: cell for cell in plan.cells}.values():
-        config, last = cell.config, cell.run.last
-        if cell.run.is_final() or config.allow_unsafe_checkpoint or custom_block.is_custom(config.block):
+def refuse_unsafe_pretrained(plan: Plan) -> None:
+    """Raise ConfigError if ``model.pretrained`` of a run to come could run code, or is no checkpoint."""
+    of_models = {
+        cell.config.model.pretrained: cell.config
+        for cell in plan.cells
+        if not (cell.run.is_final() or cell.config.allow_unsafe_checkpoint or is_user_defined(cell.config))
+    }
+    for model in (config.model for config in of_models.values()):
+        if model.pretrained is None:
             continue
-        with suppress(checkpoint_file.NotACheckpoint):
-            checkpoint_file.require_safe(f"{last}", checkpoint_file.read(last))
+        path = find_pretrained(model)
+        setting = f"model.pretrained={path}"
+        checkpoint_file.refuse(setting, checkpoint_file.foreign(path))
+        if not starts_from_features(model):
+            try:
+                checkpoint_file.network(checkpoint_file.read(path).root)
+            except checkpoint_file.NotACheckpoint as error:
+                raise ConfigError(checkpoint_file.cannot_be_loaded(setting, f"it is {error}")) from error
+
+
+def refuse_unsafe_resume(plan: Plan, own: Collection[str] | None) -> None:
+    """Raise ConfigError if a run would resume from weights that could run code; damaged ones are left to the run.
+
+    ``own``: the names that the checkpoints of user-defined blocks may hold; None: unknown, so theirs are not read.
+    """
+    for cell in {cell.run: cell for cell in plan.cells}.values():
+        weights = [cell.run.last, cell.run.path / "weights" / "best.pt"]
+        for path in weights if not cell.run.is_final() else ():
+            if cell.config.allow_unsafe_checkpoint:
+                if path.exists():
+                    say_unsafe(str(path))
+            elif own is not None or not is_user_defined(cell.config):
+                try:
+                    checkpoint_file.require_safe(str(path), checkpoint_file.read(path), own or ())
+                except checkpoint_file.NotACheckpoint:
+                    continue
+                except ConfigError as error:
+                    raise ConfigError(f"{error}; without the file the run restarts from scratch") from error
+
+
+def say_unsafe(what: str) -> None:
+    print(
+        f"acmix_exp: allow_unsafe_checkpoint=true: {what} is read by full unpickling, which runs what it names",
+        file=sys.stderr,
+    )
+
+
+def is_user_defined(config: Config) -> bool:
+    return config.arm.insert and custom_block.is_custom(config.block)

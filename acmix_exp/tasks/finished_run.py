@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from acmix_exp import custom_block
@@ -12,6 +12,7 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.run import fingerprints
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
+from acmix_exp.sweep.preflight_child import say_unsafe
 from acmix_exp.yolo import checkpoint_file
 
 
@@ -64,20 +65,17 @@ def _announce_block(cell: Composed, config: Config) -> None:
     custom_block.announce(config.block)
 
 
-def require_safe(command: Config, config: Config, *paths: Path) -> None:
+def require_safe(command: Config, config: Config, *paths: Path, own: Collection[str] | None = None) -> None:
     """Raise ConfigError if reading one of the checkpoints could run code; say so if the command allows it.
 
-    What a user-defined block needs is known in the child only, so it checks such a run.
+    ``own``: what a user-defined block needs, which is known in a child only; None: that child checks such a run.
     """
     for path in paths:
         if command.allow_unsafe_checkpoint:
-            print(
-                f"acmix_exp: allow_unsafe_checkpoint=true: {path} is read by full unpickling, which runs what it names",
-                file=sys.stderr,
-            )
-        elif not custom_block.is_custom(config.block):
+            say_unsafe(str(path))
+        elif own is not None or not custom_block.is_custom(config.block):
             try:
-                checkpoint_file.require_safe(f"run={command.run}: {path.name}", checkpoint_file.read(path))
+                checkpoint_file.require_safe(f"run={command.run}: {path.name}", checkpoint_file.read(path), own or ())
             except checkpoint_file.NotACheckpoint as error:
                 raise ConfigError(f"run={command.run}: {path.name} is {error}; must be a checkpoint") from error
 

@@ -37,7 +37,12 @@ def repeat(composed: Composed) -> int:
     """
     command = composed.config
     first, config = finished(composed)
-    require_safe(command, config, *_kept(first))
+    with console(stderr=True).status("checking the network"):
+        answer = run_child("preflight", first.path, {"networks": [asdict(config)]}, variables=_unpickling(config))
+    found = require(answer, "the preflight")
+    if found["faults"]:
+        raise ConfigError(*found["faults"])
+    require_safe(command, config, *_kept(first), own=found["names"])
     recorded = first.provenance()
     inspection = inspect(resolve(config.dataset))
     require_unchanged(composed, first, config, inspection.fingerprint, pretrained=True)
@@ -142,6 +147,10 @@ def _verdict(first: Run, second: Run, config: Config) -> int:
     return int(not same)
 
 
+def _unpickling(config: Config) -> dict[str, str]:
+    return unpickling(config.allow_unsafe_checkpoint)
+
+
 def _kept(run: Run) -> list[Path]:
     return [path for name in ("best.pt", "last.pt") if (path := run.path / "weights" / name).is_file()]
 
@@ -153,7 +162,7 @@ def _weights(first: Run, second: Run, config: Config) -> dict[str, Any]:
         return {}
     folders = [str((run.path / "weights").resolve()) for run in (first, second)]
     request = {"names": names, "folders": folders, "config": asdict(config)}
-    options = {"threads": config.hardware.threads, "variables": unpickling(config.allow_unsafe_checkpoint)}
+    options = {"threads": config.hardware.threads, "variables": _unpickling(config)}
     figures: dict[str, Any] = require(run_child("repeat", second.path, request, **options), "the comparison")
     return figures
 

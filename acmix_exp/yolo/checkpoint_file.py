@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from acmix_exp.yolo.families import YOLOV8
 from acmix_exp.yolo.pickle_scan import Scan, StandIn, scan
 
 LARGEST_PICKLE = 64 << 20  # bytes; the structure of yolov8x takes half a megabyte
+LONGEST_NAME = 100  # letters, in a message
 HEADS = (  # how a file starts: what it is
     (b"version https://git-lfs", "a pointer of git-lfs, not the file itself (git lfs pull fetches that)"),
     (b"\x89HDF", "an HDF5 file"),
@@ -74,8 +75,8 @@ def pickle_of(path: Path) -> bytes:
                 raise NotACheckpoint("a TorchScript archive, which is exported for inference and cannot be trained")
             pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
             if not pickles:
-                raise NotACheckpoint(f"a zip archive without weights (it holds {', '.join(names[:2]) or 'nothing'})")
-            if len(pickles) > 1 or len(set(names)) < len(names):
+                raise NotACheckpoint(f"a zip archive without weights (it holds {_listed(names, 2) or 'nothing'})")
+            if len(pickles) > 1 or len({name.lower() for name in names}) < len(names):
                 raise NotACheckpoint("an archive that holds an entry twice, which torch.save never writes")
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise NotACheckpoint("a compressed archive, which torch.save never writes (extract it first)")
@@ -110,17 +111,30 @@ def _other_kind(head: bytes, path: Path) -> str:
 
 
 def _named(path: Path) -> str:
+    found = _foreign_of_old(path)
+    return f"; it names {_listed(found, 3)}" if found else ""
+
+
+def _foreign_of_old(path: Path) -> list[str]:
     """What an old pickle names that no checkpoint names."""
     if path.stat().st_size > LARGEST_PICKLE:
-        return ""
+        return []
     for pickles in (4, 1):  # the old format: magic number, version, sizes, object
         try:
             found = scan(path.read_bytes(), pickles).foreign()
         except ValueError:
             continue
         if found:
-            return f"; it names {', '.join(found[:3])}"
-    return ""
+            return found
+    return []
+
+
+def foreign(path: Path) -> list[str]:
+    """What a file names that no checkpoint names, in the old format too; empty if it is no file of torch."""
+    try:
+        return read(path).foreign()
+    except NotACheckpoint:
+        return _foreign_of_old(path)
 
 
 def require_safe(setting: str, found: Scan, own: Collection[str] = ()) -> None:
@@ -128,13 +142,23 @@ def require_safe(setting: str, found: Scan, own: Collection[str] = ()) -> None:
 
     ``own``: the names that a user-defined block needs.
     """
-    if foreign := found.foreign(own):
-        is_yolov5 = foreign[0].startswith("models.")
+    refuse(setting, found.foreign(own))
+
+
+def refuse(setting: str, names: Sequence[str]) -> None:
+    """Raise ConfigError if there are ``names``, which a file holds and no checkpoint does."""
+    if names:
+        is_yolov5 = names[0].startswith("models.")
         hint = " (it is of the YOLOv5 repository, whose checkpoints ultralytics cannot read)" if is_yolov5 else ""
         raise ConfigError(
-            f"{setting}: not read, because it names {', '.join(foreign[:3])}, which no checkpoint of YOLO holds and "
+            f"{setting}: not read, because it names {_listed(names, 3)}, which no checkpoint of YOLO holds and "
             f"which may run code{hint}; if you know who made it, allow_unsafe_checkpoint=true reads it"
         )
+
+
+def cannot_be_loaded(setting: str, why: str) -> str:
+    """The line for a file that is no checkpoint, or a damaged one."""
+    return f"{setting}: cannot be loaded ({why}); must be a .pt file that ultralytics saved"
 
 
 def network(root: Any) -> StandIn:
@@ -151,8 +175,18 @@ def network(root: Any) -> StandIn:
         raise NotACheckpoint(f"a state_dict of {len(tensors)} tensors without their network")
     if found is not None:
         kind = getattr(found, "path", "") or _class(found)
-        raise NotACheckpoint(f"a checkpoint whose model is a {kind}, not a network")
-    raise NotACheckpoint(f"a dict of {', '.join(map(str, list(root)[:4]))} without a model")
+        raise NotACheckpoint(f"a checkpoint whose model is a {_shown(kind)}, not a network")
+    raise NotACheckpoint(f"a dict of {_listed(list(root), 4)} without a model")
+
+
+def _listed(values: Collection[Any], most: int) -> str:
+    return ", ".join(_shown(value) for value in list(values)[:most])
+
+
+def _shown(value: Any) -> str:
+    """Text from a file as a part of one line: a name in it may be long, or hold what moves the cursor."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(value))
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
 
 
 def yaml_of(model: StandIn) -> dict[str, Any]:
@@ -164,7 +198,7 @@ def yaml_of(model: StandIn) -> dict[str, Any]:
 def what_it_is(model: StandIn) -> str:
     """A network in words: its family and scale as far as it says, task and number of classes."""
     yaml = yaml_of(model)
-    name, task = Path(str(yaml.get("yaml_file", ""))).stem, TASKS.get(_class(model), "")
+    name, task = _shown(Path(str(yaml.get("yaml_file", ""))).stem), TASKS.get(_class(model), "")
     classes = yaml.get("nc")
     inside = [f"task {task}"] if task else []
     inside += [f"{classes} classes"] if isinstance(classes, int) else []
@@ -174,7 +208,7 @@ def what_it_is(model: StandIn) -> str:
 def scale_of(model: StandIn) -> str | None:
     """The scale that the network's YAML says; without one, YOLOv8's of the width of the first convolution."""
     if scale := yaml_of(model).get("scale"):
-        return str(scale)
+        return _shown(scale)
     try:
         weight = model.get("model").get("0").get("conv").get("_parameters")["weight"]
         width = weight.args[0].args[2][0]  # of the tensor in the parameter, its shape

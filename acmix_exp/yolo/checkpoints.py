@@ -1,13 +1,16 @@
 """Read a checkpoint in a child process by restricted unpickling.
 
 The file's pickle is scanned first (pickle_scan.py). Then ultralytics loads it, with ``weights_only=True`` and the
-classes that the scan has seen: :data:`acmix_exp.child.RESTRICTED` makes it do so.
+classes that the scan has seen: :data:`acmix_exp.child.RESTRICTED` makes it do so. Both read one private copy, so that a
+file which changes in between is scanned as it is loaded.
 """
 
 from __future__ import annotations
 
 import io
+import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -21,7 +24,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from acmix_exp import custom_block
 from acmix_exp.nn.custom import build_custom_block
 from acmix_exp.yolo.checkpoint_file import NotACheckpoint, pickle_of, require_safe, scan_pickle
-from acmix_exp.yolo.pickle_scan import CLASS_MODULES, NAMESPACES, Scan, scan
+from acmix_exp.yolo.pickle_scan import CLASS_MODULES, GETATTR, NAMESPACES, Scan, scan
 
 _own: dict[str, Any] = {}  # what the checkpoint of a user-defined block names: the object, by its name
 _is_restricted = True
@@ -55,9 +58,11 @@ def allow_block(block: Mapping[str, Any], channels: Sequence[int]) -> None:
     classes = {key: value for key, value in vars(sys.modules[module]).items() if _is_network(value, module)}
     _own.update({f"{module}.{key}": value for key, value in classes.items()})
     for path in found.foreign():
-        parent, _, attribute = path.removesuffix("(...)").rpartition(".")
-        if hasattr(sys.modules.get(parent), attribute):
-            _own[f"{parent}.{attribute}"] = getattr(sys.modules[parent], attribute)
+        name = path.removesuffix("(...)")
+        parent, _, attribute = name.rpartition(".")
+        # getattr would lead from an allowed class to everything.
+        if name != GETATTR and hasattr(sys.modules.get(parent), attribute):
+            _own[name] = getattr(sys.modules[parent], attribute)
     _register(found.names)
     saved.seek(0)
     if not _is_restricted:
@@ -78,8 +83,16 @@ def load(path: Path, setting: str = "") -> tuple[Any, dict[str, Any]]:
     setting: the key and value that name the file; without one, its path.
     Raises ConfigError if reading it could run code, NotACheckpoint if it is no checkpoint.
     """
-    verify(path, setting)
-    model, content = load_checkpoint(path)
+    with tempfile.TemporaryDirectory(prefix="acmix_exp-") as folder:
+        copy = Path(folder, "copy.pt")  # ultralytics reads no other suffix
+        shutil.copyfile(path, copy)
+        verify(copy, setting or str(path))
+        try:
+            model, content = load_checkpoint(copy)
+        except Exception as error:
+            error.args = tuple(str(part).replace(str(copy), str(path)) for part in error.args)
+            raise
+    model.pt_path = str(path)
     return model, content
 
 
@@ -88,7 +101,11 @@ def verify(path: Path, setting: str = "") -> Scan | None:
     if not _is_restricted:
         return None
     data = pickle_of(path)
-    if torch._C.PyTorchFileReader(str(path)).get_record("data.pkl") != data:
+    try:
+        same = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl") == data
+    except RuntimeError:
+        same = False
+    if not same:
         raise NotACheckpoint("an archive that torch and zip tools read differently")
     found = scan_pickle(data)
     require_safe(setting or str(path), found, _own.keys())

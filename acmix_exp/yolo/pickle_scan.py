@@ -1,7 +1,8 @@
 """What a pickle asks for, found without importing or calling anything that it names.
 
-``pickle.Unpickler`` runs with a ``find_class`` that gives a stand-in for every global: creating, calling and building
-a stand-in only records what would have been done. No torch.
+Python's own unpickler runs with a ``find_class`` that gives a stand-in for every global: creating, calling and building
+a stand-in only records what would have been done. All that was made is looked at, not only what is left in the end:
+a pickle can drop the result of a call. No torch.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class _Recorder(type):
     path: str
 
     def __call__(cls, *args: Any, **options: Any) -> StandIn:
-        made: StandIn = StandIn.__new__(cls)  # type: ignore[arg-type]
-        made.__dict__.update(called=True, args=args, state=options, items=[])
+        made: StandIn = cls.__new__(cls, *args, **options)  # type: ignore[arg-type]
+        made.__dict__["called"] = True
         return made
 
 
@@ -59,6 +60,7 @@ class StandIn(metaclass=_Recorder):
     """
 
     path: str = ""
+    seen: list[Any]  # of the class: all objects of a scan
     called: bool
     args: tuple[Any, ...]
     state: Any
@@ -67,6 +69,7 @@ class StandIn(metaclass=_Recorder):
     def __new__(cls, *args: Any, **options: Any) -> StandIn:
         made = object.__new__(cls)
         made.__dict__.update(called=False, args=args, state=options, items=[])
+        cls.seen.append(made)
         return made
 
     def __setstate__(self, state: Any) -> None:
@@ -90,35 +93,41 @@ class StandIn(metaclass=_Recorder):
 
 @dataclass
 class Scan:
-    """root: the object, made of stand-ins and plain data. names: the globals, as MODULE.NAME."""
+    """root: the object, made of stand-ins and plain data; None if it could not be read to its end. names: the globals,
+    as MODULE.NAME. made: every stand-in, and every name of a storage."""
 
     root: Any
     names: set[str] = field(default_factory=set)
+    made: list[Any] = field(default_factory=list)
 
     def foreign(self, own: Collection[str] = ()) -> list[str]:
         """What is no part of a network's checkpoint: names, and classes or functions used in another way than such.
 
         ``own``: names that are allowed in every use, as those of a user-defined block.
         """
-        faults = [name for name in sorted(self.names) if not (_is_known(name) or name in own)]
-        return list(dict.fromkeys([*faults, *_misused(self.root, own)]))
+        unknown = [name for name in sorted(self.names) if not (_is_known(name) or name in own)]
+        misused = _misused([self.root, *self.made], own)
+        return [*unknown, *dict.fromkeys(use for use in misused if use.removesuffix("(...)") not in unknown)]
 
 
 def scan(data: bytes, pickles: int = 1) -> Scan:
     """Read the first ``pickles`` of ``data``; the root is that of the last. Raises ValueError if it is damaged."""
     names: set[str] = set()
+    made: list[Any] = []
     stand_ins: dict[str, Any] = {}
     stream = io.BytesIO(data)
 
-    class Reader(pickle.Unpickler):
+    # Not the one in C, which takes the memory that a pickle names, whatever its length.
+    class Reader(pickle._Unpickler):
         def find_class(self, module: str, name: str) -> Any:
             path = f"{PYTHON_2.get(module, module)}.{name}"
             names.add(path)
             if path in REAL:
                 return REAL[path]
-            return stand_ins.setdefault(path, _Recorder(name, (StandIn,), {"path": path}))
+            return stand_ins.setdefault(path, _Recorder(name, (StandIn,), {"path": path, "seen": made}))
 
         def persistent_load(self, pid: Any) -> Any:
+            made.append(pid)
             return None  # a storage
 
     root = None
@@ -128,7 +137,7 @@ def scan(data: bytes, pickles: int = 1) -> Scan:
     except Exception as error:  # a damaged pickle raises anything
         if not any(not _is_known(name) for name in names):
             raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-    return Scan(root, names)
+    return Scan(root, names, made)
 
 
 def _is_known(path: str) -> bool:
@@ -142,11 +151,11 @@ def _is_value(path: str) -> bool:
     return (module == "torch" and name in DTYPES) or (module in ("torch", "torch.storage") and name.endswith("Storage"))
 
 
-def _misused(root: Any, own: Collection[str]) -> Iterator[str]:
+def _misused(objects: list[Any], own: Collection[str]) -> Iterator[str]:
     """Known names in a use that no checkpoint has: a class that is called, or a class or function kept as a value,
     which the network could then call."""
     seen: set[int] = set()
-    left = [root]
+    left = objects
     while left:
         value = left.pop()
         if isinstance(value, (str, bytes, int, float, bool, type(None))) or id(value) in seen:
@@ -167,7 +176,8 @@ def _misused(root: Any, own: Collection[str]) -> Iterator[str]:
                 left += value.args
             left += [value.state, *value.items]
         elif isinstance(value, dict):
-            left += [*value.keys(), *value.values(), vars(value) if isinstance(value, OrderedDict) else None]
+            # A pickle can give an OrderedDict attributes that hide its methods.
+            left += [*dict.keys(value), *dict.values(value), getattr(value, "__dict__", None)]
         elif isinstance(value, (list, tuple, set, frozenset)):
             left += value
 

@@ -42,10 +42,12 @@ from acmix_exp.yolo.transfer import require_fit
 
 
 def work(job: Job) -> dict[str, Any]:
-    """The child's side: the facts of an export ``format``, or the faults of the ``networks`` of a plan."""
+    """The child's side: the facts of an export ``format``, or of the ``networks`` of a plan the ``faults`` and the
+    ``names`` that the checkpoints of their user-defined blocks may hold."""
     if "format" in job.request:
         return export_format(job.request["format"])
-    return preflight([from_plain(config) for config in job.request["networks"]], job.step)
+    faults = preflight([from_plain(config) for config in job.request["networks"]], job.step)
+    return {"faults": faults, "names": sorted(checkpoints.own_names())}
 
 
 def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda text: None) -> dict[str, list[int]]:
@@ -134,16 +136,16 @@ def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:
     """A line if the weights cannot be loaded, or are of another scale, backbone or detector."""
     model = config.model
     path = find_pretrained(model)
+    setting = f"model.pretrained={path}"
     if starts_from_features(model):
         try:
+            checkpoint_file.refuse(setting, checkpoint_file.foreign(path))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that a copy to the meta device does nothing
                 load_backbone(stock, path)
-        except ValueError as error:
+        except (ConfigError, ValueError) as error:
             return [str(error)]
         return []
-    setting = f"model.pretrained={path}"
-    right = "must be a .pt file that ultralytics saved"
     try:
         if lines := _unfit(setting, path, config, stock):
             return lines
@@ -151,10 +153,10 @@ def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:
     except ConfigError as error:
         return error.lines
     except NotACheckpoint as error:
-        return [f"{setting}: cannot be loaded (it is {error}); {right}"]
+        return [checkpoint_file.cannot_be_loaded(setting, f"it is {error}")]
     except Exception as error:  # a pickle can raise anything
         words = str(error).partition("\n")[0].removeprefix(f"ERROR ❌️ {path} ").partition(". ")[0]
-        return [f"{setting}: cannot be loaded ({type(error).__name__}: {words.rstrip('.')}); {right}"]
+        return [checkpoint_file.cannot_be_loaded(setting, f"{type(error).__name__}: {words.rstrip('.')}")]
     try:
         require_fit(stock, source, path)
     except ValueError as error:
@@ -168,6 +170,8 @@ def _unfit(setting: str, path: Path, config: Config, stock: DetectionModel) -> l
     Raises ConfigError if reading it could run code, NotACheckpoint if it is no checkpoint.
     """
     model, found = config.model, checkpoint_file.read(path)
+    if config.allow_unsafe_checkpoint and found.root is None:
+        return []  # it does what cannot be followed without running it
     layers = [type(layer).__name__ for layer in stock.model]
     allowed = checkpoints.own_names()
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acmix_exp import files
-from acmix_exp.errors import CheckpointError, ConfigError
+from acmix_exp.errors import CheckpointError, ConfigError, storage_fault
 from acmix_exp.yolo.pretrained import is_checkpoint
 
 if TYPE_CHECKING:
@@ -82,4 +82,6 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except ConfigError:  # it could run code: not a damaged file, so nothing is deleted
         raise
     except Exception as error:  # a truncated or altered pickle can raise any exception
+        if storage_fault(error):  # the disk is full: nothing is wrong with the file
+            raise
         raise CheckpointError(f"{path}: cannot be loaded ({error})") from error

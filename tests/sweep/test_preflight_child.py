@@ -24,7 +24,7 @@ DONE = SimpleNamespace(cells=[], runs=[SimpleNamespace(is_done=lambda: True)])
 class FakeChild:
     """Keeps the request in place of a process; ``reply`` is its answer, None if it must not be asked."""
 
-    reply: Answer | None = Answer(0, value={})
+    reply: Answer | None = Answer(0, value={"faults": {}, "names": []})
     started: ClassVar[list[tuple[str, Path]]] = []
     requests: ClassVar[list[dict[str, Any]]] = []
 
@@ -98,7 +98,8 @@ def test_train_arguments_are_checked_for_each_value():
 
 def test_a_fault_names_the_cells_that_have_it(monkeypatch):
     preflight, _ = sent(*SWEEP)
-    monkeypatch.setattr(FakeChild, "reply", Answer(0, value={"a=1: must be 2": [2], "b=1: must be 3": [0, 1, 2]}))
+    faults = {"a=1: must be 2": [2], "b=1: must be 3": [0, 1, 2]}
+    monkeypatch.setattr(FakeChild, "reply", Answer(0, value={"faults": faults, "names": []}))
     with pytest.raises(ConfigError) as caught:
         preflight.check(PENDING)
     assert caught.value.lines == ["arm=mixed block.kernel_att=5 a=1: must be 2", "b=1: must be 3"]

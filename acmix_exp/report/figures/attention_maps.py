@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ def _figure(grid: Grid, end: float, extend: str) -> Figure:
     scale = LogNorm(1 / end, end, clip=True)
     folder = grid.record.run.path / "images"
     entry = (read_json(folder / "images.json") or {})["images"][grid.content["image"]]
-    image = np.asarray(Image.open(folder / entry["file"]).convert("L"))
+    image = np.asarray(Image.open(folder / Path(entry["file"]).name).convert("L"))
     height = 0.35 + len(grid.lines) * (SIDE * image.shape[0] / image.shape[1] + 0.25)
     width = max(SIDE * len(grid.titles) + 1.5, 4.8)
     figure, axes = subplots(len(grid.lines), len(grid.titles), width=width, height=max(height, 2.2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def predictions(table: Table) -> Iterator[Drawing]:
     ratios = {"height_ratios": heights}
     figure, grid = subplots(len(images), columns, width=SIDE * columns, height=height, gridspec_kw=ratios)
     for entry, line in zip(images, grid, strict=True):
-        image = Image.open(first.run.path / "images" / entry["file"]).convert("RGB")
+        image = Image.open(first.run.path / "images" / Path(entry["file"]).name).convert("RGB")
         _boxes(line[0], image, [{**box, "confidence": None} for box in entry["truth"]], colours)
         for axes, (_, of_row) in zip(line[1:], drawn.values(), strict=True):
             stored = next((other for other in of_row["images"] if other["name"] == entry["name"]), None)
