@@ -17,8 +17,8 @@ from acmix_exp.sweep.compose import Composed, compose_cells
 from acmix_exp.sweep.preflight_child import Preflight
 
 SWEEP = ("-m", "arm=baseline,mixed", "block.kernel_att=3,5", "seed=0,1")
-PENDING = SimpleNamespace(cells=[], runs=[SimpleNamespace(is_done=lambda: False)])
-DONE = SimpleNamespace(cells=[], runs=[SimpleNamespace(is_done=lambda: True)])
+PENDING = SimpleNamespace(cells=[], runs=[SimpleNamespace(is_final=lambda: False)])
+DONE = SimpleNamespace(cells=[], runs=[SimpleNamespace(is_final=lambda: True)])
 
 
 class FakeChild:
