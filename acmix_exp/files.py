@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, temporary):
+        if isinstance(error, OSError) and (temporary is None or error.filename in (None, temporary)):
             error.filename = str(path)  # of a write that failed Python knows no file name
         raise
 

@@ -42,8 +42,13 @@ class Claim:
     def __init__(self, folder: Path, owner: Owner, of: str = "") -> None:
         self.path = folder / f"{PREFIX}{of}{uuid.uuid4().hex}"
         making = Path(f"{self.path}{MAKING}")
-        making.write_text(json.dumps(owner.record()), encoding="utf-8")
-        os.rename(making, self.path)
+        try:
+            making.write_text(json.dumps(owner.record()), encoding="utf-8")
+            os.rename(making, self.path)
+        except OSError as error:  # of a write that failed Python knows no file name
+            making.unlink(missing_ok=True)
+            error.filename = error.filename or str(making)
+            raise
 
     def held(self) -> bool:
         """Whether it was not deleted by a process that took the run over."""

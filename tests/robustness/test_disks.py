@@ -17,6 +17,8 @@ from hydra.core.global_hydra import GlobalHydra
 from acmix_exp import cli, files
 from acmix_exp.errors import StorageError, storage_fault
 from acmix_exp.report.build import build
+from acmix_exp.run.claim import Claim
+from acmix_exp.run.owner import Owner
 from acmix_exp.sweep import check
 from tests.robustness.cases import Row, add, case
 from tests.robustness.commands import COMMON, finish, only_run, temporaries, tiny_data
@@ -141,6 +143,33 @@ def test_something_at_the_run_directory_is_named(command, tmp_path, data, target
     run.symlink_to(target) if target else run.touch()
     (line,) = check.run_folders([run, run])
     assert line.startswith(f"name=default: {run} is a {'symbolic link' if target else 'file'}")
+
+
+@pytest.mark.parametrize("number", ["ENOSPC", "EDQUOT", "EMFILE"])
+@case(
+    SECTION,
+    have="no inode, or no file handle, left for a new file",
+    here="one line with the cause and the file's own name, not that of a temporary one",
+)
+def test_a_file_that_cannot_be_made_is_named(tmp_path, monkeypatch, number):
+    def mkstemp(dir: Path, prefix: str) -> None:
+        code = getattr(errno, number)
+        raise OSError(code, os.strerror(code), f"{dir}/{prefix}x8d_k2a1")
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", mkstemp)
+    with pytest.raises(OSError, match=r"'[^']*/status\.json'$"):
+        files.write_json(tmp_path / "status.json", {})
+
+
+def test_no_room_for_a_claim_names_it_and_leaves_nothing(tmp_path, monkeypatch):
+    def write_text(path: Path, text: str, encoding: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    with pytest.raises(OSError, match=r"\.claim-"):
+        Claim(tmp_path, Owner.here())
+    assert not list(tmp_path.iterdir())
 
 
 @case(
