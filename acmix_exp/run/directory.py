@@ -57,11 +57,11 @@ class Run:
             return None
         return {key: entry for key, entry in value.items() if isinstance(entry, STATUS_TYPES.get(key, object))}
 
-    def state(self, has_ended: Callable[[Owner], bool] | None = None) -> RunState:
+    def state(self) -> RunState:
         """The verified status: done requires a result, and running requires a process that is alive.
 
-        A process of another host is alive if its heartbeat is not older than SILENT_SECONDS, unless ``has_ended`` knows
-        better, as a cluster's queue may. A result whose mAP is not finite is a failed run.
+        A process of another host is alive if its heartbeat is not older than SILENT_SECONDS. A result whose mAP is not
+        finite is a failed run.
         """
         status = self.status() or {}
         state: RunState = status.get("status", "pending")
@@ -70,8 +70,6 @@ class Run:
         if state == "running":
             owner = Owner.of(status)
             alive = owner is not None and owner.alive(Owner.here())
-            if alive is None and owner and has_ended and has_ended(owner):
-                alive = False
             return "running" if alive or (alive is None and self.silence() < SILENT_SECONDS) else "interrupted"
         return state
 

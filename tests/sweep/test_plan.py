@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import threading
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from acmix_exp.config import load
 from acmix_exp.files import write_json
 from acmix_exp.run.directory import Run
+from acmix_exp.run.owner import Owner
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.planning import Cell, Plan, prepare
 from acmix_exp.sweep.progress import Survey, duration, seconds_left
@@ -67,6 +69,20 @@ def test_runs_whose_samples_were_drawn_in_another_way_are_named_once(plan, capsy
     )
     prepare(plan)
     assert not capsys.readouterr().err
+
+
+def test_a_run_that_another_command_prepares_is_waited_for(plan):
+    (run,) = plan.runs
+    with run.lock(Owner("elsewhere", 1)) as claim:
+        assert claim
+        waiting = threading.Thread(target=prepare, args=(plan,))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        run.set_status(status="running", attempt=1)
+        waiting.join(10)
+        assert not waiting.is_alive()
+    assert run.status() == {"status": "running", "attempt": 1}
 
 
 def test_a_corrupt_status_is_reported_and_the_run_restarts(plan, capsys):
