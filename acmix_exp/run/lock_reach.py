@@ -18,9 +18,11 @@ LOCAL = {
     "smb3": ("nobrl",),
 }
 NEEDED = {"lustre": "flock"}
-# Shared between machines, with locks that depend on a server's settings, or are known to stay on each machine.
-UNKNOWN = ("fuse", "9p", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "afs", "beegfs", "orangefs", "pvfs2")
-REACHING = ("fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse")
+# Shared between machines, with locks that depend on a server's settings, or that stay on each machine.
+UNKNOWN = (
+    *("fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.blobfuse", "fuse.blobfuse2", "fuse.goofys"),
+    *("afs", "beegfs", "orangefs", "pvfs2"),
+)
 
 
 def without_reach(folder: Path, mounts: Path = MOUNTS) -> str | None:
@@ -41,7 +43,7 @@ def without_reach(folder: Path, mounts: Path = MOUNTS) -> str | None:
         return f"{kind}, mounted with {local}: its locks do not reach other hosts"
     if kind in NEEDED and NEEDED[kind] not in options:
         return f"{kind}, mounted without {NEEDED[kind]}: its locks do not reach other hosts"
-    if kind.startswith(UNKNOWN) and kind not in REACHING:
+    if kind in UNKNOWN:
         return f"{kind}: its locks may not reach other hosts"
     return None
 

@@ -29,7 +29,8 @@ LOCAL = "its locks do not reach other hosts"
         ("fuse.sshfs", "rw", "fuse.sshfs: its locks may not reach other hosts"),
         ("fuse.glusterfs", "rw", None),
         ("gpfs", "rw", None),
-        ("9p", "rw", "9p: its locks may not reach other hosts"),
+        ("beegfs", "rw", "beegfs: its locks may not reach other hosts"),
+        ("fuse.fuse-overlayfs", "rw", None),
     ],
 )
 def test_types_and_options(tmp_path, kind, options, why):
