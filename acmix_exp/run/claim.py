@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import threading
 import time
 import uuid
@@ -28,6 +29,7 @@ from acmix_exp.run.owner import Owner
 
 BEAT_SECONDS = 30.0  # between two heartbeats
 TURN_SECONDS = 0.1  # between two looks at files that another process writes
+SAID_SECONDS = 10.0  # after which waiting for them is said
 SILENT_SECONDS = 300.0  # without one for this time, a process of another host is taken for dead
 MAKING = ".making"  # suffix of a claim whose text is not yet written
 
@@ -118,14 +120,19 @@ def claimed(
 def turn(folder: Path, of: str) -> Iterator[None]:
     """Wait until no other process of any host writes what ``of`` names, and keep them off while the block lasts.
 
-    Raises OSError.
+    A long wait is said. Raises OSError.
     """
+    say_at: float | None = time.monotonic() + SAID_SECONDS
     while True:
         with claimed(folder, Owner.here(), of=f"{of}.") as claim:
             if claim:
                 with claim.kept_alive():
                     yield
                 return
+        if say_at and time.monotonic() > say_at:
+            say_at = None
+            others = [str(_owner(path)) for path in claims(folder, f"{of}.")] or ["another process"]
+            print(f"acmix_exp: {folder}: waiting for {others[0]} to write the {of}", file=sys.stderr)
         time.sleep(TURN_SECONDS)
 
 
@@ -163,7 +170,7 @@ class _Others:
         return False
 
     def _alive(self, path: Path) -> bool | None:
-        other = Owner.read(read_json(path)) or Owner(host="unknown")
+        other = _owner(path)
         if self._reached and other.on_kernel_of(self._here):
             return False  # it would have the lock
         alive = other.alive(self._here)
@@ -181,6 +188,10 @@ def claims(folder: Path, of: str = "") -> list[Path]:
         return [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(PREFIX + of)]
     except FileNotFoundError:
         return []
+
+
+def _owner(claim: Path) -> Owner:
+    return Owner.read(read_json(claim)) or Owner(host="an unknown host")
 
 
 def _modified(path: Path) -> float | None:

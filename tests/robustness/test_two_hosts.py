@@ -31,7 +31,7 @@ from acmix_exp.run import claim, owner
 host = sys.argv.pop(1)
 owner._kernel = lambda: (f"boot {{host}}", f"pids {{host}}")
 owner.platform.node = lambda: host
-claim.locked = lambda path, wait: locked(path.with_name(f".{{host}}.lock"), wait=wait)
+claim.locked = lambda path, wait: locked(path.with_name(f".{{host}}{{path.name}}"), wait=wait)
 claim.BEAT_SECONDS, claim.SILENT_SECONDS = 0.5, {SILENT}
 from acmix_exp import cli
 sys.exit(cli.main())

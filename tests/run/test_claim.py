@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,7 +20,7 @@ import pytest
 
 from acmix_exp import files
 from acmix_exp.run import claim as claims
-from acmix_exp.run.claim import SILENT_SECONDS, Claim, Taken, claimed
+from acmix_exp.run.claim import SILENT_SECONDS, Claim, Taken, claimed, turn
 from acmix_exp.run.owner import Owner
 
 HERE = Owner.here()
@@ -31,7 +32,7 @@ from acmix_exp.files import locked
 from acmix_exp.run import claim
 from acmix_exp.run.owner import Owner
 folder, host = Path(sys.argv[1]), sys.argv[2]
-claim.locked = lambda path, wait: locked(path.with_name(f".lock-{host}"), wait=wait)
+claim.locked = lambda path, wait: locked(path.with_name(f".{host}{path.name}"), wait=wait)
 owner = Owner(host, 1, 5, f"boot {host}", f"pids {host}")
 """
 
@@ -232,6 +233,18 @@ def test_the_tables_are_written_by_one_process_at_a_time(folder):
     assert sorted(path.name for path in folder.iterdir() if "lock" not in path.name) == []
 
 
+def test_a_long_wait_for_the_tables_is_said(folder, monkeypatch, capsys):
+    monkeypatch.setattr(claims, "SAID_SECONDS", 0.2)
+    with claimed(folder, THERE, of="summary.") as first:
+        waiting = threading.Thread(target=turn(folder, "summary")(lambda: None))
+        waiting.start()
+        time.sleep(0.7)
+        first.path.unlink()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert capsys.readouterr().err == f"acmix_exp: {folder}: waiting for process 1 on there to write the summary\n"
+
+
 TAKES_OVER = """
 with claim.claimed(folder, owner) as mine:
     print("won" if mine else "lost")
@@ -250,9 +263,8 @@ def test_a_dead_run_is_taken_over_by_one(folder, repeat):
 
 
 def test_a_lock_is_freed_by_the_death_of_its_process(tmp_path):
-    code = (
-        HOST.replace('f".lock-{host}"', '".lock"') + "with claim.claimed(folder, owner): print(1, flush=True); input()"
-    )
+    code = HOST.replace('f".{host}{path.name}"', '".lock"')
+    code += "with claim.claimed(folder, owner): print(1, flush=True); input()"
     other = start(code, tmp_path, HERE.host, stdin=subprocess.PIPE)
     assert other.stdout.readline() == "1\n"
     with claimed(tmp_path, HERE) as claim:

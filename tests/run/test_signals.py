@@ -53,7 +53,7 @@ child.command = lambda task, folder: [sys.executable, "-c", {CHILD!r}, task, str
 claim.BEAT_SECONDS = 0.1
 host = sys.argv[2]
 if host:
-    claim.locked = lambda path, wait, locked=claim.locked: locked(path.with_name(f".lock-{{host}}"), wait=wait)
+    claim.locked = lambda path, wait, locked=claim.locked: locked(path.with_name(f".{{host}}{{path.name}}"), wait=wait)
     command = Command(Owner(host, 1, 5, f"boot {{host}}", f"pids {{host}}"))
 else:
     command = Command()
