@@ -101,7 +101,8 @@ def test_the_table_is_the_committed_summary():
 def test_lines_are_short_except_in_tables():
     for name, text in TEXTS.items():
         prose = re.sub(r"<!-- result: .*?<!-- /result -->", "", text, flags=re.DOTALL)
-        assert [line for line in prose.splitlines() if len(line) > 120] == [], name
+        long = [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")]
+        assert long == [], name
 
 
 def test_the_tree_names_what_exists():

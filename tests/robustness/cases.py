@@ -7,6 +7,7 @@ docs/robustness.md from it. A row without a test cannot exist: :func:`case` deco
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Row:
     reported: str = ""  # PROJECT #NUMBER; empty: found while testing
 
 
-ROWS: list[Row] = []
+ROWS: list[tuple[str, Row]] = []  # each with the name of the test module that added it
 
 
 def case(section: str, *, have: str, here: str, reported: str = "") -> Callable[[Test], Test]:
@@ -52,13 +53,17 @@ def add(row: Row) -> None:
     """Raises ValueError for an unknown section and a second row of the same case."""
     if row.section not in SECTIONS:
         raise ValueError(f"{row.section}: no section; they are {SECTIONS}")
-    if any((row.section, row.have) == (known.section, known.have) for known in ROWS):
+    if any((row.section, row.have) == (known.section, known.have) for _, known in ROWS):
         raise ValueError(f"{row.section}, {row.have}: it is in the table already")
-    ROWS.append(row)
+    frame = sys._getframe(1)
+    while frame.f_globals["__name__"] == __name__ and frame.f_back is not None:
+        frame = frame.f_back
+    ROWS.append((frame.f_globals["__name__"], row))
 
 
 def all_rows() -> list[Row]:
     """Rows of all test modules of this folder, by section, in the order of their files and lines."""
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         importlib.import_module(f"tests.robustness.{path.stem}")
-    return [row for section in SECTIONS for row in ROWS if row.section == section]
+    by_module = sorted(ROWS, key=lambda entry: entry[0])  # pytest may have imported them in another order
+    return [row for section in SECTIONS for _, row in by_module if row.section == section]
