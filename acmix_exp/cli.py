@@ -34,6 +34,7 @@ def text() -> str:
 
 # Hydra's flags that only show something.
 SHOW_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
+SHOWN = {"--cfg": ("job", "hydra", "all")}
 PLANNED = ("train", "plan", "profile")
 PRINTED_DATASETS = 5
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -176,6 +177,10 @@ def _show(arguments: list[str]) -> int:
     from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS, explain, schema_keys
 
     refuse_unknown_flags(arguments, (*FLAGS, *SHOW_FLAGS, "--resolve", "--package", "-p"))
+    for flag, choices in SHOWN.items():
+        for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
+            if argument in (flag, flag[1:3]) and value not in choices:
+                raise ConfigError(f"{argument} {value}".strip() + f": must be followed by one of {', '.join(choices)}")
     register_schema()
     settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     own_options = any(argument.startswith(("--config-dir", "-cd")) for argument in arguments)

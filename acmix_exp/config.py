@@ -115,8 +115,10 @@ class LoggerConfig:
     """Weights & Biases."""
 
     mode: str = "auto"  # auto | online | offline | disabled
-    project: str = "acmix_exp"
-    entity: Optional[str] = None  # user or team; null: the default of the account
+    project: Optional[str] = None  # null: WANDB_PROJECT, else acmix_exp
+    entity: Optional[str] = None  # user or team; null: WANDB_ENTITY, else the default of the account
+    group: Optional[str] = None  # null: WANDB_RUN_GROUP, else the name of the experiment
+    notes: Optional[str] = None  # null: WANDB_NOTES
 
 
 @dataclass
@@ -143,9 +145,9 @@ class ReportConfig:
 class Config:
     """A whole run, as composed by Hydra."""
 
-    name: str = "default"  # the experiment: folder below runs_dir, W&B group
+    name: str = "default"  # the experiment: folder below runs_dir, and W&B group
     seed: int = 0  # initial weights, data order and augmentation
-    tags: List[str] = field(default_factory=list)  # W&B tags
+    tags: List[str] = field(default_factory=list)  # W&B tags; WANDB_TAGS if there are none
     task: str = "train"
     run: Optional[str] = None  # a run directory, for the tasks that take one
     runs_dir: str = "runs"

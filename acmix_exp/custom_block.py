@@ -46,7 +46,7 @@ def faults(block: Mapping[str, Any], taken: Sequence[str]) -> list[str]:
     if label(block) in taken:
         return [
             f"block.target={target}: its label, {label(block)}, is that of an arm or block of acmix_exp; "
-            "use block=custom and another block.name"
+            f"use block=custom block.target={target} block.name=ANOTHER"
         ]
     return missing(block)
 

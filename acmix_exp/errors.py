@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import signal
 
 # Ctrl-C, kill, a closed terminal, and what clusters send ahead of a time limit: they end a command in order.
@@ -48,6 +49,11 @@ class StorageError(OSError):
 
     The message is the cause and the file, in one line.
     """
+
+
+def setting(key: str, value: object) -> str:
+    """``KEY=VALUE`` as typed in a shell, in quotes where the shell needs them."""
+    return shlex.quote(f"{key}={value}")
 
 
 def storage_fault(error: BaseException, place: str = "") -> str | None:

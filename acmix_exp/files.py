@@ -116,10 +116,15 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
 _STALE_AFTER = 24 * 3600.0  # seconds after which a temporary folder of a killed process is deleted
 
 
+def user_path(text: str | Path) -> Path:
+    """The path with ``~`` and ``~NAME`` expanded; where there is no such user the name is taken as it is."""
+    return Path(os.path.expanduser(text))
+
+
 def cache_dir() -> Path:
     """The user's cache folder of this program: ``$XDG_CACHE_HOME/acmix_exp`` or ``~/.cache/acmix_exp``."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "acmix_exp"
+    return user_path(base).absolute() / "acmix_exp"
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from acmix_exp.data.ultralytics_home import datasets_dir, definition
 from acmix_exp.data.voc import convert_voc
 from acmix_exp.data.yolo_layout import load_yaml, read_data_yaml
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import appearing, cache_dir
+from acmix_exp.files import appearing, cache_dir, user_path
 
 DEFINITIONS = {
     "coco8": "coco8.yaml",
@@ -43,7 +43,7 @@ def resolve(cfg: DatasetConfig) -> Dataset:
 
     Raises ConfigError: one line with key, value and what would be right.
     """
-    root = Path(cfg.root).expanduser().absolute() if cfg.root else None
+    root = user_path(cfg.root).absolute() if cfg.root else None
     output = root or cache_dir()
     try:
         if cfg.name == "shapes":
@@ -67,7 +67,7 @@ def _path(cfg: DatasetConfig) -> Path:
     if not cfg.path:
         needed = "a data.yaml" if cfg.name == "yolo" else "a VOC folder"
         raise ConfigError(f"dataset.path=null: dataset={cfg.name} needs a path; must be {needed}")
-    return Path(cfg.path).expanduser()
+    return user_path(cfg.path)
 
 
 def find_named(name: str, root: Path | None) -> Dataset:

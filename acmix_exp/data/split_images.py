@@ -11,6 +11,7 @@ from typing import Any
 from acmix_exp.data.images import OTHER_IMAGES, SUFFIXES
 from acmix_exp.data.label_files import LabelFiles
 from acmix_exp.errors import ConfigError
+from acmix_exp.files import user_path
 
 _MOST_PLACES = 3
 
@@ -64,7 +65,7 @@ def split_images(entry: Any, split: str, root: Path, setting: str) -> SplitImage
 
 def located(root: Path, entry: str) -> Path:
     """The path of a split as ultralytics finds it: links are followed."""
-    path = (root / Path(entry).expanduser()).resolve()
+    path = (root / user_path(entry)).resolve()
     if not path.exists() and "\\" in entry:
         path = (root / entry.replace("\\", "/")).resolve()
     if not path.exists() and entry.startswith("../"):
@@ -77,7 +78,7 @@ def located(root: Path, entry: str) -> Path:
 def _in_folder(path: Path, root: Path, part: str, setting: str, remarks: list[str]) -> list[str]:
     """The images below a folder. Of a linked folder, below the link where only there the labels are found."""
     resolved = sorted(_walk(path, setting, remarks))
-    link = Path(os.path.normpath(root / Path(part).expanduser()))
+    link = Path(os.path.normpath(root / user_path(part)))
     if link == path or not link.is_dir() or not link.samefile(path):
         return resolved
     linked = [os.path.join(link, os.path.relpath(image, path)) for image in resolved]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from acmix_exp.child import USER_SETTINGS_VARIABLE
+from acmix_exp.files import user_path
 
 
 def datasets_dir() -> Path:
@@ -24,7 +25,7 @@ def settings_folder(key: str) -> Path | None:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if isinstance(value, str) and value:
-            return Path(value).expanduser().absolute()
+            return user_path(value).absolute()
     return None
 
 
@@ -38,7 +39,7 @@ def definition(file: str) -> Path | None:
 def _settings_files() -> list[Path]:
     # Child processes have private settings, and the folder of the user's in USER_SETTINGS_VARIABLE.
     if configured := os.environ.get(USER_SETTINGS_VARIABLE, os.environ.get("YOLO_CONFIG_DIR")):
-        folder = Path(configured).expanduser()
+        folder = user_path(configured)
         return [folder / "Ultralytics" / "settings.json", folder / "settings.json"]
     if sys.platform == "darwin":
         base = Path.home() / "Library" / "Application Support"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from acmix_exp.data.images import SUFFIXES
 from acmix_exp.data.label_files import folded
-from acmix_exp.errors import ConfigError
+from acmix_exp.errors import ConfigError, setting
 
 # Names of folders, in lower case; the first ones are preferred where two files have the same key.
 IMAGES = ("jpegimages", "images", "image", "imgs", "img", "jpegs", "jpgs", "jpg")
@@ -219,7 +219,7 @@ def _missing(path: Path, annotated: bool) -> str:
     else:
         fault = "no folder Annotations"
     inner = path.absolute().name.lower() in (*ANNOTATIONS, *IMAGES)
-    return f"{fault}, though dataset.path={path.parent} may be meant" if inner else fault
+    return f"{fault}, though {setting('dataset.path', path.parent)} may be meant" if inner else fault
 
 
 def _match(folder: VocFolder, images: list[_File], annotations: list[_File], common: Parts) -> None:

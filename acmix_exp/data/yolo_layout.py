@@ -13,6 +13,8 @@ from acmix_exp.data.label_files import LabelFiles
 from acmix_exp.data.split_images import SplitImages, as_list, located, split_images
 from acmix_exp.data.ultralytics_home import datasets_dir
 from acmix_exp.errors import ConfigError
+from acmix_exp.errors import setting as as_typed
+from acmix_exp.files import user_path
 
 _UNUSED = ("validation", "valid", "dev", "minival")  # other names of val
 _DATA_YAML = "must be a data.yaml with the keys train, val and names"
@@ -106,7 +108,7 @@ def load_yaml(path: Path, setting: str) -> tuple[dict[str, Any], yaml.Node | Non
     """The mapping in a YAML file, and apart from it the node of its class names. Raises ConfigError."""
     if path.is_dir():
         files = sorted(path.glob("*.yaml")) or sorted(path.glob("*.yml"))
-        right = f"must be dataset.path={files[0]}" if files else _right_for(path)
+        right = f"must be {as_typed('dataset.path', files[0])}" if files else _right_for(path)
         raise ConfigError(f"{setting}: a folder; {right}")
     if not path.exists():
         raise ConfigError(f"{setting}: no such file; {_DATA_YAML}")
@@ -153,7 +155,7 @@ def _right_for(folder: Path) -> str:
     if any(folder.rglob("*.json")) and not any(folder.rglob("*.txt")):
         return f"{CONVERT_COCO}; {_DATA_YAML}"
     if next(folder.rglob("*.xml"), None):
-        return f"dataset=voc_xml dataset.path={folder} reads VOC annotations; {_DATA_YAML}"
+        return f"dataset=voc_xml {as_typed('dataset.path', folder)} reads VOC annotations; {_DATA_YAML}"
     return "must be a data.yaml"
 
 
@@ -170,7 +172,7 @@ def _pose_values(data: dict[str, Any], setting: str) -> int:
 
 def _root(data: dict[str, Any], beside: Path) -> tuple[Path, list[str]]:
     """The folder that the splits are relative to: the first candidate that has them; remarks on the choice."""
-    given = Path(str(data.get("path") or ".")).expanduser()
+    given = user_path(str(data.get("path") or "."))
     candidates = [beside / given, Path.cwd() / given, datasets_dir() / given, beside]
     first = next(iter(as_list(data.get("train"))), None)
     found = [folder for folder in candidates if isinstance(first, str) and located(folder, first).exists()]

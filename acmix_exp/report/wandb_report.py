@@ -19,6 +19,7 @@ from acmix_exp.run.directory import runs_in
 from acmix_exp.tracking import is_disabled
 
 SECONDS = 120
+LOGGED = ("mode", "project", "entity", "group", "notes")  # keys of the logger
 COMPARISON = ("delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict")  # all that a forest plot needs
 
 
@@ -48,12 +49,12 @@ def logger_for_report(folder: Path, logger: LoggerConfig, explicit: Collection[s
 
     Online only if such an override asks for it: the folder may belong to someone else, and so may the W&B project.
     """
-    changes = {key: getattr(logger, key) for key in ("mode", "project", "entity") if f"logger.{key}" in explicit}
+    changes = {key: getattr(logger, key) for key in LOGGED if f"logger.{key}" in explicit}
     if "logger" in explicit:
         changes["mode"] = logger.mode
     chosen = replace(logger_of_runs(folder), **changes)
-    if "mode" not in changes and not is_disabled(chosen.mode):
-        return replace(chosen, mode="offline")
+    if "mode" not in changes:
+        return replace(chosen, mode="disabled" if is_disabled("auto") or is_disabled(chosen.mode) else "offline")
     return chosen
 
 
@@ -62,8 +63,8 @@ def logger_of_runs(folder: Path) -> LoggerConfig:
     for record in read(folder):
         try:
             logger = record.config["logger"]
-            return LoggerConfig(str(logger["mode"]), str(logger["project"]), logger["entity"])
-        except (KeyError, TypeError):
+            return LoggerConfig(str(logger["mode"]), *(logger.get(key) for key in LOGGED[1:]))
+        except (KeyError, TypeError, AttributeError):
             continue
     return LoggerConfig()
 
@@ -78,7 +79,8 @@ def _request(folder: Path, report: Report, logger: LoggerConfig) -> dict[str, An
         "init": {
             "project": logger.project,
             "entity": logger.entity,
-            "group": name,
+            "group": logger.group or name,
+            "notes": logger.notes,
             "name": f"{name}-report",
             "config": {"name": name, "task": "report", "runs": len(records)},
         },

@@ -18,12 +18,12 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
 from acmix_exp.sweep import arm, slurm_keys
+from acmix_exp.tracking.variables import PROJECT, PROJECT_RULE, TAG_LIMIT
 from acmix_exp.yolo import sites
 from acmix_exp.yolo.arguments import refused
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import MODES, Backbone, resolve_sites
 
-PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
 NAME_MAX = 255  # bytes of a file name, on every file system in use
 NAME = re.compile(r"[^\s/\\.~-](?:[^/\\\x00-\x1f\x7f]*[^\s/\\\x00-\x1f\x7f])?")
 NAME_RULE = "the name of a folder: no / or \\, beginning with none of . - ~ and space; letters, digits, '_' are safe"
@@ -89,8 +89,13 @@ def _values(config: Config) -> list[str]:
             dataset.path is None or dataset.name in ("yolo", "voc_xml"),
             f"left out with dataset={dataset.name}, or go with dataset=yolo or dataset=voc_xml",
         ),
-        ("logger.project", PROJECT.fullmatch(config.logger.project), "1 to 128 characters, none of / \\ # ? % :"),
-        ("tags", all(1 <= len(tag) <= 64 for tag in config.tags), "of 1 to 64 characters each"),
+        ("logger.project", PROJECT.fullmatch(config.logger.project or "null"), PROJECT_RULE),
+        (
+            "dataset.root",
+            dataset.root is None or dataset.name != "yolo",
+            "left out with dataset=yolo, whose data are read from dataset.path",
+        ),
+        ("tags", all(1 <= len(tag) <= TAG_LIMIT for tag in config.tags), f"of 1 to {TAG_LIMIT} characters each"),
         (
             "hardware.workers",
             hardware.workers == "auto" or (type(hardware.workers) is int and hardware.workers >= 0),

@@ -13,7 +13,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from acmix_exp.config import GROUPS, SEED_LIMIT, Config, conf_dir, register_schema, to_object
 from acmix_exp.errors import STOPS, ConfigError
+from acmix_exp.files import user_path
 from acmix_exp.sweep.foreign_arguments import answers, flag_line
 from acmix_exp.sweep.hydra_errors import (
     CONFIG_ERRORS,
@@ -39,8 +40,9 @@ from acmix_exp.sweep.hydra_errors import (
     schema_keys,
     several_values,
 )
-from acmix_exp.sweep.literals import as_typed, literal, quoted
-from acmix_exp.sweep.task_keys import unused
+from acmix_exp.sweep.literals import as_typed, literal, override_key, quoted
+from acmix_exp.sweep.task_keys import unused, unused_of_hydra
+from acmix_exp.tracking.variables import filled
 
 PRINTED_FAULTS = 20
 
@@ -56,11 +58,6 @@ class Composed:
     def keys(self) -> set[str]:
         """The config keys and groups that the overrides set."""
         return set(map(override_key, self.overrides))
-
-
-def override_key(override: str) -> str:
-    """``block.head`` of ``++block.head=4``."""
-    return override.partition("=")[0].lstrip("+~")
 
 
 def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] = lambda config: None) -> list[Composed]:
@@ -79,6 +76,8 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
         raise ConfigError(*lines)
     overrides = rewritten(flags.overrides, multirun=flags.multirun)
     _refuse_other_engines(overrides)
+    if lines := unused_of_hydra(overrides):
+        raise ConfigError(*lines)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(folders[0]), job_name="acmix_exp", version_base="1.3"):
         parser = OverridesParser.create(config_loader=_GroupOptions(folders))  # type: ignore[arg-type]
@@ -90,11 +89,13 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
             raise ConfigError(*explain(error, overrides)) from None
         if lines := lacking_options(cells):
             raise ConfigError(*lines)
-        checked = _checked_cells(cells, composer, on_first)
         texts = [str(each.input_line) for each in parsed if not each.is_hydra_override()]
-        if lines := unused(checked[0].config.task, {override_key(text): text for text in texts}):
+        with suppress(*CONFIG_ERRORS):  # which _checked_cells reports
+            task = str(composer.compose(cells[0]).task)
+            lines = unused(task, {override_key(text): text for text in texts})
+        if lines:
             raise ConfigError(*lines)
-        return checked
+        return _checked_cells(cells, composer, on_first)
 
 
 @contextmanager
@@ -129,7 +130,7 @@ def refuse_unknown_flags(arguments: Sequence[str], known: Collection[str] = FLAG
     for argument, value in itertools.zip_longest(arguments, arguments[1:]):
         if argument.startswith("-") and argument.partition("=")[0] not in known:
             plain = value is not None and not value.startswith("-") and "=" not in value
-            raise ConfigError(flag_line(argument, value if plain else None))
+            raise ConfigError(flag_line(argument, value if plain else None, schema_keys()))
 
 
 def _flags(arguments: Sequence[str]) -> argparse.Namespace:
@@ -241,7 +242,10 @@ def _values(override: Override) -> list[str]:
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
         raise ConfigError(f"{override.input_line}: can't be swept; use a,b or range(...) or choice(...) or glob(...)")
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        raise ConfigError(f"{as_typed(str(override.input_line))}: stands for no value; glob is of a group's options")
+    return values
 
 
 class _Composer:
@@ -302,10 +306,12 @@ def _checked(unresolved: DictConfig, overrides: Iterable[str]) -> Config:
     if not lines:
         with signals_deferred():
             config = to_object(unresolved)
-        lines = check.faults(config, set(map(override_key, overrides)))
+        lines = check.faults(config, keys := set(map(override_key, overrides)))
     if lines:
         raise ConfigError(*lines)
-    return config
+    config.runs_dir = str(user_path(config.runs_dir))
+    config.run = config.run and str(user_path(config.run))
+    return filled(config, keys) if config.task == "train" else config
 
 
 def _checked_cells(
@@ -336,9 +342,8 @@ def raise_faults(faults: Mapping[str, Sequence[int]], all_overrides: Sequence[tu
         cells = [all_overrides[number] for number in numbers]
         shared = set(cells[0]).intersection(*cells) - everywhere
         telling = shared if shared or len(cells) == len(all_overrides) else set(cells[0]) - everywhere
-        lines.append(
-            " ".join([*(each for text in cells[0] if text in telling and (each := as_typed(text)) not in line), line])
-        )
+        typed = [as_typed(text).lstrip("+") for text in cells[0] if text in telling]
+        lines.append(" ".join([*(each for each in typed if each not in line), line]))
     if len(lines) > PRINTED_FAULTS:
         lines[PRINTED_FAULTS:] = [f"and {len(lines) - PRINTED_FAULTS} more faults"]
     if lines:

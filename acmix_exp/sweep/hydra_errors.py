@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
 from acmix_exp.config import Config, conf_dir, dotted, options
-from acmix_exp.errors import ConfigError
+from acmix_exp.errors import ConfigError, setting
 from acmix_exp.sweep.literals import as_typed, quoted, text_keys
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ConfigError, ValueError)
@@ -29,10 +28,11 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         return error.lines
     overrides = list(overrides)
     if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
+        typed = as_typed(error.override).lstrip("+")
+        key, _, value = typed.partition("=")
         return [
-            f"{error.override}: not KEY=VALUE as Hydra reads it; a text that holds commas, brackets or quotes needs "
-            f"quotes inside the shell's: {shlex.quote(f'{key}={quoted(value)}')}"
+            f"{typed}: not KEY=VALUE as Hydra reads it; a text that holds commas, brackets or quotes needs quotes "
+            f"inside the shell's: {setting(key, quoted(value))}"
         ]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
@@ -52,10 +52,10 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
     key = _full_key(text)
     override = next((item for item in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", item)), None)
     name, _, value = as_typed(override or key).lstrip("+~").partition("=")
-    setting = f"{name}={value}" if value else name
+    given = f"{name}={value}" if value else name
     if isinstance(error, (InterpolationResolutionError, GrammarParseError)):
         reason = _first_line(str(error)).removeprefix("KeyError raised while resolving interpolation: ").strip('"')
-        return [f"{setting}: can't be resolved: {reason}"]
+        return [f"{given}: can't be resolved: {reason}"]
     if wrong_type := re.search(r"Value '(.*?)'.* could not be converted to (\w+)", text):
         return [f"{key}={wrong_type[1]}: must be of type {wrong_type[2].lower()}"]
     if exists := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
@@ -69,10 +69,10 @@ def explain(error: BaseException, overrides: Iterable[str]) -> list[str]:
         blocks = [block for block, known in block_files().items() if option in known] if option != name else []
         if blocks:
             block = chosen_block(overrides) or "the block chosen"
-            return [f"{setting}: an option of {', '.join(blocks)}, not of {block}"]
+            return [f"{given}: an option of {', '.join(blocks)}, not of {block}"]
         close = difflib.get_close_matches(name, known_keys(), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "see --help for the groups and --cfg job for the keys"
-        return [f"{setting}: unknown key; {hint}"]
+        return [f"{given}: unknown key; {hint}"]
     line = _first_line(text)
     about = next((item for item in overrides if (value := item.partition("=")[2]) and f"'{value}'" in line), None)
     return [f"{as_typed(about)}: {line}" if about else line]
@@ -82,12 +82,15 @@ def several_values(override: str) -> str:
     """The line that refuses values separated by commas without a sweep."""
     override = as_typed(override).lstrip("+")
     key, _, value = override.partition("=")
+    sweep = f"several values are a sweep, which needs -m: -m {setting(key, value)}"
     if key in text_keys():
-        return (
-            f"{override}: several values are a sweep, which needs -m; one value that holds a comma needs quotes inside "
-            f"the shell's: {shlex.quote(f'{key}={quoted(value)}')}"
-        )
-    return f"{override}: several values are a sweep, which needs -m; a list is written [a,b]"
+        one = f"one value that holds a comma needs quotes inside the shell's: {setting(key, quoted(value))}"
+        return f"{override}: {sweep}; {one}"
+    if key in ("tags", "hardware.device"):
+        return f"{override}: several values are a list: {setting(key, f'[{value}]')}"
+    if key == "model.placement.sites" or key.startswith("train.extra."):
+        return f"{override}: {sweep}; a list is {setting(key, f'[{value}]')}"
+    return f"{override}: {sweep}"
 
 
 def other_engine(override: str) -> str:

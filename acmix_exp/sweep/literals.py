@@ -12,7 +12,6 @@ import typing
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +19,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from acmix_exp.config import Config
+from acmix_exp.files import user_path
 
 FUNCTION = re.compile(r"(choice|range|glob|interval|shuffle|sort|tag|str|int|float|bool|json_str|extend_list)\s?\(.*\)")
 LISTS = ("tags", "hardware.slurm.setup", "hardware.slurm.extra")
@@ -42,13 +42,24 @@ def text_keys() -> frozenset[str]:
     return frozenset({*_text_keys(Config, ""), "block.target"})
 
 
-def _text_keys(schema: Any, prefix: str) -> Iterator[str]:
+def _text_keys(schema: Any, prefix: str, types: tuple[Any, ...] = (str, str | None)) -> Iterator[str]:
     hints = typing.get_type_hints(schema)
     for field in fields(schema):
         if is_dataclass(hints[field.name]):
-            yield from _text_keys(hints[field.name], f"{prefix}{field.name}.")
-        elif hints[field.name] in (str, str | None):
+            yield from _text_keys(hints[field.name], f"{prefix}{field.name}.", types)
+        elif hints[field.name] in types:
             yield prefix + field.name
+
+
+@cache
+def optional_keys() -> frozenset[str]:
+    """Keys of the schema whose value is text or null."""
+    return frozenset(_text_keys(Config, "", (str | None,)))
+
+
+def override_key(override: str) -> str:
+    """``block.head`` of ``++block.head=4``."""
+    return override.partition("=")[0].lstrip("+~")
 
 
 def literal(override: str, *, sweep: bool = True) -> str:
@@ -64,7 +75,7 @@ def literal(override: str, *, sweep: bool = True) -> str:
         items = [item.strip() for item in items_of(value[1:-1])]
         return f"{left}=[{','.join(map(_literal, items))}]" if any(items) else override
     if key in text_keys():
-        several = "," in value and (sweep or key not in FREE) and not Path(value).expanduser().exists()
+        several = "," in value and (sweep or key not in FREE) and not user_path(value).exists()
         return f"{left}={','.join(map(_literal, items_of(value) if several else [value]))}"
     if _parsed(override) is None and not re.search(r"[,()\[\]{}]", re.sub(r"\$\{[^{}]*\}", "", value)):
         return f"{left}={quoted(value)}"

@@ -24,8 +24,9 @@ from acmix_exp.run.directory import runs_in
 from acmix_exp.run.owner import Owner
 from acmix_exp.run.provenance import redact
 from acmix_exp.sweep import arm, check
-from acmix_exp.sweep.compose import Composed, override_key, raise_faults, signals_deferred
+from acmix_exp.sweep.compose import Composed, raise_faults, signals_deferred
 from acmix_exp.sweep.hydra_errors import CONFIG_ERRORS
+from acmix_exp.sweep.literals import as_typed, override_key, quoted, text_keys
 from acmix_exp.sweep.run_key import hash8, identity, sampling, without_sampling
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sampling import PROTOCOL
@@ -106,17 +107,21 @@ def build(cells: Sequence[Composed]) -> Plan:
 
 def refuse_split(cells: Sequence[Composed], swept: Iterable[str] | None = None) -> None:
     """Raises ConfigError if the cells belong to different experiments, or differ in what no result depends on."""
-    lines = [
-        f"{key}: can't be swept; give it one value"
-        for key in (_swept_keys(cells) if swept is None else swept)
-        if key.split(".")[0] in NOT_SWEPT
-    ]
+    keys = _swept_keys(cells) if swept is None else swept
+    lines = [_not_swept(key, cells) for key in keys if key.split(".")[0] in NOT_SWEPT]
     for key in ONE_PER_COMMAND:
         values = list(dict.fromkeys(getattr(cell.config, key) for cell in cells))
         if len(values) > 1 and not lines:
             lines.append(f"{key}={values[0]}: differs between cells ({values[1]}), and a command has one {key}")
     if lines:
         raise ConfigError(*lines)
+
+
+def _not_swept(key: str, cells: Sequence[Composed]) -> str:
+    given = dict.fromkeys(override for cell in cells for override in cell.overrides if override_key(override) == key)
+    value = ",".join(as_typed(override).partition("=")[2] for override in given)
+    one = f", in quotes inside the shell's: {shlex.quote(f'{key}={quoted(value)}')}" if key in text_keys() else ""
+    return f"{key}={value}: can't be swept; give it one value{one}"
 
 
 def _swept_keys(cells: Sequence[Composed]) -> list[str]:
@@ -263,9 +268,9 @@ def _portable(config: Config) -> Config:
     """Paths made absolute, so that the run directory can be read from any folder."""
     dataset, model = config.dataset, config.model
     if dataset.path is not None:
-        dataset = replace(dataset, path=str(Path(dataset.path).expanduser().resolve()))
+        dataset = replace(dataset, path=str(files.user_path(dataset.path).resolve()))
     if dataset.root is not None:
-        dataset = replace(dataset, root=str(Path(dataset.root).expanduser().resolve()))
+        dataset = replace(dataset, root=str(files.user_path(dataset.root).resolve()))
     if model.pretrained is not None:
         model = replace(model, pretrained=str(find_pretrained(model)))
     return replace(config, dataset=dataset, model=model)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 from acmix_exp.sweep.literals import as_typed
 
@@ -36,6 +37,20 @@ NOT_HERE = {
     ("report", "report.auto"): "it is for task=train",
     ("repeat", "train.imgsz"): "a repeat trains as the run did",
 }
+
+
+# What of Hydra's own config has an effect here: how the config is composed.
+OF_HYDRA = r"[+~]*hydra\.(mode|searchpath|sweeper|launcher)\b"
+
+
+def unused_of_hydra(overrides: Iterable[str]) -> list[str]:
+    """A line per override of Hydra's own config that has no effect, such as ``hydra.run.dir``."""
+    lines = []
+    for override in overrides:
+        if re.match(r"[+~]*hydra[./]", override) and not re.match(OF_HYDRA, override):
+            cure = "use runs_dir=DIR name=NAME" if re.search(r"\.dir|\.subdir", override) else "leave it out"
+            lines.append(f"{as_typed(override)}: acmix_exp does not use it; {cure}")
+    return lines
 
 
 def unused(task: str, given: Mapping[str, str]) -> list[str]:

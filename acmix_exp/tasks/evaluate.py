@@ -61,10 +61,9 @@ def evaluate(cell: Composed) -> int:
     write_json(path, metrics)
     scores = {"all": metrics, **metrics["per_class"]}
     rows = [(name, f"{row['map50']:.3f}", f"{row['map50_95']:.3f}") for name, row in scores.items()]
-    title = (
-        f"{run.name} ({weights.name}) on {dataset.name}, {split}, {used['imgsz']} px, batch {used['batch']}, {device}"
-    )
-    console().print(text_table(title, ["class"], ["mAP50", "mAP50-95"], rows))
+    console().print(text_table(run.name, ["class"], ["mAP50", "mAP50-95"], rows))
+    sizes = f"{used['imgsz']} px, batch {used['batch']}, {device}, float32"
+    print_line(f"{weights.name} on {dataset.name} ({dataset.source}), split {split}, {sizes}")
     print_line(f"written to {path}")
     return 0
 

@@ -168,7 +168,8 @@ def _print_result(exported: Path, report: dict[str, Any], largest: float | None)
         print_line(f"largest difference {largest:.1e}, {unit}; the tolerance is {TOLERANCE:.0e}")
     else:
         print_line(f"not run, so not compared with torch: {report['not_run']}")
-    print_line(f"{report['checkpoint']} as {report['format']}, float32, traced at {report['imgsz']} px")
+    made = f"{report['checkpoint']} as {report['format']}, float32, traced at {report['imgsz']} px, {report['device']}"
+    print_line(f"{made}; images of {report['dataset']}, split {report['split']}")
     print_line(f"written to {exported}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import signal
 import sys
@@ -17,6 +18,7 @@ from acmix_exp.run.lock_reach import without_reach
 from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Plan, prepare
 from acmix_exp.sweep.progress import Survey
+from acmix_exp.tracking import remarks
 
 SUMMARY_SECONDS = 20.0  # shortest time between two summaries while runs finish
 ENDED = ("done", "failed")
@@ -30,6 +32,8 @@ def train(plan: Plan) -> int:
     another signal the code that its handler raises, and a fault of the machine, such as a full disk, 1.
     """
     new = [path for path in (plan.folder, *(run.path for run in plan.runs)) if not path.exists()]
+    for remark in remarks(plan.cells[0].config.logger.mode):
+        print(f"acmix_exp: {remark}", file=sys.stderr)
     if why := without_reach(plan.folder):
         print(f"acmix_exp: {plan.folder} is on {why}; each run is claimed by a file in its folder", file=sys.stderr)
     handlers = {number: signal.getsignal(number) for number in STOPS}
@@ -131,7 +135,7 @@ def _report(plan: Plan, handlers: Handlers) -> None:
     from acmix_exp.report.wandb_report import publish
     from acmix_exp.tasks.report import say
 
-    command = f"task=report name={plan.name} runs_dir={plan.folder.parent}"
+    command = shlex.join(["task=report", f"name={plan.name}", f"runs_dir={plan.folder.parent}"])
     try:
         for number, handler in handlers.items():
             signal.signal(number, handler)

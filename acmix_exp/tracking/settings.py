@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-WANDB_MODES = {
-    "online": "online",
-    "run": "online",
-    "shared": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "disabled",
-}
+from acmix_exp.tracking.variables import MODES, NOT_DISABLED, UNKNOWN, requested_mode
+
+DEFAULT_PROJECT = "acmix_exp"
 # With the other limits below the 30 s that tracking may cost a run.
 PROBE_SECONDS = 3.0
 INIT_SECONDS = 9.0
@@ -32,25 +27,18 @@ class Mode(NamedTuple):
     warning: str | None = None
 
 
-def is_disabled(configured: str) -> bool:
-    """Whether ``logger.mode``, or WANDB_MODE if that is auto, disables logging. Imports no wandb."""
-    variable = os.environ.get("WANDB_MODE", "").strip().lower()
-    return configured == "disabled" or (configured == "auto" and variable == "disabled")
-
-
-def choose_mode(configured: str, variable: str) -> Mode:
+def choose_mode(configured: str, environ: Mapping[str, str]) -> Mode:
     """The mode for ``logger.mode`` = auto | online | offline | disabled, in the process that logs.
 
-    auto: WANDB_MODE, the ``variable``, if set, else what ``wandb offline`` or ``wandb disabled`` stored, else online
-    if there is a login for the server, else offline. Other values override WANDB_MODE. Online becomes offline, with a
-    warning, if there is no login, for which wandb would prompt, or if the server cannot be reached.
+    auto: WANDB_DISABLED or WANDB_MODE of ``environ`` if set, else what ``wandb offline`` or ``wandb disabled`` stored,
+    else online if there is a login for the server, else offline. Other values override the variables. Online becomes
+    offline, with a warning, if there is no login, for which wandb would prompt, or if the server cannot be reached.
     """
     requested, source = configured, f"logger.mode={configured}"
     if configured == "auto":
-        variable = variable.strip()
-        requested, source = WANDB_MODES.get(variable.lower(), ""), f"WANDB_MODE={variable}"
-        if variable and not requested:
-            return Mode("offline", f"{source} must be one of {', '.join(WANDB_MODES)}: W&B stays offline")
+        requested, source = requested_mode(environ)
+        if requested == UNKNOWN:
+            return Mode("offline", f"{source} must be one of {', '.join(MODES)}: W&B stays offline")
     if requested in ("offline", "disabled"):
         return Mode(requested)
     stored, url, has_login = _ask_wandb()
@@ -71,7 +59,17 @@ def _ask_wandb() -> tuple[str, str, bool]:
 
     settings = wandb_setup.singleton().settings
     login = settings.api_key or settings.identity_token_file or read_netrc_auth(host=settings.base_url)
-    return WANDB_MODES.get(settings.mode, ""), settings.base_url, bool(login)
+    # Old versions of wandb stored `wandb disabled` in this way, which the present one does not read.
+    disabled = settings.read_system_settings().all().get("disabled", "")
+    stored = "disabled" if disabled.lower() not in NOT_DISABLED else MODES.get(settings.mode, "")
+    return stored, settings.base_url, bool(login)
+
+
+def stored_project() -> str:
+    """The project that ``wandb init`` stored in the working folder or for the user, else :data:`DEFAULT_PROJECT`."""
+    from wandb.sdk import wandb_setup
+
+    return wandb_setup.singleton().settings.project or DEFAULT_PROJECT
 
 
 def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:

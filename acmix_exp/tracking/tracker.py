@@ -15,7 +15,7 @@ from typing import Any
 from acmix_exp.config import Config, arm_label
 from acmix_exp.errors import one_line
 from acmix_exp.files import write_text
-from acmix_exp.tracking.settings import TABLE_SECONDS, choose_mode, environment, settings
+from acmix_exp.tracking.settings import TABLE_SECONDS, choose_mode, environment, settings, stored_project
 from acmix_exp.tracking.summary import per_class, summarize, table
 
 RUN_ID = re.compile(r"[a-z0-9]{12}")
@@ -89,7 +89,8 @@ class Tracker:
             return {
                 "project": config.logger.project,
                 "entity": config.logger.entity,
-                "group": config.name,
+                "group": config.logger.group or config.name,
+                "notes": config.logger.notes,
                 "job_type": arm_label(config),
                 "tags": list(config.tags),
                 "name": run_dir.name,
@@ -124,8 +125,7 @@ class Tracker:
         try:
             os.environ.pop("WANDB_SERVICE", None)  # a service of another process would outlive this one
             os.environ.update(environment(run_dir))
-            # wandb fails on a WANDB_MODE that it does not know, and gets the mode by argument.
-            chosen = choose_mode(mode, os.environ.pop("WANDB_MODE", ""))
+            chosen = choose_mode(mode, _taken_from_wandb())
             tracker.mode = chosen.mode
             if chosen.warning:
                 tracker._warn(chosen.warning)
@@ -178,6 +178,7 @@ class Tracker:
 
         timeout = {} if finish_seconds is None else {"finish_timeout": finish_seconds}
         options = wandb.Settings(**{**settings(run_dir), **timeout})
+        arguments["project"] = arguments["project"] or stored_project()
         if self.mode == "online":
             before = _segments(run_dir)
             try:
@@ -212,6 +213,18 @@ class Tracker:
     def _warn(self, message: str) -> None:
         self.warnings.append(message)
         logger.warning(message)
+
+
+def _taken_from_wandb() -> dict[str, str]:
+    """A copy of the variables, of which wandb then sees no more what it cannot read.
+
+    It fails on a WANDB_MODE that it does not know, and gets the mode by argument; and on a key with spaces around it.
+    """
+    before = dict(os.environ)
+    os.environ.pop("WANDB_MODE", None)
+    if key := os.environ.pop("WANDB_API_KEY", "").strip():
+        os.environ["WANDB_API_KEY"] = key
+    return before
 
 
 def _step_by_epoch(run: Any) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from acmix_exp.config import Config, HardwareConfig
 from acmix_exp.errors import ConfigError
@@ -33,18 +38,31 @@ _OWNERS = {  # what sets an argument: the arguments
     "the run's status: rerun the same command to resume": "resume",
     "the run directory, under runs_dir": "project name exist_ok save_dir",
 }
+# Arguments of ultralytics that the training of a detector does not read: predicting, exporting, tracking, other tasks.
+_UNUSED = (
+    "source vid_stride stream_buffer augment retina_masks embed show save_frames save_crop show_labels show_conf "
+    "show_boxes line_width format optimize dynamic simplify opset workspace tracker dnn overlap_mask mask_ratio "
+    "dropout pose kobj rle angle dlog dgrad dlam auto_augment erasing cls_remap"
+)
+UNUSED_ARGS = frozenset(_UNUSED.split())
 OWNED_ARGS = {argument: owner for owner, arguments in _OWNERS.items() for argument in arguments.split()}
 
 
 def refused(extra: dict[str, Any]) -> list[str]:
     """One line for each of ``train.extra`` that another key sets, or that ultralytics would ignore silently.
 
-    Names and types that ultralytics checks itself are left to yolo/preflight.py.
+    Types, which ultralytics checks itself, are left to yolo/preflight.py.
     """
-    lines = []
+    lines, known = [], known_arguments()
     for key, value in extra.items():
         if key in OWNED_ARGS:
             lines.append(f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}")
+        elif key in UNUSED_ARGS:
+            lines.append(f"train.extra.{key}={value}: the training of a detector does not use it; leave it out")
+        elif known and key not in known:
+            close = difflib.get_close_matches(key, known - OWNED_ARGS.keys() - UNUSED_ARGS, n=1)
+            hint = f"did you mean train.extra.{close[0]}?" if close else "see ultralytics' train arguments"
+            lines.append(f"train.extra.{key}={value}: no such ultralytics argument; {hint}")
         elif key == "cache" and str(value).lower() == "disk":
             lines.append(f"train.extra.cache={value}: would write beside the images; must be ram or false")
         elif key == "cache" and not (value is None or isinstance(value, bool) or str(value).lower() == "ram"):
@@ -57,6 +75,18 @@ def refused(extra: dict[str, Any]) -> list[str]:
                 "layer indices or names of modules"
             )
     return lines
+
+
+@cache
+def known_arguments() -> frozenset[str]:
+    """The arguments in ultralytics' file of defaults, since importing the package takes seconds; empty if not read."""
+    spec = importlib.util.find_spec("ultralytics")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        try:
+            return frozenset(yaml.safe_load((Path(folder) / "cfg" / "default.yaml").read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, TypeError):
+            continue
+    return frozenset()
 
 
 def _can_freeze(value: Any) -> bool:

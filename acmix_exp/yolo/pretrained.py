@@ -18,7 +18,7 @@ from pathlib import Path
 from acmix_exp.config import ModelConfig
 from acmix_exp.data.ultralytics_home import settings_folder
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import cache_dir, replacing
+from acmix_exp.files import cache_dir, replacing, user_path
 from acmix_exp.yolo.families import FEATURES, MODELS, YOLOV8
 from acmix_exp.yolo.sites import starts_from_features
 
@@ -53,7 +53,7 @@ def find_pretrained(model: ModelConfig) -> Path:
 @lru_cache(maxsize=8)
 def _find(name: str, network: str | None) -> Path:
     """``network``: the backbone if the file holds that alone, else None."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         raise ConfigError(
             f"model.pretrained={name}: is a folder; must be the path of a .pt file, such as {_first(path)}"
@@ -69,7 +69,7 @@ def _find(name: str, network: str | None) -> Path:
         file = files.get(short) or (list(files.values())[-1] if short == "DEFAULT" else None)
         right = f"a checkpoint's path (.pt), torchvision's (.pth), or torchvision's {', '.join(files)} or DEFAULT"
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        home = Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser()
+        home = user_path(os.environ.get("TORCH_HOME") or cache / "torch")
         address, shared = TORCHVISION, home / "hub" / "checkpoints"
     if file is None:
         raise ConfigError(f"model.pretrained={name}: no such file; must be {right}")

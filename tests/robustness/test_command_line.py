@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from acmix_exp.config import value_of
+from acmix_exp.config import Config, DatasetConfig, value_of
+from acmix_exp.data import resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.sweep.compose import compose_cells
+from acmix_exp.sweep.planning import refuse_split
 from tests.robustness.cases import Row, add, case
 from tests.robustness.commands import tiny_data
 
@@ -56,7 +58,7 @@ ANSWERS = {
     "train.lr=0.1": "use train.lr0=0.1",
     "optimizer=SGD": "use train.optimizer=SGD",
     "device=0": "use hardware.device=0",
-    "device=0,1": "use hardware.device=[0,1]",
+    "device=0,1": "use 'hardware.device=[0,1]'",
     "workers=8": "use hardware.workers=8",
     "train.workers=8": "use hardware.workers=8",
     "amp": "use hardware.precision=",
@@ -77,6 +79,22 @@ ANSWERS = {
     "cos_lr=true": "use train.extra.cos_lr=true",
     "train.mosaic=0": "use train.extra.mosaic=0",
     "train.scale=0.5": "use train.extra.scale=0.5",
+    "trian.epochs=3": "use train.epochs=3",
+    "TRAIN.EPOCHS=3": "use train.epochs=3",
+    "batch-size=8": "use train.batch=8",
+    "train.epochs:3": "use train.epochs=3",
+    "train.epochs 3": "use train.epochs=3",
+    "--train.epochs 3": "use train.epochs=3",
+    "cuda=0": "use hardware.device=0",
+    "placement=sppf": "use model/placement=sppf",
+    "residual=false": "use model.placement.residual=false",
+    "group=g": "use logger.group=g",
+    "source=a.jpg": "yolo predict model=runs/NAME/RUN/weights/best.pt",
+    "predict": "yolo predict model=runs/NAME/RUN/weights/best.pt",
+    "tracker=bytetrack.yaml": "it is no argument of training; leave it out",
+    "dataset.root=None": "use dataset.root=null",
+    "model.pretrained=None": "use model.pretrained=null",
+    "dataset.yaml=d.yaml": "use dataset=yolo dataset.path=d.yaml",
     "cfg=yolov8n.yaml": "model=OPTION",
     "mode=train": "use task=train",
     "mode=val": "use task=evaluate",
@@ -98,13 +116,28 @@ ANSWERS = {
     "block=simam": "use block=custom block.target=",
     "block=my_module.MyBlock": "use block=custom block.target=my_module.MyBlock",
     "block=ACmix": "use block=acmix",
+    "block=[acmix,ema]": "-m block=acmix,ema",
+    "arm=[baseline,mixed]": "-m arm=baseline,mixed",
+    "arm=baseline,mixed": "-m arm=baseline,mixed",
+    "seed=range(0,3)": "-m 'seed=range(0,3)'",
+    "model/placement=[sppf,neck]": "-m model/placement=sppf,neck",
+    "hardware.device=0,1": "'hardware.device=[0,1]'",
+    "tags=a,b": "'tags=[a,b]'",
+    "train.extra.source=a": "does not use it; leave it out",
+    "train.extra.mosaik=0": "did you mean train.extra.mosaic?",
+    "hydra.run.dir=out": "use runs_dir=DIR name=NAME",
+    "hydra.job.chdir=true": "acmix_exp does not use it",
+    "arm=acmix": "use arm=mixed",
+    "arm=ema": "use arm=configured block=ema",
+    "arm=none": "use arm=baseline",
+    "block=none": "use arm=baseline",
     "acmix": "use block=acmix",
     "ablation": "use experiment=ablation",
     "hardware=3060": "use hardware=gpu",
     "hardware=rtx4090": "use hardware=gpu",
     "hardware=cuda": "use hardware=gpu",
     "hardware=0": "use hardware=gpu hardware.device=0",
-    "hardware=0,1": "use hardware=gpu hardware.device=[0,1]",
+    "hardware=0,1": "use hardware=gpu 'hardware.device=[0,1]'",
     "logger=wandb": "use logger=online or logger=offline",
     "logger=tensorboard": "history.csv is in every run directory",
     "logger=csv": "history.csv is in every run directory",
@@ -125,6 +158,77 @@ def test_what_other_tools_take_is_answered_with_our_key(typed: str, answer: str)
     (line,) = faults(*typed.split())
     assert line.lstrip("+").startswith(typed.lstrip("+").split()[0].split("=6")[0].rstrip(":"))
     assert answer in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("weights=my weights/a.pt", "use 'model.pretrained=my weights/a.pt'"),
+        ("data=数据/my set/d.yaml", "use dataset=yolo 'dataset.path=数据/my set/d.yaml'"),
+        ("project=my runs", "use 'runs_dir=my runs'"),
+        ("model=it's/a.pt", """use 'model.pretrained=it'"'"'s/a.pt'"""),
+    ],
+)
+def test_what_an_answer_says_to_type_has_the_quotes_of_the_shell(typed: str, answer: str) -> None:
+    (line,) = faults(typed)
+    assert line.endswith(answer)
+
+
+@case(
+    SECTION,
+    have="`task=evaluate run=... epochs=3`: another tool's argument whose key the task does not use",
+    here="one line, exit code 2: what the task takes, and not a key that would be refused next",
+)
+@pytest.mark.parametrize("typed", ["epochs=3", "conf=0.5", "lr=0.1", "project=out"])
+def test_an_answer_is_of_the_task(typed: str) -> None:
+    (line,) = faults("task=evaluate", "run=a", typed)
+    assert line.startswith(f"{typed}: unknown key; task=evaluate does not use it; it takes run, split, dataset, ")
+
+
+def test_a_folder_that_the_data_set_does_not_use_is_refused() -> None:
+    (line,) = faults("dataset=yolo", "dataset.path=d.yaml", "dataset.root=b")
+    assert line.startswith("dataset.root=b: must be left out with dataset=yolo")
+
+
+def test_a_space_behind_the_equals_sign() -> None:
+    assert faults("train.epochs=", "3") == ["train.epochs= 3: write train.epochs=3, without the space"]
+
+
+@case(
+    SECTION,
+    have="`~name/data`, of no user of this machine",
+    here="the folder of that name; `~` and `~user` are home folders, in `run` and `runs_dir` too",
+)
+@pytest.mark.parametrize("key", ["dataset.path", "dataset.root", "runs_dir", "run"])
+def test_a_tilde(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    of_task = {"dataset.path": ["dataset=yolo"], "run": ["task=evaluate"]}.get(key, [])
+    assert values(key, *of_task, f"{key}=~no one/a") == ["~no one/a"]
+    expanded = "~/a" if key.startswith("dataset") else "/home/me/a"  # a data set's is expanded when it is read
+    assert values(key, *of_task, f"{key}=~/a") == [expanded]
+    with pytest.raises(ConfigError, match="no such file"):
+        resolve(Config(dataset=DatasetConfig("yolo", "~no one/d.yaml")).dataset)
+
+
+@pytest.mark.parametrize("typed", ["arm=glob(zz*)", "seed=range(3,3)"])
+def test_a_sweep_of_no_value(typed: str) -> None:
+    (line,) = faults("-m", typed)
+    assert line.startswith(f"{typed}: stands for no value")
+
+
+@case(
+    SECTION,
+    have="`-m` with `runs_dir=a,b` or `name=a,b`, which hold a comma and cannot be swept",
+    here="one line with the corrected command: `'name=\"a,b\"'`",
+)
+@pytest.mark.parametrize("key", ["runs_dir", "name", "logger.project"])
+def test_a_comma_where_nothing_can_be_swept(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        refuse_split(compose_cells(["-m", f"{key}=数 1,b"]))
+    (line,) = caught.value.lines
+    assert line == f"{key}=数 1,b: can't be swept; give it one value, in quotes inside the shell's: '{key}=\"数 1,b\"'"
+    (argument,) = shlex.split(line.rpartition("shell's: ")[2])
+    assert values(key, "-m", argument) == ["数 1,b"]
 
 
 @pytest.mark.parametrize("typed", ["model=yolov8.yaml", "dataset=shapes.yaml", "+block=lska", "++arm=mixed"])
@@ -260,7 +364,8 @@ def test_messages_show_values_as_typed() -> None:
 
 # By task: what it does not use, in any spelling.
 UNUSED = {
-    "evaluate": "name=x|seed=3|tags=[a]|runs_dir=x|arm=mixed|model=yolov8|model.scale=s|block=lska|block.head=2|"
+    "evaluate": "model.pretrained=a.pt|train.imgsz=100 name=a/b|name=x|"
+    "seed=3|tags=[a]|runs_dir=x|arm=mixed|model=yolov8|model.scale=s|block=lska|block.head=2|"
     "train=quick|train.epochs=3|train.extra.mosaic=0|train.imgsz=64 train.lr0=0.1|++seed=3|~tags|logger=online|"
     "logger.project=x|format=onnx|model/placement=sppf|hardware.precision=fp32|report.reference=conv|plan.rows=3|"
     "experiment=demo arm=mixed|-m seed=3|profile.seconds=3",

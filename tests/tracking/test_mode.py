@@ -25,7 +25,9 @@ def urls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def chosen(configured: str) -> settings.Mode:
     """As a tracker chooses."""
-    return choose_mode(configured, os.environ.pop("WANDB_MODE", ""))
+    before = dict(os.environ)
+    os.environ.pop("WANDB_MODE", None)  # wandb fails on one that it does not know
+    return choose_mode(configured, before)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,18 @@ def chosen(configured: str) -> settings.Mode:
         pytest.param("auto", {**KEY, "WANDB_MODE": "disabled"}, "disabled", id="auto-variable-disabled"),
         pytest.param("auto", {**KEY, "WANDB_MODE": "run"}, "online", id="auto-variable-run"),
         pytest.param("auto", {**KEY, "WANDB_MODE": ""}, "online", id="auto-variable-empty"),
+        *(
+            pytest.param("auto", {**KEY, "WANDB_DISABLED": value}, "disabled", id=f"auto-WANDB_DISABLED={value}")
+            for value in ("true", "True", "1", "yes", "on", " TRUE ", "disabled")
+        ),
+        *(
+            pytest.param("auto", {**KEY, "WANDB_DISABLED": value}, "online", id=f"auto-WANDB_DISABLED={value}")
+            for value in ("", " ", "false", "False", "0", "no", "off")
+        ),
+        pytest.param("auto", {"WANDB_DISABLED": "true", "WANDB_MODE": "online"}, "disabled", id="disabled-first"),
+        pytest.param("auto", {"WANDB_DISABLED": "false", "WANDB_MODE": "offline"}, "offline", id="not-disabled"),
+        pytest.param("offline", {**KEY, "WANDB_DISABLED": "true"}, "offline", id="offline-beats-WANDB_DISABLED"),
+        pytest.param("online", {**KEY, "WANDB_DISABLED": "true"}, "online", id="online-beats-WANDB_DISABLED"),
         pytest.param("online", KEY, "online", id="online-key"),
         pytest.param("online", {**KEY, "WANDB_MODE": "disabled"}, "online", id="online-beats-variable"),
         pytest.param("offline", KEY, "offline", id="offline-key"),
@@ -99,6 +113,8 @@ def test_damaged_netrc(home: Path) -> None:
         ("[default]\nmode = online\n", "", "online"),
         ("[default]\nmode = offline\n", "online", "online"),
         ("no section at all", "", "online"),
+        ("[default]\ndisabled = true\n", "", "disabled"),
+        ("[default]\ndisabled = false\n", "", "online"),
     ],
 )
 def test_mode_that_wandb_offline_stored(text: str, variable: str, mode: str, home: Path) -> None:
@@ -123,7 +139,7 @@ def test_server_that_wandb_login_stored(home: Path, urls: list[str]) -> None:
 def test_the_parent_imports_no_wandb() -> None:
     code = (
         "import sys; from acmix_exp.tracking import choose_mode, is_disabled; is_disabled('auto');"
-        "choose_mode('offline', ''); choose_mode('auto', 'disabled');"
+        "choose_mode('offline', {}); choose_mode('auto', {'WANDB_DISABLED': 'true'});"
         "sys.exit(any(name in sys.modules for name in ('wandb', 'torch', 'hydra')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

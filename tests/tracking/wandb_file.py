@@ -27,6 +27,7 @@ class WandbFile:
     entity: str = ""
     group: str = ""
     job_type: str = ""
+    notes: str = ""
     tags: list[str] = field(default_factory=list)
     host: str = ""
     config: dict[str, Any] = field(default_factory=dict)
@@ -93,6 +94,7 @@ def read(path: Path) -> WandbFile:
             file.id, file.name, file.host = run.run_id, run.display_name, run.host
             file.project, file.entity = run.project, run.entity
             file.group, file.job_type, file.tags = run.run_group, run.job_type, list(run.tags)
+            file.notes = run.notes
             _update(file.config, run.config.update)
         elif kind == "config":
             _update(file.config, record.config.update)
