@@ -46,7 +46,7 @@ def find_pretrained(model: ModelConfig) -> Path:
     """
     features = MODELS[model.name]
     network = features.network if features and starts_from_features(model) else None
-    path = Path(str(model.pretrained)).expanduser()  # looked up each time, because it may be gone
+    path = user_path(str(model.pretrained))  # looked up each time, because it may be gone
     return path.resolve() if path.is_file() else _find(str(model.pretrained), network)
 
 
