@@ -41,7 +41,7 @@ from acmix_exp.sweep.hydra_errors import (
     several_values,
 )
 from acmix_exp.sweep.literals import as_typed, literal, override_key, quoted
-from acmix_exp.sweep.task_keys import unused, unused_of_hydra
+from acmix_exp.sweep.task_keys import TAKEN, unused, unused_of_hydra
 from acmix_exp.tracking.variables import filled
 
 PRINTED_FAULTS = 20
@@ -90,12 +90,15 @@ def compose_cells(arguments: Sequence[str], on_first: Callable[[Config], None] =
         if lines := lacking_options(cells):
             raise ConfigError(*lines)
         texts = [str(each.input_line) for each in parsed if not each.is_hydra_override()]
+        given, task = {override_key(text): text for text in texts}, ""
         with suppress(*CONFIG_ERRORS):  # which _checked_cells reports
             task = str(composer.compose(cells[0]).task)
-            lines = unused(task, {override_key(text): text for text in texts})
-        if lines:
+        if task in TAKEN and (lines := unused(task, given)):
             raise ConfigError(*lines)
-        return _checked_cells(cells, composer, on_first)
+        checked = _checked_cells(cells, composer, on_first)
+        if lines := unused(checked[0].config.task, given):
+            raise ConfigError(*lines)
+        return checked
 
 
 @contextmanager
