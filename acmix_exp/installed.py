@@ -206,7 +206,17 @@ def _is_shadow(name: str, place: str) -> bool:
     """Whether a module that is not of an installed package has the name of one, or of the standard library."""
     if is_installed(place):
         return False
-    return name in sys.stdlib_module_names or PathFinder.find_spec(name, _installed_folders()) is not None
+    if name in sys.stdlib_module_names:
+        return True
+    spec = PathFinder.find_spec(name, _installed_folders())
+    # ultralytics leaves empty folders tests/tmp/runs beside itself when it runs in pytest.
+    return spec is not None and (
+        spec.origin is not None or any(map(_holds_files, spec.submodule_search_locations or ()))
+    )
+
+
+def _holds_files(folder: str) -> bool:
+    return any(files for _, _, files in os.walk(folder))
 
 
 def _shadows_of_standard_library(path: Sequence[str]) -> Iterator[str]:
