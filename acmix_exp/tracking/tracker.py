@@ -17,6 +17,7 @@ from acmix_exp.errors import one_line
 from acmix_exp.files import write_text
 from acmix_exp.tracking.settings import TABLE_SECONDS, choose_mode, environment, settings, stored_project
 from acmix_exp.tracking.summary import per_class, summarize, table
+from acmix_exp.tracking.variables import PROJECT
 
 RUN_ID = re.compile(r"[a-z0-9]{12}")
 logger = logging.getLogger(__name__)
@@ -218,10 +219,14 @@ class Tracker:
 def _taken_from_wandb() -> dict[str, str]:
     """A copy of the variables, of which wandb then sees no more what it cannot read.
 
-    It fails on a WANDB_MODE that it does not know, and gets the mode by argument; and on a key with spaces around it.
+    It fails on a WANDB_MODE that it does not know, on an empty tag, a project or an id that it refuses and a key with
+    spaces around it, also where it gets the mode, the tags, the project and the id by argument.
     """
     before = dict(os.environ)
-    os.environ.pop("WANDB_MODE", None)
+    for name in ("WANDB_MODE", "WANDB_TAGS", "WANDB_RUN_ID"):
+        os.environ.pop(name, None)
+    if not PROJECT.fullmatch(os.environ.get("WANDB_PROJECT", "")):
+        os.environ.pop("WANDB_PROJECT", None)
     if key := os.environ.pop("WANDB_API_KEY", "").strip():
         os.environ["WANDB_API_KEY"] = key
     return before

@@ -112,13 +112,30 @@ def test_variables_that_are_not_used_are_said(monkeypatch: pytest.MonkeyPatch) -
 
 
 @case(SECTION, have="`WANDB_API_KEY` with a space or a line end around it", here="taken without it; blank: none")
-@pytest.mark.parametrize("key", [" ", "0123456789abcdef0123456789abcdef01234567\r\n"])
-def test_spaces_around_a_key(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@case(
+    SECTION,
+    have="what wandb itself refuses, `WANDB_TAGS=a,,b` or `WANDB_PROJECT=a/b`, beside `tags=`, `logger.project=`",
+    here="wandb does not see it, and logs",
+)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WANDB_API_KEY", " "),
+        ("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567\r\n"),
+        ("WANDB_TAGS", "a,,b"),
+        ("WANDB_TAGS", "x" * 65),
+        ("WANDB_PROJECT", "a/b"),
+        ("WANDB_RUN_ID", "a/b"),
+    ],
+)
+def test_what_wandb_refuses_is_kept_from_it(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv(name, value)
     before = dict(os.environ)
     try:
-        config = composed()
+        config = composed("tags=[t]", "logger.project=acmix_exp")
         tracker = Tracker.start(config, tmp_path, resumed=False, resolved={})
         tracker.end()
     finally:
