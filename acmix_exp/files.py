@@ -76,8 +76,21 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool
         (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
 
 
+def write_changed(path: Path, text: str) -> None:
+    """Replace a file atomically, unless it holds this text already. Raises OSError."""
+    with suppress(OSError, ValueError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    write_text(path, text)
+
+
+def json_text(value: Any) -> str:
+    """The text of a JSON file."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

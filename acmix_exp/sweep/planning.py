@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 
 from acmix_exp import files
 from acmix_exp.block_rules import PATHS
-from acmix_exp.config import Config, arm_label, load, options, value_of
+from acmix_exp.config import SEED_LIMIT, Config, arm_label, load, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import directory
@@ -169,12 +170,12 @@ def prepare(plan: Plan) -> None:
     by_run: dict[directory.Run, list[Cell]] = {}
     for cell in plan.cells:
         by_run.setdefault(cell.run, []).append(cell)
-    here = Owner.here()
+    here, texts = Owner.here(), _Texts()
     for run, cells in by_run.items():
         while True:
             with signals_deferred(), run.lock(here) as claim:
                 if claim:
-                    _prepare(run, cells, command)
+                    _prepare(run, cells, command, texts.of(cells[-1].config))
             if claim or (run.path / "status.json").exists():
                 break
             time.sleep(PREPARED_SECONDS)  # another command is about to prepare it
@@ -198,7 +199,24 @@ def of_older_sampling(plan: Plan) -> list[str]:
     ]
 
 
-def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:
+class _Texts:
+    """The config.yaml of every run. Runs that differ in their seed alone share the work."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def of(self, config: Config) -> str:
+        alike = replace(config, seed=SEED_LIMIT - 1)
+        key = repr(alike)
+        if key not in self._texts:
+            self._texts[key] = OmegaConf.to_yaml(asdict(_portable(alike)))
+        return re.sub(
+            rf"^seed: {SEED_LIMIT - 1}$", f"seed: {config.seed}", self._texts[key], count=1, flags=re.MULTILINE
+        )
+
+
+def _prepare(run: directory.Run, cells: Sequence[Cell], command: str, text: str) -> None:
+    """text: of config.yaml. What is there already is not written again: that takes time on a disk of many machines."""
     cell = cells[-1]
     status = run.status()
     aliases = sorted({*(status or {}).get("serves", []), *(cell.alias for cell in cells if cell.alias)})
@@ -207,17 +225,18 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:
     if final and (damaged := run.damaged()):
         why = "its result stands, but not what needs them; delete the folder to train it anew"
         print(f"{run.path}: {', '.join(damaged)} cannot be read; {why}", file=sys.stderr)
-    if final and identified and _readable(run):
+    if final and identified and _readable(run, text):
         _merge_swept(cell)
         if serves:
             run.set_status(**serves)
         return
-    files.write_text(run.path / "config.yaml", OmegaConf.to_yaml(asdict(_portable(cell.config))))
+    files.write_changed(run.path / "config.yaml", text)
     if final and identified:
         print(f"{run.name}: config.yaml could not be read and is written anew", file=sys.stderr)
         return
     dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}
-    files.write_json(run.path / "provenance.json", {"command": command, "identity": cell.identity, "dataset": dataset})
+    provenance = {"command": command, "identity": cell.identity, "dataset": dataset}
+    files.write_changed(run.path / "provenance.json", files.json_text(provenance))
     if final:
         print(
             f"{run.name}: provenance.json could not be read and is written anew, without versions and hardware",
@@ -228,7 +247,7 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str) -> None:
         status = _status_from_files(run)
     swept = {**status.get("swept", {}), **cell.swept}
     about = {"arm": cell.label, "seed": cell.config.seed, "swept": swept}
-    files.write_json(run.path / "status.json", {**status, **about, **serves})
+    files.write_changed(run.path / "status.json", files.json_text({**status, **about, **serves}))
 
 
 def _status_from_files(run: directory.Run) -> dict[str, Any]:
@@ -244,8 +263,11 @@ def _status_from_files(run: directory.Run) -> dict[str, Any]:
     return status
 
 
-def _readable(run: directory.Run) -> bool:
+def _readable(run: directory.Run, text: str) -> bool:
+    """Whether config.yaml can be read; it can if it is ``text``."""
     try:
+        if (run.path / "config.yaml").read_text(encoding="utf-8") == text:
+            return True
         load(run.path / "config.yaml")
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, *CONFIG_ERRORS):
         return False
