@@ -1,7 +1,7 @@
 """A real Slurm of two nodes on this machine, for tests: its own munge, no accounting, no cgroups, no systemd.
 
 Nodes of one machine differ only in name and port. A device file stands for a GPU, of which each node has two: its
-number becomes CUDA_VISIBLE_DEVICES, though there is no CUDA.
+number becomes CUDA_VISIBLE_DEVICES, though there is no CUDA. A requeued job is held for ``cred_expire``, here 10 s.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SlurmctldPort={controller}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=10
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -42,7 +42,7 @@ AccountingStorageType=accounting_storage/none
 SwitchType=switch/none
 MpiDefault=none
 MailProg=/bin/true
-ReturnToService=2
+ReturnToService=1
 SlurmdParameters=config_overrides
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=2,sched_min_interval=0,bf_interval=2
