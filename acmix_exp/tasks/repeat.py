@@ -77,7 +77,7 @@ def _same_hardware(config: Config, command: Config, recorded: dict[str, Any], ke
     Raises ConfigError if one of ``keys``, those that the command sets, asks for a GPU and the run had none.
     """
     original = recorded["identity"]["hardware"]
-    hardware = replace(config.hardware, device="cpu", precision="auto", runs_at_once=1)
+    hardware = replace(config.hardware, executor="local", device="cpu", precision="auto", runs_at_once=1)
     if original["device"] == "cuda":
         hardware.device = command.hardware.device
         if devices.gpus(hardware):

@@ -11,6 +11,7 @@ from acmix_exp.config import options
 from acmix_exp.run import devices
 from acmix_exp.sweep import arm, check, slurm_keys
 from acmix_exp.sweep.run_key import hash8, identity
+from acmix_exp.tasks import repeat
 
 
 @pytest.fixture
@@ -112,3 +113,11 @@ def test_a_job_takes_the_gpu_that_slurm_gave_it(make_config, monkeypatch):
         hardware = make_config("hardware=slurm", f"hardware.device={device}").hardware
         with devices.gpu_of_run(hardware, threading.Event(), scheduled=True) as gpu:
             assert gpu == expected
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda")])
+def test_a_run_of_a_cluster_is_repeated_on_this_machine(make_config, monkeypatch, gpus, device):
+    monkeypatch.setattr(devices, "cuda_devices", lambda: gpus)
+    recorded = {"identity": {"hardware": {"device": "cuda", "precision": "fp16"}}}
+    config = repeat._same_hardware(make_config("hardware=slurm"), make_config(), recorded, ())
+    assert identity(arm.apply(config), "f")["hardware"]["device"] == device
