@@ -20,10 +20,11 @@ MAKING = ".making-"  # in the name of a folder that is being made
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Yield a new file that replaces ``path`` when the block ends without an exception.
 
-    A reader, or a kill during the write, finds the old content or the new. Raises OSError, which names ``path``.
+    A reader, or a kill during the write, finds the old content or the new. If not ``durable``, a power failure soon
+    after may leave an empty file. Raises OSError, which names ``path``.
     """
     temporary = None
     try:
@@ -31,7 +32,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
@@ -64,9 +66,9 @@ def remove_temporaries(folder: Path, *names: str) -> None:
                 entry.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file atomically. Raises OSError."""
-    with replacing(path) as file:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a file atomically; ``durable``: see :func:`replacing`. Raises OSError."""
+    with replacing(path, durable=durable) as file:
         file.write(text.encode("utf-8"))
 
 
@@ -76,12 +78,12 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool
         (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
 
 
-def write_changed(path: Path, text: str) -> None:
-    """Replace a file atomically, unless it holds this text already. Raises OSError."""
+def write_changed(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a file atomically, unless it holds this text already; ``durable``: see :func:`replacing`. Raises OSError."""
     with suppress(OSError, ValueError):
         if path.read_text(encoding="utf-8") == text:
             return
-    write_text(path, text)
+    write_text(path, text, durable=durable)
 
 
 def json_text(value: Any) -> str:

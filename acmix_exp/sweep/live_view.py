@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -17,6 +18,7 @@ from acmix_exp.sweep.planning import Plan
 from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
 
 INTERVAL_SECONDS = 0.5
+SHARE = 0.1  # of the time that looking and drawing may take
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "pending": "dim"}
 # If not all runs fit, those that can still change come first.
 ORDER = ("running", "failed", "interrupted", "pending", "done")
@@ -38,6 +40,7 @@ class View:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="view", daemon=True)
         self._printed: dict[str, tuple[str, int]] = {}
+        self._drawn: tuple[object, ...] = ()
 
     def start(self) -> View:
         self._thread.start()
@@ -49,19 +52,31 @@ class View:
 
     def _watch(self) -> None:
         if not self.console.is_terminal:
-            while not self._stop.wait(INTERVAL_SECONDS):
-                self._print_changes(self._survey.rows())
-            self._print_changes(self._survey.rows())
+            for rows in self._looks():
+                self._print_changes(rows)
+            self._print_changes(self._survey.rows(whole=True))
             return
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
-            while not self._stop.wait(INTERVAL_SECONDS):
-                live.update(self._table(self._survey.rows()), refresh=True)
+            for rows in self._looks():
+                what = (rows, self.console.size, dict(self._notes()))
+                if what != self._drawn:
+                    self._drawn = what
+                    live.update(self._table(rows), refresh=True)
+
+    def _looks(self) -> Iterator[list[Progress]]:
+        """The rows, again and again until the view is stopped, less often if looking and drawing take long."""
+        pause = INTERVAL_SECONDS
+        while not self._stop.wait(pause):
+            began = time.perf_counter()
+            yield self._survey.rows()
+            pause = max(INTERVAL_SECONDS, (time.perf_counter() - began) / SHARE)
 
     def _print_changes(self, rows: list[Progress]) -> None:
         if (waiting := _counted(self._notes())) != self._waiting:
             self._waiting = waiting
             if waiting:
                 self.console.print(f"waiting: {waiting}", highlight=False, markup=False, soft_wrap=True)
+        all_left = seconds_left(rows, self.runs_at_once)
         for row in rows:
             state = (row.status, row.epoch)
             if self._printed.setdefault(row.run.name, ("pending", 0)) == state:
@@ -72,9 +87,8 @@ class View:
                 line += f", epoch {row.epoch}/{row.epochs}, mAP50 {row.map50:.3f}, mAP50-95 {row.map50_95:.3f}"
             if row.status == "failed":
                 line += f", {row.error}"
-            left = seconds_left(rows, self.runs_at_once)
-            if row.status == "running" and left is not None:
-                line += f", {duration(left)} left in all"
+            if row.status == "running" and all_left is not None:
+                line += f", {duration(all_left)} left in all"
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self, rows: list[Progress]) -> RenderableType:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from acmix_exp import files
 from acmix_exp.block_rules import PATHS
-from acmix_exp.config import SEED_LIMIT, Config, arm_label, load, options, value_of
+from acmix_exp.config import SEED_LIMIT, Config, arm_label, from_plain, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import directory
@@ -163,7 +163,10 @@ def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset
 
 
 def prepare(plan: Plan) -> None:
-    """Make the run directories that are neither done nor diverged: config, provenance and a pending status."""
+    """Make the run directories that are neither done nor diverged: config, provenance and a pending status.
+
+    A directory that holds what it should is only read.
+    """
     command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
     for line in of_older_sampling(plan):
         print(f"acmix_exp: {line}", file=sys.stderr)
@@ -172,10 +175,13 @@ def prepare(plan: Plan) -> None:
         by_run.setdefault(cell.run, []).append(cell)
     here, texts = Owner.here(), _Texts()
     for run, cells in by_run.items():
-        while True:
+        with signals_deferred():
+            text = texts.of(cells[-1].config)
+            prepared = _is_prepared(run, cells, command, text)
+        while not prepared:
             with signals_deferred(), run.lock(here) as claim:
                 if claim:
-                    _prepare(run, cells, command, texts.of(cells[-1].config))
+                    _prepare(run, cells, command, text)
             if claim or (run.path / "status.json").exists():
                 break
             time.sleep(PREPARED_SECONDS)  # another command is about to prepare it
@@ -199,6 +205,9 @@ def of_older_sampling(plan: Plan) -> list[str]:
     ]
 
 
+SEED_LINE = r"(?m)^seed: \d+$"
+
+
 class _Texts:
     """The config.yaml of every run. Runs that differ in their seed alone share the work."""
 
@@ -215,12 +224,42 @@ class _Texts:
         )
 
 
+def _is_prepared(run: directory.Run, cells: Sequence[Cell], command: str, text: str) -> bool:
+    """Whether a run directory is as :func:`_prepare` would make it. A run that was started and is not final is not."""
+    cell, status = cells[-1], run.status()
+    if status is None or not {cell.alias for cell in cells if cell.alias} <= set(status.get("serves", [])):
+        return False
+    if status["status"] == "pending":
+        provenance = files.read_json(run.path / "provenance.json")
+        same = text == _content(run.path / "config.yaml") and provenance == _provenance(cell, command)
+        return same and status == {**status, **_about(cell, status)}
+    if not run.is_final() or not run.provenance().get("identity") or run.damaged():
+        return False
+    if (result := run.result()) is None:
+        axes_recorded = status == {**status, "swept": {**status.get("swept", {}), **cell.swept}}
+    else:
+        axes_recorded = cell.swept.keys() <= result.get("swept", {}).keys()
+    return axes_recorded and _readable(run, text)
+
+
+def _provenance(cell: Cell, command: str) -> dict[str, Any]:
+    dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}
+    return {"command": command, "identity": cell.identity, "dataset": dataset}
+
+
+def _about(cell: Cell, status: dict[str, Any]) -> dict[str, Any]:
+    swept = {**status.get("swept", {}), **cell.swept}
+    return {"arm": cell.label, "seed": cell.config.seed, "swept": swept}
+
+
 def _prepare(run: directory.Run, cells: Sequence[Cell], command: str, text: str) -> None:
     """text: of config.yaml. What is there already is not written again: that takes time on a disk of many machines."""
     cell = cells[-1]
     status = run.status()
     aliases = sorted({*(status or {}).get("serves", []), *(cell.alias for cell in cells if cell.alias)})
     serves = {"serves": aliases} if aliases else {}
+    # What the same command makes anew need not outlive a power failure, and to wait for the disk takes long.
+    durable = (run.path / "status.json").exists() and (status or {}).get("status") != "pending"
     final, identified = run.is_final(), bool(run.provenance().get("identity"))
     if final and (damaged := run.damaged()):
         why = "its result stands, but not what needs them; delete the folder to train it anew"
@@ -230,13 +269,12 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str, text: str)
         if serves:
             run.set_status(**serves)
         return
-    files.write_changed(run.path / "config.yaml", text)
+    files.write_changed(run.path / "config.yaml", text, durable=durable)
     if final and identified:
         print(f"{run.name}: config.yaml could not be read and is written anew", file=sys.stderr)
         return
-    dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}
-    provenance = {"command": command, "identity": cell.identity, "dataset": dataset}
-    files.write_changed(run.path / "provenance.json", files.json_text(provenance))
+    provenance = files.json_text(_provenance(cell, command))
+    files.write_changed(run.path / "provenance.json", provenance, durable=durable)
     if final:
         print(
             f"{run.name}: provenance.json could not be read and is written anew, without versions and hardware",
@@ -245,9 +283,8 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str, text: str)
         return
     if status is None:
         status = _status_from_files(run)
-    swept = {**status.get("swept", {}), **cell.swept}
-    about = {"arm": cell.label, "seed": cell.config.seed, "swept": swept}
-    files.write_changed(run.path / "status.json", files.json_text({**status, **about, **serves}))
+    made = files.json_text({**status, **_about(cell, status), **serves})
+    files.write_changed(run.path / "status.json", made, durable=durable)
 
 
 def _status_from_files(run: directory.Run) -> dict[str, Any]:
@@ -265,10 +302,21 @@ def _status_from_files(run: directory.Run) -> dict[str, Any]:
 
 def _readable(run: directory.Run, text: str) -> bool:
     """Whether config.yaml can be read; it can if it is ``text``."""
+    content = _content(run.path / "config.yaml")
+    return content is not None and (content == text or _is_config(re.sub(SEED_LINE, "seed: 0", content, count=1)))
+
+
+def _content(path: Path) -> str | None:
     try:
-        if (run.path / "config.yaml").read_text(encoding="utf-8") == text:
-            return True
-        load(run.path / "config.yaml")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _is_config(text: str) -> bool:
+    try:
+        from_plain(OmegaConf.create(text))
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, *CONFIG_ERRORS):
         return False
     return True

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 
 from acmix_exp.run.directory import Run, RunState
 from acmix_exp.sweep.planning import Plan
+
+LOOKED_AT = 1000  # runs, beside those that run, whose files one look of a survey checks
 
 
 @dataclass(frozen=True)
@@ -31,41 +33,75 @@ class Progress:
 
 
 class Survey:
-    """The progress of a plan's distinct runs, read repeatedly: of each run only what changed since the last time."""
+    """The progress of a plan's distinct runs, read repeatedly: of each run only what changed since the last time.
+
+    The first look is at all runs. A later one is at those that run, and in turn at LOOKED_AT of the others, because to
+    ask the file system about ten thousand runs takes longer than the time between two looks.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._cells = {cell.run: cell for cell in reversed(plan.cells)}
         self._runs = plan.runs
-        self._known: dict[Run, tuple[tuple[int, int], Progress]] = {}
+        self._changed: list[tuple[int, int]] = []
+        self._read: list[Progress] = []  # without the time left
+        self._rows: list[Progress] = []
+        self._next = 0
 
-    def rows(self) -> list[Progress]:
-        """Every run in the plan's order."""
-        rows = [self._progress(run) for run in self._runs]
-        seconds: dict[str, list[float]] = {}
-        for row in rows:
-            if row.epoch_seconds is not None:
-                seconds.setdefault(row.label, []).append(row.epoch_seconds)
-        if not seconds:
-            return rows
-        by_label = {label: fmean(values) for label, values in seconds.items()}
-        overall = fmean(value for values in seconds.values() for value in values)
-        return [replace(row, left=_epochs_left(row) * by_label.get(row.label, overall)) for row in rows]
+    def rows(self, *, whole: bool = False) -> list[Progress]:
+        """Every run in the plan's order; the same list as before if nothing has changed.
 
-    def _progress(self, run: Run) -> Progress:
-        """The run's progress, but for the time left."""
-        changed = _changed(run.path / "status.json"), _changed(run.path / "history.csv")
-        cell = self._cells[run]
-        epochs = cell.config.train.epochs
-        if changed == (0, 0):
-            return Progress(run, cell.label, "pending", 0, epochs)
-        known = self._known.get(run)
+        whole: look at all runs.
+        """
+        changed = False
+        if not self._read:
+            self._changed = [(-1, -1)] * len(self._runs)
+            self._read = [Progress(run, self._cells[run].label, "pending", 0, 0) for run in self._runs]
+            whole = True
+        for number in range(len(self._runs)) if whole else self._in_turn():
+            changed |= self._look(number)
+        if changed:
+            self._rows = _with_time_left(self._read)
+        return self._rows
+
+    def _in_turn(self) -> Iterable[int]:
+        """The numbers of the runs to look at."""
+        running = [number for number, row in enumerate(self._read) if row.status == "running"]
+        first, total = self._next, len(self._runs)
+        self._next = (first + LOOKED_AT) % max(1, total)
+        return dict.fromkeys([*running, *(n % total for n in range(first, first + min(LOOKED_AT, total)))])
+
+    def _look(self, number: int) -> bool:
+        """Read a run if it may have changed; returns whether its progress has."""
+        run, known = self._runs[number], self._read[number]
+        changed = _changed(f"{run.path}/status.json"), _changed(f"{run.path}/history.csv")
         # The state of a running run, or of one taken for interrupted, also depends on whether its process is alive.
-        if known is None or known[0] != changed or known[1].status in ("running", "interrupted"):
-            known = self._known[run] = changed, _read(run, cell.label, epochs)
-        return known[1]
+        if changed == self._changed[number]:
+            if known.status not in ("running", "interrupted") or (state := run.state()) == known.status:
+                return False
+            self._read[number] = replace(known, status=state)
+            return True
+        cell = self._cells[run]
+        self._changed[number] = changed
+        if changed == (0, 0):
+            self._read[number] = Progress(run, cell.label, "pending", 0, cell.config.train.epochs)
+        else:
+            self._read[number] = _read(run, cell.label, cell.config.train.epochs)
+        return True
 
 
-def _changed(path: Path) -> int:
+def _with_time_left(rows: list[Progress]) -> list[Progress]:
+    seconds: dict[str, list[float]] = {}
+    for row in rows:
+        if row.epoch_seconds is not None:
+            seconds.setdefault(row.label, []).append(row.epoch_seconds)
+    if not seconds:
+        return list(rows)
+    by_label = {label: fmean(values) for label, values in seconds.items()}
+    overall = fmean(value for values in seconds.values() for value in values)
+    return [replace(row, left=_epochs_left(row) * by_label.get(row.label, overall)) for row in rows]
+
+
+def _changed(path: str) -> int:
     """When a file was last written (ns); 0 if there is none."""
     try:
         return os.stat(path).st_mtime_ns
@@ -98,7 +134,7 @@ def seconds_left(rows: Sequence[Progress], runs_at_once: int) -> float | None:
         return None
     ends = [0.0] * runs_at_once
     for row in sorted(open_rows, key=lambda row: row.status != "running"):
-        ends[ends.index(min(ends))] += row.left or 0.0
+        heapq.heapreplace(ends, ends[0] + (row.left or 0.0))
     return max(ends)
 
 
