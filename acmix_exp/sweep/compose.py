@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -252,13 +253,18 @@ def _values(override: Override) -> list[str]:
 
 
 class _Composer:
-    """Composes configs. Cells that differ in the seed alone share a composition, which is what takes time."""
+    """Composes configs. Cells that differ in values alone share a composition by Hydra, which is what takes time, and
+    those that differ in the seed alone share the checked config too.
+    """
 
     def __init__(self, hydra_overrides: Sequence[str]) -> None:
         self._hydra_overrides = hydra_overrides
         self._last: tuple[tuple[str, ...], DictConfig] | None = None
         # By overrides without the seed: the config, or why there is none, or what is still to be resolved by seed.
         self._without_seed: dict[tuple[str, ...], Config | DictConfig | Exception] = {}
+        # By overrides without single values: the config, nothing resolved; None if it depends on more.
+        self._without_values: dict[tuple[str, ...], DictConfig | None] = {}
+        self._value_of = lru_cache(OverridesParser.create().parse_override)
 
     def compose(self, overrides: tuple[str, ...]) -> DictConfig:
         """The config, nothing resolved; Hydra's part of it is then ``HydraConfig.get()``. Raises as Hydra does."""
@@ -290,10 +296,46 @@ class _Composer:
 
     def _composed_once(self, overrides: tuple[str, ...]) -> Config | DictConfig | Exception:
         try:
-            config = self.compose(overrides)
+            config = self._composed_from_shared(overrides)
+            if config is None:
+                config = self.compose(overrides)
             return config if _interpolates_seed(config) else _checked(config, overrides)
         except CONFIG_ERRORS as error:
             return error
+
+    def _composed_from_shared(self, overrides: tuple[str, ...]) -> DictConfig | None:
+        """The config with the values put into a shared composition, as Hydra does last; None if Hydra has to do it."""
+        keys = [override_key(override) for override in overrides]
+        value_keys = [key for key in keys if key not in GROUPS]  # groups come before all values
+        values = [
+            override
+            for override, key in zip(overrides, keys, strict=True)
+            if re.match(r"\w+(\.\w+)+=", override) and not any(_overlap(key, other) for other in value_keys)
+        ]
+        rest = tuple(override for override in overrides if override not in values)
+        if not values or len(set(keys)) < len(keys):
+            return None
+        try:
+            if rest not in self._without_values:
+                shared = self.compose(rest)
+                content = str(OmegaConf.to_container(shared, resolve=False))
+                self._without_values[rest] = None if "${hydra:" in content else shared
+            if (shared_config := self._without_values[rest]) is None:
+                return None
+            with signals_deferred():
+                config = copy.deepcopy(shared_config)
+                for override in map(self._value_of, values):
+                    OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        except CONFIG_ERRORS:
+            self._without_values[rest] = None
+            return None
+        return config
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether one of two keys is part of the other, so that their order counts."""
+    first, second = sorted((key, other), key=len)
+    return second.startswith(f"{first}.")
 
 
 def _interpolates_seed(config: DictConfig) -> bool:
