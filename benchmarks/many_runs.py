@@ -166,7 +166,7 @@ def fill(folder: Path, finished: float, by_arm: dict[str, list[Path]]) -> None:
             replicates(template, identity["data"], (read_json(template / "result.json") or {})["metrics"]["split"])
             made.add(template)
         for name in ("history.csv", "outcomes.npz", "replicates.npz"):
-            shutil.copyfile(template / name, run.path / name)
+            os.link(template / name, run.path / name)
         if (template / "images").is_dir() and status["seed"] == 0:
             shutil.copytree(template / "images", run.path / "images")
         old = read_json(template / "provenance.json") or {}

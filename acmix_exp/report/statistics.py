@@ -13,6 +13,7 @@ import numpy as np
 
 LEVEL = 0.05
 RESAMPLES = 20_000  # of the signs; up to 14 seeds there are fewer ways to flip them, and p is exact
+BATCH = 1000  # of them at a time, which bounds the memory; the drawn signs are the same
 
 
 class Verdict(StrEnum):
@@ -129,7 +130,13 @@ def sign_flip_p(deltas: tuple[float, ...]) -> float:
         return np.round(flipped.mean(axis=axis), 12)  # means that differ by rounding errors are equal
 
     test = stats.permutation_test(
-        (np.array(deltas),), mean, permutation_type="samples", n_resamples=RESAMPLES, vectorized=True, rng=0
+        (np.array(deltas),),
+        mean,
+        permutation_type="samples",
+        n_resamples=RESAMPLES,
+        vectorized=True,
+        batch=BATCH,
+        rng=0,
     )
     return float(test.pvalue)
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from acmix_exp.sweep.progress import Survey
 from acmix_exp.tracking import remarks
 
 SUMMARY_SECONDS = 20.0  # shortest time between two summaries while runs finish
+SUMMARY_SHARE = 0.05  # of the time that summaries may take then
 ENDED = ("done", "failed")
 Handlers = Mapping[signal.Signals, Any]
 
@@ -87,13 +89,15 @@ def _start(executor: executors.Executor, new: Iterable[Path]) -> None:
 def _wait(executor: executors.Executor, plan: Plan) -> None:
     from acmix_exp.report.write import write_summary
 
-    survey, summarised = Survey(plan), 0
-    while not executor.wait(SUMMARY_SECONDS):
-        ended = sum(row.status in ENDED for row in survey.rows())
+    survey, summarised, pause = Survey(plan), 0, SUMMARY_SECONDS
+    while not executor.wait(pause):
+        began = time.perf_counter()
+        ended = sum(row.status in ENDED for row in survey.rows(whole=True))
         if ended > summarised:
             with contextlib.suppress(OSError):  # the summary at the end reports it
                 write_summary(plan.folder, plan.cells[0].config.report.reference)
             summarised = ended
+        pause = max(SUMMARY_SECONDS, (time.perf_counter() - began) / SUMMARY_SHARE)
 
 
 def _conclude(plan: Plan, code: int, handlers: Handlers, *, apart: bool) -> OSError | None:
