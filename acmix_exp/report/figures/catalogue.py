@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from acmix_exp.report.figures.training_curves import learning_curves, rate_ratio
 from acmix_exp.report.records import Table
 
 DOTS = 200  # per inch, of the PNG files
+MOST_ROWS = 40  # of a table, in a figure
 FIGURES: dict[str, Callable[[Table], Iterable[Drawing]]] = {
     figure.__name__: figure
     for figure in (forest, learning_curves, latency, rates, rate_ratio, class_deltas, predictions, windows, heads)
@@ -40,10 +42,11 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> tuple[list[Drawn], li
     drawn: list[Drawn] = []
     without_font: set[str] = set()
     with mpl.rc_context(LOOK):
-        for index, table in enumerate(tables):
+        for index, (table, selection) in enumerate(map(_readable, tables)):
             for name, figure in FIGURES.items():
                 try:
                     for drawing in figure(table):
+                        drawing = replace(drawing, caption=f"{drawing.caption} {selection}".strip())
                         stem = _file_stem(name, drawing.label, index + 1 if len(tables) > 1 else 0)
                         stem = _unused(stem, {other.stem for other in drawn})
                         without_font |= _save(drawing, folder, stem)
@@ -54,6 +57,23 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> tuple[list[Drawn], li
                     drawn.append(Drawn(index, name, error=one_line(error)))
     notes = [advice(without_font)]
     return drawn, [note for note in notes if note]
+
+
+def _readable(table: Table) -> tuple[Table, str]:
+    """The table, or of one with very many rows those with the largest differences and their references; and a sentence
+    that says so.
+    """
+    if len(table.rows) <= MOST_ROWS:
+        return table, ""
+    means = {id(row): abs(row.comparison.delta.mean or 0.0) for row in table.rows}
+    largest = sorted(table.rows, key=lambda row: -means[id(row)])[: MOST_ROWS // 2]
+    drawn = {id(runs) for row in largest for runs in (row.runs, row.reference)}
+    rows = [row for row in table.rows if id(row.runs) in drawn]
+    sentence = (
+        f"Of {len(table.rows)} rows the {len(largest)} with the largest differences and their references: because they "
+        "were selected by their differences, they say nothing about the others."
+    )
+    return replace(table, rows=rows), sentence
 
 
 def _file_stem(name: str, label: str, table: int) -> str:

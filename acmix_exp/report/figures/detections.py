@@ -16,6 +16,7 @@ from acmix_exp.report.records import Record, Table
 
 CONFIDENCE = 0.25  # predictions below it are not drawn
 MOST_ROWS = 6  # of the table, one column each beside the ground truth
+MOST_NAMES = 20  # of rows that are left out
 MOST_LABELS = 6  # largest number of boxes per image for which confidences are printed
 MOST_CLASSES = 12  # in the legend
 SIDE = 1.75  # inches per image
@@ -83,7 +84,9 @@ def first_of(labels: Sequence[str], most: int, noun: str) -> str:
     """Which rows are left out, if there are more than ``most``."""
     if len(labels) <= most:
         return ""
-    return f"Of {len(labels)} {noun} the first {most} are drawn, without {', '.join(labels[most:])}."
+    others = labels[most : most + MOST_NAMES]
+    more = f" and {len(labels) - most - len(others)} more" if len(labels) > most + len(others) else ""
+    return f"Of {len(labels)} {noun} the first {most} are drawn, without {', '.join(others)}{more}."
 
 
 def _class_colours(contents: Iterable[Content]) -> dict[str, str]:
