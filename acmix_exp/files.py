@@ -79,7 +79,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool
 
 
 def write_changed(path: Path, text: str, *, durable: bool = True) -> None:
-    """Replace a file atomically, unless it holds this text already; ``durable``: see :func:`replacing`. Raises OSError."""
+    """As :func:`write_text`, unless the file holds this text already. Raises OSError."""
     with suppress(OSError, ValueError):
         if path.read_text(encoding="utf-8") == text:
             return
