@@ -73,6 +73,7 @@ class TrainConfig:
     optimizer: str = "AdamW"
     lr0: float = 0.002  # initial learning rate
     keep: str = "both"  # weights that stay: best | last | both | none
+    save_every: int = 1  # epochs between two states to resume from
     extra: Dict[str, Any] = field(default_factory=dict)  # any other ultralytics training argument
 
 

@@ -82,6 +82,7 @@ def _values(config: Config) -> list[str]:
         ("train.batch", train.batch >= 1, "a whole number from 1 (an ablation fixes its batch)"),
         ("train.imgsz", train.imgsz >= 32 and train.imgsz % 32 == 0, "a multiple of 32, from 32"),
         ("train.lr0", 0 < train.lr0 <= 1, "a number above 0, up to 1"),
+        ("train.save_every", train.save_every >= 1, "a whole number from 1"),
         ("plan.rows", rows == "all" or (type(rows) is int and rows >= 0), "a whole number from 0, or all"),
         ("profile.seconds", 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
         (

@@ -40,7 +40,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
             **({} if backbone is None else {"backbone_p5": backbone.p5}),
         },
         "data": fingerprint,
-        "train": {key: value for key, value in train.items() if key != "keep"},
+        "train": {key: value for key, value in train.items() if key not in ("keep", "save_every")},
         "hardware": {"precision": precision(hardware, device), "device": device},
         "sampling": PROTOCOL,
         **({"code": code} if code else {}),

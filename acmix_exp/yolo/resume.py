@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,24 @@ if TYPE_CHECKING:
     from torch import nn
 
 FILE = "progress.json"
+STATE = "training.state"  # not .pt: it holds no network
 
 
 @dataclass
 class Progress:
-    """Progress of a run. rows: as passed to ``on_epoch``, from epoch 1. fitness: ultralytics' score of each epoch."""
+    """Progress of a run. rows: as passed to ``on_epoch``, from epoch 1. fitness: ultralytics' score of each epoch.
+
+    conditions: what the numbers also depend on, such as versions and the kind of processor, of the last attempt.
+    changes: in words, how they differed between attempts.
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     fitness: list[float] = field(default_factory=list)
     audit: dict[str, list[str]] = field(default_factory=dict)
     seed_proof: str = ""
     peak_memory_mb: float = 0.0
+    conditions: dict[str, str] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
 
     @property
     def epochs(self) -> int:
@@ -35,6 +43,17 @@ class Progress:
     def best_epoch(self) -> int:
         """The epoch of best.pt: that of the highest fitness, and of equals the last."""
         return max(range(self.epochs), key=lambda i: (self.fitness[i], i)) + 1
+
+    def meet(self, conditions: Mapping[str, str]) -> list[str]:
+        """Record the conditions of a new attempt; returns how they differ from those of the attempt before."""
+        changes = [
+            f"{name} {before}, then {conditions[name]}"
+            for name, before in self.conditions.items()
+            if conditions.get(name, before) != before
+        ]
+        self.conditions = dict(conditions)
+        self.changes += changes
+        return changes
 
     def save(self, folder: Path) -> None:
         files.write_text(folder / FILE, json.dumps(asdict(self)))
@@ -51,25 +70,35 @@ class Progress:
         return progress
 
 
-def restore(weights: Path, epochs: int) -> Progress:
-    """Progress of a run up to its last.pt; best.pt is made consistent. ``epochs``: number of epochs of the run.
+def restore(weights: Path, epochs: int) -> tuple[Progress, dict[str, Any] | None]:
+    """Progress of a run and the state to continue from; None if all its ``epochs`` are trained.
 
-    Raises CheckpointError if one of the three files is missing or damaged.
+    The state is written after last.pt and best.pt, and removed after those of the last epoch: if the run was killed
+    between them, the epochs after the state are trained again, with the same results. With all epochs trained, best.pt
+    is made consistent. Raises CheckpointError if a file that is needed is missing or damaged.
     """
-    progress = Progress.load(weights)
+    from acmix_exp.yolo import training_state
+
+    progress, path = Progress.load(weights), weights / STATE
+    if path.exists():
+        state = training_state.read(path)
+        epoch = state["epoch"]
+        if not 0 < epoch <= min(progress.epochs, epochs - 1):
+            raise CheckpointError(f"{path}: has epoch {epoch}, but {weights / FILE} {progress.epochs}")
+        del progress.rows[epoch:], progress.fitness[epoch:]
+        return progress, state
+    if progress.epochs < epochs:
+        raise CheckpointError(f"{path}: none was saved yet")
     _, checkpoint = load(weights / "last.pt")
-    # At the end of a run the optimizer's state is removed, and the epoch with it.
-    epoch = epochs if checkpoint["epoch"] == -1 else int(checkpoint["epoch"]) + 1
-    del progress.rows[epoch:], progress.fitness[epoch:]  # of epochs whose weights were not saved
-    if progress.epochs != epoch:
-        raise CheckpointError(f"{weights / 'last.pt'}: has epoch {epoch}, but its progress file {progress.epochs}")
+    if checkpoint["epoch"] not in (-1, epochs - 1):  # -1 once the optimizer's state is removed
+        raise CheckpointError(f"{weights / 'last.pt'}: is of epoch {checkpoint['epoch'] + 1}, not {epochs}")
     best = weights / "best.pt"
-    if progress.best_epoch == epoch:  # the run may have been killed between writing last.pt and best.pt
+    if progress.best_epoch == epochs:  # the run may have been killed between writing last.pt and best.pt
         with files.replacing(best) as copy:
             copy.write((weights / "last.pt").read_bytes())
     elif not is_checkpoint(best):
         raise CheckpointError(f"{best}: missing or not a complete checkpoint")
-    return progress
+    return progress, None
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class Outcome:
     seed_proof:     SHA-256 of the first training batches
     train_seconds:  over all epochs, including validation and epochs before a resume
     peak_memory_mb: MiB; allocated by torch on a GPU, resident memory of the process on a CPU
+    changes:        how the conditions differed between the attempts of a resumed run; empty: they did not
     model:          the averaged (EMA) network after the last epoch: float32, eval mode, on the CPU, not fused
     """
 
@@ -43,6 +44,7 @@ class Outcome:
     peak_memory_mb: float
     batch: int
     model: nn.Module
+    changes: list[str]
 
 
 def train(
@@ -55,15 +57,17 @@ def train(
     on_epoch: Callable[[dict[str, float]], None],
     on_resume: Callable[[list[dict[str, float]]], None] = lambda rows: None,
     before_evaluation: Callable[[], object] = lambda: None,
+    conditions: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Train the network of ``config`` (arm applied) and evaluate it once; writes ``run_dir/outcomes.npz``.
 
     device: ``"cpu"`` or a CUDA index.
-    resume: continue after the last epoch saved in ``run_dir/weights``. Not bit-exact, because a checkpoint holds the
-        averaged weights, in float16.
+    resume: continue after the last epoch saved in ``run_dir/weights``. The run then ends as if it had not stopped: on
+        a CPU bit for bit, under the same ``conditions``.
     on_epoch: called with a flat row after each epoch, once its checkpoint is on disk.
     on_resume: called with the rows of the epochs that a resumed run does not repeat.
     before_evaluation: called when the last checkpoint has been written; the run resumes there if this raises.
+    conditions: what the numbers depend on beside the config, such as versions; a resumed run records how they changed.
 
     Raises CheckpointError if there is no valid checkpoint to resume from, NonFiniteLoss, MemoryError, ConfigError, and
     ValueError for pretrained weights that do not fit.
@@ -73,14 +77,16 @@ def train(
     from acmix_exp.yolo.trainer import BlockTrainer
 
     weights = run_dir / "weights"
-    progress = resuming.restore(weights, config.train.epochs) if resume else None
-    if progress:
+    progress, state = resuming.restore(weights, config.train.epochs) if resume else (resuming.Progress(), None)
+    if resume:
         print(f"resumed after epoch {progress.epochs}", flush=True)
         on_resume(progress.rows)
-    if progress and progress.epochs == config.train.epochs:  # killed after its last epoch
+    if resume and state is None:  # stopped after its last epoch
         model, _ = resuming.load(weights / "last.pt")
     else:
-        trainer = BlockTrainer(config, dataset, run_dir, device, on_epoch, progress)
+        for change in progress.meet(conditions or {}):
+            print(f"not as before the interruption: {change}", flush=True)
+        trainer = BlockTrainer(config, dataset, run_dir, device, on_epoch, progress, state)
         trainer.train()
         model, progress = trainer.ema.ema.cpu().float().eval(), trainer.progress
         model.criterion = None
@@ -104,6 +110,7 @@ def train(
         peak_memory_mb=progress.peak_memory_mb,
         batch=config.train.batch,
         model=model,
+        changes=progress.changes,
     )
 
 

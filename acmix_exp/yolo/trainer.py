@@ -20,13 +20,14 @@ from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError, NonFiniteLoss
 from acmix_exp.files import replacing
+from acmix_exp.yolo import training_state
 from acmix_exp.yolo.arguments import loader_workers, precision, train_arguments
 from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.parameter_groups import regroup, zero_branch_biases
 from acmix_exp.yolo.pretrained import find_pretrained
-from acmix_exp.yolo.resume import Progress
+from acmix_exp.yolo.resume import STATE, Progress
 from acmix_exp.yolo.sample_dataset import SampleDataset, seeded
 from acmix_exp.yolo.sample_loader import train_loader
 from acmix_exp.yolo.sites import starts_from_features
@@ -47,7 +48,7 @@ class BlockTrainer(DetectionTrainer):
     Unlike its parent class it fails the run, naming the cause, instead of halving the batch (out of memory) or going
     back to the last checkpoint (a loss that is not finite). It groups parameters for the optimizer by kind, writes
     checkpoints atomically and leaves the final evaluation to the caller. ``on_epoch`` is called once the checkpoint of
-    the epoch is on disk. ``resume``: the Progress to continue from.
+    the epoch is on disk. ``progress``, ``state``: of a run that goes on (``resume.restore``).
     """
 
     def __init__(
@@ -57,17 +58,16 @@ class BlockTrainer(DetectionTrainer):
         run_dir: Path,
         device: str | int,
         on_epoch: Callable[[dict[str, float]], None],
-        resume: Progress | None = None,
+        progress: Progress | None = None,
+        state: dict[str, Any] | None = None,
     ) -> None:
         self.config, self.dataset, self.on_epoch = config, dataset, on_epoch
-        self.progress = resume or Progress()
+        self.progress, self._state = progress or Progress(), state
         self._proof, self._batches = SeedProof(), 0
-        overrides = train_arguments(config, dataset.source, run_dir, device)
-        if resume:
-            overrides["resume"] = str(run_dir / "weights" / "last.pt")
-        super().__init__(overrides=overrides)
+        super().__init__(overrides=train_arguments(config, dataset.source, run_dir, device))
         self.callbacks.clear()  # integrations and telemetry
         self.last, self.best = AtomicPath(self.wdir, "last.pt"), AtomicPath(self.wdir, "best.pt")
+        self.state_path = self.wdir / STATE
         self.args.workers = loader_workers(config, device)  # the parent class forces 0 on a CPU
         torch.set_num_threads(config.hardware.threads)  # and uses all cores but one
 
@@ -106,11 +106,9 @@ class BlockTrainer(DetectionTrainer):
         # When resuming too, because it may rebuild the class head; the tensors are replaced afterwards.
         is_detector = model_config.pretrained is not None and not starts_from_features(model_config)
         audit = load_pretrained(model, find_pretrained(model_config)) if is_detector else scratch_audit(model)
-        if weights is None and starts_from_features(model_config):
+        if starts_from_features(model_config):
             audit["transferred"] = load_backbone(model, find_pretrained(model_config))
-        if weights is not None:
-            model.load_state_dict(weights.float().state_dict())
-        else:
+        if self._state is None:
             self.progress.audit = audit
             print(summary(audit, model_config.pretrained), flush=True)
         return model
@@ -134,6 +132,9 @@ class BlockTrainer(DetectionTrainer):
         """Replaces the callbacks of ultralytics."""
         if event == "on_train_start":
             self._require_precision()
+            if self._state is not None:
+                training_state.restore_random(self.device, self._state)
+                self._state = None
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
         elif event == "on_train_epoch_start":
@@ -164,8 +165,16 @@ class BlockTrainer(DetectionTrainer):
             )
         super()._build_train_pipeline()
 
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Called at the end of the setup; replaces the resuming of ultralytics, whose checkpoint holds too little."""
+        if self._state is not None:
+            training_state.restore(self, self._state)
+
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        return False  # a loss that is not finite has already failed the run
+        """Called in every process after the validation; a loss that is not finite has already failed the run."""
+        if self._saves_state():
+            self._processes = training_state.gather(self)
+        return False
 
     def _require_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):
@@ -192,10 +201,21 @@ class BlockTrainer(DetectionTrainer):
         rows = self.progress.rows
         return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
 
+    def _saves_state(self) -> bool:
+        return (self.epoch + 1) % self.config.train.save_every == 0 and self.epoch + 1 < self.epochs
+
     def save_model(self) -> bool:
-        """Save the progress, then last.pt, then best.pt: killed in between, the run resumes from what is complete."""
+        """Save the progress, last.pt and best.pt, and then the state, from which alone a run goes on.
+
+        After the last epoch there is none: that the training is complete shows in last.pt.
+        """
         self.progress.save(self.wdir)
-        return super().save_model()
+        super().save_model()
+        if self._saves_state():
+            training_state.write(self.state_path, self, self._processes)
+        elif self.epoch + 1 == self.epochs:
+            self.state_path.unlink(missing_ok=True)
+        return True
 
     def final_eval(self) -> None:
         """Do nothing: the caller evaluates on the split of the headline."""
