@@ -67,7 +67,7 @@ def _epochs(record: Record) -> int:
 
 def _causes(record: Record, other: Record) -> Iterator[str]:
     """Recorded causes that may explain a difference between two runs that should be equal."""
-    yield from (f"{run.arm} was resumed" for run in (record, other) if run.status.get("resumed"))
+    yield from (f"{run.arm} was resumed" for run in (record, other) if run.resume_flaw)
     yield from (
         f"another {fact}" for fact, value in record.made_with.items() if other.made_with.get(fact, value) != value
     )

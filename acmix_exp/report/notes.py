@@ -135,9 +135,12 @@ def _runs(group: Group, row: ArmRuns) -> list[str]:
     missing = seeds - row.runs.keys() - row.diverged.keys() - {record.seed for record in row.unfinished}
     if missing:
         sentences.append(f"{row.label} has no run of seed {_joined(missing)}; deltas use the seeds in common")
-    resumed = [seed for seed, record in row.runs.items() if record.status.get("resumed")]
-    if resumed:
-        sentences.append(f"{row.label} seed {_joined(resumed)} was interrupted and resumed, which is not bit-exact")
+    flaws: dict[str, list[int]] = {}
+    for seed, record in row.runs.items():
+        flaws.setdefault(record.resume_flaw, []).append(seed)
+    for flaw, seeds_resumed in flaws.items():
+        if flaw:
+            sentences.append(f"{row.label} seed {_joined(seeds_resumed)} was interrupted and resumed, {flaw}")
     if row.repeated:
         twice = ", ".join(f"{record.seed} ({record.name})" for record in row.repeated)
         sentences.append(f"{row.label} has a second run of seed {twice}, left out: the one started first counts")

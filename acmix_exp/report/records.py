@@ -64,6 +64,18 @@ class Record:
         return self.result is None and self.diverged_attempts > 0
 
     @property
+    def resume_flaw(self) -> str:
+        """Why it may not be the run that it would have been without interruption; empty if it is, or had none."""
+        if not self.status.get("resumed"):
+            return ""
+        if "sampling" not in self.identity:  # a version that resumed from averaged weights in float16
+            return "which is not bit-exact"
+        changes = self.provenance.get("resumed_with")
+        return (
+            f"under other conditions: {', '.join(map(str, changes))}" if isinstance(changes, list) and changes else ""
+        )
+
+    @property
     def identity(self) -> dict[str, Any]:
         return dict(self.provenance.get("identity") or {})
 

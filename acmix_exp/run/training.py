@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -41,11 +42,13 @@ def work(job: Job) -> None:
     started = time.time()
     run, resume = directory.Run(job.folder), job.request["resume"]
     config = load(run.path / "config.yaml")
-    code = {"versions": provenance.versions(), "git": provenance.record(run.path), "imported": provenance.imported()}
+    git = provenance.record(run.path)
+    code = {"versions": provenance.versions(), "git": git, "imported": provenance.imported()}
     _add_provenance(run, {**code, "environment": provenance.environment(job.environment)})
     tracker = Tracker.start(config, run.path, resumed=resume, resolved=asdict(config))
     try:
-        result, facts = _measured(run, config, job.device, tracker, resume=resume)
+        conditions = _conditions(config, job.device, git)
+        result, facts = _measured(run, config, job.device, tracker, conditions, resume=resume)
     except BaseException as error:
         explained = _explained(error, run, config)
         tracker.fail(one_line(explained))
@@ -67,8 +70,27 @@ def _add_provenance(run: directory.Run, facts: dict[str, Any]) -> None:
     files.write_json(run.path / "provenance.json", {**recorded, **facts, "dataset": dataset})
 
 
+def _conditions(config: Config, device: int | str, git: Mapping[str, Any] | None) -> dict[str, str]:
+    """What the numbers of a run depend on beside its identity: a resumed run is exact where these are as before."""
+    facts, commit = provenance.hardware(device), git or {}
+    changes = f" with changes {commit['diff_sha256'][:8]}" if "diff_sha256" in commit else ""
+    versions = provenance.versions()
+    return {
+        **{name: text for name, text in versions.items() if name not in ("hydra-core", "omegaconf", "wandb")},
+        "commit": f"{str(commit.get('commit', 'unknown'))[:8]}{changes}",
+        "processor": str(facts.get("gpu") or f"{facts['cpu']} ({torch.backends.cpu.get_cpu_capability()})"),
+        "threads": str(config.hardware.threads),
+    }
+
+
 def _measured(
-    run: directory.Run, config: Config, device: int | str, tracker: Tracker, *, resume: bool
+    run: directory.Run,
+    config: Config,
+    device: int | str,
+    tracker: Tracker,
+    conditions: Mapping[str, str],
+    *,
+    resume: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     history = History(run, resumed=resume)
 
@@ -94,6 +116,7 @@ def _measured(
         on_epoch=on_epoch,
         on_resume=on_resume,
         before_evaluation=verify,
+        conditions=conditions,
     )
     for name in ("map50_95", "map50"):
         if not math.isfinite(outcome.metrics[name]):
@@ -133,6 +156,7 @@ def _measured(
         },
         "transfer": outcome.audit,
         "seed_proof": outcome.seed_proof,
+        **({"resumed_with": outcome.changes} if outcome.changes else {}),
         "precision": run.provenance()["identity"]["hardware"]["precision"],
         "weights": {path.name: fingerprints.digest(path) for path in (run.path / "weights").glob("*.pt")},
     }

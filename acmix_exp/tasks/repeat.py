@@ -32,8 +32,8 @@ from acmix_exp.yolo.sampling import PROTOCOL
 def repeat(composed: Composed) -> int:
     """Train the run again in RUN/repeat/, outside of every table; exit code 0 if both are the same, 1 if not.
 
-    An interrupted repeat is not resumed, because resuming is not bit-exact. Raises ConfigError, before anything is
-    written, if the data set, the block, the pretrained file or the weights are not those of the run.
+    An interrupted repeat is not resumed: the next one is another. Raises ConfigError, before anything is written, if
+    the data set, the block, the pretrained file or the weights are not those of the run.
     """
     command = composed.config
     first, config = finished(composed)
@@ -60,7 +60,9 @@ def repeat(composed: Composed) -> int:
     try:
         outcome = supervise(second, Command())
     except (KeyboardInterrupt, SystemExit):
-        print("acmix_exp: a repeat restarts from scratch, because a resumed run is not bit-exact", file=sys.stderr)
+        print(
+            "acmix_exp: a repeat that was interrupted is not resumed; the same command starts another", file=sys.stderr
+        )
         raise
     finally:
         view.stop()
@@ -107,8 +109,10 @@ def _print_changes(first: Run, config: Config, parts: dict[str, Any]) -> None:
         )
     if sampling(original) != PROTOCOL:
         lines.append(f"samples were drawn by protocol {sampling(original)}, now by {PROTOCOL}: its repeat will differ")
-    if (first.status() or {}).get("resumed"):
-        lines.append("the run was interrupted and resumed, which is not bit-exact: its repeat will differ")
+    changes_in_between = recorded.get("resumed_with")
+    if (first.status() or {}).get("resumed") and (sampling(original) == 1 or changes_in_between):
+        why = f"under other conditions ({', '.join(changes_in_between)})" if changes_in_between else "not bit-exactly"
+        lines.append(f"the run was interrupted and resumed {why}: its repeat will differ")
     for line in lines or ["nothing differs in versions, commit, hardware, environment and data"]:
         print(f"acmix_exp: {line}", file=sys.stderr)
 
