@@ -56,7 +56,7 @@ ANSWERS = {
     "deterministic": "leave it out: every run is deterministic",
     "plots": "leave it out: task=report draws the figures",
     "save": "use train.keep=best, last, both or none",
-    "save_period": "use train.keep=best, last, both or none",
+    "save_period": "use train.save_every=N; train.keep=best, last, both or none says which weights stay",
     "sync_bn": "leave it out: a run trains on one device",
     "debug": "use train=quick train.epochs=1",
     "source": PREDICT,

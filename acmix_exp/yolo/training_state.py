@@ -43,7 +43,10 @@ def write(path: Path, trainer: BlockTrainer, processes: list[dict[str, Any]]) ->
         "processes": processes,
     }
     with replacing(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # of torch, which hides why the file could not be written
+            raise error.__context__ if isinstance(error.__context__, OSError) else error
 
 
 def read(path: Path) -> dict[str, Any]:

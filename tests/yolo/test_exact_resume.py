@@ -1,6 +1,7 @@
 """A run that was stopped ends as if it had never been: every number and every tensor, bit for bit on a CPU."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -152,7 +153,7 @@ def test_stopped_in_the_middle(
     method, calls = getattr(BlockTrainer, point), [0]
 
     def dies(self: BlockTrainer, *args: Any, **options: Any) -> Any:
-        calls[0] += self.epoch == 2
+        calls[0] += getattr(self, "epoch", 0) == 2
         if calls[0] == 2 or (calls[0] and point in ("validate", "save_metrics", "save_model")):
             raise Killed
         return method(self, *args, **options)
@@ -320,6 +321,19 @@ def test_the_state_is_whole_and_read_without_running_code(dataset: Dataset, tmp_
 class Dangerous:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("exit 1",)
+
+
+def test_a_disk_that_fills_up_is_an_error_of_the_disk(dataset: Dataset, tmp_path: Path) -> None:
+    """``ulimit -f`` of 30 MB: last.pt fits, the state does not. What was there stays, and the run goes on later."""
+    stopped = Recorded(tmp_path, make_config(), dataset)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30 << 20, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large.*training\.state"):
+            stopped.go_on()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == {"best.pt", "last.pt", "progress.json"}
 
 
 def test_changed_conditions_are_recorded(dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

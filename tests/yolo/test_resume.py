@@ -1,11 +1,6 @@
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +56,10 @@ def test_resumes_after_the_last_saved_epoch(
     assert outcome.seed_proof == whole.seed_proof
     assert outcome.audit == whole.audit
     assert outcome.train_seconds > rows[0]["seconds"]
-    assert rows[0]["lr"] == pytest.approx(whole_rows[1]["lr"])
+    assert {**rows[0], "seconds": 0} == {**whole_rows[1], "seconds": 0}
+    assert outcome.metrics == whole.metrics
+    weights, expected = outcome.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
 
 
 def test_a_finished_run_is_only_evaluated(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
@@ -95,12 +93,11 @@ def test_damaged_files_cannot_be_resumed_from(trained: Trained, dataset: Dataset
         ("progress.json", None),
         ("progress.json", b"{"),
         ("progress.json", b"[]"),
-        ("progress.json", json.dumps(state).encode()),
     ):
-        with pytest.raises(
-            CheckpointError, match=name if name == "progress.json" and len(content or b"") < 9 else "last"
-        ):
+        with pytest.raises(CheckpointError, match=name):
             resume(damage(name, content), dataset)
+    with pytest.raises(CheckpointError, match=r"training\.state: none was saved yet"):
+        resume(damage("progress.json", json.dumps(state).encode()), dataset)
 
 
 def test_best_epoch(tmp_path: Path) -> None:
@@ -111,35 +108,3 @@ def test_best_epoch(tmp_path: Path) -> None:
     assert progress.epochs == 3
     progress.save(tmp_path)
     assert Progress.load(tmp_path) == progress
-
-
-@pytest.mark.slow
-def test_killed_and_resumed(dataset: Dataset, tmp_path: Path) -> None:
-    """kill -9 in the third of four epochs."""
-    code = f"""
-from pathlib import Path
-from acmix_exp.yolo.run import train
-from tests.yolo.builders import make_config, make_dataset
-dataset = make_dataset(Path({str(tmp_path)!r}) / "data", {{"train": 12, "val": 4}})
-config = make_config(train__epochs=4, hardware__workers=1)
-train(config, dataset, Path({str(tmp_path)!r}) / "run", device="cpu", resume=False,
-      on_epoch=lambda row: print("EPOCH", row["epoch"], flush=True))
-"""
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert child.stdout is not None
-    for line in child.stdout:
-        if "EPOCH 2" in line:
-            break
-    time.sleep(1)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    dataset = Dataset(
-        name="tiny",
-        names=dict(dataset.names),
-        splits={s: tuple(sorted((tmp_path / "data" / "images" / s).iterdir())) for s in ("train", "val")},
-        source=tmp_path / "data" / "data.yaml",
-    )
-    outcome, rows = resume(tmp_path / "run", dataset, train__epochs=4, hardware__workers=1)
-    assert [row["epoch"] for row in rows] in ([3, 4], [2, 3, 4], [4])
-    assert outcome.val_last["epoch"] == 4
-    assert outcome.metrics["split"] == "val"
