@@ -42,6 +42,13 @@ class AtomicPath(PosixPath):
             return file.write(data)
 
 
+class NoOptimizer:
+    """Stands for the optimizer when last.pt and best.pt are written: its state, most of their bytes, is elsewhere."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": {}, "param_groups": []}
+
+
 class BlockTrainer(DetectionTrainer):
     """Trains the network of ``config`` on ``dataset``; weights and progress go to ``run_dir/weights``.
 
@@ -210,7 +217,12 @@ class BlockTrainer(DetectionTrainer):
         After the last epoch there is none: that the training is complete shows in last.pt.
         """
         self.progress.save(self.wdir)
-        super().save_model()
+        optimizer: Any = self.optimizer
+        self.optimizer: Any = NoOptimizer()
+        try:
+            super().save_model()
+        finally:
+            self.optimizer = optimizer
         if self._saves_state():
             training_state.write(self.state_path, self, self._processes)
         elif self.epoch + 1 == self.epochs:

@@ -46,7 +46,7 @@ def write(path: Path, trainer: BlockTrainer, processes: list[dict[str, Any]]) ->
         try:
             torch.save(state, file)
         except RuntimeError as error:  # of torch, which hides why the file could not be written
-            raise error.__context__ if isinstance(error.__context__, OSError) else error
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def test_checkpoints_are_replaced_in_one_step(
     made = trainer()
     made._setup_train()
     made.epoch, made.fitness, made.best_fitness = 0, 0.0, 0.0
+    made._handle_nan_recovery(0)  # called before each save
     made.last.write_bytes(b"before")
 
     def cut(handle: int) -> None:

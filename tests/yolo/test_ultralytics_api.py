@@ -8,7 +8,7 @@ import ultralytics
 
 TRAINER = """
 get_dataset get_dataloader get_model preprocess_batch build_optimizer run_callbacks _build_train_pipeline
-_handle_nan_recovery save_metrics read_results_csv save_model final_eval _setup_train check_resume
+_handle_nan_recovery save_metrics read_results_csv save_model final_eval _setup_train resume_training
 """
 PARTS = {
     "thop": "profile",
@@ -57,6 +57,13 @@ def test_is_there(module: str, name: str) -> None:
             ['run_callbacks("on_train_start")', "self.preprocess_batch(batch)"],
         ),
         ("engine.trainer", "BaseTrainer.save_model", ["self.last.write_bytes(", "self.best.write_bytes("]),
+        ("engine.trainer", "BaseTrainer.save_model", ["to_fp16(deepcopy(self.optimizer.state_dict()))"]),
+        # where the state of exact resume is gathered, written and restored
+        ("engine.trainer", "BaseTrainer._do_train", ["= self.validate()", "self._handle_nan_recovery(epoch)"]),
+        ("engine.trainer", "BaseTrainer._do_train", ["last_opt_step = -1", "epoch = self.start_epoch"]),
+        ("engine.trainer", "BaseTrainer._setup_train", ["self.resume_training(ckpt)"]),
+        ("engine.trainer", "BaseTrainer._setup_train", ["self.scheduler.last_epoch = self.start_epoch - 1"]),
+        ("utils.torch_utils", "EarlyStopping.__init__", ["self.best_fitness = ", "self.best_epoch = "]),
         ("engine.trainer", "BaseTrainer.save_model", ["self.read_results_csv()", "self.best_fitness == self.fitness"]),
         ("engine.trainer", "BaseTrainer.setup_model", ["self.get_model(cfg=cfg, weights=weights"]),
         ("engine.trainer", "BaseTrainer.build_optimizer", ['"param_group": "weight"', '"param_group": "bn"']),
