@@ -22,6 +22,7 @@ from acmix_exp.sweep.compose import Composed, raise_faults
 from acmix_exp.sweep.planning import Plan
 from acmix_exp.yolo import checkpoint_file
 from acmix_exp.yolo.pretrained import find_pretrained
+from acmix_exp.yolo.resume import STATE
 from acmix_exp.yolo.sites import starts_from_features
 
 SECONDS = 300.0
@@ -140,7 +141,7 @@ def refuse_unsafe_resume(plan: Plan, own: Collection[str] | None) -> None:
     ``own``: the names that the checkpoints of user-defined blocks may hold; None: unknown, so theirs are not read.
     """
     for cell in {cell.run: cell for cell in plan.cells}.values():
-        weights = [cell.run.last, cell.run.path / "weights" / "best.pt"]
+        weights = [cell.run.last.with_name(name) for name in ("last.pt", "best.pt", STATE)]
         for path in weights if not cell.run.is_final() else ():
             if cell.config.allow_unsafe_checkpoint:
                 if path.exists():

@@ -39,7 +39,7 @@ def write(path: Path, trainer: BlockTrainer, processes: list[dict[str, Any]]) ->
         "scaler": trainer.scaler.state_dict(),
         "best_fitness": float(trainer.best_fitness),
         "stopper": {"best_fitness": float(stopper.best_fitness), "best_epoch": int(stopper.best_epoch)},
-        "loss_updates": getattr(network.criterion, "updates", None),
+        "loss_updates": getattr(getattr(network, "criterion", None), "updates", None),
         "processes": processes,
     }
     with replacing(path) as file:
