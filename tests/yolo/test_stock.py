@@ -42,7 +42,8 @@ assert len(boxes)
 fused = model.predictor.model.backend.model
 assert fused.model[8].after.block.is_fused
 assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
-assert 0 <= model.val(data={str(data)!r}, imgsz=64, workers=0, plots=False, verbose=False).box.map <= 1
+assert 0 <= model.val(data={str(data)!r}, imgsz=64, workers=0, plots=False, verbose=False,
+                       project="val").box.map <= 1
 x = torch.rand(1, 3, 96, 96)
 wanted = YOLO({str(best)!r}).model.eval()(x)[0]
 path = YOLO({str(best)!r}).export(format="torchscript", imgsz=96)
