@@ -220,17 +220,22 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     here="one line with cause and file, exit code 1; the same command resumes when there is room",
     reported="ultralytics #5793",
 )
-def test_no_room_for_the_weights(tmp_path, data):
+@pytest.mark.parametrize(
+    ("limit", "file", "reason"),
+    [(4 * MB, "last.pt", "no checkpoint was saved"), (10 * MB, "training.state", "none was saved yet")],
+)
+def test_no_room_for_the_weights(tmp_path, data, limit, file, reason):
     line = ("-m", "seed=0,1", "train.epochs=2")
-    code, out, err = finish(tmp_path, data, *line, preexec_fn=file_size(10 * MB))
+    code, out, err = finish(tmp_path, data, *line, preexec_fn=file_size(limit))
     assert code == 1
-    assert "weights/last.pt" in one_line_of(err, "File too large: ")
+    assert f"weights/{file}" in one_line_of(err, "File too large: ")
     assert "baseline seed 0 is interrupted: File too large" in out
     assert "baseline seed 1 is pending" in out
     assert not temporaries(tmp_path)
     code, _, err = finish(tmp_path, data, *line)
     assert code == 0, err
-    assert "restarted from scratch: no checkpoint was saved" in err
+    assert "restarted from scratch: " in err
+    assert reason in err
 
 
 @pytest.mark.slow
@@ -299,10 +304,10 @@ def small_disk(tmp_path):
 
 @pytest.mark.slow
 def test_a_small_disk_and_then_a_larger_one(tmp_path, data, small_disk):
-    """No room in turn for the first checkpoint, the second, and the copy of the best one."""
-    disk = small_disk(20)
-    line = (f"runs_dir={disk}/runs", "train.epochs=2")
-    for size in (20, 30, 55):
+    """No room in turn for the first checkpoint, the first state to resume from, and the second."""
+    disk = small_disk(10)
+    line = (f"runs_dir={disk}/runs", "train.epochs=3")
+    for size in (10, 40, 90):
         small_disk(size)
         code, _, err = finish(tmp_path, data, *line)
         assert code == 1
