@@ -173,7 +173,7 @@ def _attempt(
         reason = _scratch_reason(run, before) if started else None
         resume = started and reason is None
         if found := _contradiction(run, before, last_sign) if started else None:
-            _say(run, found + ("; resumes from weights/last.pt" if resume else ""))
+            _say(run, found + ("; resumes from weights/training.state" if resume else ""))
         answer = _train(run, config, command, claim, gpu, before, reason, resume=resume)
         if answer.kind == CheckpointError.__name__ and resume:
             reason = f"checkpoint cannot be read: it can't be resumed from {answer.error}"
