@@ -1,7 +1,8 @@
 """Child processes: how they are started, answered and ended. Their own side is ``acmix_exp/worker.py``.
 
 Every child is ``python -m acmix_exp.worker TASK FOLDER``. It leads its own process group, so Ctrl-C reaches the parent
-alone, which then ends the group; the kernel kills it if the parent disappears. The parent writes two JSON lines to its
+alone, which then ends the group; the kernel kills it if the parent disappears. A child's own children stay in its
+group, so that whatever ends it ends them. The parent writes two JSON lines to its
 stdin: at the start which device to use, and, perhaps while the child still imports, what to do. Steps and the answer
 come back as JSON lines through a pipe.
 """
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -30,15 +31,17 @@ GRACE_SECONDS = 3.0
 POLL_SECONDS = 0.2
 # Names the user's YOLO_CONFIG_DIR to a child, which gets a private YOLO_CONFIG_DIR.
 USER_SETTINGS_VARIABLE = "ACMIX_EXP_USER_YOLO_CONFIG_DIR"
+# Of distributed training. A cluster may set them in every job, and ultralytics would take them for its own.
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "LOCAL_WORLD_SIZE")
 
 
 @dataclass(frozen=True)
 class Job:
     """What a task's function gets in the child.
 
-    folder: the run or experiment folder. request: what the parent sent. device: ``"cpu"`` or the CUDA index 0, the one
-    GPU that the child sees. step: shows the parent, in a few words, what begins now. environment: the variables that
-    the child was started with; packages add some when they are imported.
+    folder: the run or experiment folder. request: what the parent sent. device: ``"cpu"`` or the CUDA index 0, the
+    first GPU that the child sees. step: shows the parent, in a few words, what begins now. environment: the variables
+    that the child was started with; packages add some when they are imported.
     """
 
     folder: Path
@@ -74,8 +77,9 @@ class Child:
     """A child process at work on ``folder``, which need not exist. Leaving the context ends it and its group.
 
     request: plain data for the task; None: it follows by :meth:`send`, while the child imports. threads: of torch,
-    OpenMP and MKL. gpu: index of the one GPU it may use, None for none. log: see :meth:`send`. on_step: called, from
-    another thread, with each step's text. seconds: time limit. variables: more environment variables.
+    OpenMP and MKL. gpu: index of the GPU, or indices of the GPUs, it may use, None for none. log: see :meth:`send`.
+    on_step: called, from another thread, with each step's text. seconds: time limit. variables: more environment
+    variables. own_group: false for a child of a child, which stays in the group of its parent.
     """
 
     def __init__(
@@ -85,11 +89,12 @@ class Child:
         request: Mapping[str, Any] | None = None,
         *,
         threads: int = 1,
-        gpu: int | None = None,
+        gpu: int | Sequence[int] | None = None,
         log: Path | None = None,
         on_step: Callable[[str], None] | None = None,
         seconds: float | None = None,
         variables: Mapping[str, str] | None = None,
+        own_group: bool = True,
     ) -> None:
         self._command = command(task, folder)
         self._folder, self._request = folder, request
@@ -97,7 +102,7 @@ class Child:
         self._header["foreign"] = [[module.name, module.path] for module in installed.in_children()]
         self._environment = child_environment(threads, gpu, variables or {})
         self._log = log
-        self._on_step, self._seconds = on_step, seconds
+        self._on_step, self._seconds, self._own_group = on_step, seconds, own_group
         self._answer: dict[str, Any] = {}
         self._started = self._ended = False
         self._cleanup = contextlib.ExitStack()
@@ -125,7 +130,7 @@ class Child:
                     stderr=subprocess.STDOUT,
                     env=environment,
                     pass_fds=(write_end,),
-                    start_new_session=True,
+                    start_new_session=self._own_group,
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -167,6 +172,11 @@ class Child:
             self._process.wait(seconds)
         return self._process.returncode is not None
 
+    @property
+    def code(self) -> int | None:
+        """Its exit code, once :meth:`ended`; negative: the signal that killed it."""
+        return self._process.returncode
+
     def answer(self) -> Answer:
         """Wait for the end and say how it went."""
         while not self.ended():
@@ -187,17 +197,24 @@ class Child:
         return Answer(code, self._answer.get("value"), error, self._answer.get("kind", ""), output)
 
     def end(self) -> None:
-        """Terminate the process group, wait for the process, and kill what is left of them after a grace period."""
+        """Terminate the process and its group, wait, and kill what is left of them after a grace period."""
         if self._ended:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGTERM)
+            self.signal(signal.SIGTERM)
             self.ended(GRACE_SECONDS)
-            os.killpg(self.pid, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
         self._process.wait()
         self._ended = True
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()  # type: ignore[union-attr]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, and to its group if it leads one. Raises ProcessLookupError."""
+        if self._own_group:
+            os.killpg(self.pid, number)
+        else:
+            self._process.send_signal(number)
 
     def _read(self, pipe: int) -> None:
         with open(pipe, "rb") as lines:
@@ -255,9 +272,13 @@ def unpickling(allow_unsafe_checkpoint: bool) -> dict[str, str]:
     return FULL if allow_unsafe_checkpoint else {}
 
 
-def own_variables(threads: int, gpu: int | None) -> dict[str, str]:
+def own_variables(threads: int, gpu: int | Sequence[int] | None) -> dict[str, str]:
     """What a child's environment differs in from the user's, but for its private settings folder."""
+    gpus = [] if gpu is None else [gpu] if isinstance(gpu, int) else list(gpu)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = (
+        [name.strip() for name in visible.split(",")] if visible else [str(i) for i in range(max(gpus, default=0) + 1)]
+    )
     return {
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",
@@ -268,18 +289,25 @@ def own_variables(threads: int, gpu: int | None) -> dict[str, str]:
         "MPLBACKEND": "Agg",
         **RESTRICTED,
         **({"PYTHONPATH": path} if (path := installed.python_path()) else {}),
-        **({} if gpu is None else {"CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8")}),
-        "CUDA_VISIBLE_DEVICES": ("-1" if gpu is None else visible.split(",")[gpu].strip() if visible else str(gpu)),
+        **({"CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8")} if gpus else {}),
+        "CUDA_VISIBLE_DEVICES": ",".join(names[i] for i in gpus) or "-1",
     }
 
 
 @contextlib.contextmanager
-def child_environment(threads: int, gpu: int | None, variables: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The user's environment with our changes; ultralytics gets a settings folder that is removed afterwards."""
+def child_environment(
+    threads: int, gpu: int | Sequence[int] | None, variables: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """The user's environment with our changes; ultralytics gets a settings folder that is removed afterwards.
+
+    Within a child it is in the child's own, which is removed even if the child is killed.
+    """
     settings = os.environ.get(USER_SETTINGS_VARIABLE, os.environ.get("YOLO_CONFIG_DIR", ""))
-    with tempfile.TemporaryDirectory(prefix="acmix_exp-settings-", ignore_cleanup_errors=True) as private:
+    outer = os.environ.get("YOLO_CONFIG_DIR") if USER_SETTINGS_VARIABLE in os.environ else None
+    users = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+    with tempfile.TemporaryDirectory(prefix="acmix_exp-settings-", dir=outer, ignore_cleanup_errors=True) as private:
         private_settings = {"YOLO_CONFIG_DIR": private, USER_SETTINGS_VARIABLE: settings}
-        yield {**os.environ, **own_variables(threads, gpu), **private_settings, **variables}
+        yield {**users, **own_variables(threads, gpu), **private_settings, **variables}
 
 
 def describe_exit(code: int) -> str:

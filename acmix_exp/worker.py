@@ -14,6 +14,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -25,6 +26,7 @@ from acmix_exp.run.claim import keep_alive
 
 TASKS = {
     "train": "acmix_exp.run.training:work",
+    "train_rank": "acmix_exp.yolo.rank_process:work",
     "evaluate": "acmix_exp.tasks.evaluate:work",
     "export": "acmix_exp.tasks.export:work",
     "profile": "acmix_exp.tasks.profile:work",
@@ -43,6 +45,7 @@ def serve(load: Callable[[], Callable[[Job], Any]]) -> int:
     header, environment = json.loads(sys.stdin.readline()), dict(os.environ)
     die_with_parent(header["parent"])
     os.set_inheritable(header["answers"], False)
+    os.register_at_fork(after_in_child=partial(os.close, header["answers"]))  # else the parent sees no end of it
     with open(header["answers"], "w", encoding="utf-8", buffering=1) as pipe:
 
         def send(**values: Any) -> None:
@@ -85,8 +88,13 @@ def _refuse_foreign(known: list[list[str]]) -> None:
 
 
 def _print_to(log: str, *, append: bool) -> None:
-    """Send stdout and stderr, those of libraries and of child processes too, to a file."""
-    with open(log, "ab" if append else "wb") as file:
+    """Send stdout and stderr, those of libraries and of child processes too, to a file.
+
+    Every line goes to its end, because child processes may write to it too.
+    """
+    if not append:
+        open(log, "wb").close()
+    with open(log, "ab") as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(file.fileno(), stream.fileno())

@@ -67,6 +67,42 @@ def test_printed_text_goes_to_the_log(work, tmp_path):
     assert log.read_text() == "one\ntwo\n"
 
 
+def test_what_its_own_children_append_to_the_log_is_kept(work, tmp_path):
+    work("""
+import subprocess
+print("one", flush=True)
+with open(job.folder / "log", "ab") as log:
+    subprocess.run([sys.executable, "-c", "print('two')"], stdout=log)
+print("three")""")
+    assert run_child("any", tmp_path, log=tmp_path / "log").error is None
+    assert (tmp_path / "log").read_text() == "one\ntwo\nthree\n"
+
+
+def test_it_can_have_several_gpus(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    seen = lambda gpu: child.own_variables(1, gpu)["CUDA_VISIBLE_DEVICES"]  # noqa: E731
+    assert [seen(gpu) for gpu in (None, 2, [0, 3], ())] == ["-1", "2", "0,3", "-1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b,GPU-c")
+    assert [seen(gpu) for gpu in (1, [0, 2])] == ["GPU-b", "GPU-a,GPU-c"]
+
+
+def test_variables_of_distributed_training_are_not_passed_on(monkeypatch):
+    for name in child.RANK_VARIABLES:
+        monkeypatch.setenv(name, "0")
+    with child_environment(1, None, {}) as environment:
+        assert not environment.keys() & set(child.RANK_VARIABLES)
+    with child_environment(1, None, {"RANK": "1"}) as environment:
+        assert environment["RANK"] == "1"
+
+
+def test_the_settings_folder_of_a_child_s_child_is_within_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv(child.USER_SETTINGS_VARIABLE, "users")
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    with child_environment(1, None, {}) as environment:
+        assert Path(environment["YOLO_CONFIG_DIR"]).parent == tmp_path
+        assert environment[child.USER_SETTINGS_VARIABLE] == "users"
+
+
 def test_a_spare_child_is_taken_once_and_told_its_folder(work, tmp_path):
     work("return str(job.folder)")
     assert take_spare("any", 1) is None

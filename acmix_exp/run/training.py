@@ -30,6 +30,7 @@ from acmix_exp.tracking import Tracker
 from acmix_exp.yolo import evaluation, trainer  # noqa: F401
 from acmix_exp.yolo import run as yolo
 from acmix_exp.yolo.report_images import store_pictures
+from acmix_exp.yolo.sample_loader import cause_of
 
 
 def work(job: Job) -> None:
@@ -194,8 +195,7 @@ def _explained(error: BaseException, run: directory.Run, config: Config) -> Base
     """``error``; or ChangedError if files have changed, which is then why; or MemoryError that names keys to change;
     or, of a loader's worker that ended, torch's error that names its signal.
     """
-    if "DataLoader worker" in str(error) and isinstance(error.__cause__, RuntimeError):
-        error = error.__cause__
+    error = cause_of(error)
     if isinstance(error, Exception) and not isinstance(error, (ChangedError, CheckpointError)):
         try:
             fingerprints.verify(config, run.provenance()["identity"])

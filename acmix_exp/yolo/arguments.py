@@ -105,6 +105,11 @@ def extra_arguments(config: Config) -> dict[str, Any]:
     return {**defaults, **config.train.extra}
 
 
+def rank_count(hardware: HardwareConfig) -> int:
+    """How many processes train a run together, one on each of its GPUs: 1 too where it has a part of a GPU."""
+    return max(1, int(hardware.gpus_per_run))
+
+
 AMP: dict[str, bool | str] = {"fp32": False, "fp16": True, "bf16": "bf16"}
 
 
@@ -161,7 +166,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def loader_workers(config: Config, device: str | int) -> int:
-    """``hardware.workers``. No result depends on it.
+    """``hardware.workers``, of each rank. No result depends on it.
 
     ``auto`` is 1 on ``"cpu"``. On a GPU it is the cores of a run, up to 8, and fewer if half of the free shared memory
     does not hold the batches that they keep ready: in a container it may be 64 MB.
@@ -174,8 +179,9 @@ def loader_workers(config: Config, device: str | int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if (given := os.environ.get("SLURM_CPUS_PER_TASK", "")).isdecimal():  # not every cluster binds a job to its cores
         cores = min(cores, int(given))
-    of_run = cores // hardware.runs_at_once if hardware.executor == "local" else cores - hardware.threads
-    workers = min(MOST_WORKERS, max(1, of_run))
+    ranks = rank_count(hardware)
+    of_run = cores // hardware.runs_at_once if hardware.executor == "local" else cores - hardware.threads * ranks
+    workers = min(MOST_WORKERS, max(1, of_run // ranks))
     if SHARED_MEMORY.is_dir():
         kept = (
             8 * train.batch * 3 * train.imgsz**2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,11 @@ class SeedProof:
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
+
+
+def joint_proof(proofs: Sequence[str]) -> str:
+    """SHA-256 over the proofs of all ranks of a run, in their order."""
+    return hashlib.sha256(" ".join(proofs).encode()).hexdigest()
 
 
 def peak_mb(device: torch.device) -> float:

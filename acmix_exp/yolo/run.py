@@ -14,7 +14,9 @@ from acmix_exp.config import Config
 from acmix_exp.data import Dataset, headline
 from acmix_exp.files import cache_dir, replacing
 from acmix_exp.outcomes import FILE as OUTCOMES
+from acmix_exp.yolo import ranks
 from acmix_exp.yolo import resume as resuming
+from acmix_exp.yolo.arguments import rank_count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +34,8 @@ class Outcome:
     train_seconds:  over all epochs, including validation and epochs before a resume
     peak_memory_mb: MiB; allocated by torch on a GPU, resident memory of the process on a CPU
     changes:        how the conditions differed between the attempts of a resumed run; empty: they did not
-    model:          the averaged (EMA) network after the last epoch: float32, eval mode, on the CPU, not fused
+    model:          the averaged (EMA) network after the last epoch: float32, eval mode, on the CPU, not fused; through
+                    the float16 of last.pt where this process did not train it
     """
 
     metrics: dict[str, Any]
@@ -61,7 +64,7 @@ def train(
 ) -> Outcome:
     """Train the network of ``config`` (arm applied) and evaluate it once; writes ``run_dir/outcomes.npz``.
 
-    device: ``"cpu"`` or a CUDA index.
+    device: ``"cpu"`` or a CUDA index. A run of several ranks (``ranks.py``) uses that many GPUs from it on.
     resume: continue after the last epoch saved in ``run_dir/weights``. The run then ends as if it had not stopped: on
         a CPU bit for bit, under the same ``conditions``.
     on_epoch: called with a flat row after each epoch, once its checkpoint is on disk.
@@ -81,11 +84,17 @@ def train(
     if resume:
         print(f"resumed after epoch {progress.epochs}", flush=True)
         on_resume(progress.rows)
-    if resume and state is None:  # stopped after its last epoch
-        model, _ = resuming.load(weights / "last.pt")
-    else:
+    trained = resume and state is None  # stopped after its last epoch
+    if not trained:
         for change in progress.meet(conditions or {}):
             print(f"not as before the interruption: {change}", flush=True)
+    if not trained and rank_count(config.hardware) > 1:
+        ranks.train(config, run_dir, device=device, resume=resume, on_epoch=on_epoch, conditions=conditions or {})
+        progress, _ = resuming.restore(weights, config.train.epochs)
+        trained = True
+    if trained:
+        model, _ = resuming.load(weights / "last.pt")
+    else:
         trainer = BlockTrainer(config, dataset, run_dir, device, on_epoch, progress, state)
         trainer.train()
         model, progress = trainer.ema.ema.cpu().float().eval(), trainer.progress

@@ -57,3 +57,9 @@ def train_loader(data: SampleDataset, *, batch: int, workers: int, device: torch
         collate_fn=data.collate_fn,
         generator=torch.Generator(),  # without one of its own it would draw from that of the training
     )
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """``error``; or, of a loader's worker that ended, torch's error that names its signal."""
+    cause = error.__cause__
+    return cause if "DataLoader worker" in str(error) and isinstance(cause, RuntimeError) else error

@@ -14,6 +14,7 @@ from ultralytics.data import build_dataloader
 from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from acmix_exp.config import Config
@@ -117,7 +118,8 @@ class BlockTrainer(DetectionTrainer):
             audit["transferred"] = load_backbone(model, find_pretrained(model_config))
         if self._state is None:
             self.progress.audit = audit
-            print(summary(audit, model_config.pretrained), flush=True)
+            if RANK in (-1, 0):
+                print(summary(audit, model_config.pretrained), flush=True)
         return model
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
@@ -134,6 +136,12 @@ class BlockTrainer(DetectionTrainer):
         return optimizer
 
     # training loop
+
+    def train(self) -> None:
+        """Train to the last epoch; never by ultralytics' own launcher of ranks, which deletes the run directory."""
+        if self.ddp:
+            raise RuntimeError(f"device={self.args.device}: several GPUs need a process each, started by yolo/ranks.py")
+        super().train()
 
     def run_callbacks(self, event: str) -> None:
         """Replaces the callbacks of ultralytics."""
@@ -200,8 +208,14 @@ class BlockTrainer(DetectionTrainer):
         self.progress.rows.append(row)
         self.progress.fitness.append(float(self.fitness))
         if not self.progress.seed_proof:
-            self.progress.seed_proof = self._proof.hexdigest()
-        self.progress.peak_memory_mb = max(self.progress.peak_memory_mb, peak_mb(self.device))
+            self.progress.seed_proof = self.seed_proof()
+        self.progress.peak_memory_mb = max(self.progress.peak_memory_mb, self.peak_memory_mb())
+
+    def seed_proof(self) -> str:
+        return self._proof.hexdigest()
+
+    def peak_memory_mb(self) -> float:
+        return peak_mb(self.device)
 
     def read_results_csv(self) -> dict[str, list[float]]:
         """The rows so far, which ultralytics stores in the checkpoint."""

@@ -8,7 +8,7 @@ import ultralytics
 
 TRAINER = """
 get_dataset get_dataloader get_model preprocess_batch build_optimizer run_callbacks _build_train_pipeline
-_handle_nan_recovery save_metrics read_results_csv save_model final_eval _setup_train resume_training
+_handle_nan_recovery save_metrics read_results_csv save_model final_eval _setup_train _setup_ddp resume_training
 """
 PARTS = {
     "thop": "profile",
@@ -26,10 +26,10 @@ PARTS = {
     "ultralytics.nn.modules": "C2f.forward C2f.forward_split SPPF Conv",
     "ultralytics.nn.tasks": "DetectionModel.load DetectionModel.fuse DetectionModel.info load_checkpoint "
     "parse_model yaml_model_load",
-    "ultralytics.utils": "DEFAULT_CFG_DICT IterableSimpleNamespace LOGGER SAFE_LOAD",
+    "ultralytics.utils": "DEFAULT_CFG_DICT IterableSimpleNamespace LOGGER RANK SAFE_LOAD WORLD_SIZE",
     "ultralytics.utils.nms": "non_max_suppression",
     "ultralytics.utils.patches": "imread",
-    "ultralytics.utils.torch_utils": "initialize_weights strip_optimizer unwrap_model",
+    "ultralytics.utils.torch_utils": "init_seeds initialize_weights strip_optimizer unwrap_model",
 }
 
 
@@ -56,6 +56,21 @@ def test_is_there(module: str, name: str) -> None:
             "BaseTrainer._do_train",
             ['run_callbacks("on_train_start")', "self.preprocess_batch(batch)"],
         ),
+        # what distributed training relies on: ranks.py, rank_process.py
+        ("engine.trainer", "BaseTrainer.train", ["if self.ddp:", "generate_ddp_command(self)"]),
+        ("engine.trainer", "BaseTrainer.__init__", ["init_seeds(self.args.seed + 1 + RANK"]),
+        (
+            "engine.trainer",
+            "BaseTrainer._setup_ddp",
+            ["devices[LOCAL_RANK]", "rank=RANK", "world_size=self.world_size"],
+        ),
+        (
+            "engine.trainer",
+            "BaseTrainer._setup_train",
+            ["nn.parallel.DistributedDataParallel(", "find_unused_parameters=not bool(self.args.compile)"],
+        ),
+        ("engine.trainer", "BaseTrainer.validate", ["dist.broadcast(buffer, src=0)"]),
+        ("engine.trainer", "BaseTrainer._do_train", ["self._setup_ddp()", "self.loss *= self.world_size"]),
         ("engine.trainer", "BaseTrainer.save_model", ["self.last.write_bytes(", "self.best.write_bytes("]),
         ("engine.trainer", "BaseTrainer.save_model", ["to_fp16(deepcopy(self.optimizer.state_dict()))"]),
         # where the state of exact resume is gathered, written and restored
