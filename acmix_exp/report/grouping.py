@@ -199,7 +199,8 @@ def heading(settings: dict[str, Any]) -> str:
     details = [text.format(train[key]) for key, text in formats.items() if key in train]
     details += [f"{key} {value}" for key, value in (train.get("extra") or {}).items()]
     if {"precision", "device"} <= hardware.keys():
-        details.append(f"{hardware['precision']} on {hardware['device']}")
+        ranks = f"{hardware['gpus_per_run']} x " if "gpus_per_run" in hardware else ""
+        details.append(f"{hardware['precision']} on {ranks}{hardware['device']}")
     if "sampling" in settings:  # of a folder that has runs of several
         details.append(f"samples drawn by protocol {settings['sampling']}")
     if settings["split"]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from acmix_exp.config import HardwareConfig
 from acmix_exp.errors import ConfigError, Stopped
 from acmix_exp.files import locked
+from acmix_exp.yolo.arguments import rank_count
 
 SLOT_SECONDS = 0.5  # between two attempts to lock a free slot
 
@@ -41,8 +42,9 @@ def gpus(hardware: HardwareConfig) -> list[int]:
     device, present = hardware.device, cuda_devices()
     if device == "cpu" or (device == "auto" and not present):
         return []
+    each = rank_count(hardware)
     if device in ("auto", "cuda"):
-        wanted = list(range(present)) if hardware.runs_at_once > 1 else [0]
+        wanted = list(range(max(present, each) if hardware.runs_at_once > 1 else each))
     elif type(device) is int:
         wanted = [device]
     elif isinstance(device, list) and device and all(type(i) is int for i in device):
@@ -53,11 +55,17 @@ def gpus(hardware: HardwareConfig) -> list[int]:
         )
     if not present:
         raise ConfigError(f"hardware.device={device}: no CUDA GPU on this machine; use hardware=cpu or hardware=auto")
+    if device in ("auto", "cuda") and each > present:
+        raise ConfigError(f"hardware.gpus_per_run={each}: this machine has {present} GPU{'s' * (present > 1)}")
     if any(not 0 <= i < present for i in wanted):
         raise ConfigError(f"hardware.device={device}: this machine has GPU indices 0 to {present - 1}")
-    if len(wanted) > 1 and hardware.runs_at_once == 1:
+    if len(set(wanted)) < each:
+        raise ConfigError(f"hardware.gpus_per_run={each}: hardware.device={device} names {len(set(wanted))}")
+    if len(wanted) > each and hardware.runs_at_once == 1:
+        uses = "one GPU" if each == 1 else f"hardware.gpus_per_run={each} GPUs"
         raise ConfigError(
-            f"hardware.device={device}: one run uses one GPU; use hardware.runs_at_once={len(wanted)} to use all"
+            f"hardware.device={device}: one run uses {uses}; use hardware.runs_at_once={len(wanted) // each} to use "
+            f"{'all' if each == 1 else 'more, or name as many'}"
         )
     return wanted
 
@@ -81,52 +89,78 @@ def kind(hardware: HardwareConfig) -> str:
 def given(hardware: HardwareConfig) -> list[int]:
     """Indices of the GPUs that a scheduler has given to this process; empty for the CPU.
 
-    Raises ConfigError if it should have given one.
+    Raises ConfigError if it should have given one, or more.
     """
     if hardware.device == "cpu":
         return []
-    if not cuda_devices():
+    present, each = cuda_devices(), rank_count(hardware)
+    if present and present < each:
+        raise ConfigError(f"hardware.gpus_per_run={each}: this job was given {present} on {platform.node()}")
+    if not present:
         raise ConfigError(
             f"hardware.device={hardware.device}: no CUDA GPU on {platform.node()} for this job (CUDA_VISIBLE_DEVICES="
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', '')}); hardware.device=cpu requests none"
         )
-    return list(range(cuda_devices()))
+    return list(range(present))
 
 
 @contextlib.contextmanager
-def gpu_of_run(hardware: HardwareConfig, stop: threading.Event, *, scheduled: bool) -> Iterator[int | None]:
-    """Hold and yield the GPU of a run, None on the CPU. scheduled: a scheduler has given this process its own.
+def gpus_of_run(hardware: HardwareConfig, stop: threading.Event, *, scheduled: bool) -> Iterator[list[int] | None]:
+    """Hold and yield the GPUs of a run, None on the CPU. scheduled: a scheduler has given this process its own.
 
-    Raises ConfigError if there is none, and as :func:`gpu_slot`.
+    Raises ConfigError if there are none, or too few, and as :func:`gpu_slots`.
     """
+    each = rank_count(hardware)
     if scheduled:
-        yield next(iter(given(hardware)), None)
+        yield given(hardware)[:each] or None
         return
-    with gpu_slot(gpus(hardware), hardware.runs_at_once, stop) as gpu:
-        yield gpu
+    with gpu_slots(gpus(hardware), hardware.runs_at_once, each, stop) as held:
+        yield held or None
 
 
 @contextlib.contextmanager
 def gpu_slot(gpus: Sequence[int], runs_at_once: int, stop: threading.Event | None = None) -> Iterator[int | None]:
-    """Wait for, hold and yield one GPU index; None at once if there are no GPUs.
+    """Wait for, hold and yield one GPU index; None at once if there are no GPUs. Raises as :func:`gpu_slots`."""
+    with gpu_slots(gpus, runs_at_once, 1, stop) as held:
+        yield held[0] if held else None
 
-    A GPU has ceil(runs_at_once / number of GPUs) slots, shared by all commands of a user on the machine. A slot is a
-    lock file, so a killed process frees its slot. Raises Stopped if ``stop`` is set while waiting.
+
+@contextlib.contextmanager
+def gpu_slots(
+    gpus: Sequence[int], runs_at_once: int, each: int, stop: threading.Event | None = None
+) -> Iterator[list[int]]:
+    """Wait for, hold and yield ``each`` different GPU indices; none at once if there are no GPUs.
+
+    A GPU has ceil(runs_at_once * each / number of GPUs) slots, shared by all commands of a user on the machine. A slot
+    is a lock file, so a killed process frees its slots. A run takes all that it needs or none, so that no two wait for
+    each other. Raises Stopped if ``stop`` is set while waiting.
     """
     if not gpus:
-        yield None
+        yield []
         return
     folder = Path(tempfile.gettempdir()) / f"acmix_exp-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    slots_per_gpu = -(-runs_at_once // len(gpus))
     while True:
-        for slot in range(slots_per_gpu):
-            for gpu in gpus:
-                with locked(folder / f"gpu{gpu}.{slot}", wait=False) as held:
-                    if held is not False:
-                        yield gpu
-                        return
+        with contextlib.ExitStack() as slots:
+            if held := _take(folder, gpus, -(-runs_at_once * each // len(gpus)), each, slots):
+                yield held
+                return
         if stop is None:
             time.sleep(SLOT_SECONDS)
         elif stop.wait(SLOT_SECONDS):
             raise Stopped
+
+
+def _take(folder: Path, gpus: Sequence[int], per_gpu: int, each: int, slots: contextlib.ExitStack) -> list[int]:
+    """Lock ``each`` free slots of different GPUs; none if there are fewer. One process at a time tries."""
+    with locked(folder / "gpus"):
+        held: list[int] = []
+        for slot in range(per_gpu):
+            for gpu in gpus:
+                if gpu in held or slots.enter_context(locked(folder / f"gpu{gpu}.{slot}", wait=False)) is False:
+                    continue
+                held.append(gpu)
+                if len(held) == each:
+                    return sorted(held)
+        slots.close()
+        return []

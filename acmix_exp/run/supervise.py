@@ -5,6 +5,7 @@ Training runs in a child process, so a crash or a kill fails only that run.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
@@ -28,6 +29,7 @@ from acmix_exp.yolo.pretrained import is_checkpoint
 
 DONE, FAILED, INTERRUPTED, BUSY = "done", "failed", "interrupted", "busy"
 KILLED = "the training process was killed by "  # begins the error of a run that failed, but can be resumed
+RANK_KILLED = re.compile(r"\w+: rank \d+ was killed by ")  # begins it where the process was one of several
 LOADER_KILLED, LOADER_TERMINATED = "is killed by signal: Killed", "is killed by signal: Terminated"  # torch's words
 STOPPED = ("running", "interrupted")  # statuses that end with the process that wrote them
 CHANGED = "changed: "  # begins the error of a run whose data or files had changed: it goes on once they are back
@@ -154,7 +156,8 @@ def _say(run: Run, text: str) -> None:
 def _scratch_reason(run: Run, before: dict[str, Any]) -> str | None:
     """Why a run that was started before starts anew; None if it resumes."""
     error = str(before.get("error") or run.broken() or "no error is recorded")
-    if run.state() == "failed" and not error.startswith((KILLED, CHANGED)) and LOADER_KILLED not in error:
+    goes_on = error.startswith((KILLED, CHANGED)) or RANK_KILLED.match(error) or LOADER_KILLED in error
+    if run.state() == "failed" and not goes_on:
         return f"attempt {before.get('attempt', 0)} failed ({error})"
     if not run.last.exists():
         return "no checkpoint was saved"
@@ -169,15 +172,15 @@ def _attempt(
     Raises Stopped, Taken and StorageError.
     """
     started = before.get("attempt", 0) > 0
-    with devices.gpu_of_run(config.hardware, command.stop, scheduled=command.scheduled) as gpu:
+    with devices.gpus_of_run(config.hardware, command.stop, scheduled=command.scheduled) as gpus:
         reason = _scratch_reason(run, before) if started else None
         resume = started and reason is None
         if found := _contradiction(run, before, last_sign) if started else None:
             _say(run, found + ("; resumes from weights/training.state" if resume else ""))
-        answer = _train(run, config, command, claim, gpu, before, reason, resume=resume)
+        answer = _train(run, config, command, claim, gpus, before, reason, resume=resume)
         if answer.kind == CheckpointError.__name__ and resume:
             reason = f"checkpoint cannot be read: it can't be resumed from {answer.error}"
-            answer = _train(run, config, command, claim, gpu, before, reason, resume=False)
+            answer = _train(run, config, command, claim, gpus, before, reason, resume=False)
     if answer.kind == StorageError.__name__:
         raise StorageError(answer.error)
     if answer.error is None:
@@ -206,7 +209,7 @@ def _train(
     config: Config,
     command: Command,
     claim: Claim,
-    gpu: int | None,
+    gpus: list[int] | None,
     before: dict[str, Any],
     reason: str | None,
     *,
@@ -221,8 +224,8 @@ def _train(
         write_text(run.log, f"restarted from scratch: {reason}\n")
     threads = config.hardware.threads
     variables = unpickling(config.allow_unsafe_checkpoint)
-    spare = take_spare("train", threads) if gpu is None and not variables else None
-    with spare or Child("train", run.path, threads=threads, gpu=gpu, variables=variables) as child:
+    spare = take_spare("train", threads) if gpus is None and not variables else None
+    with spare or Child("train", run.path, threads=threads, gpu=gpus, variables=variables) as child:
         append = resume or reason is not None
         child.send({"resume": resume}, folder=run.path, log=run.log, append=append, claim=claim.path)
         run.set_status(

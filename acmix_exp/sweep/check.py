@@ -20,7 +20,7 @@ from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
 from acmix_exp.sweep import arm, slurm_keys
 from acmix_exp.tracking.variables import PROJECT, PROJECT_RULE, TAG_LIMIT
 from acmix_exp.yolo import sites
-from acmix_exp.yolo.arguments import refused
+from acmix_exp.yolo.arguments import rank_count, refused
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import MODES, Backbone, resolve_sites
 
@@ -104,7 +104,7 @@ def _values(config: Config) -> list[str]:
         ),
         ("hardware.threads", hardware.threads >= 1, "a whole number from 1"),
         ("hardware.runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
-        ("hardware.gpus_per_run", hardware.gpus_per_run == 1, "1"),
+        ("hardware.gpus_per_run", hardware.gpus_per_run >= 1, "a whole number from 1"),
     ]
     tests += [
         (key, value_of(config, key) in choices, f"one of {', '.join(filter(None, choices))}")
@@ -149,6 +149,9 @@ def _hardware(config: Config) -> list[str]:
     lines, precision = [], config.hardware.precision
     if not gpus and config.arm.insert and config.block.get("backend") == "triton":
         lines.append("block.backend=triton: needs a CUDA GPU; use auto")
+    ranks, batch = rank_count(config.hardware), config.train.batch
+    if batch >= 1 and batch % ranks:
+        lines.append(f"train.batch={batch}: must be a multiple of hardware.gpus_per_run={ranks}, which share it")
     if not gpus and precision in ("fp16", "bf16"):
         lines.append(f"hardware.precision={precision}: needs a GPU; a CPU trains in fp32")
     return lines

@@ -11,7 +11,7 @@ from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, has_position_table
 from acmix_exp.config import Config
 from acmix_exp.run import devices, fingerprints
-from acmix_exp.yolo.arguments import extra_arguments, precision
+from acmix_exp.yolo.arguments import extra_arguments, precision, rank_count
 from acmix_exp.yolo.sampling import PROTOCOL
 from acmix_exp.yolo.sites import Backbone, resolve_sites, zero_init
 
@@ -20,9 +20,9 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     """The parts of an effective config (arm applied) that the result depends on.
 
     The data set and the pretrained weights count by content, not by path, so that a copied folder is the same run.
-    Of the hardware, the precision and the type of device count; which device, the number of loader workers, and how
-    many runs at once, do not. How samples are drawn counts by a number. Packages count by a hash only where they are
-    not as installed; otherwise their versions are in the provenance.
+    Of the hardware, the precision, the type of device, and how many of them train a run together count; which device,
+    the number of loader workers, and how many runs at once, do not. How samples are drawn counts by a number. Packages
+    count by a hash only where they are not as installed; otherwise their versions are in the provenance.
     """
     model, hardware = effective.model, effective.hardware
     train = {**asdict(effective.train), "extra": _extra(effective)}
@@ -41,7 +41,11 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
         },
         "data": fingerprint,
         "train": {key: value for key, value in train.items() if key not in ("keep", "save_every")},
-        "hardware": {"precision": precision(hardware, device), "device": device},
+        "hardware": {
+            "precision": precision(hardware, device),
+            "device": device,
+            **({"gpus_per_run": ranks} if (ranks := rank_count(hardware)) > 1 else {}),
+        },
         "sampling": PROTOCOL,
         **({"code": code} if code else {}),
     }

@@ -26,6 +26,7 @@ from acmix_exp.sweep.run_key import identity, older_optimizer, sampling
 from acmix_exp.tasks import comparison
 from acmix_exp.tasks.comparison import Finding, changes
 from acmix_exp.tasks.finished_run import finished, require_safe, require_unchanged
+from acmix_exp.yolo.arguments import rank_count
 from acmix_exp.yolo.sampling import PROTOCOL
 
 
@@ -94,7 +95,7 @@ def _same_hardware(config: Config, command: Config, recorded: dict[str, Any], ke
 
 def _print_changes(first: Run, config: Config, parts: dict[str, Any]) -> None:
     gpus = devices.gpus(config.hardware)
-    changed = own_variables(config.hardware.threads, gpus[0] if gpus else None)
+    changed = own_variables(config.hardware.threads, gpus[: rank_count(config.hardware)] or None)
     variables = provenance.environment({**os.environ, **changed})
     hardware = {key: fact for key, fact in provenance.hardware("cpu").items() if key in ("platform", "cpu", "cores")}
     now = {"versions": provenance.versions(), "git": provenance.commit(), "environment": variables}

@@ -195,6 +195,13 @@ def test_tables_have_distinct_headings(folder, add):
     assert sum("9 epochs" in text for text in headings) == 1
 
 
+def test_a_heading_names_several_gpus_of_a_run(folder, add):
+    add("baseline", 0, 0.3)
+    (table,) = summary(folder)
+    hardware = {"precision": "fp16", "device": "cuda", "gpus_per_run": 2}
+    assert "fp16 on 2 x cuda" in heading({**table["settings"], "hardware": hardware})
+
+
 def test_an_arm_redefined_between_commands_is_two_rows(folder, add):
     add("mixed", 0, 0.4)
     path = add("mixed", 1, 0.6)

@@ -125,3 +125,13 @@ def test_pretrained_runs_have_no_bias_warmup_in_their_run_key(make_config, tmp_p
     assert parts() == parts("+train.extra.warmup_bias_lr=0.0") != parts("+train.extra.warmup_bias_lr=0.1")
     assert "bias_warmup" not in parts()["placement"]
     assert parts("+train.extra.warmup_epochs=0")["train"]["extra"] == {"warmup_epochs": 0}  # as in version 0.1
+
+
+def test_the_number_of_ranks_counts_where_there_are_several(make_config):
+    def parts(*overrides):
+        return identity(arm.apply(make_config("arm=mixed", *overrides)), "f")["hardware"]
+
+    assert parts("hardware=cpu") == {"precision": "fp32", "device": "cpu"}
+    assert parts("hardware=cpu", "hardware.gpus_per_run=1") == parts("hardware=cpu")
+    assert parts("hardware=multi_cpu") == {"precision": "fp32", "device": "cpu", "gpus_per_run": 2}
+    assert parts("hardware=multi_cpu", "hardware.gpus_per_run=4")["gpus_per_run"] == 4

@@ -109,10 +109,13 @@ def test_the_option_is_offered():
 
 def test_a_job_takes_the_gpu_that_slurm_gave_it(make_config, monkeypatch):
     monkeypatch.setattr(devices, "cuda_devices", lambda: 2)
-    for device, expected in (("cuda", 0), ("auto", 0), ("cpu", None)):
+    for device, expected in (("cuda", [0]), ("auto", [0]), ("cpu", None)):
         hardware = make_config("hardware=slurm", f"hardware.device={device}").hardware
-        with devices.gpu_of_run(hardware, threading.Event(), scheduled=True) as gpu:
-            assert gpu == expected
+        with devices.gpus_of_run(hardware, threading.Event(), scheduled=True) as gpus:
+            assert gpus == expected
+    hardware = make_config("hardware=slurm", "hardware.gpus_per_run=2").hardware
+    with devices.gpus_of_run(hardware, threading.Event(), scheduled=True) as gpus:
+        assert gpus == [0, 1]
 
 
 @pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda")])
