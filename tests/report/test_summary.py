@@ -242,6 +242,36 @@ def test_every_left_out_run_is_named(folder, add):
     assert rows(table)[("conv",)]["n"] == 1
 
 
+def test_a_run_that_was_resumed_exactly_is_not_named(folder, add):
+    """Only versions before 0.2 resumed in another way; a change of versions in between is named."""
+    status = {"status": "done", "resumed": True}
+    changes = ["torch 2.14.0, then 2.15.0", "threads 1, then 2"]
+    paths = [add("mixed", 0, 0.4, status=status), add("mixed", 1, 0.4, status=status, resumed_with=changes)]
+    for path in paths:
+        provenance = json.loads((path / "provenance.json").read_text())
+        provenance["identity"]["sampling"] = 2
+        (path / "provenance.json").write_text(json.dumps(provenance))
+    (table,) = summary(folder)
+    (note,) = [note for note in table["notes"] if "resumed" in note]
+    assert note == (
+        "mixed seed 1 was interrupted and resumed, under other conditions: torch 2.14.0, then 2.15.0, threads 1, then 2"
+    )
+
+
+def test_runs_of_both_samplings_have_tables_of_their_own(folder, add):
+    for seed in (0, 1):
+        add("baseline", seed, 0.3)
+        path = add("baseline", seed, 0.4)
+        provenance = json.loads((path / "provenance.json").read_text())
+        provenance["identity"]["sampling"] = 2
+        (path / "provenance.json").write_text(json.dumps(provenance))
+    tables = summary(folder)
+    assert [table["rows"][0]["map50_95_mean"] for table in tables] == pytest.approx([0.3, 0.4])
+    headings = [heading(table["settings"]) for table in tables]
+    assert ["samples drawn by protocol 1" in text for text in headings] == [True, False]
+    assert ["samples drawn by protocol 2" in text for text in headings] == [False, True]
+
+
 def test_versions_that_differ_are_named(folder, add):
     add("baseline", 0, 0.3, versions={"ultralytics": "8.4.190"})
     add("mixed", 0, 0.3, versions={"ultralytics": "8.4.191"})
