@@ -69,7 +69,7 @@ def train(plan: Plan) -> int:
         print(f"acmix_exp: {apart}", file=sys.stderr)
         if code == 0:
             return 0
-    later = _conclude(plan, code, handlers, apart=apart is not None)
+    later = _conclude(plan, code, handlers, hint=not apart and fault is None)
     fault = fault or later
     if fault is not None and code in (0, 1):
         raise fault  # cli.py says it in one line
@@ -100,10 +100,10 @@ def _wait(executor: executors.Executor, plan: Plan) -> None:
         pause = max(SUMMARY_SECONDS, (time.perf_counter() - began) / SUMMARY_SHARE)
 
 
-def _conclude(plan: Plan, code: int, handlers: Handlers, *, apart: bool) -> OSError | None:
+def _conclude(plan: Plan, code: int, handlers: Handlers, *, hint: bool) -> OSError | None:
     """Print and write the tables and the report; returns the fault of the machine that kept them from being written.
 
-    handlers: of signals, which are ignored here except while the report is made. apart: whether runs go on elsewhere.
+    handlers: of signals, which are ignored here except while the report is made. hint: say how interrupted runs go on.
     """
     from acmix_exp.report.table import make_tables
     from acmix_exp.report.terminal import terminal
@@ -121,7 +121,7 @@ def _conclude(plan: Plan, code: int, handlers: Handlers, *, apart: bool) -> OSEr
             why = run.broken() or (run.status() or {}).get("error")
             again = "; it is not trained again unless its folder is deleted" if run.has_diverged() else ""
             print(f"acmix_exp: {run.name} failed: {why}; see {run.log}{again}", file=sys.stderr)
-    if not apart and (code > 1 or any(run.state() == "interrupted" for run in plan.runs)):
+    if hint and (code > 1 or any(run.state() == "interrupted" for run in plan.runs)):
         print("acmix_exp: interrupted; rerun the same command to resume", file=sys.stderr)
     if fault is None:
         print_line(f"written to {plan.folder}/summary.md, .csv, .json and table.tex")
