@@ -96,10 +96,19 @@ class SlurmConfig:
 
 
 @dataclass
+class RayConfig:
+    """How hardware.executor=ray uses a Ray cluster."""
+
+    address: str = "auto"  # auto: RAY_ADDRESS, a cluster on this machine, or a new local one | HOST:PORT
+    cpus: float = 1  # CPUs of Ray's that a run takes
+    retries: int = 3  # of a run whose worker or node was lost
+
+
+@dataclass
 class HardwareConfig:
     """Device and parallelism of one run, and how many runs train at once."""
 
-    executor: str = "local"  # local: processes of this machine | slurm: jobs of a cluster
+    executor: str = "local"  # local: processes of this machine | slurm: jobs of a cluster | ray: tasks of a cluster
 
     # Any, because OmegaConf has no union of str, int and a list: sweep/check.py checks the value.
     device: Any = "auto"  # auto | cpu | cuda | a GPU index | a list of GPU indices
@@ -109,6 +118,7 @@ class HardwareConfig:
     runs_at_once: int = 1
     gpus_per_run: int = 1  # GPUs, or on a CPU processes, that train one run together
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
 
 
 @dataclass

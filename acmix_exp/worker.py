@@ -33,6 +33,7 @@ TASKS = {
     "repeat": "acmix_exp.tasks.repeat:work",
     "preflight": "acmix_exp.yolo.preflight:work",
     "download": "acmix_exp.yolo.sample_dataset:download",
+    "ray": "acmix_exp.executors.ray_driver:work",
     "wandb_report": "acmix_exp.tracking.experiment_run:work",
 }
 

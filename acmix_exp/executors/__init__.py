@@ -45,6 +45,10 @@ def create(runs: Sequence[Run], hardware: HardwareConfig) -> Executor:
         from acmix_exp.executors.slurm import SlurmExecutor
 
         return SlurmExecutor(runs, hardware)
+    if hardware.executor == "ray" and not all(run.is_done() for run in runs):
+        from acmix_exp.executors.ray import RayExecutor
+
+        return RayExecutor(runs, hardware)
     from acmix_exp.executors.local import LocalExecutor
 
     return LocalExecutor(runs, hardware.runs_at_once)

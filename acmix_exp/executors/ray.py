@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +20,10 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.executors.ray_driver import STOP_SECONDS
 from acmix_exp.run.directory import Run
 
-START_SECONDS = 60.0  # to start a Ray of one's own
+IMPORT_SECONDS = 120.0  # to import Ray on a machine that is busy
+START_SECONDS = 120.0  # to start a Ray of one's own
 ADDRESS_SECONDS = 10.0  # for a given address to answer
+END_SECONDS = 15.0
 # Ray reports usage statistics over the network unless it is told not to.
 VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_DEDUP_LOGS": "0"}
 JOB = "acmix_exp.executors.ray_job"
@@ -32,19 +34,15 @@ class RayExecutor:
 
     def __init__(self, runs: Sequence[Run], hardware: HardwareConfig) -> None:
         """Connect to the cluster, or start one. Raises ConfigError if that is not possible."""
-        self._connected, self._ended = threading.Event(), False
+        self._steps: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._runs = list(runs)
+        self._address, self._ended = hardware.ray.address, False
         self._child = Child(
-            "ray", runs[0].path.parent, _request(runs, hardware), on_step=self._note_step, variables=VARIABLES
+            "ray", runs[0].path.parent, _request(runs, hardware), on_step=self._steps.put, variables=VARIABLES
         )
         self._child.__enter__()
-        limit = START_SECONDS if hardware.ray.address == "auto" else ADDRESS_SECONDS
-        deadline = time.monotonic() + limit
-        while not self._connected.is_set():
-            if self._child.ended(0.05):
-                require(self._child.answer(), "the connection to Ray")
-            if time.monotonic() > deadline:
-                self._child.__exit__()
-                raise ConfigError(f"hardware.ray.address={hardware.ray.address}: no answer within {limit:g} seconds")
+        self._await_step(IMPORT_SECONDS)
+        self._await_step(START_SECONDS if hardware.ray.address == "auto" else ADDRESS_SECONDS)
 
     def start(self) -> None:
         self._child.send({})
@@ -54,6 +52,7 @@ class RayExecutor:
             self._ended = True
             if error := self._child.answer().error:
                 print(f"acmix_exp: the Ray cluster was lost: {error}", file=sys.stderr)
+                self._await_ends()
         return self._ended
 
     def interrupt(self) -> str | None:
@@ -61,13 +60,31 @@ class RayExecutor:
             os.kill(self._child.pid, signal.SIGTERM)  # not its group, which may hold the processes of Ray
         self._child.ended(STOP_SECONDS)
         self._child.__exit__()
+        if not self._ended:
+            self._await_ends()
         return None
 
     def notes(self) -> dict[str, str]:
         return {}
 
-    def _note_step(self, step: str) -> None:
-        self._connected.set()
+    def _await_ends(self) -> None:
+        """Wait until the processes of the runs have ended, which Ray kills, so that the statuses are true."""
+        deadline = time.monotonic() + END_SECONDS
+        while time.monotonic() < deadline and any(run.state() == "running" for run in self._runs):
+            time.sleep(0.2)
+
+    def _await_step(self, seconds: float) -> None:
+        """Wait until the child has imported Ray, or until it has connected. Raises its ConfigError."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(queue.Empty):
+                self._steps.get(timeout=0.1)
+                return
+            if self._child.ended(0):
+                require(self._child.answer(), "the connection to Ray")
+            if time.monotonic() > deadline:
+                self._child.__exit__()
+                raise ConfigError(f"hardware.ray.address={self._address}: no answer within {seconds:g} seconds")
 
 
 def _request(runs: Sequence[Run], hardware: HardwareConfig) -> dict[str, Any]:

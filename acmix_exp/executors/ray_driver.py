@@ -24,7 +24,7 @@ from acmix_exp.run.supervise import BUSY
 
 WAIT_SECONDS = 1.0
 BUSY_SECONDS = 30.0  # between two attempts at a run that another command is at work on
-STOP_SECONDS = 12.0  # for the runs to be interrupted after this process is told to end
+STOP_SECONDS = 30.0  # for the runs to be interrupted after this process is told to end
 
 
 def run_job(command: list[str], environment: dict[str, str], folder: str) -> int:
@@ -36,10 +36,14 @@ def run_job(command: list[str], environment: dict[str, str], folder: str) -> int
     import os
     import signal
     import subprocess
+    import time
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # cancels the task; nohup has it ignored
     process = subprocess.Popen([*command, str(os.getpid())], env={**os.environ, **environment}, cwd=folder)
     try:
-        return process.wait()
+        while (code := process.poll()) is None:
+            time.sleep(0.2)  # a cancelled task is not interrupted while it waits in one call
+        return code
     except BaseException:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -56,6 +60,7 @@ def work(job: Job) -> None:
     import ray
 
     request = job.request
+    job.step("connecting")
     with contextlib.redirect_stdout(sys.stderr):
         _connect(ray, request)
     resources = ray.cluster_resources()

@@ -17,7 +17,7 @@ from acmix_exp.config import SCALES, SEED_LIMIT, Config, options, value_of
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
-from acmix_exp.sweep import arm, slurm_keys
+from acmix_exp.sweep import arm, executor_keys
 from acmix_exp.tracking.variables import PROJECT, PROJECT_RULE, TAG_LIMIT
 from acmix_exp.yolo import sites
 from acmix_exp.yolo.arguments import rank_count, refused
@@ -36,7 +36,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "train.optimizer": ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp"),
     "train.keep": ("best", "last", "both", "none"),
     "logger.mode": ("auto", "online", "offline", "disabled"),
-    "hardware.executor": ("local", "slurm"),
+    "hardware.executor": ("local", "slurm", "ray"),
     "hardware.precision": ("auto", "fp32", "fp16", "bf16"),
 }
 
@@ -64,7 +64,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
         *_block(config),
         *refused(config.train.extra),
         *_hardware(config),
-        *slurm_keys.faults(config, explicit),
+        *executor_keys.faults(config, explicit),
     ]
     if not lines:
         lines = arm.contradictions(config, explicit)

@@ -1,4 +1,7 @@
-"""Checks of ``hardware.slurm`` that need no cluster. What only the cluster knows is refused by sbatch."""
+"""Checks of ``hardware.slurm`` and ``hardware.ray`` that need no cluster.
+
+What only a cluster knows is refused by sbatch, or by executors/ray.py when it connects.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ import shlex
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import fields
+from importlib.util import find_spec
 
-from acmix_exp.config import Config, SlurmConfig
+from acmix_exp.config import Config, RayConfig, SlurmConfig
 
+ADDRESS = re.compile(r"(ray://)?[\w.\[\]:-]+:\d+")
 WORD = re.compile(r"[^\s]+")
 LARGEST_SIGNAL = 65535  # seconds, of sbatch --signal
 # Options of sbatch that are keys of the config, or that the jobs rest on.
@@ -29,21 +34,34 @@ OWNERS = {option: owner for options, owner in OWNED.items() for option in option
 
 
 def faults(config: Config, explicit: Collection[str]) -> list[str]:
-    """A line per fault of ``hardware.slurm``. explicit: the keys that the user set."""
-    if config.hardware.executor == "slurm" and config.task not in ("train", "plan"):
-        return [f"hardware=slurm: task={config.task} runs on this machine; choose another hardware"]
-    if config.hardware.executor != "slurm":
-        of_slurm = sorted(key for key in explicit if key.startswith("hardware.slurm."))
-        return [
-            f"{key}: hardware.executor={config.hardware.executor} has no use for it; add hardware=slurm"
-            for key in of_slurm
-        ]
-    lines = [*_values(config.hardware.slurm), *_extra(config.hardware.slurm.extra)]
+    """A line per fault of the executor and its keys. explicit: the keys that the user set."""
+    executor, lines = config.hardware.executor, []
+    for other in ("slurm", "ray"):
+        keys = sorted(key for key in explicit if other != executor and key.startswith(f"hardware.{other}."))
+        lines += [f"{key}: hardware.executor={executor} has no use for it; add hardware={other}" for key in keys]
+    if executor == "local":
+        return lines
+    if config.task not in ("train", "plan"):
+        return [f"hardware={executor}: task={config.task} runs on this machine; choose another hardware"]
+    if executor == "ray":
+        return [*lines, *_ray(config.hardware.ray, config.task)]
+    lines += [*_values(config.hardware.slurm), *_extra(config.hardware.slurm.extra)]
     if config.task == "train" and not shutil.which("sbatch"):
         lines.append(
             "hardware=slurm: there is no sbatch here; run the command where Slurm's commands are, a login node"
         )
     return lines
+
+
+def _ray(ray: RayConfig, task: str) -> Iterator[str]:
+    if ray.address != "auto" and not ADDRESS.fullmatch(ray.address):
+        yield f"hardware.ray.address={ray.address}: must be auto, or HOST:PORT such as 10.0.0.1:6379"
+    if not 0 < ray.cpus < 1e6:
+        yield f"hardware.ray.cpus={ray.cpus:g}: must be a number above 0"
+    if ray.retries < 0:
+        yield f"hardware.ray.retries={ray.retries}: must be a whole number from 0"
+    if task == "train" and find_spec("ray") is None:
+        yield "hardware=ray: Ray is not installed; pip install 'acmix_exp[ray]'"
 
 
 def _values(slurm: SlurmConfig) -> Iterator[str]:

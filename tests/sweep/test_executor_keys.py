@@ -9,7 +9,7 @@ import pytest
 
 from acmix_exp.config import options
 from acmix_exp.run import devices
-from acmix_exp.sweep import arm, check, slurm_keys
+from acmix_exp.sweep import arm, check, executor_keys
 from acmix_exp.sweep.run_key import hash8, identity
 from acmix_exp.tasks import repeat
 
@@ -20,7 +20,7 @@ def lines(make_config, monkeypatch):
 
     def of(*overrides):
         keys = {override.partition("=")[0] for override in overrides}
-        return check._hardware(config := make_config(*overrides)) + slurm_keys.faults(config, keys)
+        return check._hardware(config := make_config(*overrides)) + executor_keys.faults(config, keys)
 
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(devices, "cuda_devices", lambda: 0)
