@@ -72,9 +72,12 @@ def work(job: Job) -> None:
                 f"{key}={needs[kind]:g}: the Ray cluster has {resources.get(kind, 0):g} {kind}s in all{cure}"
             )
     signal.signal(signal.SIGTERM, _stop)
-    job.step("connected")
-    sys.stdin.readline()  # the parent prepares the runs meanwhile
-    _Tasks(ray, request).finish()
+    try:
+        job.step("connected")
+        sys.stdin.readline()  # the parent prepares the runs meanwhile
+        Tasks(ray, request).finish()
+    finally:
+        ray.shutdown()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -94,7 +97,7 @@ def _connect(ray: Any, request: dict[str, Any]) -> None:
         ray.init(include_dashboard=False, object_store_memory=100 * 2**20, **settings)
 
 
-class _Tasks:
+class Tasks:
     """The Ray tasks of the runs: at most ``runs_at_once`` at a time, each repeated if its worker or node is lost."""
 
     def __init__(self, ray: Any, request: dict[str, Any]) -> None:
@@ -135,7 +138,9 @@ class _Tasks:
     def _conclude(self, task: Any, run: Path, losses: int) -> None:
         try:
             code = self._ray.get(task)
-        except Exception as error:  # the worker was killed, or the node or the whole cluster is lost
+        except self._ray.exceptions.LocalRayletDiedError:  # the cluster is lost
+            raise
+        except Exception as error:  # the worker was killed, or its node is lost
             self._repeat(run, losses + 1, one_line(error))
             return
         if code == CODES[BUSY]:

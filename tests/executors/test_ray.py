@@ -1,0 +1,263 @@
+"""Runs as tasks of Ray: lost workers, runs of other commands, the job on a node, and what is refused.
+
+A fake cluster, whose tasks end as the test says; the slow tests use a real one where Ray is installed.
+"""
+
+from __future__ import annotations
+
+import _thread
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from importlib.util import find_spec
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from acmix_exp import executors
+from acmix_exp.config import HardwareConfig
+from acmix_exp.errors import ConfigError
+from acmix_exp.executors import ray_driver
+from acmix_exp.executors.ray_job import CODES, main
+from acmix_exp.run.directory import Run
+from acmix_exp.run.supervise import BUSY, DONE, FAILED
+from acmix_exp.sweep import executor_keys
+from acmix_exp.sweep.compose import compose_cells
+from tests.robustness.commands import finish, only_run, start, tiny_data, wait_until
+
+RAY = ("hardware=ray", "hardware.device=cpu", "hardware.workers=0")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+
+class FakeRay:
+    """A cluster whose tasks end at once. codes: of each run, in turn, an exit code or the exception that it raises."""
+
+    def __init__(self, **codes: list[object]) -> None:
+        self.codes, self.submitted, self.cancelled, self.most = codes, [], [], 0
+        self.exceptions = SimpleNamespace(LocalRayletDiedError=ConnectionError)
+        self.cloudpickle = SimpleNamespace(register_pickle_by_value=lambda module: None)
+
+    def remote(self, function):
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._submit))
+
+    def _submit(self, command, environment, folder):
+        self.submitted.append(os.path.basename(command[-1]))
+        return len(self.submitted) - 1
+
+    def wait(self, tasks, num_returns, timeout):
+        self.most = max(self.most, len(tasks))
+        return tasks[:1], tasks[1:]
+
+    def get(self, task):
+        outcome = self.codes[self.submitted[task]].pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def cancel(self, task):
+        self.cancelled.append(task)
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """Finish the tasks of a fake cluster with one run per name of its codes; the runs by name."""
+    monkeypatch.setattr(ray_driver, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(ray_driver, "BUSY_SECONDS", 0.01)
+
+    def finish(ray, runs_at_once=8, retries=1):
+        runs = {name: Run(tmp_path / name) for name in ray.codes}
+        for run in runs.values():
+            run.path.mkdir()
+            run.set_status(status="pending", attempt=0)
+        request = {"runs": [str(run.path) for run in runs.values()], "runs_at_once": runs_at_once, "retries": retries}
+        ray_driver.Tasks(
+            ray, {**request, "cpus": 1, "gpus": 0, "command": [], "environment": {}, "folder": "."}
+        ).finish()
+        return runs
+
+    return finish
+
+
+def test_every_run_is_a_task_and_few_are_submitted_at_a_time(finished):
+    ray = FakeRay(a=[0], b=[1], c=[130], d=[0])
+    finished(ray, runs_at_once=2)
+    assert ray.submitted == ["a", "b", "c", "d"], "none is repeated: their statuses say how they ended"
+    assert ray.most == 2
+
+
+@pytest.mark.parametrize("loss", [RuntimeError("The worker died unexpectedly"), -9])
+def test_a_lost_worker_is_one_run_that_is_tried_again(finished, loss, capfd):
+    ray = FakeRay(a=[loss, 0], b=[0])
+    runs = finished(ray)
+    assert ray.submitted == ["a", "b", "a"]
+    assert runs["a"].status()["status"] == "pending"
+    assert "tried again" in capfd.readouterr().err
+
+
+def test_a_run_whose_workers_are_always_lost_has_failed(finished):
+    runs = finished(FakeRay(a=[RuntimeError("lost")] * 3, b=[0]), retries=2)
+    assert runs["a"].status()["error"] == "its Ray worker was lost 3 times (hardware.ray.retries=2): RuntimeError: lost"
+    assert runs["a"].state() == "failed"
+
+
+def test_a_lost_cluster_is_no_fault_of_a_run(finished):
+    with pytest.raises(ConnectionError):
+        finished(FakeRay(a=[ConnectionError("raylet died")], b=[0]))
+
+
+def test_a_run_that_another_command_trains_is_asked_for_again(finished):
+    ray = FakeRay(a=[CODES[BUSY], CODES[BUSY], 0])
+    finished(ray, retries=0)
+    assert ray.submitted == ["a"] * 3
+
+
+def test_tasks_are_cancelled_when_the_command_is_stopped(finished):
+    ray = FakeRay(a=[0], b=[KeyboardInterrupt()], c=[0])
+    with pytest.raises(KeyboardInterrupt):
+        finished(ray)
+    assert ray.cancelled == [2], "the one whose end is not known"
+
+
+def test_a_cancelled_task_ends_its_job():
+    code = "import time; time.sleep(60)"
+    threading.Timer(2.0, _thread.interrupt_main).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        ray_driver.run_job([sys.executable, "-c", code], {}, ".")
+    assert time.monotonic() - began < 20
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert ray_driver.run_job([sys.executable, "-c", "import sys; sys.exit(75)"], {}, ".") == 75
+
+
+def test_the_job_says_how_the_run_ended(tmp_path, monkeypatch, capsys):
+    run = Run(tmp_path / "a")
+    arguments = [str(run.path), str(os.getppid())]
+    monkeypatch.setattr("acmix_exp.executors.ray_job.die_with_parent", lambda parent: None)
+    assert main(arguments) == CODES[FAILED]
+    assert "every node needs the folder of the runs" in capsys.readouterr().err
+    assert not run.path.exists()
+    run.path.mkdir()
+    (run.path / "config.yaml").touch()
+    for outcome, code in CODES.items():
+        monkeypatch.setattr("acmix_exp.executors.ray_job.supervise", lambda *_, outcome=outcome: outcome)
+        assert main(arguments) == code
+
+
+def test_finished_runs_need_no_cluster(tmp_path):
+    run = Run(tmp_path / "a")
+    run.path.mkdir()
+    (run.path / "result.json").write_text(json.dumps({"metrics": {"map50": 0.5, "map50_95": 0.3}, "cost": {}}))
+    run.set_status(status=DONE, attempt=1)
+    executor = executors.create([run], HardwareConfig("ray"))
+    executor.start()
+    assert executor.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("hardware.ray.address=here", "hardware.ray.address=here: must be auto, or HOST:PORT"),
+        ("hardware.ray.cpus=0", "hardware.ray.cpus=0: must be a number above 0"),
+        ("hardware.ray.retries=-1", "hardware.ray.retries=-1: must be a whole number from 0"),
+        ("hardware.device=0", "hardware.device=0: must be cuda or cpu with hardware.executor=ray"),
+        ("task=profile", "hardware=ray: task=profile runs on this machine"),
+        ("hardware.slurm.partition=a", "hardware.executor=ray has no use for it; add hardware=slurm"),
+    ],
+)
+def test_refused(argument, said, monkeypatch):
+    monkeypatch.setattr(executor_keys, "find_spec", lambda name: object())
+    with pytest.raises(ConfigError) as caught:
+        compose_cells(["hardware=ray", argument])
+    assert said in caught.value.lines[0]
+
+
+def test_without_ray_the_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(executor_keys, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'acmix_exp\[ray\]'"):
+        compose_cells(["hardware=ray"])
+    compose_cells(["hardware=ray", "task=plan"])
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_sweep_is_the_one_of_this_machine(tmp_path):
+    data = tiny_data(tmp_path / "data")
+    sweep = ("-m", "seed=0,1", "train.epochs=2")
+    for name, arguments in (("here", ()), ("ray", RAY)):
+        code, _, err = finish(tmp_path, data, *sweep, f"name={name}", *arguments)
+        assert code == 0, err
+    results = {
+        name: [json.loads(path.read_text()) for path in sorted((tmp_path / "runs" / name).glob("*/result.json"))]
+        for name in ("here", "ray")
+    }
+    assert len(results["ray"]) == 2
+    for here, of_ray in zip(results["here"], results["ray"], strict=True):
+        assert here["metrics"] == of_ray["metrics"]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_the_run_resumes(tmp_path):
+    process = start(tmp_path, tiny_data(tmp_path / "data"), "train.epochs=40", *RAY)
+    history = lambda: list(tmp_path.glob("runs/default/*/history.csv"))  # noqa: E731
+    wait_until(history, process)
+    _job_of(tmp_path).parent().kill()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    status = only_run(tmp_path).status()
+    assert (status["status"], status["attempt"], status["resumed"]) == ("done", 2, True)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_interrupts_its_runs(tmp_path, number, code):
+    data = tiny_data(tmp_path / "data")
+    process = start(tmp_path, data, "train.epochs=40", *RAY)
+    wait_until(lambda: list(tmp_path.glob("runs/default/*/history.csv")), process)
+    job = _job_of(tmp_path)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    assert only_run(tmp_path).status()["status"] == "interrupted"
+    assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_lost_cluster_ends_the_command_with_true_statuses(tmp_path):
+    process = start(tmp_path, tiny_data(tmp_path / "data"), "train.epochs=200", *RAY)
+    wait_until(lambda: list(tmp_path.glob("runs/default/*/history.csv")), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    (head,) = [child for child in children if "gcs_server" in child.name()]
+    head.kill()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "the Ray cluster was lost" in err
+    assert only_run(tmp_path).state() == "interrupted"
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_address_that_does_not_answer(tmp_path):
+    began = time.monotonic()
+    code, _, err = finish(tmp_path, tiny_data(tmp_path / "data"), *RAY, "hardware.ray.address=127.0.0.1:1")
+    assert code == 2
+    assert err.splitlines()[-1] == "acmix_exp: hardware.ray.address=127.0.0.1:1: no answer within 10 seconds"
+    assert time.monotonic() - began < 120
+    assert not (tmp_path / "runs").exists()
+
+
+def _job_of(folder) -> psutil.Process:
+    (job,) = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"acmix_exp.executors.ray_job"} <= set(process.info["cmdline"] or ())
+        and str(folder) in " ".join(process.info["cmdline"])
+    ]
+    return job
