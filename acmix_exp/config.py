@@ -116,7 +116,7 @@ class HardwareConfig:
     workers: Any = "auto"  # data-loader processes per run: auto | a whole number
     threads: int = 1  # CPU threads per run
     runs_at_once: int = 1
-    gpus_per_run: int = 1  # GPUs, or on a CPU processes, that train one run together
+    gpus_per_run: float = 1  # GPUs, or on a CPU processes, that train one run together; with Ray a fraction too
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
     ray: RayConfig = field(default_factory=RayConfig)
 

@@ -186,7 +186,7 @@ def check(hardware: HardwareConfig, folder: Path) -> None:
             if slurm_queue.missing_nodes(partition):
                 _say(f"Slurm says now: {error}; it may change, for nodes of partition {partition} are missing")
                 return
-        gpus = [] if hardware.device == "cpu" else [f"{hardware.gpus_per_run} GPU; hardware.device=cpu asks for none"]
+        gpus = [] if hardware.device == "cpu" else [f"{hardware.gpus_per_run:g} GPU; hardware.device=cpu asks for none"]
         asked = ", ".join([f"{slurm_script.cpus(hardware)} cores", f"mem_gb={slurm.mem_gb}", *gpus])
         raise ConfigError(
             f"hardware=slurm: sbatch refuses: {error} (asked of partition {partition}: {asked})"

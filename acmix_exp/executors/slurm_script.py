@@ -11,6 +11,7 @@ from pathlib import Path
 
 from acmix_exp.config import HardwareConfig
 from acmix_exp.executors.slurm_queue import FOLDER
+from acmix_exp.yolo.arguments import rank_count
 
 # Set on the node as here, even where a site does not export the environment of sbatch. No keys: a script can be read.
 VARIABLES = re.compile(r"(WANDB|YOLO)_(?!.*(KEY|TOKEN|SECRET|SERVICE)).*|XDG_CACHE_HOME")
@@ -44,7 +45,7 @@ def options(hardware: HardwareConfig, folder: Path, name: str, runs: int) -> lis
     }
     extra = [option.removeprefix("#SBATCH").strip() for option in slurm.extra]
     if hardware.device != "cpu" and not any(option.startswith(GPU_OPTIONS) for option in extra):
-        wanted["gres"] = f"gpu:{hardware.gpus_per_run}"
+        wanted["gres"] = f"gpu:{rank_count(hardware)}"
     lines = [f"--{key}={value}" for key, value in wanted.items() if value is not None]
     return [*lines, "--requeue", *(part for option in extra for part in shlex.split(option))]
 
@@ -55,7 +56,7 @@ def cpus(hardware: HardwareConfig) -> int:
         return hardware.slurm.cpus
     auto = 1 if hardware.device == "cpu" else AUTO_WORKERS
     workers = auto if hardware.workers == "auto" else int(hardware.workers)
-    return (workers + hardware.threads) * hardware.gpus_per_run
+    return (workers + hardware.threads) * rank_count(hardware)
 
 
 def script(hardware: HardwareConfig, runs: Path, environment: Mapping[str, str] = os.environ) -> str:

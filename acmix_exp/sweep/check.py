@@ -13,7 +13,7 @@ from typing import Any
 
 from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, channel_faults, option_faults, suggestion
-from acmix_exp.config import SCALES, SEED_LIMIT, Config, options, value_of
+from acmix_exp.config import SCALES, SEED_LIMIT, Config, HardwareConfig, options, value_of
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
@@ -104,7 +104,7 @@ def _values(config: Config) -> list[str]:
         ),
         ("hardware.threads", hardware.threads >= 1, "a whole number from 1"),
         ("hardware.runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
-        ("hardware.gpus_per_run", hardware.gpus_per_run >= 1, "a whole number from 1"),
+        ("hardware.gpus_per_run", *_gpus_per_run(hardware)),
     ]
     tests += [
         (key, value_of(config, key) in choices, f"one of {', '.join(filter(None, choices))}")
@@ -124,6 +124,15 @@ def _block(config: Config) -> list[str]:
 
 def _block_options(config: Config) -> dict[str, Any]:
     return {key: value for key, value in config.block.items() if key != "name"}
+
+
+def _gpus_per_run(hardware: HardwareConfig) -> tuple[bool, str]:
+    """Whether the value is right, and which values are."""
+    number = hardware.gpus_per_run
+    whole, right = number >= 1 and float(number).is_integer(), "a whole number from 1"
+    if hardware.executor != "ray":
+        return whole, right
+    return whole or 0 < number < 1, f"{right}, or a part of a GPU such as 0.5"
 
 
 def _sites(effective: Config) -> list[str]:

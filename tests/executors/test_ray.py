@@ -164,6 +164,7 @@ def test_finished_runs_need_no_cluster(tmp_path):
         ("hardware.ray.address=here", "hardware.ray.address=here: must be auto, or HOST:PORT"),
         ("hardware.ray.cpus=0", "hardware.ray.cpus=0: must be a number above 0"),
         ("hardware.ray.retries=-1", "hardware.ray.retries=-1: must be a whole number from 0"),
+        ("hardware.gpus_per_run=1.5", "must be a whole number from 1, or a part of a GPU such as 0.5"),
         ("hardware.device=0", "hardware.device=0: must be cuda or cpu with hardware.executor=ray"),
         ("task=profile", "hardware=ray: task=profile runs on this machine"),
         ("hardware.slurm.partition=a", "hardware.executor=ray has no use for it; add hardware=slurm"),
@@ -181,6 +182,14 @@ def test_without_ray_the_line_says_what_to_install(monkeypatch):
     with pytest.raises(ConfigError, match=r"pip install 'acmix_exp\[ray\]'"):
         compose_cells(["hardware=ray"])
     compose_cells(["hardware=ray", "task=plan"])
+
+
+def test_a_part_of_a_gpu_is_for_ray_alone():
+    for number in ("0.5", "2"):
+        (cell,) = compose_cells(["hardware=ray", "task=plan", f"hardware.gpus_per_run={number}"])
+        assert cell.config.hardware.gpus_per_run == float(number)
+    with pytest.raises(ConfigError, match=r"hardware.gpus_per_run=0.5: must be a whole number from 1"):
+        compose_cells(["hardware=multi_gpu", "task=plan", "hardware.device=cpu", "hardware.gpus_per_run=0.5"])
 
 
 @needs_ray
