@@ -129,15 +129,17 @@ def test_a_sweep_of_two_arms(login: Login) -> None:
     assert "submitted" not in text
 
 
-def test_scancel_interrupts_and_the_same_command_resumes(login: Login) -> None:
-    process = login.start("arm=baseline", epochs=15)
+@pytest.mark.parametrize("processes", [1, 2], ids=["one process", "two ranks"])
+def test_scancel_interrupts_and_the_same_command_resumes(login: Login, processes: int) -> None:
+    arguments = ("arm=baseline", f"hardware.gpus_per_run={processes}", "hardware.slurm.cpus=1")
+    process = login.start(*arguments, epochs=15)
     wait_until(login.trains)
     slurm("scancel", login.job())
     code, text = end(process)
     assert code == 1, text
     assert "interrupted; rerun the same command to resume" in text
     assert login.run.state() == "interrupted"
-    code, text = login.finish("arm=baseline", epochs=15)
+    code, text = login.finish(*arguments, epochs=15)
     assert code == 0, text
     status = login.run.status() or {}
     assert (status["status"], status["attempt"], status["resumed"]) == ("done", 2, True)
