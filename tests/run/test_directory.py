@@ -97,7 +97,7 @@ def test_a_process_that_has_ended_is_dead_even_if_nobody_has_asked_how(tmp_path)
     process.wait()
 
 
-@pytest.mark.parametrize("pid", [1, os.getpid()])
+@pytest.mark.parametrize("pid", [1, os.getpid()], ids=["another process", "this process"])
 def test_a_status_of_version_0_2_is_read(tmp_path, pid):
     """Its owner is a number, whose process may be another by now: the heartbeat decides."""
     run = Run(tmp_path)
