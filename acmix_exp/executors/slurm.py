@@ -97,7 +97,8 @@ class SlurmExecutor:
                 if first == 0:
                     raise
                 _say(f"{len(runs) - first} runs are not submitted: {error}; the same command submits them later")
-                self._open = [run for run in self._open if run not in runs[first:]]
+                left = set(runs[first:])
+                self._open = [run for run in self._open if run not in left]
                 return
 
     def _submit_array(self, runs: Sequence[Run], after: int | None, *, arrays: bool) -> int:
