@@ -180,16 +180,14 @@ def fill(folder: Path, finished: float, by_arm: dict[str, list[Path]]) -> None:
         (run.path / "status.json").write_text(json.dumps({**status, **changes}))
 
 
-def measure(runs: int, shape: str, finished: float) -> dict[str, dict[str, float]]:
-    """All steps with ``runs`` runs."""
-    found: dict[str, dict[str, float]] = {}
+def measure(runs: int, shape: str, finished: float) -> Iterator[dict[str, dict[str, float]]]:
+    """The costs of all steps with ``runs`` runs, some at a time."""
     with tempfile.TemporaryDirectory(prefix="many-runs-") as scratch:
         folder = Path(scratch) / "runs"
         for step in ("prepare", "fill", "watch", "summary"):
-            found |= _in_process(step, folder, runs, shape, finished)
+            yield _in_process(step, folder, runs, shape, finished)
         for name, words in commands(folder, runs, shape):
-            found[name] = command_cost(words)
-    return found
+            yield {name: command_cost(words)}
 
 
 def _in_process(step: str, folder: Path, runs: int, shape: str, finished: float) -> dict[str, Any]:
@@ -198,6 +196,43 @@ def _in_process(step: str, folder: Path, runs: int, shape: str, finished: float)
     words += ["--folder", str(folder), "--output", str(answer)]
     subprocess.run([sys.executable, "-m", "benchmarks.many_runs", *words], check=True, stdout=subprocess.DEVNULL)
     return read_json(answer) or {}
+
+
+SHAPES = {"seeds": "four arms, many seeds", "grid": "four arms, eight seeds, many values of a key"}
+WORDS = {
+    "compose and plan": "compose the cells and plan the runs",
+    "prepare": "make the run directories",
+    "prepare again": "the same again, finished runs included",
+    "first look": "first look of the live view",
+    "attach": "**the same command again, to the first look**",
+    "look, nothing changed": "a later look, nothing changed",
+    "look, four changed": "a later look, four runs changed",
+    "draw": "drawing",
+    "summary": "summary files, first time",
+    "summary again": "summary files again, four runs changed",
+    "task=plan": "`task=plan`, the whole command",
+    "task=report": "**`task=report`, the whole command**",
+}
+
+
+def tables(results: list[dict[str, Any]]) -> str:
+    """Markdown: for each shape CPU seconds, and megabytes at the peak, by step and number of runs."""
+    lines = []
+    for shape, meaning in SHAPES.items():
+        of_shape = {entry["runs"]: entry["steps"] for entry in results if entry["shape"] == shape}
+        if not of_shape:
+            continue
+        lines += ["", f"| {meaning} | {' | '.join(f'{runs:,d}' for runs in of_shape)} |"]
+        lines.append("| --- |" + " ---: |" * len(of_shape))
+        for step, words in WORDS.items():
+            costs = [steps[step] for steps in of_shape.values()]
+            lines.append(f"| {words} | {' | '.join(map(_cost, costs))} |")
+    return "\n".join(lines[1:]) + "\n"
+
+
+def _cost(cost: dict[str, float]) -> str:
+    seconds = f"{cost['cpu_s']:.0f} s" if cost["cpu_s"] >= 10 else f"{cost['cpu_s']:.2g} s"
+    return f"{seconds}, {cost['rss_mb']:.0f} MB" if "rss_mb" in cost else seconds
 
 
 def _provenance() -> dict[str, Any]:
@@ -224,12 +259,16 @@ def main() -> None:
     content: dict[str, Any] = {"provenance": _provenance(), "finished": options.finished, "results": []}
     for shape in options.shape:
         for runs in options.runs:
-            found = measure(runs, shape, options.finished)
-            content["results"].append({"shape": shape, "runs": runs, "steps": found})
-            write_json(options.output, content)
+            steps: dict[str, dict[str, float]] = {}
+            content["results"].append({"shape": shape, "runs": runs, "steps": steps})
             print(shape, runs, flush=True)
-            for name, cost in found.items():
-                print(f"  {name:<28}" + "  ".join(f"{key} {value:>9}" for key, value in cost.items()), flush=True)
+            for costs in measure(runs, shape, options.finished):
+                steps |= costs
+                write_json(options.output, content)
+                for name, cost in costs.items():
+                    words = "  ".join(f"{key} {value:>9}" for key, value in cost.items())
+                    print(f"  {name:<28}{words}", flush=True)
+    print(tables(content["results"]))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 
 LEVEL = 0.05
 RESAMPLES = 20_000  # of the signs; up to 14 seeds there are fewer ways to flip them, and p is exact
+RESAMPLES_EACH = 60  # of them at least for each comparison of a family: Holm asks for p below LEVEL / family
 BATCH = 1000  # of them at a time, which bounds the memory; the drawn signs are the same
 
 
@@ -69,7 +70,11 @@ def compare(pairs: Sequence[Pair]) -> list[Comparison]:
     A member with too few seeds for a p value counts in the family all the same. A pair outside is a family of one.
     """
     deltas = [differences(pair.values, pair.reference or {}) for pair in pairs]
-    summaries = [summarize(list(by_seed.values())) for by_seed in deltas]
+    drawn = resamples(sum(pair.in_family for pair in pairs))
+    summaries = [
+        summarize(list(by_seed.values()), drawn if pair.in_family else RESAMPLES)
+        for pair, by_seed in zip(pairs, deltas, strict=True)
+    ]
     members = [delta for pair, delta in zip(pairs, summaries, strict=True) if pair.in_family]
     adjusted = iter(holm([1.0 if delta.p is None else delta.p for delta in members]))
     comparisons = []
@@ -92,15 +97,15 @@ def differences(values: Mapping[int, float], reference: Mapping[int, float]) -> 
     return {seed: values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())}
 
 
-def summarize(deltas: Sequence[float] | np.ndarray) -> Delta:
-    """Mean, interval and p of differences by seed.
+def summarize(deltas: Sequence[float] | np.ndarray, drawn: int = RESAMPLES) -> Delta:
+    """Mean, interval and p of differences by seed; ``drawn``: of :func:`sign_flip_p`.
 
     The t interval assumes normal differences, the sign-flip p only symmetric ones. One difference has neither.
     """
     n = len(deltas)
     low, high = t_interval(deltas)
     mean = float(np.mean(deltas)) if n else None
-    return Delta(n, mean, low, high, sign_flip_p(tuple(map(float, deltas))) if n > 1 else None)
+    return Delta(n, mean, low, high, sign_flip_p(tuple(map(float, deltas)), drawn) if n > 1 else None)
 
 
 def t_interval(deltas: Sequence[float] | np.ndarray) -> tuple[float | None, float | None]:
@@ -122,21 +127,15 @@ def _t_quantile(freedom: int) -> float:
 
 
 @lru_cache(maxsize=4096)
-def sign_flip_p(deltas: tuple[float, ...]) -> float:
-    """Two-sided p of the mean over all 2**n ways to flip the signs; above 14 differences over 20,000 random ones."""
+def sign_flip_p(deltas: tuple[float, ...], drawn: int = RESAMPLES) -> float:
+    """Two-sided p of the mean over all 2**n ways to flip the signs; over ``drawn`` random ones if those are fewer."""
     from scipy import stats
 
     def mean(flipped: np.ndarray, axis: int) -> np.ndarray:
         return np.round(flipped.mean(axis=axis), 12)  # means that differ by rounding errors are equal
 
     test = stats.permutation_test(
-        (np.array(deltas),),
-        mean,
-        permutation_type="samples",
-        n_resamples=RESAMPLES,
-        vectorized=True,
-        batch=BATCH,
-        rng=0,
+        (np.array(deltas),), mean, permutation_type="samples", n_resamples=drawn, vectorized=True, batch=BATCH, rng=0
     )
     return float(test.pvalue)
 
@@ -153,7 +152,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def floor(n: int, family: int) -> float:
     """The smallest adjusted p that n seeds can give: that of equal signs, times the family."""
-    return min(1.0, family * max(2.0 / 2.0**n, 2.0 / (RESAMPLES + 1)))
+    return min(1.0, family * max(2.0 ** (1 - n), 2.0 / (resamples(family) + 1)))
+
+
+def resamples(family: int) -> int:
+    """How many random flips are tried: so many that a p can be significant in a family of that size."""
+    return max(RESAMPLES, RESAMPLES_EACH * family)
 
 
 def seeds_needed(family: int) -> int:

@@ -146,3 +146,15 @@ def test_six_arms_and_ten_seeds_take_no_time():
     adjusted = holm([delta.p for delta in deltas])
     assert len([verdict(delta, p, 5) for delta, p in zip(deltas, adjusted, strict=True)]) == 5
     assert time.process_time() - began < 2
+
+
+def test_very_many_seeds_and_comparisons_have_a_verdict():
+    assert floor(2500, 1) == pytest.approx(2 / (statistics.RESAMPLES + 1))
+    assert statistics.resamples(300) == statistics.RESAMPLES
+    assert seeds_needed(937) == 16
+    rng = np.random.default_rng(0)
+    seeds = range(20)
+    reference = {seed: 0.3 + rng.normal(0, 0.01) for seed in seeds}
+    better = {seed: reference[seed] + 0.05 + rng.normal(0, 0.001) for seed in seeds}
+    pairs = [statistics.Pair(better, reference, in_family=True)] * 600
+    assert {comparison.verdict for comparison in statistics.compare(pairs)} == {Verdict.BETTER}
