@@ -225,12 +225,14 @@ def tables(results: list[dict[str, Any]]) -> str:
         lines += ["", f"| {meaning} | {' | '.join(f'{runs:,d}' for runs in of_shape)} |"]
         lines.append("| --- |" + " ---: |" * len(of_shape))
         for step, words in WORDS.items():
-            costs = [steps[step] for steps in of_shape.values()]
+            costs = [steps.get(step) for steps in of_shape.values()]
             lines.append(f"| {words} | {' | '.join(map(_cost, costs))} |")
     return "\n".join(lines[1:]) + "\n"
 
 
-def _cost(cost: dict[str, float]) -> str:
+def _cost(cost: dict[str, float] | None) -> str:
+    if cost is None:
+        return ""
     seconds = f"{cost['cpu_s']:.0f} s" if cost["cpu_s"] >= 10 else f"{cost['cpu_s']:.2g} s"
     return f"{seconds}, {cost['rss_mb']:.0f} MB" if "rss_mb" in cost else seconds
 

@@ -81,7 +81,7 @@ def trained(plan, monkeypatch):
         cells = [replace(cell, config=config) for cell in plan.cells]
         monkeypatch.setattr(train.executors, "create", lambda runs, hardware: executor)
         monkeypatch.setattr(train, "prepare", lambda plan: None)
-        monkeypatch.setattr(train, "_conclude", lambda *arguments, apart: concluded.append(arguments))
+        monkeypatch.setattr(train, "_conclude", lambda *arguments, hint: concluded.append(arguments))
         before = {number: signal.getsignal(number) for number in STOPS}
         try:
             return train.train(replace(plan, cells=cells)), bool(concluded)
