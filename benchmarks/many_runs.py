@@ -239,9 +239,10 @@ def _cost(cost: dict[str, float] | None) -> str:
 
 def _provenance() -> dict[str, Any]:
     """Collected in a child: it imports torch, whose memory would count as that of every process started here."""
-    code = "import json, sys; from benchmarks.provenance import collect; json.dump(collect('cpu'), sys.stdout)"
-    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return {**json.loads(answer.stdout), "command": " ".join(["python -m benchmarks.many_runs", *sys.argv[1:]])}
+    code = "import json, sys; from benchmarks.provenance import collect; print(json.dumps(collect('cpu')))"
+    words = [sys.executable, "-c", code, *sys.argv[1:]]
+    facts: dict[str, Any] = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return {**facts, "command": facts["command"].replace("benchmarks.-c", "benchmarks.many_runs")}
 
 
 def main() -> None:
