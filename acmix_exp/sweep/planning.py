@@ -307,10 +307,12 @@ def _readable(run: directory.Run, text: str) -> bool:
 
 
 def _content(path: Path) -> str | None:
+    """The text of a whole file; a cut one may still be valid YAML."""
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
+    return text if text.endswith("\n") else None
 
 
 @lru_cache(maxsize=4096)
