@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ultralytics.data.augment import Compose
+from ultralytics.data.augment import Albumentations, Compose
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset, get_split_fraction
 from ultralytics.utils import IterableSimpleNamespace
@@ -93,6 +93,9 @@ class SampleDataset(YOLODataset):
 
     def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
         epoch, index = draw if isinstance(draw, tuple) else (0, draw)
+        for transform in self.transforms.transforms:
+            if isinstance(transform, Albumentations) and transform.transform is not None:
+                transform.transform.seed = None  # ultralytics seeds it anew only if it has another seed than before
         with seeded("sample", self.seed, epoch, index):
             return dict(super().__getitem__(index))
 

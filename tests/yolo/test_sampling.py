@@ -123,15 +123,23 @@ def test_another_epoch_index_or_seed_is_another_sample(build: Callable[..., Samp
     assert torch.equal(data[0, 0]["img"], images[0]["img"])
 
 
-def test_albumentations_is_seeded_by_the_sample() -> None:
+def test_albumentations_is_seeded_by_the_sample(build: Callable[..., SampleDataset]) -> None:
     """Its newer versions have random numbers of their own, which ultralytics seeds from the seed of torch."""
-    seeds: list[int] = []
-    transforms = Albumentations(p=1.0)
-    transforms.transform = SimpleNamespace(seed=None, set_random_seed=seeds.append)
-    for epoch in (0, 1, 0):
-        with seeded("sample", 0, epoch, 7):
-            transforms({"img": np.zeros((4, 4, 2), np.uint8)})
-    assert seeds[0] == seeds[2] != seeds[1]
+
+    class Noise:
+        seed: int | None = None
+
+        def set_random_seed(self, seed: int) -> None:
+            self.seed, self.random = seed, random.Random(seed)
+
+        def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+            return {"image": np.full_like(image, self.random.randrange(256))}
+
+    data = build()
+    (albumentations,) = (item for item in data.transforms.transforms if isinstance(item, Albumentations))
+    albumentations.transform, albumentations.contains_spatial = Noise(), False
+    images = [data[draw]["img"] for draw in ((0, 7), (0, 7), (1, 7), (0, 7))]
+    assert [torch.equal(image, images[0]) for image in images] == [True, True, False, True]
 
 
 def test_the_order_is_of_seed_and_epoch() -> None:
