@@ -46,6 +46,7 @@ PARTS: dict[str, dict[str, list[str] | None]] = {
         "MISSING": None,
         "DictConfig": None,
         "ListConfig": None,
+        "OmegaConf.create": ["obj"],
         "OmegaConf.load": ["file_"],
         "OmegaConf.merge": [],
         "OmegaConf.select": ["cfg", "key"],
@@ -53,6 +54,7 @@ PARTS: dict[str, dict[str, list[str] | None]] = {
         "OmegaConf.to_container": ["cfg", "resolve"],
         "OmegaConf.to_object": ["cfg"],
         "OmegaConf.to_yaml": ["cfg"],
+        "OmegaConf.update": ["cfg", "key", "value", "merge"],
         "open_dict": ["config"],
     },
     "omegaconf.errors": {

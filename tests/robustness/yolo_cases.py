@@ -414,7 +414,7 @@ REFUSED: list[tuple[str, Change, str]] = [
         "no key 'val', but 'valid'; ",
     ),
     ("a key of data.yaml that is a list", yaml(more="[1, 2]: x\n"), "not YAML: "),
-    ("a path of an unknown user, `~nobody-here/images`", yaml("~nobody-here/images"), "a path in it cannot be used: "),
+    ("a path of an unknown user, `~nobody-here/images`", yaml("~nobody-here/images"), "~nobody-here"),
     ("a path that is too long, or holds a NUL", yaml(5000 * "a"), "a path in it cannot be used: File name too long"),
     (
         "`nc: 1e400`, or so many classes that no memory holds them",

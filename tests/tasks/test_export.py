@@ -32,7 +32,7 @@ def conclude(make_run):
 
 
 def report(largest: float, **more: object) -> dict[str, object]:
-    return {"file": "last.onnx", "sizes": [{**SIZE, "boxes": largest, "largest": largest}], **more}
+    return {"file": "last.onnx", "device": "cpu", "sizes": [{**SIZE, "boxes": largest, "largest": largest}], **more}
 
 
 def test_a_matching_export_is_kept_with_its_differences(conclude, capsys):
@@ -66,7 +66,9 @@ def test_a_failure_is_one_line_and_only_its_log_is_kept(conclude, capsys):
 
 
 def test_an_export_that_cannot_be_run_here_says_so(conclude, capsys):
-    code, folder = conclude({"file": "last.onnx", "sizes": [], "not_run": "the package openvino is not installed"})
+    code, folder = conclude(
+        {"file": "last.onnx", "device": "cpu", "sizes": [], "not_run": "the package openvino is not installed"}
+    )
     assert code == 0
     assert "not run, so not compared with torch: the package openvino" in capsys.readouterr().out
     assert json.loads((folder / "last.onnx.json").read_text())["largest_difference"] is None

@@ -90,7 +90,7 @@ def test_an_error_is_one_line(
 ) -> None:
     store_pictures(tmp_path, dataset, trained[0].metrics, make_config(), device="cpu")
     out = capsys.readouterr().out
-    assert out.startswith("images for the report were not stored: NotACheckpoint: not readable")
+    assert out.startswith("images for the report were not stored: FileNotFoundError: ")
     assert out.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
