@@ -262,7 +262,7 @@ def test_no_room_for_the_report(tmp_path, data):
     assert finish(tmp_path, data, "train.epochs=1")[0] == 0
     run = only_run(tmp_path)
     shutil.rmtree(run.path / "wandb", ignore_errors=True)
-    for limit, file in ((100, "summary.json"), (20_000, "runs/default")):
+    for limit, file in ((1_000, "summary.json"), (20_000, "runs/default")):
         code, out, err = finish(tmp_path, data, "train.epochs=1", "report.auto=true", preexec_fn=file_size(limit))
         assert code == 1
         assert file in one_line_of(err, "File too large: ")
