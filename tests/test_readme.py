@@ -84,7 +84,11 @@ def test_every_command_has_a_plan(folder, line):
     assert "0 done" in result.stdout
 
 
-@pytest.mark.parametrize("line", [line for line in OURS if line not in TRAININGS and "RUN" not in line])
+QUICK = [line for line in OURS if line not in TRAININGS and "RUN" not in line]
+PROFILES = {line: pytest.mark.slow for line in QUICK if "task=profile" in line}
+
+
+@pytest.mark.parametrize("line", [pytest.param(line, marks=PROFILES.get(line, ())) for line in QUICK])
 def test_every_command_that_trains_nothing_runs(folder, line):
     assert run(folder, line).returncode == 0
 

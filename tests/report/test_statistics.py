@@ -124,7 +124,7 @@ def ablations(times, arms, seeds, effect=0.0):
     return np.array(verdicts), np.array(covered)
 
 
-@pytest.mark.parametrize("arms", [3, 4], ids=["baseline-and-3", "baseline-and-4"])
+@pytest.mark.parametrize("arms", [3, pytest.param(4, marks=pytest.mark.slow)], ids=["baseline-and-3", "baseline-and-4"])
 def test_of_2000_null_ablations_no_more_than_one_in_twenty_claims_anything(arms):
     verdicts, covered = ablations(2000, arms, 8)
     assert (verdicts != "no_difference").any(1).mean() <= 0.05

@@ -108,6 +108,7 @@ def test_an_attack_is_named_and_never_runs(
     have="a real YOLOv8n with one more key that calls os.system, as `model.pretrained`",
     here="one line that names posix.system, exit code 2, before the first job; `allow_unsafe_checkpoint=true` reads it",
 )
+@pytest.mark.slow
 def test_the_command_line_refuses(stock: Path, tmp_path: Path) -> None:
     path = attacked(stock, tmp_path / "weights.pt", "note", Calls(os.system, f"touch {TRACE}"))
     for variables in ({}, {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}, {"ULTRALYTICS_SAFE_LOAD": "0"}):

@@ -115,6 +115,7 @@ def forms() -> dict[str, Callable[[Any], dict[str, Any]]]:
     "averaged network alone",
     here="read",
 )
+@pytest.mark.slow
 def test_what_ultralytics_saves_is_read(tmp_path: Path) -> None:
     import torch
     from ultralytics.nn.tasks import DetectionModel
@@ -142,6 +143,7 @@ def restricted(*paths: Path) -> list[str]:
 
 
 @case(SECTION, have="a run of version 0.1", here="its checkpoints are read by the same restricted unpickling")
+@pytest.mark.slow
 def test_checkpoints_of_version_0_1_are_read(tmp_path: Path) -> None:
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")

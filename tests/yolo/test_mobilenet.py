@@ -210,7 +210,8 @@ def test_a_checkpoint_as_pretrained_weights(trained: tuple[Any, Path]) -> None:
     assert audit["rebuilt"] == []
 
 
-@pytest.mark.parametrize("safe", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "restricted"])
+@pytest.mark.parametrize("safe", [False, True], ids=["plain", "restricted"])
+@pytest.mark.slow
 def test_a_checkpoint_opens_in_stock_ultralytics(trained: tuple[Any, Path], tmp_path: Path, safe: bool) -> None:
     code = f"""
 import os, torch

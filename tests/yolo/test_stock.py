@@ -75,6 +75,7 @@ def test_the_yolo_command(trained: Trained, dataset: Dataset, tmp_path: Path) ->
     assert "Speed" in done.stdout
 
 
+@pytest.mark.slow
 def test_restricted_loading(trained: Trained, tmp_path: Path) -> None:
     """Refused until our package is imported, which allows its classes."""
     done = python(
@@ -99,6 +100,7 @@ assert hasattr(model.model.model[8], "after")
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_restricted_loading_leaves_the_environment(tmp_path: Path) -> None:
     code = """
 import os
