@@ -14,7 +14,33 @@ import numpy as np
 from acmix_exp.files import write_arrays
 
 FILE = "outcomes.npz"
+VERSION = 2  # of the file; a file of version 1 has no entry ``version``
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoU thresholds of mAP50-95
+# Areas in pixels of the original image, both ends included, as in COCO (area ranges of pycocotools' ``Params``).
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+CONFUSION_IOU, CONFUSION_CONFIDENCE = 0.45, 0.25  # a confusion matrix counts what is above both, as in ultralytics
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Of N detections and T ground-truth boxes their sizes, and the P pairs of them in one image that overlap.
+
+    Pairs of one class count from IoU 0.5 on; those of any classes above ``CONFUSION_IOU`` where the confidence is above
+    ``CONFUSION_CONFIDENCE``. ``acmix_exp.report.object_sizes`` computes AP by size from this,
+    ``acmix_exp.report.confusion`` the confusion matrix.
+
+    size:           uint8 [N], bit j is set if the detection's area is in the j-th range of ``SIZES``
+    target_image:   uint32 [T], target_label: uint16 [T], target_size: uint8 [T], by image
+    pair_detection: uint32 [P], pair_target: uint32 [P], pair_iou: float32 [P], by detection, then by box
+    """
+
+    size: np.ndarray
+    target_image: np.ndarray
+    target_label: np.ndarray
+    target_size: np.ndarray
+    pair_detection: np.ndarray
+    pair_target: np.ndarray
+    pair_iou: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -28,6 +54,7 @@ class Outcomes:
     label:      uint16 [N], index into ``classes``
     confidence: float32 [N]; detections of equal confidence keep the order in which they were scored
     matches:    uint16 [N], bit j is set if the detection is a true positive at ``THRESHOLDS[j]``
+    boxes:      None if version 1 of the file was read
     """
 
     images: np.ndarray
@@ -37,16 +64,34 @@ class Outcomes:
     label: np.ndarray
     confidence: np.ndarray
     matches: np.ndarray
+    boxes: Boxes | None = None
 
     def save(self, path: Path) -> None:
-        """Write the file atomically. Raises OSError."""
-        write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
+        """Write the file atomically: an array of each name, and ``version``. Raises OSError."""
+        arrays = {name: array for name, array in vars(self).items() if name != "boxes"}
+        if self.boxes is not None:
+            arrays |= vars(self.boxes) | {"version": np.array(VERSION, np.uint8)}
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Outcomes:
         """Read the file. Raises OSError, ValueError, KeyError or zipfile.BadZipFile if it is damaged."""
         with np.load(path, allow_pickle=False) as arrays:
-            return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+            content = {field.name: arrays[field.name] for field in fields(cls) if field.name != "boxes"}
+            boxes = Boxes(*(arrays[field.name] for field in fields(Boxes))) if "version" in arrays else None
+            return cls(**content, boxes=boxes)
+
+
+def size_bits(areas: np.ndarray) -> np.ndarray:
+    """uint8, bit j set if the area is in the j-th range of ``SIZES``; on a limit it is in two.
+
+    areas: in pixels, float. They are rounded to tenths, because boxes in float32 are hardly more exact.
+    """
+    rounded = np.round(areas.astype(np.float64), 1)
+    bits = np.zeros(areas.shape, dtype=np.uint8)
+    for j, (low, high) in enumerate(SIZES.values()):
+        bits |= ((rounded >= low) & (rounded <= high)).astype(np.uint8) << j
+    return bits
 
 
 def pack(true_positive: np.ndarray) -> np.ndarray:

@@ -80,6 +80,19 @@ class Record:
         return dict(self.provenance.get("identity") or {})
 
     @property
+    def planned_seeds(self) -> list[int]:
+        """The seeds that the command planned which this run was trained under; empty if it was not recorded.
+
+        What is planned for a table is the union over all its runs, pending ones too: until every row has all of them,
+        the table is interim. The runs of one command have the same list. Runs of one table with several lists come from
+        several commands: the seeds that are not in the list of the finished run with the fewest were added later.
+        """
+        seeds = self.provenance.get("planned_seeds")
+        if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+            return []
+        return sorted(seeds)
+
+    @property
     def variant(self) -> tuple[Any, ...]:
         """Name and path of the inserted block; empty for the stock network."""
         block = self.identity.get("block") or {}

@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,7 @@ REPLICATES = 1000
 CHUNK_BYTES = 2**25  # of an intermediate array
 RECALLS = np.linspace(0, 1, 101)
 POINT_WEIGHTS = np.concatenate([[0.0], np.cumsum(np.r_[0.005, np.full(99, 0.01), 0.005])])  # of the first n recalls
+COCO_WEIGHTS = np.arange(102) / 101
 
 
 @lru_cache(maxsize=4)
@@ -50,20 +52,23 @@ def mean_average_precision(outcomes: Outcomes, weights: np.ndarray) -> np.ndarra
     return total / np.maximum(present, 1)[:, None]
 
 
-def average_precision(image: np.ndarray, hit: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AP of one class, float64 [R, 10].
+def average_precision(
+    image: np.ndarray, hit: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, coco: bool = False
+) -> np.ndarray:
+    """AP of one class, float64 [R, J].
 
-    image: [N] of detections in descending confidence; hit: bool [N, 10]; targets: [R]; weights: [R, I].
+    image: [N] of detections in descending confidence; hit: bool [N, J], at J IoU thresholds; targets: [R]; weights:
+    [R, I]. coco: the mean over 101 recall points, as pycocotools has it; else the area as ultralytics has it.
 
     The precision envelope between two true positives is that of the later one, so AP is the sum over true positives of
     envelope x (weight of the recall points that this one is the first to reach). Other detections only lower the
     precision of later true positives.
     """
-    result = np.zeros((len(weights), len(THRESHOLDS)))
+    result = np.zeros((len(weights), hit.shape[1]))
     hits = np.flatnonzero(hit.any(1))  # true positives at any threshold, [K]
     if not len(hits):
         return result
-    table, offsets = _weight_below(targets)
+    table, offsets = _weight_below(targets, coco)
     rows = max(1, CHUNK_BYTES // (8 * len(hits)))
     for first in range(0, len(weights), rows):
         part = slice(first, first + rows)
@@ -105,11 +110,16 @@ def _area(positives: np.ndarray, detections: np.ndarray, reached: np.ndarray) ->
     )
 
 
-def _weight_below(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A table and int32 offsets [R]: entry ``offset + n`` is the weight of all recall points below n / targets."""
+def _weight_below(targets: np.ndarray, coco: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A table and int32 offsets [R]: entry ``offset + n`` is the weight of all recall points below n / targets.
+
+    coco: of those up to n / targets.
+    """
+    weights = COCO_WEIGHTS if coco else POINT_WEIGHTS
+    side: Literal["left", "right"] = "right" if coco else "left"
     sizes, row_sizes = np.unique(np.maximum(targets, 1), return_inverse=True)
     starts = np.concatenate([[0], np.cumsum(sizes + 1)[:-1]]).astype(np.int32)
-    table = [POINT_WEIGHTS[np.searchsorted(RECALLS, np.arange(n + 1) / n)] for n in sizes]
+    table = [weights[np.searchsorted(RECALLS, np.arange(n + 1) / n, side)] for n in sizes]
     return np.concatenate(table), starts[row_sizes]
 
 

@@ -75,6 +75,16 @@ class Plan:
         return list(dict.fromkeys(cell.run for cell in self.cells))
 
     @property
+    def seeds(self) -> list[int]:
+        """The seeds that the command plans for each row, sorted: ``planned_seeds`` in provenance.json of its runs.
+
+        It is no part of a run's identity. A finished run keeps the plan that it was trained under, while a run that is
+        still to be trained gets that of the newest command. ``acmix_exp.report.records.Record.planned_seeds`` says how
+        a report reads it.
+        """
+        return sorted({cell.config.seed for cell in self.cells})
+
+    @property
     def runs_at_once(self) -> int:
         return min(self.cells[0].config.hardware.runs_at_once, len(self.runs))
 
@@ -168,6 +178,7 @@ def prepare(plan: Plan) -> None:
     A directory that holds what it should is only read.
     """
     command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
+    facts = {"command": command, "planned_seeds": plan.seeds}
     for line in of_older_sampling(plan):
         print(f"acmix_exp: {line}", file=sys.stderr)
     by_run: dict[directory.Run, list[Cell]] = {}
@@ -177,11 +188,11 @@ def prepare(plan: Plan) -> None:
     for run, cells in by_run.items():
         with signals_deferred():
             text = texts.of(cells[-1].config)
-            prepared = _is_prepared(run, cells, command, text)
+            prepared = _is_prepared(run, cells, facts, text)
         while not prepared:
             with signals_deferred(), run.lock(here) as claim:
                 if claim:
-                    _prepare(run, cells, command, text)
+                    _prepare(run, cells, facts, text)
             if claim or (run.path / "status.json").exists():
                 break
             time.sleep(PREPARED_SECONDS)  # another command is about to prepare it
@@ -224,14 +235,14 @@ class _Texts:
         )
 
 
-def _is_prepared(run: directory.Run, cells: Sequence[Cell], command: str, text: str) -> bool:
+def _is_prepared(run: directory.Run, cells: Sequence[Cell], facts: dict[str, Any], text: str) -> bool:
     """Whether a run directory is as :func:`_prepare` would make it. A run that was started and is not final is not."""
     cell, status = cells[-1], run.status()
     if status is None or not {cell.alias for cell in cells if cell.alias} <= set(status.get("serves", [])):
         return False
     if status["status"] == "pending":
         provenance = files.read_json(run.path / "provenance.json")
-        same = text == _content(run.path / "config.yaml") and provenance == _provenance(cell, command)
+        same = text == _content(run.path / "config.yaml") and provenance == _provenance(cell, facts)
         return same and status == {**status, **_about(cell, status)}
     if not run.is_final() or not run.provenance().get("identity") or run.damaged():
         return False
@@ -242,9 +253,9 @@ def _is_prepared(run: directory.Run, cells: Sequence[Cell], command: str, text: 
     return axes_recorded and _readable(run, text)
 
 
-def _provenance(cell: Cell, command: str) -> dict[str, Any]:
+def _provenance(cell: Cell, facts: dict[str, Any]) -> dict[str, Any]:
     dataset = {"name": cell.dataset, "fingerprint": cell.identity["data"]}
-    return {"command": command, "identity": cell.identity, "dataset": dataset}
+    return {**facts, "identity": cell.identity, "dataset": dataset}
 
 
 def _about(cell: Cell, status: dict[str, Any]) -> dict[str, Any]:
@@ -252,8 +263,11 @@ def _about(cell: Cell, status: dict[str, Any]) -> dict[str, Any]:
     return {"arm": cell.label, "seed": cell.config.seed, "swept": swept}
 
 
-def _prepare(run: directory.Run, cells: Sequence[Cell], command: str, text: str) -> None:
-    """text: of config.yaml. What is there already is not written again: that takes time on a disk of many machines."""
+def _prepare(run: directory.Run, cells: Sequence[Cell], facts: dict[str, Any], text: str) -> None:
+    """facts: of the command. text: of config.yaml.
+
+    What is there already is not written again: that takes time on a disk of many machines.
+    """
     cell = cells[-1]
     status = run.status()
     aliases = sorted({*(status or {}).get("serves", []), *(cell.alias for cell in cells if cell.alias)})
@@ -273,7 +287,7 @@ def _prepare(run: directory.Run, cells: Sequence[Cell], command: str, text: str)
     if final and identified:
         print(f"{run.name}: config.yaml could not be read and is written anew", file=sys.stderr)
         return
-    provenance = files.json_text(_provenance(cell, command))
+    provenance = files.json_text(_provenance(cell, facts))
     files.write_changed(run.path / "provenance.json", provenance, durable=durable)
     if final:
         print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,40 +15,98 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.metrics import box_iou
+from ultralytics.utils.ops import scale_boxes
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError
-from acmix_exp.outcomes import Outcomes, pack, relative_names
+from acmix_exp.outcomes import (
+    CONFUSION_CONFIDENCE,
+    CONFUSION_IOU,
+    THRESHOLDS,
+    Boxes,
+    Outcomes,
+    pack,
+    relative_names,
+    size_bits,
+)
 from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.arguments import train_arguments
 from acmix_exp.yolo.sample_dataset import SampleDataset
 
 
+@dataclass(frozen=True)
+class Overlaps:
+    """Of one image: the sizes of its detections and boxes, and P overlapping pairs of them, as ``Outcomes`` has them.
+
+    detection, target: int [P], indices into the detections and boxes of the image, by detection.
+    """
+
+    size: np.ndarray
+    target_size: np.ndarray
+    detection: np.ndarray
+    target: np.ndarray
+    iou: np.ndarray
+
+
 class RecordingValidator(DetectionValidator):
     """A DetectionValidator that records its detections.
 
-    files: image paths in the order of evaluation. detections: per image tp, conf, pred_cls and target_cls, as in
-    ``metrics.stats`` of ultralytics, which clears them.
+    files: image paths in the order of evaluation. overlaps: by image. detections: per image tp, conf, pred_cls and
+    target_cls, as in ``metrics.stats`` of ultralytics, which clears them.
     """
 
     files: list[str]
+    overlaps: list[Overlaps]
     detections: dict[str, list[np.ndarray]]
 
     def init_metrics(self, model: Any) -> None:
         super().init_metrics(model)
-        self.files = []
+        self.files, self.overlaps = [], []
 
     def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
         self.files += batch["im_file"]
         super().update_metrics(preds, batch)
+
+    def _process_batch(self, preds: dict[str, Any], batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        self.overlaps.append(overlaps(preds, batch))
+        return dict(super()._process_batch(preds, batch))
 
     def get_stats(self) -> dict[str, Any]:
         self.detections = {key: list(values) for key, values in self.metrics.stats.items()}
         return dict(super().get_stats())
 
 
-def to_outcomes(files: Sequence[str], stats: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) -> Outcomes:
+def overlaps(preds: Mapping[str, torch.Tensor], batch: Mapping[str, Any]) -> Overlaps:
+    """Of one image as a DetectionValidator prepares it: ``bboxes`` (xyxy, pixels of the network's input) and ``cls`` of
+    both, ``conf`` of ``preds``; ``imgsz``, ``ori_shape`` and ``ratio_pad`` of ``batch``.
+    """
+
+    def sizes(boxes: torch.Tensor) -> np.ndarray:
+        boxes = scale_boxes(batch["imgsz"], boxes.float().clone(), batch["ori_shape"], batch["ratio_pad"])
+        return size_bits(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).cpu().numpy())
+
+    iou = box_iou(batch["bboxes"], preds["bboxes"]).T  # [detections, boxes]
+    same = preds["cls"][:, None] == batch["cls"][None]
+    confident = preds["conf"][:, None] > CONFUSION_CONFIDENCE
+    kept = (same & (iou >= THRESHOLDS[0])) | (confident & (iou > CONFUSION_IOU))
+    detection, target = kept.nonzero(as_tuple=True)
+    return Overlaps(
+        size=sizes(preds["bboxes"]),
+        target_size=sizes(batch["bboxes"]),
+        detection=detection.cpu().numpy(),
+        target=target.cpu().numpy(),
+        iou=iou[detection, target].float().cpu().numpy(),
+    )
+
+
+def to_outcomes(
+    files: Sequence[str],
+    stats: Mapping[str, Sequence[np.ndarray]],
+    overlaps: Sequence[Overlaps],
+    classes: Sequence[str],
+) -> Outcomes:
     """The detections of an evaluation, in the order in which ``ap_per_class`` of ultralytics sorts them."""
     names = np.array(relative_names(list(files)))
     order = np.argsort(names)
@@ -55,8 +114,25 @@ def to_outcomes(files: Sequence[str], stats: Mapping[str, Sequence[np.ndarray]],
     rank[order] = np.arange(len(order))
     confidence = np.concatenate(stats["conf"])
     ranked = np.argsort(-confidence)  # breaks ties as ultralytics does on this machine
+    position = np.empty(len(ranked), dtype=np.uint32)
+    position[ranked] = np.arange(len(ranked))
     image = np.repeat(rank, [len(values) for values in stats["conf"]])
     targets = np.stack([np.bincount(values.astype(int), minlength=len(classes)) for values in stats["target_cls"]])
+    counts = [len(overlaps[i].target_size) for i in order]
+    first_target = np.cumsum([0, *counts[:-1]])[rank]  # of an image, by its place in ``files``
+    first = np.cumsum([0, *(len(part.size) for part in overlaps[:-1])])
+    pair_detection = position[np.concatenate([first[i] + part.detection for i, part in enumerate(overlaps)])]
+    pair_target = np.concatenate([first_target[i] + part.target for i, part in enumerate(overlaps)])
+    pairs = np.lexsort((pair_target, pair_detection))
+    boxes = Boxes(
+        size=np.concatenate([part.size for part in overlaps])[ranked],
+        target_image=np.repeat(np.arange(len(order), dtype=np.uint32), counts),
+        target_label=np.concatenate([stats["target_cls"][i] for i in order]).astype(np.uint16),
+        target_size=np.concatenate([overlaps[i].target_size for i in order]),
+        pair_detection=pair_detection[pairs],
+        pair_target=pair_target[pairs].astype(np.uint32),
+        pair_iou=np.concatenate([part.iou for part in overlaps])[pairs],
+    )
     return Outcomes(
         images=names[order],
         classes=np.array(list(classes)),
@@ -65,6 +141,7 @@ def to_outcomes(files: Sequence[str], stats: Mapping[str, Sequence[np.ndarray]],
         label=np.concatenate(stats["pred_cls"])[ranked].astype(np.uint16),
         confidence=confidence[ranked].astype(np.float32),
         matches=pack(np.concatenate(stats["tp"])[ranked]),
+        boxes=boxes,
     )
 
 
@@ -88,7 +165,8 @@ def evaluate_checkpoint(
     validator = _validate(model, dataset, split, config, device)
     metrics = validator.metrics
     if outcomes is not None:
-        to_outcomes(validator.files, validator.detections, list(names.values())).save(outcomes)
+        recorded = validator.detections, validator.overlaps
+        to_outcomes(validator.files, *recorded, list(names.values())).save(outcomes)
     results = dict(zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True))
     per_class = {}
     for i, index in enumerate(metrics.ap_class_index):
