@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from ultralytics.utils.metrics import ap_per_class
 
-from acmix_exp.outcomes import THRESHOLDS, Outcomes, pack, relative_names, unpack
+from acmix_exp.outcomes import THRESHOLDS, Boxes, Outcomes, pack, relative_names, unpack
+from acmix_exp.report.confusion import confusion_matrix
+from acmix_exp.report.object_sizes import average_precision_by_size
 from acmix_exp.run import replicates as kept
 from acmix_exp.run.replicates import REPLICATES, mean_average_precision, multiplicities
 
@@ -125,10 +128,34 @@ def test_the_file_returns_what_was_saved(tmp_path):
     outcomes = random_outcomes(1)
     outcomes.save(tmp_path / "outcomes.npz")
     read = Outcomes.load(tmp_path / "outcomes.npz")
+    assert read.boxes is None
     for name, value in vars(outcomes).items():
+        if name == "boxes":
+            continue
         assert getattr(read, name).dtype == value.dtype
         assert np.array_equal(getattr(read, name), value)
     assert [path.name for path in tmp_path.iterdir()] == ["outcomes.npz"]
+
+
+def test_a_file_of_version_1_is_read_without_boxes(tmp_path):
+    old = random_outcomes(1)
+    np.savez(tmp_path / "outcomes.npz", **{name: value for name, value in vars(old).items() if name != "boxes"})
+    read = Outcomes.load(tmp_path / "outcomes.npz")
+    assert read.boxes is None
+    assert average_precision_by_size(read) is None
+    assert confusion_matrix(read) is None
+    ones = np.ones((1, len(old.images)), int)
+    assert np.array_equal(mean_average_precision(read, ones), mean_average_precision(old, ones))
+
+
+def test_boxes_return_as_they_were_saved(tmp_path):
+    random = np.random.default_rng(0)
+    old = random_outcomes(1)
+    boxes = Boxes(*(random.integers(0, 9, 5) for _ in fields(Boxes)))
+    replace(old, boxes=boxes).save(tmp_path / "outcomes.npz")
+    read = Outcomes.load(tmp_path / "outcomes.npz").boxes
+    for name, value in vars(boxes).items():
+        assert np.array_equal(getattr(read, name), value)
 
 
 def test_bits():

@@ -10,8 +10,10 @@ import pytest
 
 from acmix_exp.config import load
 from acmix_exp.files import write_json
+from acmix_exp.report.read_runs import read
 from acmix_exp.run.directory import Run
 from acmix_exp.run.owner import Owner
+from acmix_exp.run.training import _add_provenance
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.planning import Cell, Plan, prepare
 from acmix_exp.sweep.progress import Survey, duration, seconds_left
@@ -45,6 +47,39 @@ def test_a_new_run_is_pending_with_its_config_and_provenance(plan):
     assert config.block == plan.cells[0].config.block
     assert config.dataset.path.startswith("/")
     assert run.provenance()["dataset"] == {"name": "d", "fingerprint": "f"}
+
+
+def _of_seed(plan, seed):
+    """The plan's one cell for another seed."""
+    (cell,) = plan.cells
+    run = Run(plan.folder / f"mixed-s{seed}-0000000{seed}")
+    return replace(cell, config=replace(cell.config, seed=seed), identity={**cell.identity, "seed": seed}, run=run)
+
+
+def test_a_run_keeps_the_seeds_that_it_was_planned_with(plan):
+    """A finished run keeps its list; a pending one gets that of the newest command. No run is another one for it."""
+    first = replace(plan, cells=[_of_seed(plan, seed) for seed in (2, 0, 1)])
+    prepare(first)
+    assert [run.provenance()["planned_seeds"] for run in first.runs] == [[0, 1, 2]] * 3
+    done = first.runs[1]
+    done.set_status(status="done")
+    write_json(done.path / "result.json", {"metrics": {"map50_95": 0.5, "map50": 0.7}, "cost": {}, "swept": {}})
+    _add_provenance(done, {"seed_proof": "a"})  # as the child does
+    before = done.provenance()
+    assert before["planned_seeds"] == [0, 1, 2]
+    more = replace(plan, cells=[_of_seed(plan, seed) for seed in range(4)])
+    prepare(more)
+    assert done.provenance() == before
+    assert [run.provenance()["planned_seeds"] for run in more.runs if run != done] == [[0, 1, 2, 3]] * 3
+    assert "planned_seeds" not in str(more.cells[0].identity)
+
+
+def test_a_report_reads_the_planned_seeds(plan):
+    prepare(replace(plan, cells=[_of_seed(plan, seed) for seed in (1, 0)]))
+    records = read(plan.folder)
+    assert [record.planned_seeds for record in records] == [[0, 1]] * 2
+    for wrong in (None, "0", [0, "1"], {"0": 1}):
+        assert replace(records[0], provenance={"planned_seeds": wrong}).planned_seeds == []
 
 
 def test_runs_whose_samples_were_drawn_in_another_way_are_named_once(plan, capsys, make_run):
