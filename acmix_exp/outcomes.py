@@ -26,8 +26,8 @@ class Boxes:
     """Of N detections and T ground-truth boxes their sizes, and the P pairs of them in one image that overlap.
 
     Pairs of one class count from IoU 0.5 on; those of any classes above ``CONFUSION_IOU`` where the confidence is above
-    ``CONFUSION_CONFIDENCE``. ``acmix_exp.report.object_sizes`` computes AP by size from this,
-    ``acmix_exp.report.confusion`` the confusion matrix.
+    ``CONFUSION_CONFIDENCE``. The file has those that a matching needs (``matching.with_claimed_pairs``). From this
+    ``acmix_exp.report.object_sizes`` computes AP by size, and ``acmix_exp.report.confusion`` the confusion matrix.
 
     size:           uint8 [N], bit j is set if the detection's area is in the j-th range of ``SIZES``
     target_image:   uint32 [T], target_label: uint16 [T], target_size: uint8 [T], by image

@@ -15,6 +15,7 @@ TOP_LEVEL = {
     "console",
     "block_rules",
     "custom_block",
+    "matching",
     "outcomes",
     "moved",
     "child",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from acmix_exp.outcomes import CONFUSION_CONFIDENCE, CONFUSION_IOU, Outcomes
-from acmix_exp.report.object_sizes import claims
+from acmix_exp.matching import claims_of_any_class
+from acmix_exp.outcomes import CONFUSION_CONFIDENCE, Outcomes
 
 
 def confusion_matrix(outcomes: Outcomes, confidence: float = CONFUSION_CONFIDENCE) -> np.ndarray | None:
@@ -21,12 +21,8 @@ def confusion_matrix(outcomes: Outcomes, confidence: float = CONFUSION_CONFIDENC
         raise ValueError(f"confidence={confidence}: must be at least {CONFUSION_CONFIDENCE}")
     if (boxes := outcomes.boxes) is None:
         return None
-    detection, target, iou = boxes.pair_detection, boxes.pair_target, boxes.pair_iou
+    claimed = claims_of_any_class(outcomes, boxes, confidence)
     counted = outcomes.confidence > confidence
-    above = counted[detection] & (iou > CONFUSION_IOU)
-    preferred = np.ones((len(boxes.target_label), 1), dtype=bool)
-    lowest = np.zeros(1, dtype=iou.dtype)
-    claimed = claims(detection[above], target[above], iou[above], outcomes.image, preferred, lowest)[:, 0, 0]
     found, classes = claimed >= 0, len(outcomes.classes)
     matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
     np.add.at(matrix, (outcomes.label[found], boxes.target_label[claimed[found]]), 1)

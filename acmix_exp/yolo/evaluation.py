@@ -21,6 +21,7 @@ from ultralytics.utils.ops import scale_boxes
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError
+from acmix_exp.matching import with_claimed_pairs
 from acmix_exp.outcomes import (
     CONFUSION_CONFIDENCE,
     CONFUSION_IOU,
@@ -166,7 +167,7 @@ def evaluate_checkpoint(
     metrics = validator.metrics
     if outcomes is not None:
         recorded = validator.detections, validator.overlaps
-        to_outcomes(validator.files, *recorded, list(names.values())).save(outcomes)
+        with_claimed_pairs(to_outcomes(validator.files, *recorded, list(names.values()))).save(outcomes)
     results = dict(zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True))
     per_class = {}
     for i, index in enumerate(metrics.ap_class_index):

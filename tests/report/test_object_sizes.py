@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from acmix_exp.matching import RANGES, ranks, with_claimed_pairs
 from acmix_exp.outcomes import SIZES, THRESHOLDS, Outcomes, size_bits
-from acmix_exp.report.object_sizes import RANGES, average_precision_by_size, ranks
+from acmix_exp.report.confusion import confusion_matrix
+from acmix_exp.report.object_sizes import average_precision_by_size
 from acmix_exp.yolo.evaluation import overlaps, to_outcomes
 
 Image = dict[str, np.ndarray]
@@ -108,6 +110,20 @@ def test_it_is_that_of_a_literal_evaluation(seed: int, monkeypatch: pytest.Monke
                 assert found[name][0, label, k] == pytest.approx(expected, abs=1e-9, nan_ok=True)
                 differ.add(round(expected, 3))
     assert len(differ) > 20
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pairs_that_nothing_claims_are_not_needed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = recorded(made_up(seed))
+    pruned = with_claimed_pairs(whole)
+    assert len(pruned.boxes.pair_iou) < 0.7 * len(whole.boxes.pair_iou)
+    for most in (100, 2):
+        monkeypatch.setattr("acmix_exp.report.object_sizes.MOST", most)
+        found, expected = (average_precision_by_size(outcomes) for outcomes in (pruned, whole))
+        for name in RANGES:
+            np.testing.assert_array_equal(found[name], expected[name])
+    for confidence in (0.25, 0.5, 0.8):
+        assert np.array_equal(confusion_matrix(pruned, confidence), confusion_matrix(whole, confidence))
 
 
 def test_weights_repeat_images() -> None:
