@@ -28,8 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.05
 ALL_UP_TO = 16  # seeds; above, as many sign vectors are drawn as there are at this number
-BATCH = 4_000_000  # statistics held at a time
-TOLERANCE = 1e-9  # relative: statistics that differ by less are equal
+BATCH = 1_000_000  # statistics of an arm that are held at a time
+TOLERANCE = 1e-9  # statistics, which are below 1, that differ by less are equal
 
 Array = NDArray[np.float64]
 
@@ -74,10 +74,7 @@ def joint_p(deltas: ArrayLike) -> Array:
     """
 
     def p(batch: Array) -> tuple[Array]:
-        statistics = _statistics(batch)
-        seen = statistics[:, 0] * (1 - TOLERANCE)
-        largest = statistics.max(-1)
-        return (np.stack([(largest >= seen[:, [arm]]).mean(-1) for arm in range(seen.shape[-1])], -1),)
+        return (_p(_two_largest(batch)[0], _seen(batch)),)
 
     return _batched(p, deltas)[0]
 
@@ -86,16 +83,14 @@ def critical_value(deltas: ArrayLike, level: float = LEVEL) -> Array:
     """What an arm's statistic must exceed for a p of at most the level, ``[...]``; the arms share one."""
 
     def critical(batch: Array) -> tuple[Array]:
-        return (_largest_but(_statistics(batch).max(-1), level),)
+        return (_largest_but(_two_largest(batch)[0], level),)
 
     return _batched(critical, deltas)[0]
 
 
 def statistic(deltas: ArrayLike) -> Array:
     """The statistic of each arm as seen, ``[..., k]``."""
-    values = _checked(deltas)
-    scale, _ = _scale(values)
-    return np.abs(values.mean(-2)) * _inverse(scale)
+    return _seen(_checked(deltas))
 
 
 def simultaneous_intervals(deltas: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
@@ -108,27 +103,41 @@ def simultaneous_intervals(deltas: ArrayLike, level: float = LEVEL) -> tuple[Arr
     """
 
     def ends(batch: Array) -> tuple[Array, Array]:
-        signs = sign_vectors(batch.shape[-2])
-        mean = batch.mean(-2)
-        residuals = batch - mean[:, None]
+        largest, second = _two_largest(batch)
+        outside = _p(largest, _seen(batch)) <= level + TOLERANCE
+        low, high = np.empty(outside.shape), np.empty(outside.shape)
+        mean, (scale, median) = batch.mean(-2), _scale(batch)
+        residuals, inverse = batch - mean[:, None], _inverse(scale)
         variance = (residuals**2).mean(-2)
-        others = _distance_by_others(_others_largest(_statistics(batch)), variance, _scale(batch)[1])
-        flipped, balance = signs @ residuals / batch.shape[-2], signs.mean(-1)[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            up, down = flipped / (1 - balance), flipped / (1 + balance)
-        up[:, balance[:, 0] == 1] = np.inf
-        below = np.maximum(others, np.maximum(up, -down))
-        up[:, balance[:, 0] == 1] = -np.inf
-        above = np.maximum(others, np.maximum(down, -up))
-        p = joint_p(batch)
-        outside = p <= level + TOLERANCE
-        low = mean - _largest_but(np.moveaxis(below, -1, -2), level)
-        high = mean + _largest_but(np.moveaxis(above, -1, -2), level)
+        balance = sign_vectors(batch.shape[-2]).mean(-1)
+        for arm, flipped in enumerate(_flipped_means(residuals)):
+            # The arm's statistic as in _two_largest, but for rounding, which must not make it its own rival.
+            own = np.abs(flipped + mean[:, [arm]] * balance) * inverse[:, [arm]]
+            others = np.where(own >= largest - TOLERANCE, second, largest)
+            by_others = _distance_by_others(others, variance[:, [arm]], median)
+            below, above = _distances(flipped, balance, by_others)
+            low[:, arm] = mean[:, arm] - _largest_but(below, level)
+            high[:, arm] = mean[:, arm] + _largest_but(above, level)
         # At a tie the end is zero but for rounding.
         return np.where(outside, low, np.minimum(low, 0.0)), np.where(outside, high, np.maximum(high, 0.0))
 
     low, high = _batched(ends, deltas)
     return low, high
+
+
+def _distances(flipped: Array, balance: Array, by_others: Array) -> tuple[Array, Array]:
+    """``[b, r]`` twice: how far a shift below and above the mean may be for a sign vector to count in its p.
+
+    It counts while the largest statistic of the other arms is at least that of the shifted arm, or the shifted arm's
+    own flipped mean is at least the unflipped one. flipped: means of the residuals; balance: mean of the signs.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        up, down = flipped / (1 - balance), flipped / (1 + balance)
+    unflipped = balance == 1
+    up[:, unflipped] = np.inf
+    below = np.maximum(by_others, np.maximum(up, -down))
+    up[:, unflipped] = -np.inf
+    return below, np.maximum(by_others, np.maximum(down, -up))
 
 
 def _checked(deltas: ArrayLike) -> Array:
@@ -152,18 +161,37 @@ def _inverse(scale: Array) -> Array:
     return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
 
 
-def _statistics(batch: Array) -> Array:
-    """``[b, n, k]`` -> ``[b, r, k]``, by sign vector; the first is the seen one."""
-    scaled = batch * _inverse(_scale(batch)[0])[:, None] / batch.shape[-2]
-    return np.abs(sign_vectors(batch.shape[-2]) @ scaled)
+def _seen(values: Array) -> Array:
+    """``[..., n, k]`` -> ``[..., k]``"""
+    return np.asarray(np.abs(values.mean(-2)) * _inverse(_scale(values)[0]))
 
 
-def _others_largest(statistics: Array) -> Array:
-    """``[b, r, k]``, the largest statistic of the arms but one, for each; 0 if there is one arm."""
-    if statistics.shape[-1] == 1:
-        return np.zeros_like(statistics)
-    second, first = np.moveaxis(np.partition(statistics, -2, axis=-1)[..., -2:], -1, 0)
-    return np.where(statistics == first[..., None], second[..., None], first[..., None])
+def _flipped_means(batch: Array) -> Iterator[Array]:
+    """``[b, n, k]`` -> k times ``[b, r]``: the means of an arm's deltas by sign vector; the first is the seen one."""
+    signs = _transposed(batch.shape[-2])
+    size = max(1, BATCH // max(1, len(batch) * signs.shape[-1]))
+    for start in range(0, batch.shape[-1], size):
+        flipped = np.moveaxis(batch[..., start : start + size], -1, 0) @ signs
+        yield from flipped / batch.shape[-2]
+
+
+@lru_cache(maxsize=32)
+def _transposed(n: int) -> Array:
+    return np.ascontiguousarray(sign_vectors(n).T)
+
+
+def _two_largest(batch: Array) -> tuple[Array, Array]:
+    """``[b, r]`` twice: the largest statistic over the arms, and the second, which is 0 if there is one arm."""
+    first = second = np.zeros((len(batch), len(sign_vectors(batch.shape[-2]))))
+    for values in _flipped_means(batch * _inverse(_scale(batch)[0])[:, None]):
+        values = np.abs(values)
+        first, second = np.maximum(first, values), np.maximum(second, np.minimum(first, values))
+    return first, second
+
+
+def _p(largest: Array, seen: Array) -> Array:
+    """``[b, r]``, ``[b, k]`` -> ``[b, k]``"""
+    return np.stack([(largest >= arm[:, None] - TOLERANCE).mean(-1) for arm in seen.T], -1)
 
 
 def _distance_by_others(largest: Array, variance: Array, median: Array) -> Array:
@@ -171,7 +199,6 @@ def _distance_by_others(largest: Array, variance: Array, median: Array) -> Array
 
     Solves ``t / (sqrt(variance + t**2) + median) = largest``, which has no solution from 1 on.
     """
-    variance, median = variance[:, None], median[:, None]
     square = largest**2
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = largest * (median + np.sqrt(square * median**2 + (1 - square) * variance)) / (1 - square)
@@ -196,7 +223,6 @@ def _batched(function: Callable[[Array], tuple[Array, ...]], deltas: ArrayLike) 
 
 
 def _parts(flat: Array) -> Iterator[Array]:
-    _, n, arms = flat.shape
-    size = max(1, BATCH // (len(sign_vectors(n)) * arms))
+    size = max(1, BATCH // len(sign_vectors(flat.shape[-2])))
     for start in range(0, max(1, len(flat)), size):
         yield flat[start : start + size]
