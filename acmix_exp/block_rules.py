@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 FORMS = ("unit", "residual", "block")
+MATCHES = ("parameters", "flops")  # of arm.match
 PATHS = ("conv", "attention", "mixed")
 BACKENDS = ("auto", "reference", "shift", "tile", "triton")
 HEAD_DIM = 32
@@ -276,6 +277,14 @@ RULES = {
         drop_path=fraction(0.0, DROP_PATH, form="block"),
     ),
     "conv3x3": Block("controls.Conv3x3", "A plain 3x3 convolution: the control for capacity (arm=conv3x3)."),
+    "conv3x3_matched": Block(
+        "controls.Conv3x3Matched",
+        "A 3x3 convolution to fewer channels and a 1x1 back: the control for a block's size (arm=conv3x3_matched).",
+        hidden=whole(
+            None, "channels between the two; null: half the site's; the arm sets it at each site, by the block there"
+        ),
+    ),
+    "join": Block("controls.Join", "Its input, unchanged, but joined as a block is: the control for that (arm=join)."),
     "identity": Block("controls.Identity", "Its input, unchanged: the control for the harness (arm=identity)."),
 }
 

@@ -16,7 +16,8 @@ from acmix_exp.errors import ConfigError
 GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "train", "hardware", "logger")
 SCALES = ("n", "s", "m", "l", "x")
 SEED_LIMIT = 2**31  # a seed is below it
-IDENTITY, CONV3X3 = "identity", "conv3x3"  # blocks of the control arms
+IDENTITY, JOIN = "identity", "join"  # blocks of the control arms
+CONV3X3, MATCHED = "conv3x3", "conv3x3_matched"
 
 
 @dataclass
@@ -28,6 +29,7 @@ class ArmConfig:
     block: Optional[str] = None  # null: the block as configured
     path: Optional[str] = None  # conv | attention | mixed; null: the path as configured
     control: bool = False  # true: the arm inserts its block for any configured block
+    match: Optional[str] = None  # conv3x3_matched: parameters | flops, in which it equals the configured block
 
 
 @dataclass
@@ -252,6 +254,11 @@ def arm_label(config: Config) -> str:
         return config.arm.name
     if not config.arm.insert:
         return "baseline"
-    if custom_block.is_custom(config.block):
-        return custom_block.label(config.block)
-    return "-".join(str(config.block[key]) for key in ("name", "path") if config.block.get(key))
+    return block_label(config.block)
+
+
+def block_label(block: Mapping[str, Any]) -> str:
+    """``acmix-mixed``, the name of the block with its path; of a user-defined one as in ``custom_block.label``."""
+    if custom_block.is_custom(block):
+        return custom_block.label(block)
+    return "-".join(str(block[key]) for key in ("name", "path") if block.get(key))

@@ -72,7 +72,9 @@ def _counted(run: Run, networks: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if lines := fingerprints.code_changes(config, {"block": facts["identity"]["block"]}):
         raise ValueError(f"changed since: {'; '.join(lines)}")
     classes = len(facts["dataset"]["names"])
-    network = json.dumps([config.arm.insert, config.block, str(config.model), classes], sort_keys=True)
+    network = json.dumps(
+        [config.arm.insert, config.arm.match, config.block, str(config.model), classes], sort_keys=True
+    )
     if network not in networks:
         networks[network] = complexity_of(config, classes)
     costs, recorded = networks[network], (run.result() or {})["cost"]["parameters"]

@@ -5,7 +5,7 @@ puts both under the keys of result.json and profile.json.
 """
 
 from acmix_exp.profile.cost import BATCHES, complexity, named, timings
-from acmix_exp.profile.count import Count, Site, count
+from acmix_exp.profile.count import Count, count
 from acmix_exp.profile.latency import Latency, fused, latencies, latency
 
 __all__ = [

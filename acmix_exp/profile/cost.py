@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from acmix_exp.profile.count import Site, count
+from acmix_exp.config import MATCHED
+from acmix_exp.nn.stand_in import Site
+from acmix_exp.profile.count import count
 from acmix_exp.profile.latency import FEWEST, FEWEST_FOR_P95, Latency, fused, latency
-from acmix_exp.yolo.model import ultralytics_gflops
+from acmix_exp.yolo.model import CONFIG_KEY, ultralytics_gflops
 
 STAGE_2 = ("attention", "convolution")
 BATCHES = {1: FEWEST_FOR_P95, 32: FEWEST}  # batch size: smallest number of timed passes
@@ -21,10 +23,11 @@ def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tupl
     parameters and parameters_block: as trained; parameters_fused: in the form for inference. For one image of
     ``imgsz`` pixels in that form: gflops and gflops_block, as it runs; gflops_published, with the blocks in the form of
     their publication; gflops_stage1 and gflops_stage2 of ACmix blocks, None without one; gflops_ultralytics, by the
-    counter of ultralytics, None if it fails.
+    counter of ultralytics, None if it fails. matched_parameters or matched_gflops, of the control that matches
+    a block alone: those of that block; hidden_SITE: the control's channels between its convolutions.
     """
     counted = count(model, imgsz)
-    costs = {
+    costs: dict[str, Any] = {
         "parameters": counted.parameters,
         "parameters_block": sum(site.parameters for site in counted.sites),
         "parameters_fused": counted.parameters_fused,
@@ -35,7 +38,17 @@ def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tupl
         "gflops_stage2": counted.gflops_of(*STAGE_2),
         "gflops_ultralytics": ultralytics_gflops(fused(model), imgsz),
     }
-    return costs, counted.sites
+    return {**costs, **_matched(model)}, counted.sites
+
+
+def _matched(model: nn.Module) -> dict[str, float]:
+    """Of the control that matches a block: what that block has, over all sites, and the control's width at each."""
+    block = ((getattr(model, "yaml", None) or {}).get(CONFIG_KEY) or {}).get("block") or {}
+    if block.get("name") != MATCHED or "like" not in block:
+        return {}
+    size = {"parameters": block["size"], "flops": block["size"] / 1e9}[block["match"]]
+    name = {"parameters": "matched_parameters", "flops": "matched_gflops"}[block["match"]]
+    return {name: size, **{f"hidden_{site}": hidden for site, hidden in block["hidden"].items()}}
 
 
 def timings(model: nn.Module, imgsz: int, device: str | int) -> dict[str, float | None]:

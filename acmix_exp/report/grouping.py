@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def swept_value(record: Record, key: str) -> Any:
     if key in record.swept:
         return _plain(record.swept[key])
     path = key.replace("/", ".")
-    if path.split(".")[0] == "block" and (record.control or not record.inserts):
+    if path.split(".")[0] == "block" and (not record.inserts or (record.control and not record.like)):
         return None
     if path.startswith("model.placement") and not record.inserts:
         return None
@@ -91,7 +91,8 @@ def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
 
 def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     """The settings that all arms with a block share: placement, and options of the block except name and path."""
-    block = {key: value for key, value in (record.identity.get("block") or {}).items() if key not in ("name", "path")}
+    options = record.like or record.identity.get("block") or {}
+    block = {key: value for key, value in options.items() if key not in ("name", "path")}
     placement = dict(record.identity.get("placement") or {})
     if not {"block.form", "block.position", "block.offsets"}.isdisjoint(keys):
         block.pop("position_tables", None)  # it follows from these options
@@ -122,7 +123,11 @@ def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[lis
     groups = _grouped(arms, shared_by_table)
     controls = [record for record in members if record.control]
     for record in sorted(controls, key=lambda record: record.block[0] == IDENTITY):
-        fitting = [group for group in groups if _same_sites(record, shared[record], shared[group[0]])]
+        fitting = [
+            group
+            for group in groups
+            if _same_sites(record, shared[record], shared[group[0]]) and _has_like(record, group, shared)
+        ]
         for group in fitting:
             group.append(record)
         if not fitting:
@@ -136,6 +141,13 @@ def _same_sites(control: Record, own: dict[str, Any], other: dict[str, Any]) -> 
     if control.block[0] == IDENTITY:
         first, second = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (first, second))
     return bool(first == second)
+
+
+def _has_like(control: Record, group: Sequence[Record], shared: Mapping[Record, Any]) -> bool:
+    """Whether a table has the block that a control matches, with its options; true of any other control."""
+    like, arms = control.like, [record for record in group if not record.control]
+    own = (like.get("name"), like.get("target")), shared[control]["block"]
+    return not like or not arms or any((record.block, shared[record]["block"]) == own for record in arms)
 
 
 def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

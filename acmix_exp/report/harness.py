@@ -42,10 +42,13 @@ def check_harness(row: ArmRuns, stock: ArmRuns) -> HarnessCheck:
     return check
 
 
-def harness_verdict(check: HarnessCheck, delta: Delta) -> Verdict:
-    """A fault if a seed differs without a recorded cause, or if the seeds differ significantly with one."""
+def harness_verdict(check: HarnessCheck, delta: Delta) -> Verdict | None:
+    """A fault if a seed differs without a recorded cause, or if the seeds differ significantly with one.
+
+    delta: to the stock network. None if no seed is in both.
+    """
     if not (check.equal or check.without_history or check.different):
-        return Verdict.TOO_FEW_SEEDS
+        return None
     significant = delta.p is not None and delta.p <= LEVEL
     unexplained = any(not causes for causes in check.different.values())
     return Verdict.HARNESS_FAULT if unexplained or significant else Verdict.HARNESS_OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import product
 
-from acmix_exp.config import CONV3X3, IDENTITY
+from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, block_label
 from acmix_exp.data.headline import NO_TEST, Headline
 from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.report import statistics
@@ -73,7 +73,14 @@ def _controls(group: Group, rows: Sequence[Row]) -> list[str]:
             sentences.append(f"{row.label} checks the harness and is not in the family{_harness(row, stock)}")
     sizes = {row.arm: row.cost.parameters for row in rows if row.cost.parameters is not None}
     conv3x3 = next((row.arm for row in group.rows if row.block == CONV3X3 and row.arm in sizes), None)
-    blocks = {row.arm for row in group.rows if row.block not in (None, IDENTITY, CONV3X3)}
+    blocks = {row.arm for row in group.rows if row.block not in (None, IDENTITY, JOIN, CONV3X3, MATCHED)}
+    sentences += [f"{row.label}: {text}" for row in group.rows if (text := _matched(row))]
+    records = [record for row in group.rows for record in row.runs.values()]
+    served = {arm for record in records for arm in record.status.get("serves", [])}
+    if JOIN in served:
+        sentences.append(
+            "join adds nothing where a block has no norm, activation and residual: it is the baseline itself"
+        )
     if conv3x3:
         gaps = [f"{sizes[conv3x3] - sizes[arm]:+,d} against {arm}" for arm in sizes if arm in blocks]
         sentences += [f"{conv3x3} differs in parameters: {', '.join(gaps)}"] if gaps else []
@@ -81,14 +88,30 @@ def _controls(group: Group, rows: Sequence[Row]) -> list[str]:
     settings = group.settings
     from_scratch = "pretrained" in settings and not settings["pretrained"]
     replaces = (settings.get("placement") or {}).get("mode") == "replace"
-    records = [record for row in group.rows for record in row.runs.values()]
-    requested = any(CONV3X3 in record.status.get("serves", []) for record in records)
-    if requested or (blocks and from_scratch and replaces):
+    if CONV3X3 in served or (blocks and from_scratch and replaces):
         sentences.append(
             "conv3x3 in place of a bottleneck's own 3x3, without pretrained weights, is the baseline itself: the "
             "baseline's row is its row"
         )
     return sentences
+
+
+def _matched(row: ArmRuns) -> str:
+    """What the control that matches a block has of what it should have; empty for another arm."""
+    for record in row.records:
+        cost = record.result.cost if record.like and record.result else {}
+        for own, size, form, unit in (
+            (cost.get("parameters_block"), cost.get("matched_parameters"), ",d", "parameters"),
+            (cost.get("gflops_block"), cost.get("matched_gflops"), ".3f", "GFLOPs at 640 px"),
+        ):
+            if own and size:
+                sites = {key.removeprefix("hidden_"): value for key, value in cost.items() if key.startswith("hidden_")}
+                widths = ", ".join(f"{hidden} at {site}" for site, hidden in sites.items())
+                return (
+                    f"a 3x3 convolution to fewer channels ({widths}) and a 1x1 back, {own:{form}} {unit} where "
+                    f"{block_label(record.like)} has {size:{form}} ({own / size - 1:+.1%})"
+                )
+    return ""
 
 
 def _harness(row: ArmRuns, stock: ArmRuns | None) -> str:

@@ -16,7 +16,7 @@ from acmix_exp.run.directory import FILES, Run, runs_in
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast
 # Rows come in this order, then by name.
-FIRST_ARMS = ("baseline", "identity", "conv3x3", "conv", "attention", "mixed")
+FIRST_ARMS = ("baseline", "identity", "join", "conv3x3", "conv3x3_matched", "conv", "attention", "mixed")
 
 Signature = tuple[tuple[int, int] | None, ...]
 _records: dict[Path, tuple[Signature, Record]] = {}

@@ -8,6 +8,7 @@ from functools import cached_property
 from statistics import mean, stdev
 from typing import Any
 
+from acmix_exp.config import MATCHED
 from acmix_exp.report.statistics import Comparison
 from acmix_exp.run.directory import Run
 from acmix_exp.run.replicates import Replicates, replicates
@@ -94,8 +95,10 @@ class Record:
 
     @property
     def variant(self) -> tuple[Any, ...]:
-        """Name and path of the inserted block; empty for the stock network."""
+        """Name and path of the inserted block, or of that which it matches; empty for the stock network."""
         block = self.identity.get("block") or {}
+        if self.inserts and (like := self.like):
+            return (like.get("name"), like.get("path"), block.get("match"))
         return (block.get("name"), block.get("path")) if self.inserts else ()
 
     @property
@@ -103,6 +106,13 @@ class Record:
         """Name of the inserted block and, if it is user-defined, its class."""
         block = self.identity.get("block") or {}
         return (block.get("name"), block.get("target"))
+
+    @property
+    def like(self) -> dict[str, Any]:
+        """The block that the control conv3x3_matched matches; empty for any other arm."""
+        block = self.identity.get("block") or {}
+        like = block.get("like") if block.get("name") == MATCHED and self.control else None
+        return like if isinstance(like, dict) else {}
 
     @property
     def inserts(self) -> bool:
@@ -178,7 +188,7 @@ class ArmRuns:
     def block(self) -> str | None:
         """The name of the block that its runs insert; None for the stock network."""
         records = (*self.runs.values(), *self.diverged.values(), *self.unfinished)
-        names = [record.variant[0] for record in records if record.variant]
+        names = [record.block[0] for record in records if record.inserts]
         return str(names[0]) if names else None
 
     @property

@@ -35,10 +35,11 @@ def _table(group: Group, reference: str, profile: dict[str, Any]) -> Table:
         compare([Pair(maps(row), maps(other) if other else None, _in_family(row, other)) for row, other in pairs])
         for maps in (_map50_95, _with_diverged_at_zero)
     )
+    stock = next((row for row in group.rows if row.block is None), None)
     costs, cost_notes = row_costs(group.rows, reference, profile)
     images, image_notes = image_intervals(pairs)
     rows = [
-        _row(runs, other, _judged(comparison, zero.verdict, runs, other, reference), interval, cost)
+        _row(runs, other, _judged(comparison, zero.verdict, runs, other, reference, stock), interval, cost)
         for (runs, other), comparison, zero, interval, cost in zip(
             pairs, comparisons, at_zero, images, costs, strict=True
         )
@@ -84,17 +85,34 @@ def _with_diverged_at_zero(row: ArmRuns) -> dict[int, float]:
 
 
 def _judged(
-    comparison: Comparison, at_zero: Verdict | None, row: ArmRuns, other: ArmRuns | None, reference: str
+    comparison: Comparison,
+    at_zero: Verdict | None,
+    row: ArmRuns,
+    other: ArmRuns | None,
+    reference: str,
+    stock: ArmRuns | None,
 ) -> Comparison:
-    """With the verdict that does not follow from the p value alone; ``at_zero`` is it with diverged runs at mAP 0."""
+    """With the verdict that does not follow from the p value alone; ``at_zero`` is it with diverged runs at mAP 0.
+
+    stock: the row of the stock network, which identity is checked against whatever the reference is.
+    """
     if row.arm == reference:
         return replace(comparison, verdict=Verdict.REFERENCE)
     if other is not None and is_harness_check(row, other):
         return replace(comparison, verdict=harness_verdict(check_harness(row, other), comparison.delta))
+    if row.block == IDENTITY:
+        return replace(comparison, verdict=_harness(row, stock))
     if row.diverged or (other and other.diverged):
         verdict = verdict_with_diverged(comparison.verdict, at_zero, own=bool(row.diverged))
         return replace(comparison, verdict=verdict)
     return comparison
+
+
+def _harness(row: ArmRuns, stock: ArmRuns | None) -> Verdict | None:
+    if stock is None:
+        return None
+    (comparison,) = compare([Pair(_map50_95(row), _map50_95(stock), in_family=False)])
+    return harness_verdict(check_harness(row, stock), comparison.delta)
 
 
 def _row(runs: ArmRuns, other: ArmRuns | None, comparison: Comparison, images: Interval, cost: Cost) -> Row:

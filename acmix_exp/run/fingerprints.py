@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp import custom_block, installed
-from acmix_exp.config import Config, DatasetConfig, ModelConfig
+from acmix_exp.config import MATCHED, Config, DatasetConfig, ModelConfig
 from acmix_exp.data import Dataset, inspect, resolve
 from acmix_exp.errors import ChangedError, ConfigError
 from acmix_exp.run.directory import Run
@@ -129,6 +129,8 @@ def code_changes(config: Config, identity: Mapping[str, Any], *, imported: bool 
     """
     lines = []
     then = identity.get("block") or {}
+    if then.get("name") == MATCHED:
+        then = then.get("like", then)  # what it matches
     if "source" in then:
         target = config.block["target"]
         now = block(config.block) or {}

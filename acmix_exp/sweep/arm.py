@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from acmix_exp.block_rules import PATHS
-from acmix_exp.config import CONV3X3, IDENTITY, ArmConfig, Config, PlacementConfig
+from acmix_exp.block_rules import MATCHES, PATHS, shown
+from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, ArmConfig, Config, PlacementConfig
 from acmix_exp.yolo.sites import starts_from_features
 
 
@@ -20,6 +20,8 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
         return [f"arm.path={arm.path}: must be one of {', '.join(PATHS)}, or null for the path as configured"]
     if not arm.insert:
         return []
+    if arm.match not in MATCHES and (arm.match is not None or _is_matched(arm)):
+        return [f"arm.match={shown(arm.match)}: must be one of {', '.join(MATCHES)}"]
     lines = []
     if not config.model.placement.sites and arm.name != "configured":
         lines.append(
@@ -44,35 +46,53 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
 def apply(config: Config) -> Config:
     """The effective config: without block and placement for the baseline, else with the block and path of the arm.
 
-    A plain 3x3 in place of a stock 3x3 without pretrained weights is the stock network, so it becomes the baseline.
-    Identity gets no norm, activation and residual with any placement.
+    A plain 3x3 in place of a stock 3x3 without pretrained weights is the stock network, so it becomes the baseline; so
+    does join where nothing is joined. Identity gets no norm, activation and residual with any placement. The control
+    that matches a block keeps that block in ``block``: ``arm.match`` says that the control stands in its place.
     """
-    if not config.arm.insert or not config.model.placement.sites:
-        return _bare(config, replace(config.arm, insert=False))
-    block = {"name": config.arm.block} if config.arm.control else dict(config.block)
-    if config.arm.path is not None:
-        block["path"] = config.arm.path
-    placement = config.model.placement
-    if (
-        block["name"] == CONV3X3
-        and placement.mode == "replace"
-        and (config.model.pretrained is None or starts_from_features(config.model))
-    ):
+    arm, placement = config.arm, config.model.placement
+    if not arm.insert or not placement.sites:
+        return _bare(config, replace(arm, insert=False, match=None))
+    matched = _is_matched(arm)
+    block = {"name": arm.block} if arm.control and not matched else dict(config.block)
+    if arm.path is not None:
+        block["path"] = arm.path
+    inserted = arm.block if matched else block["name"]
+    if _is_stock(str(inserted), config):
         return _bare(config, ArmConfig(name="baseline", insert=False))
-    if block["name"] == IDENTITY:
+    if inserted == IDENTITY:
         placement = replace(placement, norm=False, act=False, residual=False, zero_init=False)
-    return replace(config, block=block, model=replace(config.model, placement=placement))
+    arm = replace(arm, match=arm.match if matched else None)
+    return replace(config, arm=arm, block=block, model=replace(config.model, placement=placement))
+
+
+def _is_stock(block: str, config: Config) -> bool:
+    """Whether a control's block leaves the stock network."""
+    model, placement = config.model, config.model.placement
+    if block == JOIN:
+        return placement.mode == "replace" or not (placement.norm or placement.act or placement.residual)
+    from_scratch = model.pretrained is None or starts_from_features(model)
+    return block == CONV3X3 and placement.mode == "replace" and from_scratch
 
 
 def depends(effective: Config, key: str) -> bool:
-    """Whether a run depends on a swept key: a baseline on neither block nor placement, a control not on the block."""
+    """Whether a run depends on a swept key: a baseline on neither block nor placement, a control not on the block.
+
+    The control that matches a block depends on it.
+    """
     group, *rest = key.replace("/", ".").split(".")
     if group == "block":
-        return effective.arm.insert and not effective.arm.control
+        return effective.arm.insert and (not effective.arm.control or effective.arm.match is not None)
+    if group == "arm" and rest == ["match"]:
+        return effective.arm.match is not None
     if group == "model" and rest[:1] == ["placement"]:
         joined = rest[-1] in ("norm", "act", "residual", "zero_init")
         return effective.arm.insert and not (joined and effective.block.get("name") == IDENTITY)
     return True
+
+
+def _is_matched(arm: ArmConfig) -> bool:
+    return arm.control and arm.block == MATCHED
 
 
 def _bare(config: Config, arm: ArmConfig) -> Config:

@@ -66,7 +66,7 @@ class Preflight:
         configs: list[dict[str, Any]] = []
         for number, cell in enumerate(cells):
             config = arm.apply(cell.config)
-            key = repr((config.arm.insert, config.model, config.block, config.train.extra))
+            key = repr((config.arm.insert, config.arm.match, config.model, config.block, config.train.extra))
             if key not in self._networks:
                 configs.append(asdict(config))
             self._networks.setdefault(key, []).append(number)

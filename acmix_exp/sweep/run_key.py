@@ -9,7 +9,7 @@ from typing import Any
 
 from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, has_position_table
-from acmix_exp.config import Config
+from acmix_exp.config import MATCHED, Config
 from acmix_exp.run import devices, fingerprints
 from acmix_exp.yolo.arguments import extra_arguments, precision, rank_count
 from acmix_exp.yolo.sampling import PROTOCOL
@@ -31,7 +31,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     code = installed.code(installed.in_children())
     return {
         "seed": effective.seed,
-        "block": _block(effective.block),
+        "block": _block(effective),
         "placement": _placement(effective) if effective.arm.insert else None,
         "model": {
             "name": model.name,
@@ -51,18 +51,20 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def _block(block: dict[str, Any]) -> dict[str, Any] | None:
-    """A user-defined block also counts by the content of its files.
+def _block(effective: Config) -> dict[str, Any] | None:
+    """A user-defined block also counts by the content of its files. Of the control that matches a block, that counts.
 
     Version 0.1 sorted position tables by their names into the groups of the optimizer. Blocks that have one, and
     user-defined blocks, which may, are trained in another way since.
     """
+    block = effective.block
     parts = fingerprints.block(block)
     if parts is None:
         return None
     options = {key: value for key, value in block.items() if key != "name"}
     regrouped = custom_block.is_custom(block) or (block["name"] in RULES and has_position_table(block["name"], options))
-    return {**parts, **({"position_tables": "without decay"} if regrouped else {})}
+    parts = {**parts, **({"position_tables": "without decay"} if regrouped else {})}
+    return {"name": MATCHED, "match": effective.arm.match, "like": parts} if effective.arm.match else parts
 
 
 def _extra(effective: Config) -> dict[str, Any]:

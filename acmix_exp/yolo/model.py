@@ -16,13 +16,14 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import ROOT, YAML
 from ultralytics.utils.torch_utils import initialize_weights
 
-from acmix_exp.config import IDENTITY, Config, PlacementConfig
+from acmix_exp.config import IDENTITY, MATCHED, Config, PlacementConfig
 from acmix_exp.errors import one_line
 from acmix_exp.nn import build_block
 from acmix_exp.nn.fusion import fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
 from acmix_exp.yolo import mobilenet
 from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo.matched import matched_block
 from acmix_exp.yolo.sites import Backbone, Site, resolve_sites, zero_init
 from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock, count_parameters, insert_after, insert_behind
 
@@ -100,6 +101,8 @@ class BlockDetectionModel(DetectionModel):
         layer, placement, insertion = self.model[site.index], self.placement, self.yaml[CONFIG_KEY]
         options = dict(insertion["block"])
         kind = options.pop("name")
+        if kind == MATCHED and "like" in options:
+            options = {"hidden": options["hidden"][site.name]}
         for i, name in enumerate(site.block_names):
             with _own_generator(f"{insertion['seed']}/{name}"):
                 block = build_block(kind, site.channels, **options)
@@ -173,7 +176,7 @@ def insertion_of(config: Config) -> dict[str, Any] | None:
             "residual": placement.residual,
             "zero_init": zero_init(placement, pretrained=config.model.pretrained is not None),
         },
-        "block": dict(config.block),
+        "block": matched_block(config, sites) if config.arm.match else dict(config.block),
         **({"backbone": asdict(backbone)} if backbone else {}),
     }
 

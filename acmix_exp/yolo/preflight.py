@@ -33,11 +33,12 @@ from acmix_exp.yolo import checkpoint_file, checkpoints
 from acmix_exp.yolo.arguments import OWNED_ARGS
 from acmix_exp.yolo.checkpoint_file import NotACheckpoint
 from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo.matched import matched_block
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import CONFIG_KEY, build_model
 from acmix_exp.yolo.pickle_scan import OTHER_TASKS
 from acmix_exp.yolo.pretrained import find_pretrained
-from acmix_exp.yolo.sites import NAMES, Backbone, resolve_sites, starts_from_features
+from acmix_exp.yolo.sites import NAMES, Backbone, Site, resolve_sites, starts_from_features
 from acmix_exp.yolo.transfer import require_fit
 
 
@@ -76,7 +77,10 @@ def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda te
             sites = resolve_sites(model.placement, model.scale, Backbone.of(model))
             channels = sorted({site.channels for site in sites})
             text = f"building {block['name']} for {', '.join(map(str, channels))} channels"
-            lines += once(text, block, partial(block_faults, block, channels))
+            lines += (faulty := once(text, block, partial(block_faults, block, channels)))
+            if config.arm.match and not faulty:
+                text = f"matching {block['name']} in {config.arm.match}"
+                lines += once(text, (block, sites), partial(matching_faults, config, sites))
         if model.pretrained:
             lines += once(f"reading {model.pretrained}", parts, partial(pretrained_faults, config, stock))
         for line in lines:
@@ -215,6 +219,15 @@ def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:
             build_block(block["name"], width, **options)
         except Exception as error:
             return [f"block={block['name']}: cannot be built for {width} channels ({one_line(error)})"]
+    return []
+
+
+def matching_faults(config: Config, sites: Sequence[Site]) -> list[str]:
+    """A line if the control cannot be made as large as the block."""
+    try:
+        matched_block(config, sites)
+    except ValueError as error:
+        return [f"arm={config.arm.name} block={config.block['name']}: {error}; use a block that has, or another arm"]
     return []
 
 

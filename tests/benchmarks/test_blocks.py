@@ -40,4 +40,4 @@ def test_every_block_is_on_the_page_of_blocks() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "blocks.md").read_text(encoding="utf-8")
     headings = {name for names in re.findall(r"^## (.*?)(?::|$)", page, re.MULTILINE) for name in names.split(", ")}
     assert set(block_names()) <= set(re.findall(r"^\| (\w+) \|", page.partition("## Options")[0], re.MULTILINE))
-    assert headings & set(block_names()) == {*blocks.timed(), "conv3x3", "identity"}
+    assert headings & set(block_names()) == {*blocks.timed(), "conv3x3", "conv3x3_matched", "identity", "join"}

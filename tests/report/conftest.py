@@ -17,7 +17,7 @@ def add(folder):
 
     def write(arm, seed, map50_95, *, swept=None, kernel_att=7, epochs=2, status=None, given=None, data="f", **extra):
         inserts = arm != "baseline"
-        control = arm in ("identity", "conv3x3")
+        control = arm in ("identity", "join", "conv3x3", "conv3x3_matched")
         block = {"name": "acmix", "kernel_att": kernel_att, "head": 4, "path": arm} if inserts else {}
         block = given or ({"name": arm} if control else block)
         path = folder / f"{arm}-s{seed}-{len(list(folder.glob('*'))):08d}"

@@ -87,6 +87,29 @@ def test_the_harness_is_outside_the_family_with_identity_as_the_reference_too(fo
     assert found["mixed"]["p_adjusted"] == pytest.approx(4 * 2 / 256)
 
 
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("reference", ["baseline", "mixed", "conv3x3", "nobody"])
+def test_identity_is_checked_against_the_stock_network_whatever_the_reference(folder, reference):
+    (table,) = summary(folder, reference)
+    found = rows(table)["identity"]
+    assert (found["verdict"], found["in_family"]) == ("harness_ok", False)
+    (path,) = folder.glob("identity-s3-*")
+    result = json.loads((path / "result.json").read_text())
+    result["metrics"]["map50_95"] += 0.01
+    (path / "result.json").write_text(json.dumps(result))
+    (table,) = summary(folder, reference)
+    assert rows(table)["identity"]["verdict"] == "harness_fault"
+
+
+def test_identity_alone_has_no_verdict(folder, add):
+    for seed in range(8):
+        add("identity", seed, 0.3)
+        add("mixed", seed, 0.4 + seed / 100)
+    for reference in ("baseline", "mixed"):
+        (table,) = summary(folder, reference)
+        assert rows(table)["identity"]["verdict"] is None
+
+
 def test_a_reference_with_several_rows_is_compared_value_by_value(folder, add):
     add("baseline", 0, 0.3, swept={"block.kernel_att": None})
     for kernel in (3, 5):
@@ -126,6 +149,68 @@ def test_last_and_best_epoch_are_both_in_the_table(folder, add):
     assert row["val_last_std"] == pytest.approx(0.1 / 2**0.5)
     assert [value["best_epoch"] for value in row["values"]] == [7, 7]
     assert "| 0.300 | 0.500 |" in (folder / "summary.md").read_text()
+
+
+def matched(like, match="parameters"):
+    return {
+        "name": "conv3x3_matched",
+        "match": match,
+        "like": {"name": like, "kernel_att": 7, "head": 4, "path": "mixed"},
+    }
+
+
+def add_matched(add, seed, value, like="acmix", **options):
+    path = add("conv3x3_matched", seed, value, given=matched(like), **options)
+    result = json.loads((path / "result.json").read_text())
+    sizes = {
+        "parameters_block": 277_760,
+        "matched_parameters": 278_524,
+        "hidden_backbone_p4": 47,
+        "hidden_backbone_p5": 85,
+    }
+    (path / "result.json").write_text(json.dumps({**result, "cost": {**result["cost"], **sizes}}))
+
+
+def test_join_and_the_matched_control_are_in_the_family(folder, add):
+    for seed in range(8):
+        add("baseline", seed, 0.3)
+        add("join", seed, 0.31)
+        add("conv", seed, 0.32)
+        add("mixed", seed, 0.32)
+        add_matched(add, seed, 0.29)
+    (table,) = summary(folder)
+    found = rows(table)
+    assert list(found) == ["baseline", "join", "conv3x3_matched", "conv", "mixed"]
+    assert all(found[arm]["in_family"] for arm in found if arm != "baseline")
+    assert (
+        "conv3x3_matched: a 3x3 convolution to fewer channels (47 at backbone_p4, 85 at backbone_p5) and a 1x1 back, "
+        "277,760 parameters where acmix-mixed has 278,524 (-0.3%)"
+    ) in table["notes"]
+
+
+def test_a_matched_control_is_in_the_table_of_its_block(folder, add):
+    add("baseline", 0, 0.3)
+    for kernel in (5, 7):
+        add("mixed", 0, 0.3, kernel_att=kernel)
+    add_matched(add, 0, 0.3)
+    tables = summary(folder)
+    assert [list(rows(table)) for table in tables] == [["baseline", "mixed"], ["baseline", "conv3x3_matched", "mixed"]]
+
+
+def test_controls_that_match_different_blocks_are_different_rows(folder, add):
+    add("baseline", 0, 0.3)
+    for block in ("ema", "lska"):
+        add(block, 0, 0.3, given={**matched(block)["like"]})
+        add_matched(add, 0, 0.3, block)
+    (table,) = summary(folder)
+    names = [f"conv3x3_matched ({block}-mixed-parameters)" for block in ("ema", "lska")]
+    assert sorted(rows(table)) == sorted(["baseline", "ema", "lska", *names])
+
+
+def test_a_request_for_join_without_a_run_is_noted(folder, add):
+    add("baseline", 0, 0.3, status={"status": "done", "serves": ["join"]})
+    (table,) = summary(folder)
+    assert any(note.startswith("join adds nothing") for note in table["notes"])
 
 
 def test_the_parameters_of_conv3x3_are_set_beside_the_blocks(folder, add):

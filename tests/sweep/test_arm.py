@@ -62,7 +62,7 @@ def test_consistent_options_are_no_contradiction(make_config, overrides, explici
     assert arm.contradictions(make_config(*overrides), explicit) == []
 
 
-@pytest.mark.parametrize("name", ["identity", "conv3x3"])
+@pytest.mark.parametrize("name", ["identity", "join", "conv3x3"])
 @pytest.mark.parametrize("block", [[], ["block.path=conv", "block.kernel_att=5"]], ids=["plain", "options"])
 def test_a_control_inserts_its_block(make_config, name, block):
     config = make_config(f"arm={name}", *block)
@@ -90,9 +90,47 @@ def test_conv3x3_in_a_bottleneck_from_scratch_is_the_baseline(make_config):
     assert arm.apply(make_config("arm=identity", "model/placement=bottleneck_p4p5")).arm.insert
 
 
+def test_join_is_joined_as_a_block_is_and_is_the_baseline_where_nothing_is_joined(make_config):
+    placement = arm.apply(make_config("arm=join", "model.placement.zero_init=true")).model.placement
+    assert (placement.norm, placement.act, placement.residual, placement.zero_init) == (True, True, True, True)
+    bare = [f"model.placement.{key}=false" for key in ("norm", "act", "residual")]
+    for options in (["model/placement=bottleneck_p4p5"], ["model/placement=neck", *bare]):
+        joined = make_config("arm=join", *options)
+        assert arm.apply(joined) == arm.apply(make_config("arm=baseline"))
+        joined.model.pretrained = "yolov8n.pt"
+        assert arm_label(arm.apply(joined)) == "baseline"
+    assert arm.apply(make_config("arm=join", *bare[:2])).arm.insert
+
+
+def test_the_matched_control_keeps_the_block_that_it_matches(make_config):
+    effective = arm.apply(make_config("arm=conv3x3_matched", "block=ema", "block.factor=4"))
+    assert (effective.arm.match, effective.block) == ("parameters", {"name": "ema", "form": "residual", "factor": 4})
+    assert arm_label(effective) == "conv3x3_matched"
+    for block in ("conv3x3", "join", "identity"):  # in a bottleneck too it is matched, not what it matches
+        config = make_config("arm=conv3x3_matched", f"block={block}", "model/placement=bottleneck_p4p5")
+        assert arm.apply(config).arm.name == "conv3x3_matched"
+
+
+def test_match_is_of_one_arm_alone(make_config):
+    for name in ("baseline", "join", "mixed"):
+        assert arm.apply(make_config(f"arm={name}", "arm.match=flops")) == arm.apply(make_config(f"arm={name}"))
+    assert arm.apply(make_config("arm=conv3x3_matched", "arm.match=flops", "model/placement=none")).arm.match is None
+
+
+@pytest.mark.parametrize("value", ["size", "null"])
+def test_a_wrong_match_is_one_line(make_config, value):
+    (line,) = arm.contradictions(make_config("arm=conv3x3_matched", f"arm.match={value}"), set())
+    assert line == f"arm.match={value}: must be one of parameters, flops"
+
+
 @pytest.mark.parametrize(
     ("name", "key", "does"),
     [
+        ("join", "model.placement.norm", True),
+        ("join", "block.head", False),
+        ("conv3x3_matched", "block.head", True),
+        ("conv3x3_matched", "arm.match", True),
+        ("mixed", "arm.match", False),
         ("baseline", "block.kernel_att", False),
         ("baseline", "model/placement", False),
         ("baseline", "train.lr0", True),

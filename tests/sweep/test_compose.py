@@ -155,7 +155,7 @@ def test_axes_come_from_the_experiment_and_the_command_line_replaces_them():
     assert axes("++seed=5") == (every, [5])
     assert axes("seed=choice(1,4)") == (every, [1, 4])
     assert axes("~hydra.sweeper.params.seed") == (every, [0])
-    assert axes("arm=glob(con*)", "seed=0") == (["configured", "conv", "conv3x3"], [0])
+    assert axes("arm=glob(con*)", "seed=0") == (["configured", "conv", "conv3x3", "conv3x3_matched"], [0])
     assert axes("hydra.mode=RUN") == (["configured"], [0])
     assert axes("hydra.mode=RUN", "-m", "arm=mixed", "seed=0") == (["mixed"], [0])
 

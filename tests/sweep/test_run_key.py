@@ -135,3 +135,20 @@ def test_the_number_of_ranks_counts_where_there_are_several(make_config):
     assert parts("hardware=cpu", "hardware.gpus_per_run=1") == parts("hardware=cpu")
     assert parts("hardware=multi_cpu") == {"precision": "fp32", "device": "cpu", "gpus_per_run": 2}
     assert parts("hardware=multi_cpu", "hardware.gpus_per_run=4")["gpus_per_run"] == 4
+
+
+def test_the_matched_control_counts_by_what_it_matches(make_config, digest):
+    parts = identity(arm.apply(make_config("hardware=cpu", "arm=conv3x3_matched", "block=ema")), "f")
+    assert parts["block"] == {
+        "name": "conv3x3_matched",
+        "match": "parameters",
+        "like": {"name": "ema", "form": "residual", "factor": 8},
+    }
+    options = ["block=lska", "block.factor=4", "arm.match=flops"]
+    hashes = {digest("arm=conv3x3_matched", "block=ema", option) for option in options}
+    assert len({*hashes, digest("arm=conv3x3_matched", "block=ema"), digest("block=ema")}) == 5
+
+
+def test_join_counts_by_how_it_is_joined(digest):
+    assert digest("arm=join") != digest("arm=join", "model.placement.act=false")
+    assert digest("arm=join") == digest("arm=join", "block.head=2")

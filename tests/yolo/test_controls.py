@@ -11,8 +11,10 @@ import torch
 from ultralytics.nn.modules import Conv
 
 from acmix_exp.config import ArmConfig, Config, PlacementConfig
+from acmix_exp.profile import complexity
 from acmix_exp.sweep import arm
-from acmix_exp.yolo.model import build_model
+from acmix_exp.yolo.model import BlockDetectionModel, build_model
+from acmix_exp.yolo.preflight import preflight
 from tests.yolo.builders import bare, make_config
 
 SITES = {
@@ -79,3 +81,61 @@ def test_conv3x3_in_a_bottleneck_is_the_baseline_unless_weights_are_pretrained()
     assert not torch.equal(convolution, theirs)
     assert "model.6.m.0.cv2.block.weight" in model.new_keys()
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in untouched.parameters())
+
+
+def test_join_adds_norm_activation_and_residual_alone() -> None:
+    model = build_model(control("join", "after"), nc=2)
+    stock = build_model(bare(make_config()), nc=2)
+    extra = [key for key in model.state_dict() if key not in stock.state_dict()]
+    assert {key.rpartition(".")[0] for key in extra} == {"model.6.after.norm", "model.9.after.norm"}
+    after = model.model[6].after.eval()
+    x = torch.randn(1, 128, 4, 4)
+    assert torch.equal(after(x), x + torch.nn.functional.silu(after.norm(x)))
+    zero = control("join", "after")
+    zero.model.placement.zero_init = True
+    started = build_model(zero, nc=2).model[6].after.eval()
+    assert torch.equal(started(x), x)
+
+
+def matched(mode: str, match: str, **block: Any) -> Config:
+    config = make_config(model__placement=SITES[mode], block=block)
+    config.arm = ArmConfig(name="conv3x3_matched", insert=True, block="conv3x3_matched", control=True, match=match)
+    return arm.apply(config)
+
+
+@pytest.mark.parametrize("mode", SITES)
+@pytest.mark.parametrize("match", ["parameters", "flops"])
+@pytest.mark.parametrize("block", ["acmix", "lska"])
+def test_the_matched_control_is_as_large_as_its_block(mode: str, match: str, block: str) -> None:
+    config = matched(mode, match, name=block)
+    torch.manual_seed(0)
+    model = build_model(config, nc=2)
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    build_model(bare(make_config()), nc=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    other = build_model(make_config(model__placement=SITES[mode], block={"name": block}), nc=2)
+    own, theirs = (complexity(network)[0] for network in (model, other))
+    key = {"parameters": "parameters_block", "flops": "gflops_block"}[match]
+    size = {"parameters": "matched_parameters", "flops": "matched_gflops"}[match]
+    assert own[size] == pytest.approx(theirs[key])
+    assert own[key] == pytest.approx(theirs[key], rel=0.02)
+    widths = {name: part.conv.out_channels for name, part in model.blocks().items()}
+    assert {name: own[f"hidden_{name.partition('.')[0]}"] for name in widths} == widths
+
+
+def test_a_checkpoint_of_the_matched_control_keeps_its_widths() -> None:
+    model = build_model(matched("replace", "parameters", name="ema"), nc=2)
+    again = BlockDetectionModel(model.yaml, nc=2, verbose=False)
+    assert {key: value.shape for key, value in again.state_dict().items()} == {
+        key: value.shape for key, value in model.state_dict().items()
+    }
+    assert again.blocks()["backbone_p5"].conv.out_channels == 2  # of ema's 2,624 parameters at 128 channels
+
+
+def test_a_block_without_parameters_cannot_be_matched() -> None:
+    faults = preflight([matched("after", "parameters", name="identity"), matched("after", "parameters", name="ema")])
+    assert faults == {
+        "arm=conv3x3_matched block=identity: identity has no parameters to match at backbone_p4; "
+        "use a block that has, or another arm": [0]
+    }

@@ -22,7 +22,9 @@ LEGEND_LINE = 0.19  # inches
 ARMS = {
     "baseline": INK,
     "identity": MUTED,
+    "join": "#cc79a7",
     "conv3x3": "#56b4e9",
+    "conv3x3_matched": "#009e73",
     "conv": "#e69f00",
     "attention": "#0072b2",
     "mixed": "#d55e00",
