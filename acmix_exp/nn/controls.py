@@ -6,7 +6,7 @@ import copy
 
 from torch import Tensor, nn
 
-from acmix_exp.nn.fusion import fuse
+from acmix_exp.nn.fusion import fuse, fuse_conv_bn
 from acmix_exp.nn.stand_in import operations, parameters
 
 
@@ -63,6 +63,12 @@ class Conv3x3Matched(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.conv(x))
+
+    def fuse(self, norm: nn.BatchNorm2d | None = None) -> Conv3x3Matched:
+        """For inference, in place: take the norm that follows into the last convolution."""
+        if norm is not None:
+            self.project = fuse_conv_bn(self.project, norm)
+        return self
 
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) for one image of ``height`` x ``width``."""

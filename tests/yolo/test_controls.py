@@ -133,6 +133,20 @@ def test_a_checkpoint_of_the_matched_control_keeps_its_widths() -> None:
     assert again.blocks()["backbone_p5"].conv.out_channels == 2  # of ema's 2,624 parameters at 128 channels
 
 
+@pytest.mark.parametrize("mode", SITES)
+def test_fused_the_matched_control_takes_the_norm_and_gives_the_same(mode: str) -> None:
+    model = build_model(matched(mode, "parameters", name="acmix"), nc=2).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        plain, fused = model(x)[0], copy.deepcopy(model).fuse(verbose=False)
+        torch.testing.assert_close(fused(x)[0], plain, rtol=1e-4, atol=1e-4)
+    assert all(block.project.bias is not None for block in fused.blocks().values())
+
+
 def test_a_block_without_parameters_cannot_be_matched() -> None:
     faults = preflight([matched("after", "parameters", name="identity"), matched("after", "parameters", name="ema")])
     assert faults == {
