@@ -14,7 +14,6 @@ from acmix_exp import custom_block
 from acmix_exp.errors import ConfigError
 
 GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "train", "hardware", "logger")
-SCALES = ("n", "s", "m", "l", "x")
 SEED_LIMIT = 2**31  # a seed is below it
 IDENTITY, JOIN = "identity", "join"  # blocks of the control arms
 CONV3X3, MATCHED = "conv3x3", "conv3x3_matched"
@@ -49,8 +48,10 @@ class PlacementConfig:
 class ModelConfig:
     """The detector."""
 
-    name: str = "yolov8"  # yolov8 | yolov8_mobilenetv3_large | yolov8_mobilenetv3_small
-    scale: str = "n"  # n | s | m | l | x
+    family: str = "yolov8"  # one of yolo/families.py
+    scale: str = "n"  # of the family: n | s | m | l | x, and others
+    variant: Optional[str] = None  # p2 | p6: with a finer or a coarser output, where the family has it
+    yaml: Optional[str] = None  # a YAML of a detector as ultralytics describes one, in place of the family's
     pretrained: Optional[str] = None  # a path or a name; null: from scratch
     backbone_p5: Optional[str] = None  # MobileNetV3 only: bottleneck | expanded
     placement: PlacementConfig = field(default_factory=PlacementConfig)
@@ -209,6 +210,8 @@ def load(path: Path) -> Config:
 
 def from_plain(values: Any) -> Config:
     """Config from plain containers such as ``asdict(config)``. Raises as :func:`load`."""
+    if isinstance(values, dict) and isinstance(model := values.get("model"), dict) and "name" in model:  # before 0.2.0
+        values = {**values, "model": {("family" if key == "name" else key): model[key] for key in model}}
     return to_object(OmegaConf.merge(OmegaConf.structured(Config), _literal(values)))  # type: ignore[arg-type]
 
 

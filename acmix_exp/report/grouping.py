@@ -11,6 +11,7 @@ from typing import Any
 from acmix_exp.config import IDENTITY
 from acmix_exp.data.headline import NO_TEST
 from acmix_exp.report.records import Record
+from acmix_exp.yolo.families import title_of
 
 DATA = "dataset"  # the group whose content counts in a run's identity, as "data"
 
@@ -30,7 +31,9 @@ def swept_value(record: Record, key: str) -> Any:
     node: Any = record.config
     for part in path.split("."):
         node = node.get(part) if isinstance(node, dict) else None
-    return node["name"] if isinstance(node, dict) and "name" in node else _plain(node)  # the option of a config group
+    if isinstance(node, dict):  # the option of a config group
+        return node.get("name") or node.get("family") or _plain(node)
+    return _plain(node)
 
 
 def _plain(value: Any) -> Any:
@@ -155,6 +158,7 @@ def _without(parts: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     copy: dict[str, Any] = json.loads(json.dumps(parts))
     for key in keys:
         path = key.replace("/", ".").removeprefix("model.") if "placement" in key else key
+        path = "model.name" if path == "model.family" else path  # as an identity calls it
         *above, last = ("data" if path == DATA else path).split(".")
         node: Any = copy
         for part in above:
@@ -200,8 +204,7 @@ def _dataset(records: Sequence[Record], folds: int) -> Any:
 def heading(settings: dict[str, Any]) -> str:
     """The common settings of the rows of a table, in one line."""
     model, train, hardware = settings["model"], settings["train"], settings["hardware"]
-    name = str(model.get("name", ""))
-    parts = [f"{name}{' ' if '_' in name else ''}{model.get('scale', '')}" or "several models"]
+    parts = [title_of(model) if "name" in model else "several models"]
     if "pretrained" in settings:
         weights = settings["pretrained"]
         parts.append(f"from {Path(str(weights)).name}" if weights else "from scratch")

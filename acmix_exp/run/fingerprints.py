@@ -18,6 +18,7 @@ from acmix_exp.config import MATCHED, Config, DatasetConfig, ModelConfig
 from acmix_exp.data import Dataset, inspect, resolve
 from acmix_exp.errors import ChangedError, ConfigError
 from acmix_exp.run.directory import Run
+from acmix_exp.yolo import families
 from acmix_exp.yolo.pretrained import find_pretrained
 
 CURE = "the same command goes on with the old content, and starts new runs with the new"
@@ -58,7 +59,7 @@ def verify(config: Config, identity: Mapping[str, Any]) -> Dataset:
     Raises ChangedError, which names each one that is not.
     """
     dataset, data = _data(config.dataset, str(identity["data"]))
-    lines = [*data, *_weights(config, identity), *code_changes(config, identity)]
+    lines = [*data, *_network(config, identity), *_weights(config, identity), *code_changes(config, identity)]
     if lines:
         raise ChangedError("; ".join([*lines, CURE]))
     assert dataset is not None
@@ -68,7 +69,8 @@ def verify(config: Config, identity: Mapping[str, Any]) -> Dataset:
 def verify_finished(run: Run, config: Config, *, pretrained: bool = False) -> None:
     """Raise ChangedError unless block, imported code and kept checkpoints are those of a finished run.
 
-    pretrained: the file of pretrained weights counts too. What an older version did not record is not compared.
+    pretrained: the files of pretrained weights and of the network count too. What an older version did not record is
+    not compared.
     """
     if lines := finished_changes(run, config, pretrained=pretrained):
         raise ChangedError("; ".join(lines))
@@ -80,7 +82,7 @@ def finished_changes(run: Run, config: Config, *, pretrained: bool = False) -> l
     identity = recorded.get("identity") or {}
     lines = code_changes(config, identity, imported="imported" in recorded)
     if pretrained and "model" in identity:
-        lines += _weights(config, identity)
+        lines += [*_network(config, identity), *_weights(config, identity)]
     for name, then in (recorded.get("weights") or {}).items():
         path = run.path / "weights" / name
         if path.is_file() and digest(path) != then:
@@ -109,6 +111,17 @@ def _data(config: DatasetConfig, fingerprint: str) -> tuple[Dataset | None, list
     if now != fingerprint:
         return dataset, [f"{name} (fingerprint {now[:16]}, was {fingerprint[:16]})"]
     return dataset, []
+
+
+def _network(config: Config, identity: Mapping[str, Any]) -> list[str]:
+    then = (identity.get("model") or {}).get("yaml")
+    if then is None:
+        return []
+    try:
+        now = families.yaml_digest(config.model)
+    except ConfigError as error:
+        return [f"{error.lines[0]}, unlike before"]
+    return [] if now == then else [f"model.yaml={config.model.yaml} (hash {now}, was {then})"]
 
 
 def _weights(config: Config, identity: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from acmix_exp.block_rules import MATCHES, PATHS, shown
 from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, ArmConfig, Config, PlacementConfig
-from acmix_exp.yolo.sites import starts_from_features
+from acmix_exp.yolo.families import starts_from_features
 
 
 def contradictions(config: Config, explicit: Collection[str]) -> list[str]:

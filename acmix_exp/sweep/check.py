@@ -13,16 +13,15 @@ from typing import Any
 
 from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, channel_faults, option_faults, suggestion
-from acmix_exp.config import SCALES, SEED_LIMIT, Config, HardwareConfig, options, value_of
+from acmix_exp.config import SEED_LIMIT, Config, HardwareConfig, options, value_of
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
 from acmix_exp.sweep import arm, executor_keys
 from acmix_exp.tracking.variables import PROJECT, PROJECT_RULE, TAG_LIMIT
-from acmix_exp.yolo import sites
 from acmix_exp.yolo.arguments import rank_count, refused
 from acmix_exp.yolo.pretrained import find_pretrained
-from acmix_exp.yolo.sites import MODES, Backbone, resolve_sites
+from acmix_exp.yolo.sites import MODES, Network, resolve_sites
 
 NAME_MAX = 255  # bytes of a file name, on every file system in use
 NAME = re.compile(r"[^\s/\\.~-](?:[^/\\\x00-\x1f\x7f]*[^\s/\\\x00-\x1f\x7f])?")
@@ -31,7 +30,6 @@ TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "task": TASKS,
     "split": (None, "train", "val", "test"),
-    "model.scale": SCALES,
     "model.placement.mode": MODES,
     "train.optimizer": ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp"),
     "train.keep": ("best", "last", "both", "none"),
@@ -60,9 +58,9 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
     lines = [
         *foreign,
         *_values(config),
-        *(model_lines := sites.faults(config.model)),
+        *(model_lines := _model(config)),
         *_block(config),
-        *refused(config.train.extra),
+        *([] if model_lines else refused(config.train.extra, config.model)),
         *_hardware(config),
         *executor_keys.faults(config, explicit),
     ]
@@ -113,6 +111,18 @@ def _values(config: Config) -> list[str]:
     return [f"{key}={value_of(config, key)}: must be {right}" for key, fine, right in tests if not fine]
 
 
+def _model(config: Config) -> list[str]:
+    """Lines for a network that does not exist, or whose strides do not divide the image."""
+    try:
+        network = Network.of(config.model)
+    except ConfigError as error:
+        return error.lines
+    imgsz, stride = config.train.imgsz, network.stride
+    if stride > 32 and imgsz >= 32 and imgsz % 32 == 0 and imgsz % stride:
+        return [f"train.imgsz={imgsz}: must be a multiple of {stride} for {network.title}"]
+    return []
+
+
 def _block(config: Config) -> list[str]:
     name = str(config.block.get("name"))
     if custom_block.is_custom(config.block):
@@ -139,15 +149,14 @@ def _sites(effective: Config) -> list[str]:
     """Lines for sites that do not exist, and for sites whose channels the block cannot take."""
     if not effective.arm.insert:
         return []
-    scale = effective.model.scale
     try:
-        sites = resolve_sites(effective.model.placement, scale, Backbone.of(effective.model))
+        sites = resolve_sites(effective.model.placement, Network.of(effective.model))
     except ConfigError as error:
         return error.lines
     if custom_block.is_custom(effective.block):
         return []
     channels = {site.name: site.channels for site in sites}
-    return channel_faults(str(effective.block["name"]), _block_options(effective), channels, scale)
+    return channel_faults(str(effective.block["name"]), _block_options(effective), channels, effective.model.scale)
 
 
 def _hardware(config: Config) -> list[str]:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from acmix_exp.config import GROUPS, SCALES, options
+from acmix_exp.config import GROUPS, options
 from acmix_exp.errors import setting
 from acmix_exp.sweep.literals import items_of, optional_keys, override_key
 from acmix_exp.sweep.task_keys import unused
+from acmix_exp.yolo.families import SCALES
 
 # Names that other tools have for our keys. A name that only one key ends in, such as ``imgsz``, is found without this.
 SAME = {
@@ -153,6 +154,8 @@ def _cure(name: str, value: str, known: Collection[str], key: str = "") -> str:
         return f"use 'hardware.device=[{value.strip('[]')}]'"
     if name == "scale" and value.upper() not in map(str.upper, SCALES):
         return _ultralytics(name, value)
+    if key == "model.name":  # as it was called in version 0.1
+        return f"use {setting('model.family', value)}"
     if name in ("seed", "name", "tags") and key != name:
         return f"use {setting(name, value)}"
     if name == "pretrained" and switch is not None:

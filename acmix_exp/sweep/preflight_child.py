@@ -21,9 +21,9 @@ from acmix_exp.sweep import arm
 from acmix_exp.sweep.compose import Composed, raise_faults
 from acmix_exp.sweep.planning import Plan
 from acmix_exp.yolo import checkpoint_file
+from acmix_exp.yolo.families import starts_from_features
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import STATE
-from acmix_exp.yolo.sites import starts_from_features
 
 SECONDS = 300.0
 TASKS = ("train", "profile")

@@ -11,15 +11,18 @@ from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, has_position_table
 from acmix_exp.config import MATCHED, Config
 from acmix_exp.run import devices, fingerprints
+from acmix_exp.yolo import families
 from acmix_exp.yolo.arguments import extra_arguments, precision, rank_count
+from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.sampling import PROTOCOL
-from acmix_exp.yolo.sites import Backbone, resolve_sites, zero_init
+from acmix_exp.yolo.sites import Network, resolve_sites, zero_init
 
 
 def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     """The parts of an effective config (arm applied) that the result depends on.
 
-    The data set and the pretrained weights count by content, not by path, so that a copied folder is the same run.
+    The data set, the pretrained weights and a YAML of the user's own count by content, not by path, so that a copied
+    folder is the same run.
     Of the hardware, the precision, the type of device, and how many of them train a run together count; which device,
     the number of loader workers, and how many runs at once, do not. How samples are drawn counts by a number. Packages
     count by a hash only where they are not as installed; otherwise their versions are in the provenance.
@@ -34,8 +37,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
         "block": _block(effective),
         "placement": _placement(effective) if effective.arm.insert else None,
         "model": {
-            "name": model.name,
-            "scale": model.scale,
+            **families.identity(model),
             "pretrained": fingerprints.pretrained(model),
             **({} if backbone is None else {"backbone_p5": backbone.p5}),
         },
@@ -79,7 +81,7 @@ def _warms_up(effective: Config) -> bool:
 def _placement(effective: Config) -> dict[str, Any]:
     """Sites by name and ``zero_init`` settled; what plays no part in the mode left out."""
     model, placement = effective.model, effective.model.placement
-    sites = resolve_sites(placement, model.scale, Backbone.of(model))
+    sites = resolve_sites(placement, Network.of(model))
     what = {"mode": placement.mode, "sites": [site.name for site in sites]}
     if placement.mode == "replace":
         return what

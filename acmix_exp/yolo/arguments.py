@@ -12,16 +12,17 @@ from typing import Any
 
 import yaml
 
-from acmix_exp.config import Config, HardwareConfig
+from acmix_exp.config import Config, HardwareConfig, ModelConfig
 from acmix_exp.errors import ConfigError
-from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo import families
+from acmix_exp.yolo.sites import Network
 
 _FIXED = "acmix_exp itself; it is the same in every run"
 _OWNERS = {  # what sets an argument: the arguments
     _FIXED: "task mode cfg deterministic compile distill_model val split save_json save_txt save_conf plots visualize "
     "profile verbose",
     f"{_FIXED} (0: every run trains all its epochs)": "patience",
-    "model.name and model.scale": "model",
+    "model.family and model.scale": "model",
     "model.pretrained": "pretrained",
     "dataset.name and dataset.path": "data classes single_cls",
     "train.epochs": "epochs time",
@@ -48,10 +49,10 @@ UNUSED_ARGS = frozenset(_UNUSED.split())
 OWNED_ARGS = {argument: owner for owner, arguments in _OWNERS.items() for argument in arguments.split()}
 
 
-def refused(extra: dict[str, Any]) -> list[str]:
+def refused(extra: dict[str, Any], model: ModelConfig) -> list[str]:
     """One line for each of ``train.extra`` that another key sets, or that ultralytics would ignore silently.
 
-    Types, which ultralytics checks itself, are left to yolo/preflight.py.
+    ``model`` is valid. Types, which ultralytics checks itself, are left to yolo/preflight.py.
     """
     lines, known = [], known_arguments()
     for key, value in extra.items():
@@ -69,9 +70,9 @@ def refused(extra: dict[str, Any]) -> list[str]:
             lines.append(f"train.extra.cache={value}: must be ram or false")
         elif key == "copy_paste_mode" and value not in ("flip", "mixup"):
             lines.append(f"train.extra.copy_paste_mode={value}: must be flip or mixup")
-        elif key == "freeze" and not _can_freeze(value):
+        elif key == "freeze" and not _can_freeze(value, most := Network.of(model).head.index):
             lines.append(
-                f"train.extra.freeze={value}: must be how many layers from the first, 0 to {YOLOV8.head}, or a list of "
+                f"train.extra.freeze={value}: must be how many layers from the first, 0 to {most}, or a list of "
                 "layer indices or names of modules"
             )
     return lines
@@ -89,10 +90,10 @@ def known_arguments() -> frozenset[str]:
     return frozenset()
 
 
-def _can_freeze(value: Any) -> bool:
+def _can_freeze(value: Any, most: int) -> bool:
     if isinstance(value, list):
         return all(type(item) in (int, str) for item in value)
-    return value is None or (type(value) is int and 0 <= value <= YOLOV8.head)
+    return value is None or (type(value) is int and 0 <= value <= most)
 
 
 def extra_arguments(config: Config) -> dict[str, Any]:
@@ -119,13 +120,13 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
     Raises ConfigError for what ``train.extra`` may not set and for a precision that the device does not have.
     """
     train = config.train
-    if lines := refused(train.extra):
+    if lines := refused(train.extra, config.model):
         raise ConfigError(*lines)
     return {
         **extra_arguments(config),
         "task": "detect",
         "mode": "train",
-        "model": YOLOV8.yaml(config.model.scale),
+        "model": families.yaml_of(config.model)["yaml_file"],
         "pretrained": False,  # weights are transferred, and every tensor accounted for, when the network is built
         "data": str(data),
         "save_dir": str(run_dir),

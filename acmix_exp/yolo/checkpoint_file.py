@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.errors import ConfigError
-from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.pickle_scan import Scan, StandIn, scan
 
 LARGEST_PICKLE = 64 << 20  # bytes; the structure of yolov8x takes half a megabyte
@@ -30,6 +30,7 @@ TASKS = {  # class of the network in ultralytics: its task
     "BlockDetectionModel": "detect",
     "YOLOv10DetectionModel": "detect",
     "RTDETRDetectionModel": "detect",
+    "BlockRTDETRModel": "detect",
     "WorldModel": "detect",
     "YOLOEModel": "detect",
     "YOLOESegModel": "segment",
@@ -39,6 +40,7 @@ TASKS = {  # class of the network in ultralytics: its task
     "ClassificationModel": "classify",
 }
 STOCK = ("DetectionModel", "BlockDetectionModel")
+TRANSFORMERS = ("RTDETRDetectionModel", "BlockRTDETRModel")
 
 
 class NotACheckpoint(ValueError):
@@ -205,16 +207,31 @@ def what_it_is(model: StandIn) -> str:
     return f"{name or _class(model)}" + f" ({', '.join(inside)})" * bool(inside)
 
 
-def scale_of(model: StandIn) -> str | None:
-    """The scale that the network's YAML says; without one, YOLOv8's of the width of the first convolution."""
-    if scale := yaml_of(model).get("scale"):
-        return _shown(scale)
+def family_of(model: StandIn) -> tuple[str | None, str | None]:
+    """The family's ``base`` and the scale that the name of the network's YAML says; None where it says nothing known.
+
+    Without a scale in the name, it is the one that the YAML itself says.
+    """
+    yaml = yaml_of(model)
+    name = Path(str(yaml.get("yaml_file", ""))).stem
+    scale = _shown(yaml["scale"]) if yaml.get("scale") else None
+    for family in FAMILIES.values():
+        for each in family.scales:
+            if re.match(rf"{re.escape(family.network(each, None))}(-|$)", name):
+                return family.base, each
+    base = next(
+        (family.base for family in FAMILIES.values() if re.match(rf"{re.escape(family.base)}(-|$)", name)), None
+    )
+    return base, scale
+
+
+def first_width(model: StandIn) -> int | None:
+    """Output channels of the first convolution; None if there is none."""
     try:
         weight = model.get("model").get("0").get("conv").get("_parameters")["weight"]
-        width = weight.args[0].args[2][0]  # of the tensor in the parameter, its shape
+        return int(weight.args[0].args[2][0])  # of the tensor in the parameter, its shape
     except (AttributeError, KeyError, IndexError, TypeError):
         return None
-    return next((name for name, scale in YOLOV8.scales.items() if scale.width * 64 == width), None)
 
 
 def layers(model: StandIn) -> list[str]:
@@ -230,6 +247,11 @@ def _class(value: Any) -> str:
     return type(value).path.rpartition(".")[2] if isinstance(value, StandIn) else type(value).__name__
 
 
-def is_other(model: StandIn, stock: list[str]) -> bool:
-    """Whether the network is another than ``stock``, the class names of the layers of YOLOv8."""
-    return _class(model) not in STOCK or layers(model) != stock
+def is_other(model: StandIn, stock: list[str], base: str | None) -> bool:
+    """Whether the network has other layers than ``stock``, the names of their classes, or is of another family.
+
+    ``base``: of the family; None for a YAML of the user's own.
+    """
+    named, _ = family_of(model)
+    known = TRANSFORMERS if stock[-1] == "RTDETRDecoder" else STOCK
+    return _class(model) not in known or layers(model) != stock or (None not in (named, base) and named != base)

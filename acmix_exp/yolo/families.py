@@ -1,88 +1,26 @@
-"""What is particular to one detector: layers, widths, scales and the files of its weights.
+"""The detectors: their names, scales, variants and weights, and the YAML that each network is built from.
 
-The tables let a plan be checked at once; yolo/preflight.py compares them with the network that ultralytics builds.
-A detector with other classes of layers needs their subclasses in yolo/wrap.py, too.
+The YAMLs are those in the installed ultralytics, or the user's own (``model.yaml``). Neither torch nor ultralytics is
+imported, so that a plan is checked at once.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
+import importlib.util
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
+import yaml
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer that can take a block. ``channels`` and ``repeats`` are those of ultralytics' YAML, before scaling."""
-
-    index: int
-    stride: int
-    channels: int
-    repeats: int
-
-
-@dataclass(frozen=True)
-class Scale:
-    """``depth`` multiplies repeats, ``width`` channels, of which at most ``max_channels`` are counted."""
-
-    depth: float
-    width: float
-    max_channels: int
-
-
-@dataclass(frozen=True)
-class Family:
-    """A detector as ultralytics' YAML describes it.
-
-    layers: by the name of the site, in network order.
-    head: index of the detection head, the last layer.
-    """
-
-    name: str
-    layers: Mapping[str, Layer]
-    scales: Mapping[str, Scale]
-    head: int
-
-    def yaml(self, scale: str) -> str:
-        return f"{self.name}{scale}.yaml"
-
-    def width(self, layer: str, scale: str) -> int:
-        """Output channels of a layer: ultralytics rounds up to a multiple of 8."""
-        factor = self.scales[scale]
-        return math.ceil(min(self.layers[layer].channels, factor.max_channels) * factor.width / 8) * 8
-
-    def depth(self, layer: str, scale: str) -> int:
-        """Number of bottlenecks in a layer."""
-        repeats = self.layers[layer].repeats
-        return max(round(repeats * self.scales[scale].depth), 1) if repeats > 1 else repeats
-
-    def sites(self, part: str) -> list[str]:
-        """Names of the layers of a ``part``: backbone or neck."""
-        return [name for name in self.layers if name.startswith(f"{part}_")]
-
-
-YOLOV8 = Family(
-    name="yolov8",
-    layers={
-        "backbone_p2": Layer(2, 4, 128, 3),
-        "backbone_p3": Layer(4, 8, 256, 6),
-        "backbone_p4": Layer(6, 16, 512, 6),
-        "backbone_p5": Layer(8, 32, 1024, 3),
-        "sppf": Layer(9, 32, 1024, 1),
-        "neck_p4_down": Layer(12, 16, 512, 3),
-        "neck_p3": Layer(15, 8, 256, 3),
-        "neck_p4": Layer(18, 16, 512, 3),
-        "neck_p5": Layer(21, 32, 1024, 3),
-    },
-    scales={
-        "n": Scale(0.33, 0.25, 1024),
-        "s": Scale(0.33, 0.50, 1024),
-        "m": Scale(0.67, 0.75, 768),
-        "l": Scale(1.00, 1.00, 512),
-        "x": Scale(1.00, 1.25, 512),
-    },
-    head=22,
-)
+from acmix_exp.config import ModelConfig
+from acmix_exp.errors import ConfigError
+from acmix_exp.files import user_path
 
 
 @dataclass(frozen=True)
@@ -99,20 +37,248 @@ class Features:
     files: Mapping[str, str]
 
 
-# model.name -> the network in place of YOLOv8's own backbone
-MODELS: dict[str, Features | None] = {
-    "yolov8": None,
-    "yolov8_mobilenetv3_large": Features(
-        "mobilenet_v3_large",
-        channels={"backbone_p3": 40, "backbone_p4": 112},
-        p5={"bottleneck": 160, "expanded": 960},
-        files={"IMAGENET1K_V1": "mobilenet_v3_large-8738ca79.pth", "IMAGENET1K_V2": "mobilenet_v3_large-5c1a4163.pth"},
+@dataclass(frozen=True)
+class Family:
+    """Networks of one design.
+
+    title: as it is written. base: how the names of its YAMLs start. scales: the smallest first. variants: with more or
+    other outputs, as in ``yolov8-p6.yaml``. own_files: each scale has a YAML of its own. weights: published files of
+    weights, without ``.pt``, with ``{}`` for the scale. without: scales that have none. backbone: in place of its own.
+    """
+
+    title: str
+    base: str
+    scales: tuple[str, ...] = ("n", "s", "m", "l", "x")
+    variants: tuple[str, ...] = ()
+    own_files: bool = False
+    weights: Mapping[str | None, str] | None = None
+    without: tuple[str, ...] = ()
+    backbone: Features | None = None
+
+    def network(self, scale: str, variant: str | None) -> str:
+        """The name of a network in ultralytics, such as ``yolov8n-p6``."""
+        return f"{self.base}{scale}" + (f"-{variant}" if variant else "")
+
+    def file(self, scale: str, variant: str | None) -> str:
+        """The name of its YAML."""
+        return f"{self.network(scale if self.own_files else '', variant)}.yaml"
+
+    def checkpoints(self, variant: str | None) -> dict[str, str]:
+        """The names of the published weights by scale."""
+        pattern = (self.weights or {None: f"{self.base}{{}}"}).get(variant)
+        return {scale: f"{pattern.format(scale)}.pt" for scale in self.scales if pattern and scale not in self.without}
+
+
+FAMILIES = {  # model.family
+    "yolov8": Family("YOLOv8", "yolov8", variants=("p2", "p6")),
+    "yolov5": Family("YOLOv5u", "yolov5", variants=("p6",), weights={None: "yolov5{}u", "p6": "yolov5{}6u"}),
+    "yolov9": Family("YOLOv9", "yolov9", ("t", "s", "m", "c", "e"), own_files=True),
+    "yolov10": Family("YOLOv10", "yolov10", ("n", "s", "m", "b", "l", "x"), own_files=True),
+    "yolo11": Family("YOLO11", "yolo11"),
+    "yolo12": Family("YOLO12", "yolo12"),
+    "yolo26": Family("YOLO26", "yolo26", variants=("p2", "p6")),
+    "rtdetr": Family(
+        "RT-DETR", "rtdetr-", ("l", "x", "resnet50", "resnet101"), own_files=True, without=("resnet50", "resnet101")
     ),
-    "yolov8_mobilenetv3_small": Features(
-        "mobilenet_v3_small",
-        channels={"backbone_p3": 24, "backbone_p4": 48},
-        p5={"bottleneck": 96, "expanded": 576},
-        files={"IMAGENET1K_V1": "mobilenet_v3_small-047dcff4.pth"},
+    "yolov8_mobilenetv3_large": Family(
+        "YOLOv8 on MobileNetV3-Large",
+        "yolov8",
+        backbone=Features(
+            "mobilenet_v3_large",
+            channels={"backbone_p3": 40, "backbone_p4": 112},
+            p5={"bottleneck": 160, "expanded": 960},
+            files={
+                "IMAGENET1K_V1": "mobilenet_v3_large-8738ca79.pth",
+                "IMAGENET1K_V2": "mobilenet_v3_large-5c1a4163.pth",
+            },
+        ),
+    ),
+    "yolov8_mobilenetv3_small": Family(
+        "YOLOv8 on MobileNetV3-Small",
+        "yolov8",
+        backbone=Features(
+            "mobilenet_v3_small",
+            channels={"backbone_p3": 24, "backbone_p4": 48},
+            p5={"bottleneck": 96, "expanded": 576},
+            files={"IMAGENET1K_V1": "mobilenet_v3_small-047dcff4.pth"},
+        ),
     ),
 }
-FEATURES = {features.network: features for features in MODELS.values() if features}  # by torchvision's name
+FEATURES = {family.backbone.network: family.backbone for family in FAMILIES.values() if family.backbone}
+SCALES = tuple(dict.fromkeys(scale for family in FAMILIES.values() for scale in family.scales))
+HEADS = ("Detect", "v10Detect", "RTDETRDecoder")  # the last layer of a detector
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network of torchvision as the backbone.
+
+    network: torchvision's name.
+    p5: the last layer of stride 32: ``bottleneck``, or ``expanded``, the 1x1 convolution after the last bottleneck.
+    """
+
+    network: str
+    p5: str
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Output channels by the name of the site; this backbone has no other sites."""
+        features = FEATURES[self.network]
+        return {**features.channels, "backbone_p5": features.p5[self.p5]}
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> Backbone | None:
+        """The backbone of a config; None for the detector's own. Raises ConfigError for a wrong model."""
+        if lines := faults(model):
+            raise ConfigError(*lines)
+        features = None if model.yaml else FAMILIES[model.family].backbone
+        return cls(features.network, model.backbone_p5 or next(iter(features.p5))) if features else None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> Backbone | None:
+        """The backbone that a checkpoint's YAML holds; None for the detector's own."""
+        return None if values is None else cls(**values)
+
+
+def faults(model: ModelConfig) -> list[str]:
+    """A line for each key of ``model`` that is wrong or does not go with the family; placement and weights aside."""
+    family = FAMILIES.get(model.family)
+    if family is None:
+        return [f"model.family={model.family}: must be one of {', '.join(FAMILIES)}"]
+    lines = []
+    if model.yaml is not None:
+        if model.variant is not None:
+            lines.append(
+                f"model.variant={model.variant}: goes with a family, and model.yaml={model.yaml} takes its place"
+            )
+        try:
+            own_yaml(model)
+        except ConfigError as error:
+            lines += error.lines
+        family = FAMILIES["yolov8"]
+    else:
+        if model.scale not in family.scales:
+            lines.append(f"model.scale={model.scale}: must be one of {', '.join(family.scales)}, for {family.title}")
+        if model.variant not in (None, *family.variants):
+            right = (
+                " or ".join([*family.variants, "null"]) if family.variants else f"null: {family.title} has no variants"
+            )
+            lines.append(f"model.variant={model.variant}: must be {right}")
+    features = family.backbone
+    if features is None and model.backbone_p5 is not None:
+        owners = " or ".join(f"model={name}" for name, each in FAMILIES.items() if each.backbone)
+        lines.append(f"model.backbone_p5={model.backbone_p5}: goes with {owners}")
+    if features and model.backbone_p5 not in (None, *features.p5):
+        lines.append(f"model.backbone_p5={model.backbone_p5}: must be {' or '.join(features.p5)}")
+    return lines
+
+
+def starts_from_features(model: ModelConfig) -> bool:
+    """Whether ``model.pretrained`` holds the backbone alone, as torchvision saves it: any file that is not a .pt."""
+    family = FAMILIES.get(model.family)
+    replaced = family is not None and family.backbone is not None and model.yaml is None
+    return bool(replaced and model.pretrained and not model.pretrained.endswith(".pt"))
+
+
+def title(model: ModelConfig) -> str:
+    """The network of a valid config in a word, such as ``yolov8n``, ``yolo26n-p2`` and ``rtdetr-l``."""
+    return title_of(identity(model))
+
+
+def identity(model: ModelConfig) -> dict[str, Any]:
+    """What a valid config's network is: family, scale and variant, or name, scale and content of the user's YAML."""
+    if model.yaml is not None:
+        scale = model.scale if own_yaml(model).get("scales") else None
+        return {"name": Path(model.yaml).stem, "scale": scale, "yaml": yaml_digest(model)}
+    variant = {} if model.variant is None else {"variant": model.variant}
+    return {"name": model.family, "scale": model.scale, **variant}
+
+
+def title_of(identity: Mapping[str, Any]) -> str:
+    """The title of a network from its :func:`identity`, of which scale and variant may be missing."""
+    name, scale, family = str(identity["name"]), identity.get("scale") or "", FAMILIES.get(str(identity["name"]))
+    if family is None or family.backbone or "yaml" in identity:
+        return f"{name} {scale}".rstrip()
+    return family.network(scale, identity.get("variant")) if scale else name
+
+
+def yaml_of(model: ModelConfig) -> dict[str, Any]:
+    """A copy of the YAML that the network of a valid config is built from, with its scale and its name in ultralytics.
+
+    Raises ConfigError if the installed ultralytics does not have it.
+    """
+    if model.yaml is not None:
+        content = own_yaml(model)
+        scale = model.scale if content.get("scales") else ""
+        return {**_copy(content), "scale": scale, "yaml_file": f"{Path(model.yaml).stem}.yaml"}
+    family = FAMILIES[model.family]
+    path = _shipped(family.file(model.scale, model.variant))
+    if path is None:
+        raise ConfigError(
+            f"model.family={model.family}: the ultralytics that is installed does not have {title(model)}"
+        )
+    content = _copy(_read(path, _stamp(path)))
+    scales = content.get("scales") or [model.scale]
+    scale = model.scale if model.scale in scales else next(iter(scales))  # a file of one scale may call it otherwise
+    return {**content, "scale": scale, "yaml_file": f"{family.network(model.scale, model.variant)}.yaml"}
+
+
+def _copy(content: Any) -> Any:
+    """A copy of plain lists and dicts, faster than deepcopy."""
+    if isinstance(content, dict):
+        return {key: _copy(value) for key, value in content.items()}
+    return [_copy(value) for value in content] if isinstance(content, list) else content
+
+
+def own_yaml(model: ModelConfig) -> dict[str, Any]:
+    """The content of ``model.yaml``: a file of the user, else the YAML of that name in ultralytics.
+
+    Raises ConfigError if it is missing or describes no detector, or does not have the scale.
+    """
+    setting = f"model.yaml={model.yaml}"
+    path = user_path(str(model.yaml))
+    if path.is_dir():
+        raise ConfigError(f"{setting}: is a folder; must be a YAML file of a detector")
+    found = path if path.is_file() else _shipped(str(model.yaml))
+    if found is None:
+        raise ConfigError(f"{setting}: no such file; must be a YAML file of a detector, as ultralytics describes one")
+    try:
+        content = _read(found, _stamp(found))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{setting}: cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict) or not content.get("backbone"):
+        raise ConfigError(f"{setting}: describes no network; must have lists backbone: and head:")
+    last = (content.get("head") or [[]])[-1]
+    kind = last[2] if isinstance(last, list) and len(last) > 2 else None
+    if kind not in HEADS:
+        raise ConfigError(f"{setting}: its last layer is {kind}; must be {', '.join(HEADS[:-1])} or {HEADS[-1]}")
+    scales = content.get("scales")
+    if scales is not None and model.scale not in scales:
+        raise ConfigError(f"model.scale={model.scale}: must be one of {', '.join(scales)}, the scales of {model.yaml}")
+    return content
+
+
+def yaml_digest(model: ModelConfig) -> str:
+    """A hash of what ``model.yaml`` says: comments, layout and the number of classes do not count."""
+    content = {key: value for key, value in own_yaml(model).items() if key != "nc"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _shipped(name: str) -> Path | None:
+    """The YAML of that name in the ultralytics that child processes import; None if it has none."""
+    if os.path.basename(name) != name:
+        return None
+    spec = importlib.util.find_spec("ultralytics")
+    folders = [Path(folder, "cfg", "models") for folder in (spec and spec.submodule_search_locations) or ()]
+    return next((path for folder in folders for path in sorted(folder.glob(f"*/{name}"))), None)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, stamp: tuple[int, ...]) -> Any:
+    with open(path, encoding="utf-8") as file:
+        return yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

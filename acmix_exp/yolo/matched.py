@@ -10,7 +10,6 @@ import torch
 from acmix_exp.config import MATCHED, Config, block_label
 from acmix_exp.nn import build_block
 from acmix_exp.nn.controls import matched_hidden, size_of
-from acmix_exp.yolo.families import YOLOV8
 from acmix_exp.yolo.sites import Site
 
 IMGSZ = 640  # pixels of the image whose FLOPs are counted, as in the table
@@ -26,11 +25,11 @@ def matched_block(config: Config, sites: Sequence[Site]) -> dict[str, Any]:
     match, options = str(config.arm.match), dict(config.block)
     name, hidden, total = options.pop("name"), {}, 0
     for site in sites:
-        side = IMGSZ // YOLOV8.layers[site.name].stride
+        side = IMGSZ // site.stride
         with torch.random.fork_rng(devices=[]):
             size = size_of(build_block(name, site.channels, **options), match, site.channels, side, side)
         if not size:
             raise ValueError(f"{block_label(config.block)} has no {match} to match at {site.name}")
         hidden[site.name] = matched_hidden(size, match, site.channels, side, side)
-        total += site.blocks * size
+        total += len(site.block_names) * size
     return {"name": MATCHED, "match": match, "like": block_label(config.block), "hidden": hidden, "size": total}

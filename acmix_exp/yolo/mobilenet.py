@@ -15,12 +15,9 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.nn.mobilenet_v3 import ImageNetNormalize, MobileNetV3Stage, load_features, mobilenet_v3_stages
-from acmix_exp.yolo.families import YOLOV8
-from acmix_exp.yolo.sites import Backbone
+from acmix_exp.yolo.families import Backbone
+from acmix_exp.yolo.sites import pooling_index, stage_indices
 from acmix_exp.yolo.wrap import count_parameters
-
-STAGES = {name: YOLOV8.layers[name].index for name in ("backbone_p3", "backbone_p4", "backbone_p5")}
-LAYERS = YOLOV8.layers["sppf"].index  # of the backbone, without its SPPF
 
 
 def rows(yaml: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
@@ -29,13 +26,13 @@ def rows(yaml: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
     with torch.device("meta"):  # draws no random numbers
         stages = mobilenet_v3_stages(backbone.network, backbone.p5)
     torchvision = [channels["backbone_p5"], backbone.network, None, True, 2, True]  # all features, one output each
-    replaced: list[list[Any]] = [[-1, 1, "nn.Identity", []] for _ in range(LAYERS)]
+    replaced: list[list[Any]] = [[-1, 1, "nn.Identity", []] for _ in range(pooling_index())]
     replaced[0] = [-1, 1, "TorchVision", torchvision]
-    for (name, index), stage in zip(STAGES.items(), stages, strict=True):
+    for (name, index), stage in zip(stage_indices().items(), stages, strict=True):
         *_, (last, _) = stage.named_children()
         replaced[index] = [0, 1, "Index", [channels[name], int(last) + 1]]
     yaml = deepcopy(yaml)
-    yaml["backbone"][:LAYERS] = replaced
+    yaml["backbone"][: len(replaced)] = replaced
     return yaml
 
 
@@ -44,8 +41,8 @@ def install(model: DetectionModel, backbone: Backbone) -> None:
 
     The normalisation is there without such weights too, so that runs differ in the weights alone.
     """
-    layers: list[nn.Module] = [ImageNetNormalize(), *(nn.Identity() for _ in range(LAYERS - 1))]
-    for index, stage in zip(STAGES.values(), mobilenet_v3_stages(backbone.network, backbone.p5), strict=True):
+    layers: list[nn.Module] = [ImageNetNormalize(), *(nn.Identity() for _ in range(pooling_index() - 1))]
+    for index, stage in zip(stage_indices().values(), mobilenet_v3_stages(backbone.network, backbone.p5), strict=True):
         layers[index] = stage
     for index, layer in enumerate(layers):
         vars(layer).update(i=index, f=-1, type=type(layer).__name__, np=count_parameters(layer))
@@ -65,5 +62,5 @@ def load_backbone(model: DetectionModel, path: Path) -> list[str]:
         reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
         right = "must be torchvision's weights of the model's backbone (a state_dict, .pth)"
         raise ValueError(f"model.pretrained={path}: {reason}; {right}") from error
-    prefixes = tuple(f"model.{index}." for index in STAGES.values())
+    prefixes = tuple(f"model.{index}." for index in stage_indices().values())
     return [key for key in model.state_dict() if key.startswith(prefixes) and ".after." not in key]

@@ -1,9 +1,9 @@
-"""YOLOv8 with blocks at sites: the stock network changed in place, so that indices and keys stay."""
+"""Detectors with blocks at sites: the stock network changed in place, so that indices and keys stay."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from thop import profile
 from torch import nn
-from ultralytics.nn.tasks import DetectionModel, yaml_model_load
-from ultralytics.utils import ROOT, YAML
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, yaml_model_load
 from ultralytics.utils.torch_utils import initialize_weights
 
 from acmix_exp.config import IDENTITY, MATCHED, Config, PlacementConfig
@@ -21,10 +20,10 @@ from acmix_exp.errors import one_line
 from acmix_exp.nn import build_block
 from acmix_exp.nn.fusion import fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
-from acmix_exp.yolo import mobilenet
-from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo import families, mobilenet
+from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.matched import matched_block
-from acmix_exp.yolo.sites import Backbone, Site, resolve_sites, zero_init
+from acmix_exp.yolo.sites import Network, Site, resolve_sites, zero_init
 from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock, count_parameters, insert_after, insert_behind
 
 
@@ -54,7 +53,7 @@ class BlockDetectionModel(DetectionModel):
     """A DetectionModel with blocks inserted.
 
     insertion: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block": {name, ...}}``,
-        and ``"backbone": {network, p5}`` if it is not YOLOv8's own; None: as ``cfg``, a checkpoint's YAML, has it.
+        and ``"backbone": {network, p5}`` if it is one of torchvision; None: as ``cfg``, a checkpoint's YAML, has it.
 
     Stock layers are initialised exactly as in a stock network. Each block, and a backbone that is not stock, draws from
     its own generator, seeded by ``seed`` and its name, so torch's global generator is left as a stock build leaves it.
@@ -70,9 +69,7 @@ class BlockDetectionModel(DetectionModel):
     ) -> None:
         yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
         insertion = deepcopy(insertion or yaml[CONFIG_KEY])
-        yaml.pop(CONFIG_KEY, None)
-        for row in yaml["backbone"] + yaml["head"]:
-            row[2] = row[2].removesuffix(STOCK_BUILD_GUARD)
+        yaml = stock_yaml(yaml)
         backbone = Backbone.from_dict(insertion.get("backbone"))
         super().__init__(mobilenet.rows(yaml, backbone) if backbone else yaml, ch, nc, verbose=False)
         self.yaml[CONFIG_KEY] = insertion
@@ -94,8 +91,10 @@ class BlockDetectionModel(DetectionModel):
 
     @property
     def sites(self) -> list[Site]:
-        kept = self.yaml[CONFIG_KEY]
-        return resolve_sites(self.placement, kept["scale"], Backbone.from_dict(kept.get("backbone")))
+        backbone = Backbone.from_dict(self.yaml[CONFIG_KEY].get("backbone"))
+        yaml = stock_yaml(self.yaml)
+        title = str(yaml.get("yaml_file", "")).removesuffix(".yaml")
+        return resolve_sites(self.placement, Network.from_yaml(title, yaml, yaml.get("scale") or "", backbone))
 
     def _insert(self, site: Site) -> None:
         layer, placement, insertion = self.model[site.index], self.placement, self.yaml[CONFIG_KEY]
@@ -103,7 +102,7 @@ class BlockDetectionModel(DetectionModel):
         kind = options.pop("name")
         if kind == MATCHED and "like" in options:
             options = {"hidden": options["hidden"][site.name]}
-        for i, name in enumerate(site.block_names):
+        for name, path in zip(site.block_names, site.paths or [""], strict=True):
             with _own_generator(f"{insertion['seed']}/{name}"):
                 block = build_block(kind, site.channels, **options)
             if placement.mode == "after":
@@ -111,9 +110,11 @@ class BlockDetectionModel(DetectionModel):
                 after = After(block, site.channels, placement.norm, placement.act, placement.residual, zero)
                 insert_after(layer, after)
             elif kind == IDENTITY:
-                insert_behind(layer.m[i].cv2, block)
+                insert_behind(layer.get_submodule(path), block)
             else:
-                layer.m[i].cv2 = BlockConv(block, layer.m[i].cv2)
+                above, _, attribute = path.rpartition(".")
+                bottleneck = layer.get_submodule(above)
+                setattr(bottleneck, attribute, BlockConv(block, getattr(bottleneck, attribute)))
         layer.np = count_parameters(layer)
 
     def fuse(self, verbose: bool = True, imgsz: int | list[int] = 640) -> DetectionModel:
@@ -143,26 +144,33 @@ class BlockDetectionModel(DetectionModel):
         }
 
 
-def stock_yaml(scale: str) -> dict[str, Any]:
-    """YOLOv8's YAML from the package that is imported: by its name, ultralytics reads one in the working folder."""
-    (file,) = (ROOT / "cfg" / "models").glob(f"*/{YOLOV8.name}.yaml")
-    return {**YAML.load(file), "scale": scale, "yaml_file": YOLOV8.yaml(scale)}
+class BlockRTDETRModel(BlockDetectionModel, RTDETRDetectionModel):
+    """An RTDETRDetectionModel with blocks inserted."""
+
+
+def stock_yaml(yaml: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a network's YAML as the stock network has it, but for the rows of another backbone."""
+    yaml = {key: deepcopy(value) for key, value in yaml.items() if key != CONFIG_KEY}
+    for row in yaml["backbone"] + yaml["head"]:
+        row[2] = row[2].removesuffix(STOCK_BUILD_GUARD)
+    return yaml
 
 
 def build_model(config: Config, nc: int) -> DetectionModel:
-    """The network of a config with the arm applied: a stock DetectionModel if nothing is inserted."""
-    cfg = stock_yaml(config.model.scale)
+    """The network of a config with the arm applied: a stock model of ultralytics if nothing is inserted."""
+    cfg = families.yaml_of(config.model)
     insertion = insertion_of(config)
+    transformer = cfg["head"][-1][2] == "RTDETRDecoder"
     if insertion is None:
-        return DetectionModel(cfg, nc=nc, verbose=False)
-    return BlockDetectionModel(cfg, nc=nc, verbose=False, insertion=insertion)
+        return (RTDETRDetectionModel if transformer else DetectionModel)(cfg, nc=nc, verbose=False)
+    return (BlockRTDETRModel if transformer else BlockDetectionModel)(cfg, nc=nc, verbose=False, insertion=insertion)
 
 
 def insertion_of(config: Config) -> dict[str, Any] | None:
     """What a config inserts, in the plain types that a checkpoint keeps; None for the stock network."""
     placement = config.model.placement
     backbone = Backbone.of(config.model)
-    sites = resolve_sites(placement, config.model.scale, backbone) if config.arm.insert else []
+    sites = resolve_sites(placement, Network.of(config.model)) if config.arm.insert else []
     if not sites and backbone is None:
         return None
     return {

@@ -8,38 +8,43 @@ built on the CPU, because on the meta device torch imports torch._dynamo for an 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import ultralytics
 from torch import nn
 from ultralytics.cfg import check_cfg
+from ultralytics.nn.modules import Bottleneck, Conv
+from ultralytics.nn.modules.block import ResNetBlock
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from acmix_exp import custom_block
 from acmix_exp.child import Job
-from acmix_exp.config import ArmConfig, Config, PlacementConfig, from_plain
+from acmix_exp.config import ArmConfig, Config, ModelConfig, from_plain
 from acmix_exp.errors import ConfigError, one_line
 from acmix_exp.nn import build_block
 from acmix_exp.nn.custom import try_custom_block
-from acmix_exp.yolo import checkpoint_file, checkpoints
+from acmix_exp.yolo import checkpoint_file, checkpoints, families
 from acmix_exp.yolo.arguments import OWNED_ARGS
 from acmix_exp.yolo.checkpoint_file import NotACheckpoint
-from acmix_exp.yolo.families import YOLOV8
+from acmix_exp.yolo.families import Backbone, starts_from_features
+from acmix_exp.yolo.inner import Inner
 from acmix_exp.yolo.matched import matched_block
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import CONFIG_KEY, build_model
 from acmix_exp.yolo.pickle_scan import OTHER_TASKS
 from acmix_exp.yolo.pretrained import find_pretrained
-from acmix_exp.yolo.sites import NAMES, Backbone, Site, resolve_sites, starts_from_features
+from acmix_exp.yolo.sites import Network, Site, resolve_sites
 from acmix_exp.yolo.transfer import require_fit
+from acmix_exp.yolo.wrap import AFTER
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -70,18 +75,25 @@ def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda te
     faults: dict[str, list[int]] = {}
     for index, config in enumerate(configs):
         model, block = config.model, config.block
-        parts = (model.name, model.scale, model.backbone_p5)
-        stock, lines = once(f"building {model.name}, scale {model.scale}", parts, partial(build_stock, config))
+        parts = (model.family, model.scale, model.variant, model.yaml, model.backbone_p5)
+        network = Network.of(model)
+        stock, lines = once(f"building {network.title}", parts, partial(build_stock, config, network))
         lines = [*argument_faults(config.train.extra), *lines]
-        if config.arm.insert:
-            sites = resolve_sites(model.placement, model.scale, Backbone.of(model))
+        if config.arm.insert and stock is not None:
+            sites = resolve_sites(model.placement, network)
             channels = sorted({site.channels for site in sites})
             text = f"building {block['name']} for {', '.join(map(str, channels))} channels"
             lines += (faulty := once(text, block, partial(block_faults, block, channels)))
             if config.arm.match and not faulty:
                 text = f"matching {block['name']} in {config.arm.match}"
                 lines += once(text, (block, sites), partial(matching_faults, config, sites))
-        if model.pretrained:
+            lines += [
+                f"model.placement.sites={site.name}: layer {site.index} of {network.title} is "
+                f"{type(stock.model[site.index]).__name__}, which cannot take a block; name another site"
+                for site in sites
+                if model.placement.mode == "after" and type(stock.model[site.index]) not in AFTER
+            ]
+        if model.pretrained and stock is not None:
             lines += once(f"reading {model.pretrained}", parts, partial(pretrained_faults, config, stock))
         for line in lines:
             faults.setdefault(line, []).append(index)
@@ -107,33 +119,74 @@ def argument_faults(extra: dict[str, Any]) -> list[str]:
     return lines
 
 
-def build_stock(config: Config) -> tuple[DetectionModel, list[str]]:
-    """A config's network without its blocks, moved to the meta device, and a line per layer not as in families.py."""
-    stock = build_model(replace(config, arm=ArmConfig(name="baseline", insert=False)), nc=1)
-    scale, backbone = config.model.scale, Backbone.of(config.model)
-    inside = [name for name in NAMES if not backbone or name in backbone.channels or not name.startswith("backbone_")]
-    expected = {site.index: site for site in resolve_sites(PlacementConfig("", sites=inside), scale, backbone)}
+def build_stock(config: Config, network: Network) -> tuple[DetectionModel | None, list[str]]:
+    """A config's network without its blocks, moved to the meta device, and a line per site not as in ``network``.
+
+    None if it cannot be built.
+    """
+    key = f"model.yaml={config.model.yaml}" if config.model.yaml else f"model.family={config.model.family}"
+    named = f"{key}: ultralytics {ultralytics.__version__}"
+    try:
+        stock = build_model(replace(config, arm=ArmConfig(name="baseline", insert=False)), nc=1)
+    except KeyError as error:
+        kind = str(error.args[0])
+        index = next((layer.index for layer in network.layers if layer.kind == kind), None)
+        where = "" if index is None else f" (layer {index})"
+        return None, [f"{named} has no module {kind}{where}; a block of your own is block=custom"]
+    except Exception as error:  # a module can raise any exception for wrong arguments
+        return None, [f"{named} cannot build it ({one_line(error)})"]
+    sites, side = {layer.index: name for name, layer in network.sites.items()}, 2 * network.stride
     lines = []
 
-    def compare(layer: Any, inputs: object, output: torch.Tensor) -> None:
-        site = expected[layer.i]
-        built = {"channels": output.shape[1], "stride": 64 // output.shape[2]}
-        right = {"channels": site.channels, "stride": YOLOV8.layers[site.name].stride}
-        if isinstance(getattr(layer, "m", None), nn.ModuleList):
-            built |= {"bottlenecks": len(layer.m), "width": layer.m[0].cv2.conv.in_channels}
-            right |= {"bottlenecks": YOLOV8.depth(site.name, scale), "width": site.channels // 2}
+    def compare(layer: Any, inputs: object, output: Any) -> None:
+        name = sites[layer.i]
+        row = network.sites[name]
+        right = Facts(row.built_as, row.channels, row.stride, network.inner(name))
+        shape = getattr(output, "shape", (0, 0, math.inf))  # of what is no map
+        built = Facts(type(layer).__name__, shape[1], side / shape[2], replaceable(layer, right.inner))
         if built != right:
-            lines.append(
-                f"model.scale={scale}: ultralytics {ultralytics.__version__} builds {site.name} with {built}; "
-                f"must be {right}; install a version that acmix_exp supports"
-            )
+            lines.append(f"{named} builds {name}, layer {layer.i}, as {built}; must be {right}, as its row says")
 
-    handles = [stock.model[index].register_forward_hook(compare) for index in expected]
+    handles = [stock.model[index].register_forward_hook(compare) for index in sites]
     with torch.no_grad():
-        stock.eval()(torch.zeros(1, 3, 64, 64))
+        stock.eval()(torch.zeros(1, 3, side, side))
     for handle in handles:
         handle.remove()
     return stock.to("meta"), lines  # from here on only shapes matter
+
+
+class Facts(NamedTuple):
+    """A layer: its class, the channels and stride of its output, and what a block can replace in it."""
+
+    kind: str
+    channels: int
+    stride: float
+    inner: Inner | str
+
+    def __str__(self) -> str:
+        inside = ""
+        if isinstance(self.inner, Inner):
+            inside = f", {len(self.inner.paths)} bottlenecks of {self.inner.channels} channels"
+        return f"{self.kind} of {self.channels} channels at stride {self.stride:g}{inside}"
+
+
+def replaceable(layer: nn.Module, why_not: Inner | str) -> Inner | str:
+    """The second convolutions of a layer's bottlenecks that a block can replace, or ``why_not`` if it says why.
+
+    A convolution that a block can replace keeps channels and size.
+    """
+    found: dict[str, int] = {}
+    for path, module in layer.named_modules():
+        second: Any = getattr(module, "cv2", None)
+        if not (isinstance(module, (Bottleneck, ResNetBlock)) and type(second) is Conv):
+            continue
+        conv, (height, width) = second.conv, second.conv.kernel_size
+        channels = conv.in_channels
+        if (conv.out_channels, conv.groups, conv.stride) == (channels, 1, (1, 1)) and height == width > 1:
+            found[f"{path}.cv2".lstrip(".")] = channels
+    if not found:
+        return why_not if isinstance(why_not, str) else "it has no bottleneck"
+    return Inner(tuple(found), max(found.values()))
 
 
 def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:
@@ -178,30 +231,45 @@ def _unfit(setting: str, path: Path, config: Config, stock: DetectionModel) -> l
         return []  # it does what cannot be followed without running it
     layers = [type(layer).__name__ for layer in stock.model]
     allowed = checkpoints.own_names()
+    base = None if model.yaml else families.FAMILIES[model.family].base
     try:
         network = checkpoint_file.network(found.root)
-        if checkpoint_file.is_other(network, layers):  # to be described, and never read
+        if checkpoint_file.is_other(network, layers, base):  # to be described, and never read
             allowed |= {name for name in found.names if name.startswith(OTHER_TASKS)}
     finally:
         if not config.allow_unsafe_checkpoint:
             checkpoint_file.require_safe(setting, found, allowed)
     inserted = checkpoint_file.yaml_of(network).get(CONFIG_KEY) or {}
     networks = [
-        each.network if each else "YOLOv8's own backbone"
+        each.network if each else "the detector's own backbone"
         for each in (Backbone.from_dict(inserted.get("backbone")), Backbone.of(model))
     ]
     if networks[0] != networks[1]:
-        return [f"{setting}: weights on {networks[0]}; must be on {networks[1]}, as model.name says"]
-    if checkpoint_file.is_other(network, layers):
-        example = YOLOV8.yaml(model.scale).replace(".yaml", ".pt")
-        return [
-            f"{setting}: is {checkpoint_file.what_it_is(network)}; must be a YOLOv8 detector of scale {model.scale}, "
-            f"as {example} is (model.name={model.name} model.scale={model.scale})"
-        ]
-    scale = checkpoint_file.scale_of(network)
+        return [f"{setting}: weights on {networks[0]}; must be on {networks[1]}, as model.family says"]
+    if checkpoint_file.is_other(network, layers, base):
+        return [f"{setting}: is {checkpoint_file.what_it_is(network)}; must be {_wanted(model)}"]
+    if base is None:
+        return []  # of the user's own YAML: whether its tensors fit is compared below
+    _, scale = checkpoint_file.family_of(network)
+    width = checkpoint_file.first_width(network)
+    if scale is None and width is not None:
+        scales = families.FAMILIES[model.family].scales
+        of_width = [each for each in scales if Network.of(replace(model, scale=each)).layers[0].channels == width]
+        scale = model.scale if model.scale in of_width else next(iter(of_width), None)
     if scale not in (None, model.scale):
         return [f"{setting}: weights of scale {scale}; must be of model.scale={model.scale}"]
     return []
+
+
+def _wanted(model: ModelConfig) -> str:
+    """The checkpoints that fit a config, in words."""
+    if model.yaml:
+        return f"a detector with the layers of model.yaml={model.yaml}"
+    family, variant = families.FAMILIES[model.family], f" model.variant={model.variant}" if model.variant else ""
+    example = family.checkpoints(model.variant).get(model.scale)
+    keys = f"model.family={model.family} model.scale={model.scale}{variant}"
+    name = f"{family.title}-{model.variant}" if model.variant else family.title
+    return f"a {name} detector of scale {model.scale}{f', as {example} is' if example else ''} ({keys})"
 
 
 def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:

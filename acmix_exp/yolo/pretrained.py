@@ -19,8 +19,7 @@ from acmix_exp.config import ModelConfig
 from acmix_exp.data.ultralytics_home import settings_folder
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import cache_dir, replacing, user_path
-from acmix_exp.yolo.families import FEATURES, MODELS, YOLOV8
-from acmix_exp.yolo.sites import starts_from_features
+from acmix_exp.yolo.families import FAMILIES, FEATURES, starts_from_features
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 TORCHVISION = "https://download.pytorch.org/models/"
@@ -44,24 +43,27 @@ def find_pretrained(model: ModelConfig) -> Path:
 
     Raises ConfigError if there is none, and if a download fails.
     """
-    features = MODELS[model.name]
-    network = features.network if features and starts_from_features(model) else None
     path = user_path(str(model.pretrained))  # looked up each time, because it may be gone
-    return path.resolve() if path.is_file() else _find(str(model.pretrained), network)
+    if path.is_file():
+        return path.resolve()
+    family = FAMILIES[model.family]
+    if family.backbone and starts_from_features(model):
+        return _find(str(model.pretrained), family.backbone.network, ())
+    published = () if model.yaml else tuple(family.checkpoints(model.variant).values())
+    return _find(str(model.pretrained), None, published)
 
 
 @lru_cache(maxsize=8)
-def _find(name: str, network: str | None) -> Path:
-    """``network``: the backbone if the file holds that alone, else None."""
+def _find(name: str, network: str | None, published: tuple[str, ...]) -> Path:
+    """``network``: the backbone if the file holds that alone, else None. ``published``: names that ultralytics has."""
     path = user_path(name)
     if path.is_dir():
         raise ConfigError(
             f"model.pretrained={name}: is a folder; must be the path of a .pt file, such as {_first(path)}"
         )
     if network is None:
-        names = [f"{YOLOV8.name}{scale}.pt" for scale in YOLOV8.scales]
-        file = name if name in names else None
-        right = f"a checkpoint's path, or {names[0]} to {names[-1]}"
+        file = name if name in published else None
+        right = f"a checkpoint's path, or {published[0]} to {published[-1]}" if published else "a checkpoint's path"
         address, shared = RELEASE, settings_folder("weights_dir")
     else:
         files = FEATURES[network].files

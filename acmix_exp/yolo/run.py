@@ -145,11 +145,11 @@ def prepare(config: Config | None = None) -> None:
         return
     from acmix_exp import custom_block
     from acmix_exp.yolo import checkpoints
-    from acmix_exp.yolo.sites import Backbone, resolve_sites
+    from acmix_exp.yolo.sites import Network, resolve_sites
 
     checkpoints.restrict(not config.allow_unsafe_checkpoint)
     if custom_block.is_custom(config.block) and config.arm.insert:
-        sites = resolve_sites(config.model.placement, config.model.scale, Backbone.of(config.model))
+        sites = resolve_sites(config.model.placement, Network.of(config.model))
         checkpoints.allow_block(config.block, [site.channels for site in sites])
 
 

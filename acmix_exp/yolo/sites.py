@@ -1,96 +1,174 @@
-"""Where a block can sit in the network, by name and by index, and how wide the network is there."""
+"""Where a block can sit in a network: sites by their role, such as backbone_p4, whatever the family.
+
+==================  ================================================================================================
+backbone_pN         the last stage of the backbone whose map is 2^N times smaller than the image
+sppf, psa           its spatial pyramid pooling, and the attention at its end
+neck_pN_down        the stages of the neck from P5 (or P6) down to the finest map
+neck_pN             the layers that the head reads
+head_inputs         all of neck_pN; ``neck`` is neck_pN and neck_pN_down, ``backbone`` is all of backbone_pN
+==================  ================================================================================================
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
-from acmix_exp.config import SCALES, ModelConfig, PlacementConfig
+from acmix_exp.config import ModelConfig, PlacementConfig
 from acmix_exp.errors import ConfigError
-from acmix_exp.yolo.families import FEATURES, MODELS, YOLOV8
+from acmix_exp.yolo import families
+from acmix_exp.yolo.families import Backbone
+from acmix_exp.yolo.inner import Inner, second_convolutions
+from acmix_exp.yolo.yaml_layers import Layer, layers
 
 MODES = ("after", "replace")
-NAMES = tuple(YOLOV8.layers)
-INDICES = {layer.index: name for name, layer in YOLOV8.layers.items()}
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A network of torchvision as the backbone.
-
-    network: torchvision's name.
-    p5: the last layer of stride 32: ``bottleneck``, or ``expanded``, the 1x1 convolution after the last bottleneck.
-    """
-
-    network: str
-    p5: str
-
-    @property
-    def channels(self) -> dict[str, int]:
-        """Output channels by the name of the site; this backbone has no other sites."""
-        features = FEATURES[self.network]
-        return {**features.channels, "backbone_p5": features.p5[self.p5]}
-
-    @classmethod
-    def of(cls, model: ModelConfig) -> Backbone | None:
-        """The backbone of a config; None for YOLOv8's own. Raises ConfigError for a wrong name or backbone_p5."""
-        if lines := faults(model):
-            raise ConfigError(*lines)
-        features = MODELS[model.name]
-        return cls(features.network, model.backbone_p5 or next(iter(features.p5))) if features else None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any] | None) -> Backbone | None:
-        """The backbone that a checkpoint's YAML holds; None for YOLOv8's own."""
-        return None if values is None else cls(**values)
-
-
-def faults(model: ModelConfig) -> list[str]:
-    """A line for each of model.name and model.backbone_p5 that is wrong."""
-    if model.name not in MODELS:
-        return [f"model.name={model.name}: must be one of {', '.join(MODELS)}"]
-    features = MODELS[model.name]
-    if features is None and model.backbone_p5 is not None:
-        owners = " or ".join(f"model={name}" for name, features in MODELS.items() if features)
-        return [f"model.backbone_p5={model.backbone_p5}: goes with {owners}"]
-    if features and model.backbone_p5 not in (None, *features.p5):
-        return [f"model.backbone_p5={model.backbone_p5}: must be {' or '.join(features.p5)}"]
-    return []
-
-
-def starts_from_features(model: ModelConfig) -> bool:
-    """Whether ``model.pretrained`` holds the backbone alone, as torchvision saves it: any file that is not a .pt."""
-    return bool(MODELS.get(model.name) and model.pretrained and not model.pretrained.endswith(".pt"))
+POOLING = ("SPPF", "SPP", "SPPELAN")
+ATTENTION = ("C2PSA", "PSA", "C2fPSA", "AIFI")
+# Kinds that only resize, join, split or project maps: they are sites only where the head reads them.
+_PLAIN = (
+    "Conv DWConv GhostConv ConvTranspose DWConvTranspose2d Focus ADown AConv SCDown HGStem Concat CBLinear CBFuse "
+    "TorchVision Index ImagePoolingAttn nn.Identity nn.Upsample nn.ConvTranspose2d nn.MaxPool2d nn.ZeroPad2d"
+)
+PLAIN = frozenset(_PLAIN.split())
+LEVELS = range(1, 8)
 
 
 @dataclass(frozen=True)
 class Site:
     """A layer that takes the block.
 
-    channels: input and output channels of the block: the layer's output after it, the bottleneck's width inside it.
-    blocks: number of blocks: one after a layer, one per bottleneck that it replaces a convolution in.
+    channels: input and output channels of the block: the layer's output after it, the convolution's inside it.
+    stride: pixels of the image per pixel of the block's map, along one side.
+    paths: of the convolutions inside the layer that it replaces, one block each; empty if it sits after the layer.
     """
 
     name: str
     index: int
     channels: int
-    blocks: int = 1
+    stride: int
+    paths: tuple[str, ...] = ()
 
     @property
     def block_names(self) -> list[str]:
         """One name per block: the site's, with a number if the site has several."""
-        return [self.name] if self.blocks == 1 else [f"{self.name}.{i}" for i in range(self.blocks)]
+        count = len(self.paths)
+        return [self.name] if count <= 1 else [f"{self.name}.{i}" for i in range(count)]
 
 
-def resolve_sites(placement: PlacementConfig, scale: str, backbone: Backbone | None = None) -> list[Site]:
-    """The sites of a placement in network order; empty if it has none. ``backbone`` is None for YOLOv8's own.
+@dataclass(frozen=True)
+class Network:
+    """A detector as its YAML describes it. title: its name in messages, such as yolov8n."""
 
-    Raises ConfigError for a scale, mode, site or combination that does not exist.
+    title: str
+    layers: tuple[Layer, ...]
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> Network:
+        """The network of a config. Raises ConfigError if the family does not have it, or ``model.yaml`` is wrong."""
+        if lines := families.faults(model):
+            raise ConfigError(*lines)
+        own = families.yaml_digest(model) if model.yaml else None
+        return _network(model.family, model.scale, model.variant, model.yaml, own, Backbone.of(model))
+
+    @classmethod
+    def from_yaml(cls, title: str, yaml: Mapping[str, Any], scale: str, backbone: Backbone | None = None) -> Network:
+        """The network of a YAML. With a ``backbone`` of torchvision, its stages stand at their layers.
+
+        Raises ValueError if it describes no network.
+        """
+        if backbone is None:
+            return cls(title, layers(yaml, scale))
+        given = {
+            index: Layer(index, "MobileNetV3Stage", (index - 1,), backbone.channels[name], stride)
+            for (name, index), stride in zip(stage_indices().items(), (8, 16, 32), strict=True)
+        }
+        identity = [[-1, 1, "nn.Identity", []]] * pooling_index()
+        return cls(title, layers({**yaml, "backbone": identity + yaml["backbone"][len(identity) :]}, scale, given))
+
+    @property
+    def head(self) -> Layer:
+        return self.layers[-1]
+
+    @property
+    def stride(self) -> int:
+        """Which the sides of an image must be multiples of: the largest of the head's maps, at least 32."""
+        return max(32, *(int(self.layers[index].stride) for index in self.head.inputs))
+
+    @cached_property
+    def sites(self) -> dict[str, Layer]:
+        """Every layer that has a role, by its name, in network order. Of several with one role it is the last."""
+        found: dict[str, Layer] = {}
+        for layer in self.layers[:-1]:
+            if name := self._role(layer):
+                found[name] = layer
+        return dict(sorted(found.items(), key=lambda item: item[1].index))
+
+    def _role(self, layer: Layer) -> str | None:
+        level = math.log2(layer.stride)
+        if level not in LEVELS:
+            return None
+        read = layer.index in self.head.inputs
+        repeated = layer.kind == "Conv" and layer.repeats > 1 and layer.stride == self.layers[layer.inputs[0]].stride
+        if not read and not repeated and (layer.kind in PLAIN or len(layer.inputs) > 1):
+            return None
+        if layer.kind in POOLING:
+            return "sppf"
+        if layer.kind in ATTENTION:
+            return "psa"
+        if layer.part == "backbone":
+            return f"backbone_p{int(level)}"
+        return f"neck_p{int(level)}{'' if read else '_down'}"
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Names that stand for several sites."""
+        names = list(self.sites)
+        inputs = [name for name in names if self.sites[name].index in self.head.inputs]
+        neck = [name for name in names if name.startswith("neck_")]
+        backbone = [name for name in names if name.startswith("backbone_")]
+        return {"head_inputs": inputs, "neck": neck, "backbone": backbone}
+
+    def inner(self, name: str) -> Inner | str:
+        """The convolutions inside a site that a block can replace, or why there are none."""
+        return second_convolutions(self.sites[name])
+
+
+@lru_cache(maxsize=256)
+def _network(
+    family: str, scale: str, variant: str | None, own: str | None, digest: str | None, backbone: Backbone | None
+) -> Network:
+    model = ModelConfig(family=family, scale=scale, variant=variant, yaml=own)
+    content = families.yaml_of(model)
+    try:
+        return Network.from_yaml(families.title(model), content, content["scale"], backbone)
+    except ValueError as error:
+        raise ConfigError(f"model.yaml={own}: {error}" if own else f"model.family={family}: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def _yolov8() -> Network:
+    return Network.of(ModelConfig(family="yolov8"))
+
+
+def stage_indices() -> dict[str, int]:
+    """Where the three stages of MobileNetV3 stand in YOLOv8."""
+    return {name: _yolov8().sites[name].index for name in ("backbone_p3", "backbone_p4", "backbone_p5")}
+
+
+def pooling_index() -> int:
+    """The layer of YOLOv8's SPPF, before which MobileNetV3 stands."""
+    return _yolov8().sites["sppf"].index
+
+
+def resolve_sites(placement: PlacementConfig, network: Network) -> list[Site]:
+    """The sites of a placement in network order; empty if it has none.
+
+    Raises ConfigError for a mode, site or combination that does not exist.
     """
     lines = []
-    if scale not in SCALES:
-        lines.append(f"model.scale={scale}: must be one of {', '.join(SCALES)}")
     if placement.mode not in MODES:
         lines.append(f"model.placement.mode={placement.mode}: must be one of {', '.join(MODES)}")
     if placement.zero_init and placement.mode == "after" and not (placement.norm and placement.residual):
@@ -100,60 +178,60 @@ def resolve_sites(placement: PlacementConfig, scale: str, backbone: Backbone | N
         )
     names: list[str] = []
     for value in placement.sites:
-        name = _name(value)
-        if name is None:
+        line = f"model.placement.sites={value}"
+        found = _names(value, network)
+        if not found:
+            indices = ", ".join(str(layer.index) for layer in network.sites.values())
             lines.append(
-                f"model.placement.sites={value}: must be one of {', '.join(NAMES)}, or of the layer indices "
-                f"{', '.join(map(str, INDICES))}"
+                f"{line}: {network.title} has no such site; must be one of "
+                f"{', '.join([*network.sites, *network.groups])}, or of the layer indices {indices}"
             )
-        elif name in names:
-            lines.append(f"model.placement.sites={value}: names {name} twice; name every site once")
-        elif name == "sppf" and placement.mode == "replace":
-            lines.append(
-                f"model.placement.sites={value}: has no bottleneck to replace into; use one of "
-                f"{', '.join(n for n in NAMES if n != 'sppf')}, or model.placement.mode=after"
-            )
-        else:
-            names.append(name)
-    if backbone:
-        lines += _outside(backbone, names, placement.mode)
+        for name in found:
+            if name in names:
+                lines.append(f"{line}: names {name} twice; name every site once")
+            else:
+                names.append(name)
+    if placement.mode == "replace":
+        lines += _irreplaceable(names, network)
     if lines:
         raise ConfigError(*lines)
-    widths = backbone.channels if backbone else {}
-    return [_site(name, placement.mode, scale, widths) for name in NAMES if name in names]
+    return [_site(name, placement.mode, network) for name in network.sites if name in names]
+
+
+def _names(value: Any, network: Network) -> list[str]:
+    """The sites that a name, a group or a layer's index stands for; empty if it is none."""
+    text = str(value).strip().replace(".", "_").lower()
+    if text in network.groups:
+        return network.groups[text]
+    if text.isdigit():
+        return [name for name, layer in network.sites.items() if layer.index == int(text)]
+    return [text] if text in network.sites else []
+
+
+def _irreplaceable(names: list[str], network: Network) -> list[str]:
+    """A line for the sites without a convolution that a block can replace, which says why."""
+    reasons: dict[str, list[str]] = {}
+    wrong = [name for name in names if isinstance(network.inner(name), str)]
+    for layer in (network.sites[name] for name in wrong):
+        reasons.setdefault(f"{layer.kind}: {second_convolutions(layer)}", []).append(f"layer {layer.index}")
+    if not wrong:
+        return []
+    why = "; ".join(f"{', '.join(indices)}, {reason}" for reason, indices in reasons.items())
+    right = [name for name in network.sites if isinstance(network.inner(name), Inner)]
+    use = f"use {', '.join(right)}, or model.placement.mode=after" if right else "use model.placement.mode=after"
+    return [f"model.placement.sites={', '.join(wrong)}: {network.title} has nothing to replace there ({why}); {use}"]
+
+
+def _site(name: str, mode: str, network: Network) -> Site:
+    layer = network.sites[name]
+    if mode == "after":
+        return Site(name, layer.index, layer.channels, int(layer.stride))
+    inner = network.inner(name)
+    assert isinstance(inner, Inner)
+    return Site(name, layer.index, inner.channels, int(layer.stride), inner.paths)
 
 
 def zero_init(placement: PlacementConfig, pretrained: bool) -> bool:
     """Whether branches start at zero: as configured, else if weights are pretrained and the placement allows it."""
     able = placement.mode == "after" and placement.norm and placement.residual
     return able and (pretrained if placement.zero_init is None else placement.zero_init)
-
-
-def _name(value: Any) -> str | None:
-    text = str(value).strip().replace(".", "_").lower()
-    if text in NAMES:
-        return text
-    return INDICES.get(int(text)) if text.isdigit() else None
-
-
-def _outside(backbone: Backbone, names: list[str], mode: str) -> list[str]:
-    """A line for the sites that ``backbone`` does not have; its own take a block only after them."""
-    outside = [
-        name
-        for name in names
-        if name in YOLOV8.sites("backbone") and (name not in backbone.channels or mode == "replace")
-    ]
-    if not outside:
-        return []
-    return [
-        f"model.placement.sites={', '.join(outside)}: in {backbone.network} must be of {', '.join(backbone.channels)}, "
-        f"with model.placement.mode=after; or use {', '.join(YOLOV8.sites('neck'))}"
-    ]
-
-
-def _site(name: str, mode: str, scale: str, widths: Mapping[str, int]) -> Site:
-    index = YOLOV8.layers[name].index
-    channels = widths.get(name) or YOLOV8.width(name, scale)
-    if mode == "after":
-        return Site(name, index, channels)
-    return Site(name, index, channels // 2, YOLOV8.depth(name, scale))

@@ -24,6 +24,7 @@ from acmix_exp.files import replacing
 from acmix_exp.yolo import training_state
 from acmix_exp.yolo.arguments import loader_workers, precision, train_arguments
 from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
+from acmix_exp.yolo.families import starts_from_features
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.parameter_groups import regroup, zero_branch_biases
@@ -31,7 +32,6 @@ from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import STATE, Progress
 from acmix_exp.yolo.sample_dataset import SampleDataset, seeded
 from acmix_exp.yolo.sample_loader import train_loader
-from acmix_exp.yolo.sites import starts_from_features
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
 
 

@@ -5,9 +5,16 @@ Class and attribute names are part of the checkpoint format.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
-from ultralytics.nn.modules import SPPF, C2f, Conv
+from ultralytics.nn.modules import Conv
+from ultralytics.nn.modules import block as ultralytics_block
+from ultralytics.nn.modules import conv as ultralytics_conv
+from ultralytics.nn.modules import transformer as ultralytics_transformer
 
 from acmix_exp.nn.fusion import absorb, fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
@@ -51,32 +58,36 @@ class After(nn.Module):
         return self
 
 
-class C2fAfter(C2f):
-    """A C2f whose output goes through ``after``; made from a stock C2f by :func:`insert_after`."""
+def _through_after(stock: type[nn.Module], name: str) -> Callable[..., Tensor]:
+    method = getattr(stock, name)
 
-    after: After
+    def forward(self: Any, *args: Any, **options: Any) -> Tensor:
+        return self.after(method(self, *args, **options))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.after(super().forward(x))
-
-    def forward_split(self, x: Tensor) -> Tensor:
-        """The forward pass that ultralytics' exporter uses."""
-        return self.after(super().forward_split(x))
+    return functools.update_wrapper(forward, method, assigned=("__name__", "__doc__"), updated=())
 
 
-class SPPFAfter(SPPF):
-    """An SPPF whose output goes through ``after``; made from a stock SPPF by :func:`insert_after`."""
-
-    after: After
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.after(super().forward(x))
+FORWARD = ("forward", "forward_split", "forward_fuse")  # of the exporter, and after ultralytics' ``fuse``
 
 
-class MobileNetV3StageAfter(MobileNetV3Stage):
-    """A stage with ``after`` as its last layer; made from a stage by :func:`insert_after`."""
+def _after(stock: type[nn.Module]) -> type[nn.Module]:
+    """A subclass of a layer of ultralytics whose output goes through ``after``; :func:`insert_after` makes a layer one.
 
-    after: After
+    An nn.Sequential runs ``after`` by itself, as its last part.
+    """
+    names = () if issubclass(stock, nn.Sequential) else [name for name in FORWARD if hasattr(stock, name)]
+    methods = {name: _through_after(stock, name) for name in names}
+    return type(f"{stock.__name__}After", (stock,), {**methods, "__module__": __name__, "__doc__": _after.__doc__})
+
+
+AFTER: dict[type[nn.Module], type[nn.Module]] = {
+    stock: _after(stock)
+    for module in (ultralytics_block, ultralytics_conv, ultralytics_transformer)
+    for stock in vars(module).values()
+    if isinstance(stock, type) and issubclass(stock, nn.Module) and stock.__module__ == module.__name__
+}
+AFTER |= {stock: _after(stock) for stock in (nn.Sequential, MobileNetV3Stage)}
+globals().update({subclass.__name__: subclass for subclass in AFTER.values()})  # a checkpoint names them
 
 
 class BlockConv(nn.Module):
@@ -122,15 +133,11 @@ class ConvBlock(Conv):
         return self.act(self.block(self.conv(x)))
 
 
-AFTER: dict[type[nn.Module], type[nn.Module]] = {
-    C2f: C2fAfter,
-    SPPF: SPPFAfter,
-    MobileNetV3Stage: MobileNetV3StageAfter,
-}
-
-
 def insert_after(layer: nn.Module, after: After) -> None:
-    """Turn a stock layer into its subclass in place: indices, hooks and state_dict keys stay."""
+    """Turn a stock layer into its subclass in place: indices, hooks and state_dict keys stay.
+
+    Raises KeyError for a layer of a class that ultralytics does not have.
+    """
     layer.__class__ = AFTER[type(layer)]
     layer.after = after
 

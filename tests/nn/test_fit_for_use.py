@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from acmix_exp.block_rules import channel_faults
-from acmix_exp.config import SCALES, PlacementConfig
+from acmix_exp.config import ModelConfig, PlacementConfig
 from acmix_exp.nn import Identity, block_names, build_block
 from acmix_exp.nn.layers import published_flops
-from acmix_exp.yolo.sites import NAMES, resolve_sites
+from acmix_exp.yolo.sites import Network, resolve_sites
 from benchmarks.block_costs import variants
 from benchmarks.straightforward import forwards, straightforward
 
@@ -100,10 +100,10 @@ def test_forward_and_backward_in_every_form(name: str, options: dict[str, Any], 
 def widths() -> list[int]:
     """Channels of every site of YOLOv8, after a layer and inside its bottlenecks, at all five scales."""
     found = set()
-    for mode in ("after", "replace"):
-        sites = [site for site in NAMES if (mode, site) != ("replace", "sppf")]
-        placement = PlacementConfig(name="all", mode=mode, sites=sites)
-        found |= {site.channels for scale in SCALES for site in resolve_sites(placement, scale)}
+    for mode, names in (("after", ["backbone", "sppf", "neck"]), ("replace", ["backbone", "neck"])):
+        placement = PlacementConfig(name="all", mode=mode, sites=names)
+        for scale in "nsmlx":
+            found |= {site.channels for site in resolve_sites(placement, Network.of(ModelConfig(scale=scale)))}
     return sorted(found)
 
 

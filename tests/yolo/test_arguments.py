@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from acmix_exp.config import ModelConfig
 from acmix_exp.yolo.arguments import refused
 
 
@@ -23,12 +24,12 @@ from acmix_exp.yolo.arguments import refused
     ],
 )
 def test_lines(name: str, value: Any, cure: str) -> None:
-    (line,) = refused({name: value})
+    (line,) = refused({name: value}, ModelConfig())
     assert line.startswith(f"train.extra.{name}={value}: {cure}")
 
 
 def test_valid_extra_arguments() -> None:
-    assert [refused({"freeze": value}) for value in (0, 22, [0, 1], ["23.cv2"], None)] == [[]] * 5
-    assert [refused({"cache": value}) for value in ("ram", True, False, None)] == [[]] * 4
+    assert [refused({"freeze": value}, ModelConfig()) for value in (0, 22, [0, 1], ["23.cv2"], None)] == [[]] * 5
+    assert [refused({"cache": value}, ModelConfig()) for value in ("ram", True, False, None)] == [[]] * 4
     free = ("cache", "copy_paste_mode", "freeze", "mosaic", "lrf")
-    assert refused({key: DEFAULT_CFG_DICT[key] for key in free}) == []
+    assert refused({key: DEFAULT_CFG_DICT[key] for key in free}, ModelConfig()) == []

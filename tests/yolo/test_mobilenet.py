@@ -20,19 +20,20 @@ from acmix_exp.config import Config, PlacementConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.nn.mobilenet_v3 import P5, ImageNetNormalize, load_features, mobilenet_v3_stages
 from acmix_exp.yolo import families, pretrained
+from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
-from acmix_exp.yolo.sites import Backbone, resolve_sites
+from acmix_exp.yolo.sites import Network, resolve_sites
 from acmix_exp.yolo.transfer import load_pretrained
 from tests.yolo.builders import bare, make_config
 
-NAMES = [name for name, features in families.MODELS.items() if features]
+NAMES = [name for name, family in families.FAMILIES.items() if family.backbone]
 LARGE, SMALL = "mobilenet_v3_large", "mobilenet_v3_small"
 SITES = ["backbone_p3", "backbone_p4", "backbone_p5", "sppf", "neck_p4_down", "neck_p3", "neck_p4", "neck_p5"]
 
 
 def config(name: str = NAMES[1], *sites: str, **changes: Any) -> Config:
-    return make_config(model__name=name, model__placement=PlacementConfig(name="test", sites=list(sites)), **changes)
+    return make_config(model__family=name, model__placement=PlacementConfig(name="test", sites=list(sites)), **changes)
 
 
 def build(config: Config) -> DetectionModel:
@@ -95,9 +96,7 @@ def test_every_parameter_learns_and_fusing_keeps_the_output(name: str, p5: str) 
 def test_the_scale_is_of_the_neck(scale: str) -> None:
     model = build(config(NAMES[0], "backbone_p4", "neck_p4", model__scale=scale))
     stock = DetectionModel(f"yolov8{scale}.yaml", verbose=False)
-    channels = {
-        site.name: site.channels for site in resolve_sites(model.placement, scale, Backbone(LARGE, "bottleneck"))
-    }
+    channels = {site.name: site.channels for site in model.sites}
     assert channels == {"backbone_p4": 112, "neck_p4": stock.model[18].cv2.conv.out_channels}
     assert [block.in_planes for block in model.blocks().values()] == list(channels.values())
     assert model.model[18].m[0].cv2.conv.weight.shape == stock.model[18].m[0].cv2.conv.weight.shape
@@ -164,9 +163,9 @@ def test_weights_that_do_not_fit(features: Callable[..., Path], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"name": "yolov9"}, "model.name=yolov9: must be one of yolov8, yolov8_mobilenetv3_large"),
+        ({"family": "yolov7"}, "model.family=yolov7: must be one of yolov8, "),
         (
-            {"name": "yolov8", "backbone_p5": "expanded"},
+            {"family": "yolov8", "backbone_p5": "expanded"},
             "model.backbone_p5=expanded: goes with model=yolov8_mobilenetv3",
         ),
         ({"backbone_p5": "c5"}, "model.backbone_p5=c5: must be bottleneck or expanded"),
@@ -183,10 +182,12 @@ def test_invalid_keys_are_refused(changes: dict[str, Any], line: str) -> None:
 @pytest.mark.parametrize(("sites", "mode"), [(["backbone_p2"], "after"), (["backbone_p4"], "replace")])
 def test_sites_that_the_backbone_lacks(sites: list[str], mode: str) -> None:
     placement = PlacementConfig(name="test", mode=mode, sites=sites)
-    backbone = Backbone.of(config().model)
-    with pytest.raises(ConfigError, match=r"sites=backbone_p\d: in mobilenet_v3_small must be of backbone_p3"):
-        resolve_sites(placement, "n", backbone)
-    resolve_sites(replace(placement, sites=["neck_p4"]), "n", backbone)
+    network = Network.of(config().model)
+    with pytest.raises(
+        ConfigError, match=r"sites=backbone_p\d: .*(no such site; must be one of backbone_p3|depthwise.* use neck_p4)"
+    ):
+        resolve_sites(placement, network)
+    resolve_sites(replace(placement, sites=["neck_p4"]), network)
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,23 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+import yaml
 from ultralytics.engine import exporter
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from acmix_exp.block_rules import RULES
-from acmix_exp.config import SCALES, Config
+from acmix_exp.config import Config, ModelConfig
 from acmix_exp.errors import ConfigError
-from acmix_exp.yolo import families, preflight
+from acmix_exp.yolo import preflight, sites
 from acmix_exp.yolo.arguments import OWNED_ARGS
+from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.model import build_model
 from acmix_exp.yolo.preflight import argument_faults, export_format
+from acmix_exp.yolo.yaml_layers import Layer, layers
 from tests.yolo.builders import make_config
 
-MODELS = list(families.MODELS)
+LARGE, SMALL = [name for name, family in FAMILIES.items() if family.backbone]
 
 
 def faults(*configs: Config) -> list[str]:
@@ -32,24 +35,61 @@ def faults(*configs: Config) -> list[str]:
 
 
 def baseline(name: str = "yolov8", **changes: Any) -> Config:
-    return make_config(arm__insert=False, model__name=name, **changes)
+    return make_config(arm__insert=False, model__family=name, **changes)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("scale", SCALES)
-def test_the_tables_of_layers_are_the_networks_that_ultralytics_builds(name: str, scale: str) -> None:
-    assert faults(baseline(name, model__scale=scale)) == []
+FAST = ("yolov8n", "yolov9t", "yolo12n", "yolo26n")
+NETWORKS = [
+    pytest.param(name, scale, variant, id=title, marks=() if title in FAST else pytest.mark.slow)
+    for name, family in FAMILIES.items()
+    for scale in family.scales
+    for variant in (None, *family.variants)
+    if (title := name if family.backbone else family.network(scale, variant))
+]
 
 
-@pytest.mark.parametrize("change", [{"channels": 640}, {"stride": 8}, {"repeats": 3}], ids=str)
-def test_a_layer_that_is_built_otherwise_is_named(change: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    layers = {**families.YOLOV8.layers, "backbone_p4": replace(families.YOLOV8.layers["backbone_p4"], **change)}
-    changed = replace(families.YOLOV8, layers=layers)
-    monkeypatch.setattr(preflight, "YOLOV8", changed)
-    monkeypatch.setattr("acmix_exp.yolo.sites.YOLOV8", changed)
-    (line,) = faults(baseline())
-    assert line.startswith("model.scale=n: ultralytics ")
-    assert "builds backbone_p4 with" in line
+@pytest.mark.parametrize(("name", "scale", "variant"), NETWORKS)
+def test_the_sites_are_those_of_the_networks_that_ultralytics_builds(
+    name: str, scale: str, variant: str | None
+) -> None:
+    assert faults(baseline(name, model__scale=scale, model__variant=variant)) == []
+
+
+@pytest.mark.parametrize("change", [{"channels": 640}, {"stride": 8}, {"repeats": 3}, {"kind": "C3"}], ids=str)
+def test_a_layer_that_is_built_otherwise_is_named(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(*arguments: Any, **options: Any) -> tuple[Layer, ...]:
+        return tuple(replace(layer, **change) if layer.index == 6 else layer for layer in layers(*arguments, **options))
+
+    sites._network.cache_clear()
+    monkeypatch.setattr(sites, "layers", changed)
+    lines = faults(baseline())
+    sites._network.cache_clear()
+    assert lines[0].startswith("model.family=yolov8: ultralytics ")
+    assert ", layer 6, as C2f of 128 channels at stride 16" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "line"),
+    [
+        ("MyBlock", [], "has no module MyBlock (layer 22); a block of your own is block=custom"),
+        ("nn.MyBlock", [], "cannot build it (AttributeError: "),
+        ("nn.Conv2d", [], "cannot build it (TypeError: "),
+        ("nn.Tanh", [], "is Tanh, which cannot take a block; name another site"),
+        ("nn.AvgPool2d", [2], "builds neck_p5, layer 22, as AvgPool2d of 256 channels at stride 64; must be AvgPool2d"),
+    ],
+)
+def test_a_yaml_of_ones_own_that_does_not_work(module: str, args: list[int], line: str, tmp_path: Path) -> None:
+    content = sites.families.yaml_of(ModelConfig())
+    content["head"].insert(-1, [-1, 1, module, args])
+    content["head"][-1][0] = [15, 18, 22]
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    found = faults(make_config(model__yaml=str(path), model__placement__sites=["neck_p5"]))
+    assert found[0].startswith(
+        (f"model.yaml={path}: ultralytics ", "model.placement.sites=neck_p5: layer 22 of mine n")
+    )
+    assert line in found[0]
+    assert "\n" not in found[0]
 
 
 def test_every_block_is_built() -> None:
@@ -78,7 +118,7 @@ def test_a_fault_tells_which_networks_have_it_and_each_is_built_once() -> None:
     wrong = make_config(train__extra={"mosaic": 2})
     found = preflight.preflight([wrong, make_config(), replace(wrong, seed=1)], steps.append)
     assert found == {"train.extra.mosaic=2: Valid 'mosaic' values are between 0.0 and 1.0.": [0, 2]}
-    assert steps == ["building yolov8, scale n", "building acmix for 256 channels"]
+    assert steps == ["building yolov8n", "building acmix for 256 channels"]
 
 
 @pytest.mark.parametrize(
@@ -128,11 +168,11 @@ def test_a_checkpoint_of_another_network(stock: Path, tmp_path: Path) -> None:
     (line,) = pretrained(stock, model__scale="s")
     assert line == f"model.pretrained={stock}: weights of scale n; must be of model.scale=s"
     path = tmp_path / "backbone.pt"
-    torch.save({"model": build_model(baseline(MODELS[2]), nc=2)}, path)
-    assert pretrained(path, MODELS[2]) == []
-    for name, network in ((MODELS[0], "YOLOv8's own backbone"), (MODELS[1], "mobilenet_v3_large")):
+    torch.save({"model": build_model(baseline(SMALL), nc=2)}, path)
+    assert pretrained(path, SMALL) == []
+    for name, network in (("yolov8", "the detector's own backbone"), (LARGE, "mobilenet_v3_large")):
         (line,) = pretrained(path, name)
-        assert line.endswith(f"weights on mobilenet_v3_small; must be on {network}, as model.name says")
+        assert line.endswith(f"weights on mobilenet_v3_small; must be on {network}, as model.family says")
     other = tmp_path / "other.pt"
     torch.save({"model": DetectionModel("yolov5n.yaml", nc=2)}, other)
     (line,) = pretrained(other)
@@ -156,8 +196,8 @@ def test_weights_of_torchvision(legacy: bool, tmp_path: Path) -> None:
     path = tmp_path / "features.pth"
     state = torchvision.models.mobilenet_v3_small(weights=None).state_dict()
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
-    assert pretrained(path, MODELS[2]) == []
-    (line,) = pretrained(path, MODELS[1])
+    assert pretrained(path, SMALL) == []
+    (line,) = pretrained(path, LARGE)
     assert line.startswith(f"model.pretrained={path}: no tensor features.")
     assert line.endswith("must be torchvision's weights of the model's backbone (a state_dict, .pth)")
 
@@ -166,7 +206,7 @@ def test_weights_of_torchvision(legacy: bool, tmp_path: Path) -> None:
 def test_files_that_are_no_weights_of_torchvision(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "features.pth"
     torch.save([1], path) if content is None else path.write_bytes(content)
-    (line,) = pretrained(path, MODELS[1])
+    (line,) = pretrained(path, LARGE)
     assert line.startswith(f"model.pretrained={path}: ")
     assert line.endswith("must be torchvision's weights of the model's backbone (a state_dict, .pth)")
     assert "\n" not in line
