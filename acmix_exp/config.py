@@ -118,7 +118,7 @@ class HardwareConfig:
     precision: str = "auto"  # auto | fp32 | fp16 | bf16
     workers: Any = "auto"  # data-loader processes per run: auto | a whole number
     threads: int = 1  # CPU threads per run
-    runs_at_once: int = 1
+    runs_at_once: Any = 1  # a whole number | auto: as many as the memory holds, at most 4 on a GPU
     gpus_per_run: float = 1  # GPUs, or on a CPU processes, that train one run together; with Ray a fraction too
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
     ray: RayConfig = field(default_factory=RayConfig)

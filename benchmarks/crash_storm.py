@@ -45,7 +45,8 @@ SWEEP = (
 )
 MARK = "CRASH_STORM"  # environment variable
 OF_AN_ATTEMPT = ("seconds", "latency", "memory", "resumed")  # parts of the names of what may differ
-KILLS_A_SWEEP = 8  # on average: the mean time between two kills follows from it
+KILLS_A_SWEEP = 8  # about: the mean time between two kills is that part of the undisturbed sweep's, and grows with
+GROWTH = 0.25  # each kill of a sweep, so that one on a busy machine finishes too
 SECONDS_TO_END = 30.0  # for the other processes after the command was killed
 GIVE_UP = 40  # kills after which a sweep must have finished
 
@@ -67,9 +68,7 @@ def make_data(folder: Path) -> Path:
             (folder / "images" / split / f"{number}.png").write_bytes(encode_png(pixels))
             lines = (f"{int(box[0])} {' '.join(str(value) for value in box[1:])}\n" for box in boxes)
             (folder / "labels" / split / f"{number}.txt").write_text("".join(lines))
-    (folder / "data.yaml").write_text(
-        f"path: .\ntrain: images/train\nval: images/val\nnames: {list(NAMES.values())}\n"
-    )
+    (folder / "data.yaml").write_text(f"path: .\ntrain: images/train\nval: images/val\nnames: {list(NAMES.values())}\n")
     return folder / "data.yaml"
 
 
@@ -134,8 +133,8 @@ class Sweep:
             with np.load(run.path / "outcomes.npz") as arrays:
                 found[f"{run.name} outcomes"] = {key: arrays[key].tolist() for key in arrays.files}
             for name in ("best.pt", "last.pt"):
-                model = torch.load(run.path / "weights" / name, weights_only=False)["model"]
-                found[f"{run.name} {name}"] = {key: value.numpy().tobytes() for key, value in model.state_dict().items()}
+                state = torch.load(run.path / "weights" / name, weights_only=False)["model"].state_dict()
+                found[f"{run.name} {name}"] = {key: value.numpy().tobytes() for key, value in state.items()}
         return found
 
 
@@ -239,7 +238,8 @@ def storm(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         code, before = 1, len(survived)
         while code != 0:
             assert len(survived) - before < GIVE_UP, f"unfinished after {GIVE_UP} kills"
-            code, more = disturb(sweep, pauses, alone / KILLS_A_SWEEP, kills - len(survived))
+            mean = alone / KILLS_A_SWEEP * (1 + GROWTH * (len(survived) - before))
+            code, more = disturb(sweep, pauses, mean, kills - len(survived))
             survived += more
             commands += 1
             sweep.check_files()

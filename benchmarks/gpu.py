@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks import page, provenance
+from benchmarks import packing, page, provenance
 from benchmarks.compare import RESULTS
 from benchmarks.stages import REPO, planned, run_all
 from benchmarks.targets import TARGETS, Target, where
@@ -57,8 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _hide_paths(out, {out: "OUT", REPO: ".", Path.home(): "~", **({Path(data).parent: "DATA"} if data else {})})
     table = page.Grid("Figures to reach on a GPU", list(TABLE), figures(_theme_results(out)), 3)
     title = f"# {'Dry run' if options.dry_run else 'GPU'} · {name} · {facts['date'][:10]}"
-    (out / "README.md").write_text("\n".join([title, "", *_stage_table(results), "", *page.markdown_table(table), ""]))
+    packed = _packing_table(out)
+    lines = [title, "", *_stage_table(results), "", *page.markdown_table(table), "", *packed]
+    (out / "README.md").write_text("\n".join(lines))
     Console(width=max(console.width, 120)).print(page.terminal(table))
+    console.print(*packed, sep="\n", markup=False)
     console.print(str(out), soft_wrap=True)
     return 0 if all(stage["status"] == 0 for stage in results.values()) else 1
 
@@ -84,6 +87,12 @@ def figures(results: list[dict[str, Any]]) -> list[list[str]]:
 
 def _rows(target: Target, result: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in result["targets"] if row.get("target") == TARGETS.index(target)]
+
+
+def _packing_table(out: Path) -> list[str]:
+    path = out / "packing.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
+    return [packing.table(rows), ""] if rows else []
 
 
 def _theme_results(out: Path) -> list[dict[str, Any]]:

@@ -71,6 +71,7 @@ def planned(out: Path, data: str | None, dry: bool) -> list[Stage]:
         theme("module", 0.15),
         theme("blocks", 0.15),
         theme("train_step", 1.0),
+        Stage("packing", _packing(out, data, dry)),
         Stage("tune", python("benchmarks.tune", "--output", out / "tune.json", *(["--dry-run"] if dry else []))),
     ]
 
@@ -98,6 +99,11 @@ def _training(out: Path, data: str | None, dry: bool) -> tuple[str, ...]:
     else:
         words += ["hardware=gpu", "train.epochs=2", "model/placement=bottleneck_p4p5"]
     return python("acmix_exp", *words)
+
+
+def _packing(out: Path, data: str | None, dry: bool) -> tuple[str, ...]:
+    words = ["--dry-run", "--at-once", 1, 2, "--epochs", 1] if dry else [] if data is None else ["--data", data]
+    return python("benchmarks.packing", *words, "--output", out / "packing.json")
 
 
 def run_all(

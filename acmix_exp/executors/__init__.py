@@ -35,6 +35,9 @@ class Executor(Protocol):
         An engine that outlives this process leaves its runs at work, and returns in a line how to reach them.
         """
 
+    def at_once(self) -> int:
+        """How many runs train side by side, as far as it is known."""
+
     def notes(self) -> Mapping[str, str]:
         """Why runs that are not at work have to wait, in a few words, by the names of the runs."""
 
@@ -51,7 +54,7 @@ def create(runs: Sequence[Run], hardware: HardwareConfig) -> Executor:
         return RayExecutor(runs, hardware)
     from acmix_exp.executors.local import LocalExecutor
 
-    return LocalExecutor(runs, hardware.runs_at_once)
+    return LocalExecutor(runs, hardware)
 
 
 def jobs(folder: Path) -> dict[str, str]:

@@ -36,7 +36,7 @@ class RayExecutor:
         """Connect to the cluster, or start one. Raises ConfigError if that is not possible."""
         self._steps: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._runs = list(runs)
-        self._address, self._ended = hardware.ray.address, False
+        self._address, self._at_once, self._ended = hardware.ray.address, hardware.runs_at_once, False
         self._child = Child(
             "ray", runs[0].path.parent, _request(runs, hardware), on_step=self._steps.put, variables=VARIABLES
         )
@@ -63,6 +63,9 @@ class RayExecutor:
         if not self._ended:
             self._await_ends()
         return None
+
+    def at_once(self) -> int:
+        return int(self._at_once)
 
     def notes(self) -> dict[str, str]:
         return {}

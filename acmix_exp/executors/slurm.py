@@ -80,6 +80,9 @@ class SlurmExecutor:
         line = f"detached; the same command attaches again, and 'scancel {self._arrays(left)}' ends what is left"
         return f"{line}: {_jobs(len(left))}"
 
+    def at_once(self) -> int:
+        return int(self._hardware.runs_at_once)
+
     def notes(self) -> dict[str, str]:
         return {name: job.reason for name, job in self._jobs.items() if job.waits}
 

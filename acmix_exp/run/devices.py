@@ -44,7 +44,7 @@ def gpus(hardware: HardwareConfig) -> list[int]:
         return []
     each = rank_count(hardware)
     if device in ("auto", "cuda"):
-        wanted = list(range(max(present, each) if hardware.runs_at_once > 1 else each))
+        wanted = list(range(max(present, each) if hardware.runs_at_once != 1 else each))
     elif type(device) is int:
         wanted = [device]
     elif isinstance(device, list) and device and all(type(i) is int for i in device):

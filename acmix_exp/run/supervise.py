@@ -12,16 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import FrameType
 from typing import Any
 
 from acmix_exp.child import Answer, Child, take_spare, unpickling
-from acmix_exp.config import Config, load
+from acmix_exp.config import Config, HardwareConfig, load
 from acmix_exp.errors import STOPS, CheckpointError, ConfigError, NonFiniteLoss, Stopped, StorageError, storage_fault
 from acmix_exp.files import write_text
-from acmix_exp.run import devices
+from acmix_exp.run import devices, packing
 from acmix_exp.run.claim import Claim, Taken
 from acmix_exp.run.directory import Run
 from acmix_exp.run.owner import Owner
@@ -41,6 +41,7 @@ class Command:
 
     attempts: of each run, how many attempts it had when the command began. has_ended: whether a process of another host
     is known to have ended, as a cluster's queue may tell. stop: set it to interrupt the runs that are supervised.
+    runs_at_once: how many of them share the GPUs.
     scheduled: a scheduler, such as Slurm, has given this process its GPUs.
     """
 
@@ -48,6 +49,7 @@ class Command:
     attempts: Mapping[Run, int] = field(default_factory=dict)
     has_ended: Callable[[Owner], bool] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    runs_at_once: Callable[[HardwareConfig], int] = packing.smallest
     scheduled: bool = False
 
     @contextmanager
@@ -172,7 +174,8 @@ def _attempt(
     Raises Stopped, Taken and StorageError.
     """
     started = before.get("attempt", 0) > 0
-    with devices.gpus_of_run(config.hardware, command.stop, scheduled=command.scheduled) as gpus:
+    hardware = replace(config.hardware, runs_at_once=command.runs_at_once(config.hardware))
+    with devices.gpus_of_run(hardware, command.stop, scheduled=command.scheduled) as gpus:
         reason = _scratch_reason(run, before) if started else None
         resume = started and reason is None
         if found := _contradiction(run, before, last_sign) if started else None:

@@ -23,7 +23,7 @@ from acmix_exp.config import Config, load
 from acmix_exp.data import Dataset, headline
 from acmix_exp.errors import ChangedError, CheckpointError, NonFiniteLoss, one_line
 from acmix_exp.profile import complexity, timings
-from acmix_exp.run import directory, fingerprints, provenance
+from acmix_exp.run import directory, fingerprints, packing, provenance
 from acmix_exp.run.directory import History
 from acmix_exp.run.replicates import replicates
 from acmix_exp.tracking import Tracker
@@ -93,9 +93,13 @@ def _measured(
     *,
     resume: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    history = History(run, resumed=resume)
+    history, first = History(run, resumed=resume), True
 
     def on_epoch(row: dict[str, float]) -> None:
+        nonlocal first
+        if first:
+            first = False
+            _add_provenance(run, {"memory": packing.in_use(device)})
         history.add(row)
         tracker.epoch(row)
 

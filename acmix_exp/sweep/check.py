@@ -101,7 +101,7 @@ def _values(config: Config) -> list[str]:
             "auto or a whole number from 0",
         ),
         ("hardware.threads", hardware.threads >= 1, "a whole number from 1"),
-        ("hardware.runs_at_once", hardware.runs_at_once >= 1, "a whole number from 1"),
+        ("hardware.runs_at_once", *_runs_at_once(hardware)),
         ("hardware.gpus_per_run", *_gpus_per_run(hardware)),
     ]
     tests += [
@@ -121,6 +121,14 @@ def _model(config: Config) -> list[str]:
     if stride > 32 and imgsz >= 32 and imgsz % 32 == 0 and imgsz % stride:
         return [f"train.imgsz={imgsz}: must be a multiple of {stride} for {network.title}"]
     return []
+
+
+def _runs_at_once(hardware: HardwareConfig) -> tuple[bool, str]:
+    """Whether the key fits, and what would."""
+    value, whole = hardware.runs_at_once, "a whole number from 1"
+    if hardware.executor != "local":
+        return type(value) is int and value >= 1, f"{whole} with hardware.executor={hardware.executor}"
+    return value == "auto" or (type(value) is int and value >= 1), f"auto or {whole}"
 
 
 def _block(config: Config) -> list[str]:

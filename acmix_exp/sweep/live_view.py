@@ -30,11 +30,11 @@ LINES_AROUND = 6
 class View:
     """Shows the run directories of a plan from a separate thread, between ``start`` and ``stop``."""
 
-    def __init__(self, plan: Plan, runs_at_once: int, notes: Callable[[], Mapping[str, str]] = dict) -> None:
-        """notes: why runs have to wait, by their names."""
+    def __init__(self, plan: Plan, at_once: Callable[[], int], notes: Callable[[], Mapping[str, str]] = dict) -> None:
+        """at_once: how many runs train side by side. notes: why runs have to wait, by their names."""
         self.plan = plan
         self._notes, self._waiting = notes, ""
-        self.runs_at_once = runs_at_once
+        self._at_once = at_once
         self._survey = Survey(plan)
         self.console = Console(stderr=True)
         self._stop = threading.Event()
@@ -76,7 +76,7 @@ class View:
             self._waiting = waiting
             if waiting:
                 self.console.print(f"waiting: {waiting}", highlight=False, markup=False, soft_wrap=True)
-        all_left = seconds_left(rows, self.runs_at_once)
+        all_left = seconds_left(rows, self._at_once())
         for row in rows:
             state = (row.status, row.epoch)
             if self._printed.setdefault(row.run.name, ("pending", 0)) == state:
@@ -124,7 +124,7 @@ class View:
 
     def _title(self, rows: list[Progress], width: int) -> Text:
         done = sum(row.status == "done" for row in rows)
-        left = duration(seconds_left(rows, self.runs_at_once))
+        left = duration(seconds_left(rows, self._at_once()))
         state = f": {done} of {len(rows)} runs done, {left} left"
         name = Text(self.plan.name)
         name.truncate(max(1, width - len(state)), overflow="ellipsis")

@@ -20,7 +20,7 @@ from acmix_exp.block_rules import PATHS
 from acmix_exp.config import SEED_LIMIT, Config, arm_label, from_plain, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
-from acmix_exp.run import directory
+from acmix_exp.run import directory, packing
 from acmix_exp.run.directory import runs_in
 from acmix_exp.run.owner import Owner
 from acmix_exp.run.provenance import redact
@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def runs_at_once(self) -> int:
-        return min(self.cells[0].config.hardware.runs_at_once, len(self.runs))
+        return min(packing.smallest(self.cells[0].config.hardware), len(self.runs))
 
 
 def build(cells: Sequence[Composed]) -> Plan:

@@ -12,7 +12,7 @@ from acmix_exp.console import console, print_line, text_table
 from acmix_exp.data import Dataset, headline, inspect, report_table, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
-from acmix_exp.run import devices
+from acmix_exp.run import devices, packing
 from acmix_exp.run.directory import Run
 from acmix_exp.run.fingerprints import verify_data, verify_finished
 from acmix_exp.sweep.compose import Composed
@@ -45,7 +45,7 @@ def evaluate(cell: Composed) -> int:
     require_unchanged(cell, run, config, None if names_dataset(cell) else fingerprint)
     console(stderr=True).print(report_table(inspection), soft_wrap=True)
     request = {"config": asdict(config), "weights": str(weights.resolve()), "split": split, "data": fingerprint}
-    with devices.gpu_slot(devices.gpus(config.hardware), config.hardware.runs_at_once) as gpu:
+    with devices.gpu_slot(devices.gpus(config.hardware), packing.smallest(config.hardware)) as gpu:
         variables = unpickling(command.allow_unsafe_checkpoint)
         threads = config.hardware.threads
         answer = run_child("evaluate", run.path, request, threads=threads, gpu=gpu, variables=variables)

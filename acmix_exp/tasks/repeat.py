@@ -57,7 +57,7 @@ def repeat(composed: Composed) -> int:
     prepare(plan)
     write_json(second.path / "provenance.json", {**second.provenance(), "repeat_of": first.name})
     _print_changes(first, config, parts)
-    view = View(plan, 1).start()
+    view = View(plan, lambda: 1).start()
     try:
         outcome = supervise(second, Command())
     except (KeyboardInterrupt, SystemExit):

@@ -44,7 +44,7 @@ def train(plan: Plan) -> int:
     prepare(plan)
     for name, file in installed.startup_files().items():
         print(f"acmix_exp: {name}: {file} runs in every process; provenance.json has its hash", file=sys.stderr)
-    view = View(plan, plan.runs_at_once, executor.notes)
+    view = View(plan, executor.at_once, executor.notes)
     code, fault, apart = 1, None, None
     try:
         view.start()

@@ -162,6 +162,7 @@ def precision(hardware: HardwareConfig, device: str | int) -> str:
     return wanted
 
 
+MOST_ON_A_GPU = 4  # runs, of ``hardware.runs_at_once=auto``
 MOST_WORKERS = 8  # of ``hardware.workers=auto``, as in ultralytics
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -181,7 +182,8 @@ def loader_workers(config: Config, device: str | int) -> int:
     if (given := os.environ.get("SLURM_CPUS_PER_TASK", "")).isdecimal():  # not every cluster binds a job to its cores
         cores = min(cores, int(given))
     ranks = rank_count(hardware)
-    of_run = cores // hardware.runs_at_once if hardware.executor == "local" else cores - hardware.threads * ranks
+    at_once = MOST_ON_A_GPU if hardware.runs_at_once == "auto" else hardware.runs_at_once
+    of_run = cores // at_once if hardware.executor == "local" else cores - hardware.threads * ranks
     workers = min(MOST_WORKERS, max(1, of_run // ranks))
     if SHARED_MEMORY.is_dir():
         kept = (

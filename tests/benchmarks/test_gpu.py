@@ -128,7 +128,7 @@ def test_dry_run(tmp_path: Path) -> None:
     logs = {path.name: path.read_text()[-2000:] for path in out.glob("*.log")}
     assert done.returncode == 0, (done.stdout, done.stderr, logs)
     stages = json.loads((out / "provenance.json").read_text())["stages"]
-    assert stages.keys() == {"parity", *gpu.THEMES, "training", "tune"}
+    assert stages.keys() == {"parity", *gpu.THEMES, "training", "packing", "tune"}
     for name in gpu.THEMES:
         assert len(list(out.glob(f"{name}_cpu_*"))) == 2
     assert (out / "training" / "gpu" / "summary.md").exists()

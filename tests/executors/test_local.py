@@ -10,6 +10,8 @@ import pytest
 
 from acmix_exp.config import HardwareConfig
 from acmix_exp.executors import create, local
+from acmix_exp.files import write_json
+from acmix_exp.run import packing
 from acmix_exp.run.directory import Run
 from acmix_exp.run.owner import Owner
 from acmix_exp.run.supervise import BUSY, DONE, INTERRUPTED
@@ -57,6 +59,50 @@ def test_runs_at_once_and_every_run_once(supervised, runs_at_once, most):
     assert executor.wait(10)
     assert sorted(supervised) == [f"run{number}" for number in range(5)]
     assert peak == most
+
+
+def test_auto_begins_with_one_run_and_grows_after_its_first_epoch(supervised, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(packing, "largest", lambda hardware: 3)
+    monkeypatch.setattr(local, "PACKING_SECONDS", 0.02)
+    runs = [Run(tmp_path / f"run{number}") for number in range(6)]
+    three = threading.Barrier(3)
+    at_once = []
+
+    def work(run, command):
+        at_once.append(command.runs_at_once(HardwareConfig()))
+        if run.name == "run0":
+            time.sleep(0.2)
+            assert supervised == ["run0"]
+            memory = {"used_mb": 1000, "total_mb": 9000, "time": time.time()}
+            run.path.mkdir()
+            write_json(run.path / "provenance.json", {"memory": memory})
+        if len(supervised) <= 3:
+            three.wait(timeout=10)
+        return DONE
+
+    supervised.by(work)
+    executor = create(runs, HardwareConfig(device="cpu", runs_at_once="auto"))
+    executor.start()
+    assert executor.at_once() == 1
+    assert executor.wait(10)
+    assert executor.at_once() == 3
+    assert at_once == [1, 3, 3, 3, 3, 3]
+    assert "hardware.runs_at_once=auto: 3 at once; run0 takes 1.0 of 8.8 GB" in capsys.readouterr().err
+
+
+def test_auto_does_not_trust_the_memory_of_an_earlier_command(supervised, monkeypatch, tmp_path):
+    monkeypatch.setattr(packing, "largest", lambda hardware: 3)
+    monkeypatch.setattr(local, "PACKING_SECONDS", 0.02)
+    run = Run(tmp_path / "run0")
+    run.path.mkdir()
+    write_json(run.path / "provenance.json", {"memory": {"used_mb": 1, "total_mb": 9000, "time": time.time() - 60}})
+    supervised.by(lambda run, command: command.stop.wait(10) and DONE)
+    executor = create([run, Run(tmp_path / "run1")], HardwareConfig(device="cpu", runs_at_once="auto"))
+    executor.start()
+    assert not executor.wait(0.2)
+    assert executor.at_once() == 1
+    executor.interrupt()
+    assert supervised == ["run0"]
 
 
 def test_waiting_ends_when_the_time_is_up(supervised):

@@ -24,7 +24,7 @@ def screen():
     """``screen(rows, width, height)``: the lines of one frame."""
 
     def draw(rows, width=80, height=24, name="bccd", terminal=True):
-        view = View(Plan(name, Path("runs") / name, [], []), runs_at_once=1)
+        view = View(Plan(name, Path("runs") / name, [], []), lambda: 1)
         view.console = Console(file=io.StringIO(), width=width, height=height, force_terminal=terminal, record=True)
         if terminal:
             view.console.print(view._table(rows))
