@@ -6,11 +6,12 @@ SHELL := /bin/sh
 
 ARGS ?=
 JOBS ?= 2
+N ?= 200
 CANDIDATES := $(or $(PYTHON),python3.12 python3.11 python3)
 RUN := .venv/bin/python -m
 STAMP := .venv/.installed
 
-.PHONY: help install demo ablation plan sync test test-all lint bench gpu format clean
+.PHONY: help install demo ablation plan sync test test-all lint bench gpu storm format clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +51,9 @@ bench: $(STAMP) ## Time ACmix, its operator and the other blocks on this CPU: mi
 
 gpu: $(STAMP) ## On a GPU: parity tests, a short training and benchmarks, into one folder (DATA=my/data.yaml)
 	$(RUN) benchmarks.gpu $(if $(DATA),--data $(DATA)) $(ARGS)
+
+storm: $(STAMP) ## Kill random processes of a sweep N times (200) and compare its results with the undisturbed one's
+	$(RUN) benchmarks.crash_storm --kills $(N) $(ARGS)
 
 format: $(STAMP) ## Format and auto-fix with ruff
 	$(RUN) ruff format .

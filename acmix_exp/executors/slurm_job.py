@@ -19,12 +19,13 @@ from acmix_exp import files
 from acmix_exp.errors import storage_fault
 from acmix_exp.executors import slurm_queue
 from acmix_exp.executors.slurm_queue import Job, SlurmError
+from acmix_exp.run.claim import SILENT_SECONDS
 from acmix_exp.run.directory import Run
 from acmix_exp.run.owner import Owner
 from acmix_exp.run.supervise import BUSY, DONE, INTERRUPTED, Command, holder, supervise
 
 CODES = {DONE: 0, INTERRUPTED: 130, BUSY: 75}
-BUSY_SECONDS = 300.0  # how long a job waits for a run that another command is at work on
+BUSY_SECONDS = SILENT_SECONDS + 60  # how long a job waits for a run that another command is at work on
 LOOK_SECONDS = 1.0
 
 

@@ -26,6 +26,7 @@ from acmix_exp.run.claim import Claim, Taken
 from acmix_exp.run.directory import Run
 from acmix_exp.run.owner import Owner
 from acmix_exp.yolo.pretrained import is_checkpoint
+from acmix_exp.yolo.resume import STATE
 
 DONE, FAILED, INTERRUPTED, BUSY = "done", "failed", "interrupted", "busy"
 KILLED = "the training process was killed by "  # begins the error of a run that failed, but can be resumed
@@ -161,6 +162,8 @@ def _scratch_reason(run: Run, before: dict[str, Any]) -> str | None:
     goes_on = error.startswith((KILLED, CHANGED)) or RANK_KILLED.match(error) or LOADER_KILLED in error
     if run.state() == "failed" and not goes_on:
         return f"attempt {before.get('attempt', 0)} failed ({error})"
+    if is_checkpoint(run.last.with_name(STATE)):  # holds all that the next epoch needs
+        return None
     if not run.last.exists():
         return "no checkpoint was saved"
     return None if is_checkpoint(run.last) else "checkpoint cannot be read: weights/last.pt is corrupt"

@@ -178,6 +178,8 @@ def _hardware(config: Config) -> list[str]:
     ranks, batch = rank_count(config.hardware), config.train.batch
     if batch >= 1 and batch % ranks:
         lines.append(f"train.batch={batch}: must be a multiple of hardware.gpus_per_run={ranks}, which share it")
+    if ranks > 1 and config.train.extra.get("rect"):
+        lines.append(f"train.extra.rect=true: shapes of batches are of one process; hardware.gpus_per_run={ranks}")
     if not gpus and precision in ("fp16", "bf16"):
         lines.append(f"hardware.precision={precision}: needs a GPU; a CPU trains in fp32")
     return lines

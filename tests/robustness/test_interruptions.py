@@ -116,6 +116,25 @@ def test_a_status_of_other_types(make_run, trains, key, value):
     assert supervised(run) == DONE
 
 
+@case(
+    SECTION,
+    have="a last.pt that was cut or deleted beside a whole training.state",
+    here="the run resumes: the state holds all that the next epoch needs",
+)
+@pytest.mark.parametrize("left", ["cut", "deleted"])
+def test_the_state_of_the_training_suffices(make_run, trains, left):
+    run = make_run(status="interrupted", attempt=1)
+    checkpoint(run)
+    shutil.copy(run.last, run.last.with_name("training.state"))
+    if left == "cut":
+        cut(run.last)
+    else:
+        run.last.unlink()
+    trains(RESUMES)
+    assert supervised(run) == DONE
+    assert run.status()["resumed"]
+
+
 def test_a_first_start_says_nothing(make_run, trains, capsys):
     run = make_run()
     trains(STARTS_ANEW)

@@ -87,15 +87,22 @@ def test_nothing_of_a_killed_run_goes_on(tmp_path, data, how):
         assert not temporaries(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("train.batch=5", "train.batch=5: must be a multiple of hardware.gpus_per_run=2"),
+        ("train.extra.rect=true", "train.extra.rect=true: shapes of batches are of one process"),
+    ],
+)
 @case(
     "Command line",
-    have="`hardware.gpus_per_run=2` with an odd `train.batch`",
-    here="one line, exit code 2, before anything starts: the batch is of all GPUs together",
+    have="`hardware.gpus_per_run=2` with an odd `train.batch`, or with `train.extra.rect=true`",
+    here="one line, exit code 2, before anything starts: a batch is of all GPUs together, its shape of one process",
 )
-def test_a_batch_that_does_not_divide(tmp_path, data):
-    code, _, err = finish(tmp_path, data, "hardware=multi_cpu", "train.batch=5")
+def test_batches_that_cannot_be_shared(tmp_path, data, setting, line):
+    code, _, err = finish(tmp_path, data, "hardware=multi_cpu", setting)
     assert code == 2
-    assert "train.batch=5: must be a multiple of hardware.gpus_per_run=2" in err
+    assert line in err
     assert not runs_in(tmp_path / "runs" / "default")
 
 

@@ -128,6 +128,17 @@ def stopped_after_each_epoch(stopped: Recorded) -> Recorded:
 
 
 @pytest.mark.slow
+def test_without_last_pt(record: Callable[..., Recorded]) -> None:
+    whole, stopped = record("whole", make_config()), record("stopped", make_config())
+    whole.go_on()
+    with pytest.raises(Killed):
+        stopped.go_on(kill=lambda row: row["epoch"] == 2)
+    (stopped.run_dir / "weights" / "last.pt").unlink()
+    stopped.go_on()
+    assert_same(stopped, whole)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAININGS)
 def test_stopped_after_each_epoch(
     record: Callable[..., Recorded], pretrained: Path, monkeypatch: pytest.MonkeyPatch, name: str
