@@ -134,6 +134,8 @@ def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any],
                 error = str(stop) or None if told_to_end else storage_fault(stop)
                 run.set_status(status=INTERRUPTED, pid=None, error=error)
             run.remove_temporaries()
+        elif told_to_end:  # and taken over meanwhile
+            return BUSY
         if told_to_end:
             return INTERRUPTED
         raise
