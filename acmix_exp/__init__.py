@@ -1,4 +1,8 @@
-"""Ablation experiments for attention blocks in YOLO detectors."""
+"""Ablation experiments for attention blocks in YOLO detectors.
+
+``load`` reads an experiment, ``build`` makes a network, ``nn`` holds the blocks, ``ops`` the operators, and ``errors``
+what is raised. Each is imported when it is used.
+"""
 
 import os
 import sys
@@ -6,6 +10,27 @@ import sys
 from acmix_exp import early
 
 __version__ = "0.2.0"
+__all__ = ["Study", "build", "errors", "load", "nn", "ops"]
+
+TYPE_CHECKING = False  # not from typing: nothing is imported before early.refuse
+if TYPE_CHECKING:
+    from acmix_exp import errors, nn, ops
+    from acmix_exp.report.study import Study, load
+    from acmix_exp.yolo.stock_api import build
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    places = {"Study": "report.study", "load": "report.study", "build": "yolo.stock_api"}
+    if name not in __all__:
+        raise AttributeError(f"module 'acmix_exp' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module = import_module(f"acmix_exp.{places.get(name, name)}")
+    return getattr(module, name) if name in places else module
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
 
 
 def _is_own_process() -> bool:

@@ -33,6 +33,12 @@ LOOK: dict[Any, Any] = {
 }
 
 
+def draw(name: str, table: Table) -> list[Drawing]:
+    """One of :data:`FIGURES` of a table, not saved; empty if there is nothing to draw."""
+    with mpl.rc_context(LOOK):
+        return list(FIGURES[name](_readable(table)[0]))
+
+
 def draw_figures(tables: Sequence[Table], folder: Path) -> tuple[list[Drawn], list[str]]:
     """Draw every figure of every table into ``folder``, as PNG and SVG; and notes on what they lack.
 

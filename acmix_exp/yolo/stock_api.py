@@ -1,0 +1,152 @@
+"""``acmix_exp.build``: a network with blocks as the YOLO object of ultralytics, for notebooks and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import OmegaConf
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG_DICT, RANK
+
+from acmix_exp import custom_block
+from acmix_exp.block_rules import channel_faults, option_faults, with_defaults
+from acmix_exp.config import IDENTITY, JOIN, MATCHED, SCALES, ArmConfig, Config, ModelConfig, conf_dir, options
+from acmix_exp.errors import ConfigError
+from acmix_exp.yolo.model import CONFIG_KEY, BlockDetectionModel, build_model
+from acmix_exp.yolo.pretrained import find_pretrained
+from acmix_exp.yolo.sites import Backbone, resolve_sites
+from acmix_exp.yolo.transfer import load_pretrained
+
+Placement = str | Sequence[str | int]
+CONTROLS = (IDENTITY, JOIN, MATCHED)  # blocks that make sense beside other arms alone
+
+
+def build(
+    model: str = "yolov8n",
+    *,
+    block: str = "acmix",
+    placement: Placement = "backbone_p4p5",
+    pretrained: str | None = None,
+    classes: int | Sequence[str] = 80,
+    seed: int = 0,
+    **block_options: Any,
+) -> BlockYOLO:
+    """A detector with ``block`` inserted, as an object of ultralytics: train, val, predict, export and save work.
+
+    Args:
+        model: a model of ``conf/model`` with its scale, such as ``yolov8n`` or ``yolov8s``.
+        block: a block of ``conf/block``; ``custom`` for a class of your own, named by ``target="module.Class"``.
+        placement: a file of ``conf/model/placement``, or a list of sites such as ``["backbone_p4", "neck_p3"]``.
+        pretrained: a checkpoint or a name such as ``yolov8n.pt``, whose weights go to every layer that has them;
+            None: from scratch.
+        classes: how many classes, or their names. ``train`` replaces them by those of the data set.
+        seed: of the initial weights of the blocks; the other layers draw from torch's own generator.
+        block_options: options of the block, such as ``kernel_att=5``.
+
+    One network is not an ablation: arms that share batches and initial weights, seeds and verdicts come with
+    ``python -m acmix_exp``.
+
+    Raises ConfigError, in one line a fault, for a name that does not exist and an option that does not fit; ValueError
+    for weights that do not fit and for a class of your own that cannot be built.
+    """
+    config = Config(
+        seed=seed,
+        arm=ArmConfig(name="configured", insert=True),
+        model=_model(model, placement, pretrained),
+        block={"name": block, **block_options},
+    )
+    _check(config)
+    if not custom_block.is_custom(config.block):
+        config = replace(config, block=with_defaults(block, config.block))
+    names = [str(i) for i in range(classes)] if isinstance(classes, int) else list(classes)
+    network = build_model(config, nc=len(names))
+    network.names = dict(enumerate(names))
+    if pretrained is not None:
+        load_pretrained(network, find_pretrained(config.model))
+    return BlockYOLO.of(network)
+
+
+class BlockYOLO(YOLO):
+    """``ultralytics.YOLO`` whose ``train`` keeps the blocks; made by :func:`build`."""
+
+    @classmethod
+    def of(cls, network: DetectionModel) -> BlockYOLO:
+        """The object of ultralytics that holds ``network``."""
+        name = network.yaml["yaml_file"]
+        yolo = cls(name)
+        yolo.model, yolo.ckpt = network, {"model": network}  # train() starts from the weights of ``ckpt``
+        network.args, network.task = {**DEFAULT_CFG_DICT, **yolo.overrides}, yolo.task
+        return yolo
+
+    def _new(self, cfg: str, task: str | None = None, verbose: bool = False) -> None:
+        """Called by the constructor for a YAML; builds nothing, because :meth:`of` puts the network in."""
+        self.cfg = self.model_name = cfg
+        self.task = task or "detect"
+        self.overrides |= {"model": cfg, "task": self.task}
+
+    def _smart_load(self, key: str) -> Any:
+        own = {"trainer": BlockAwareTrainer, "model": BlockDetectionModel}
+        return own.get(key) or super()._smart_load(key)
+
+
+class BlockAwareTrainer(DetectionTrainer):
+    """The trainer of ultralytics, unchanged but for the network, which it builds with its blocks."""
+
+    def get_model(
+        self, cfg: str | dict[str, Any] | None = None, weights: nn.Module | None = None, verbose: bool = True
+    ) -> DetectionModel:
+        if not isinstance(cfg, dict) or CONFIG_KEY not in cfg:
+            raise ValueError(f"model={cfg}: holds no block of acmix_exp; train it with ultralytics.YOLO")
+        data = self.data
+        model = BlockDetectionModel(cfg, ch=data["channels"], nc=data["nc"], verbose=verbose and RANK == -1)
+        model = self.set_model_names_for_load(model)
+        if weights:
+            model.load(weights)
+        return model
+
+
+def _model(name: str, placement: Placement, pretrained: str | None) -> ModelConfig:
+    """The model of ``conf/model/NAME.yaml``; ``name`` may end in the scale, else it is the file's."""
+    family, scale = next(((f, "") for f in options("model") if f == name), (name[:-1], name[-1:]))
+    if family not in options("model") or scale not in ("", *SCALES):
+        raise ConfigError(f"model={name}: must be one of {', '.join(options('model'))}, with its scale, as in yolov8n")
+    plain = OmegaConf.to_container(OmegaConf.load(conf_dir() / "model" / f"{family}.yaml"))
+    assert isinstance(plain, dict)
+    plain |= {"placement": _placement(placement), "pretrained": pretrained} | ({"scale": scale} if scale else {})
+    merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), plain))
+    assert isinstance(merged, ModelConfig)
+    return merged
+
+
+def _placement(placement: Placement) -> dict[str, Any]:
+    if not isinstance(placement, str):
+        return {"name": "sites", "sites": list(placement)}
+    known = [name for name in options("model/placement") if name != "none"]
+    if placement not in known:
+        raise ConfigError(f"placement={placement}: must be one of {', '.join(known)}, or a list of sites")
+    plain = OmegaConf.to_container(OmegaConf.load(conf_dir() / "model" / "placement" / f"{placement}.yaml"))
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _check(config: Config) -> None:
+    """Raise ConfigError for a block, option or site that does not exist, and for sites that the block cannot take."""
+    name, given = str(config.block["name"]), {key: value for key, value in config.block.items() if key != "name"}
+    sites = resolve_sites(config.model.placement, config.model.scale, Backbone.of(config.model))
+    if not sites:
+        raise ConfigError("placement=[]: must be at least one site")
+    known = [each for each in options("block") if each not in (*CONTROLS, custom_block.NAME)]
+    if custom_block.is_custom(config.block):
+        lines = custom_block.faults(config.block, taken=())
+    elif name not in known:
+        lines = [f"block={name}: must be one of {', '.join(known)}, or custom with target='module.Class'"]
+    else:
+        channels = {site.name: site.channels for site in sites}
+        lines = option_faults(name, given) or channel_faults(name, given, channels, config.model.scale)
+    if lines:
+        raise ConfigError(*lines)
