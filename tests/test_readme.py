@@ -52,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
         image = np.random.default_rng(number).integers(0, 255, (64, 64, 3), np.uint8)
         cv2.imwrite(str(voc / "JPEGImages" / f"{number}.jpg"), image)
         (voc / "Annotations" / f"{number}.xml").write_text(VOC)
-    builders.add_run(root / "runs" / "demo", "mixed", 0, epochs=2, pictures=False)
+    builders.add_runs(root / "runs" / "demo", ("baseline", "mixed"), seeds=2, epochs=2, pictures=False)
     return root
 
 
@@ -121,18 +121,23 @@ def test_the_tree_names_what_exists():
     assert packages <= set(re.findall(r"[├└]── (\S+)", tree))
 
 
-def test_the_python_snippets_run(folder):
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL)
+SLOW = {text: pytest.mark.slow for text in SNIPPETS if ".train(" in text}
+
+
+@pytest.mark.parametrize("snippet", [pytest.param(text, marks=SLOW.get(text, ())) for text in SNIPPETS])
+def test_every_python_snippet_runs(folder, snippet):
     with tarfile.open(REPO / "tests" / "fixtures" / "version_0_1.tar.xz") as archive:
         archive.extractall(folder / "archive", filter="data")
     checkpoint = next((folder / "archive").glob("*/mixed-s0-*/weights/best.pt"))
-    snippets = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL)
-    code = "\n".join(snippets).replace("runs/demo/RUN/weights/best.pt", str(checkpoint))
-    code = code.replace("image.jpg", "my/images/val/val0.png")
-    environment = {**os.environ, "YOLO_OFFLINE": "true"}
+    code = snippet.replace("runs/demo/RUN/weights/best.pt", str(checkpoint)).replace(
+        "image.jpg", "my/images/val/val0.png"
+    )
+    code = code.replace("batch=4)", "batch=4, device='cpu', workers=0, plots=False, project='trained')")
+    environment = {**os.environ, "YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(folder / "settings")}
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert len(snippets) >= 2
 
 
 @pytest.mark.slow
