@@ -160,10 +160,15 @@ def build_model(config: Config, nc: int) -> DetectionModel:
     """The network of a config with the arm applied: a stock model of ultralytics if nothing is inserted."""
     cfg = families.yaml_of(config.model)
     insertion = insertion_of(config)
-    transformer = cfg["head"][-1][2] == "RTDETRDecoder"
     if insertion is None:
-        return (RTDETRDetectionModel if transformer else DetectionModel)(cfg, nc=nc, verbose=False)
-    return (BlockRTDETRModel if transformer else BlockDetectionModel)(cfg, nc=nc, verbose=False, insertion=insertion)
+        return (RTDETRDetectionModel if is_transformer(cfg) else DetectionModel)(cfg, nc=nc, verbose=False)
+    network = BlockRTDETRModel if is_transformer(cfg) else BlockDetectionModel
+    return network(cfg, nc=nc, verbose=False, insertion=insertion)
+
+
+def is_transformer(yaml: Mapping[str, Any]) -> bool:
+    """Whether a network's YAML describes an RT-DETR."""
+    return bool(yaml["head"][-1][2] == "RTDETRDecoder")
 
 
 def insertion_of(config: Config) -> dict[str, Any] | None:

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 from torch import nn
-from ultralytics import YOLO
-from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics import RTDETR, YOLO
+from ultralytics.engine.model import Model
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT, RANK
 
 from acmix_exp import custom_block
-from acmix_exp.block_rules import channel_faults, option_faults, with_defaults
-from acmix_exp.config import IDENTITY, JOIN, MATCHED, SCALES, ArmConfig, Config, ModelConfig, conf_dir, options
+from acmix_exp.block_rules import channel_faults, option_faults, suggestion, with_defaults
+from acmix_exp.config import IDENTITY, JOIN, MATCHED, ArmConfig, Config, ModelConfig, PlacementConfig, conf_dir, options
 from acmix_exp.errors import ConfigError
-from acmix_exp.yolo.model import CONFIG_KEY, BlockDetectionModel, build_model
+from acmix_exp.yolo.families import FAMILIES
+from acmix_exp.yolo.model import CONFIG_KEY, BlockDetectionModel, BlockRTDETRModel, build_model, is_transformer
 from acmix_exp.yolo.pretrained import find_pretrained
-from acmix_exp.yolo.sites import Backbone, resolve_sites
+from acmix_exp.yolo.sites import Network, resolve_sites
 from acmix_exp.yolo.transfer import load_pretrained
 
 Placement = str | Sequence[str | int]
@@ -35,11 +37,11 @@ def build(
     classes: int | Sequence[str] = 80,
     seed: int = 0,
     **block_options: Any,
-) -> BlockYOLO:
-    """A detector with ``block`` inserted, as an object of ultralytics: train, val, predict, export and save work.
+) -> YOLO | RTDETR:
+    """A detector with ``block`` inserted, as a model of ultralytics: train, val, predict, export and save work.
 
     Args:
-        model: a model of ``conf/model`` with its scale, such as ``yolov8n`` or ``yolov8s``.
+        model: a name of ultralytics such as ``yolov8n``, of a family in ``conf/model``, or a YAML file of your own.
         block: a block of ``conf/block``; ``custom`` for a class of your own, named by ``target="module.Class"``.
         placement: a file of ``conf/model/placement``, or a list of sites such as ``["backbone_p4", "neck_p3"]``.
         pretrained: a checkpoint or a name such as ``yolov8n.pt``, whose weights go to every layer that has them;
@@ -57,7 +59,7 @@ def build(
     config = Config(
         seed=seed,
         arm=ArmConfig(name="configured", insert=True),
-        model=_model(model, placement, pretrained),
+        model=replace(_model(model), placement=_placement(placement), pretrained=pretrained),
         block={"name": block, **block_options},
     )
     _check(config)
@@ -68,76 +70,80 @@ def build(
     network.names = dict(enumerate(names))
     if pretrained is not None:
         load_pretrained(network, find_pretrained(config.model))
-    return BlockYOLO.of(network)
+    made = (BlockRTDETR if is_transformer(network.yaml) else BlockYOLO)(network.yaml["yaml_file"])
+    made.model, made.ckpt = network, {"model": network}  # train() starts from the weights of ``ckpt``
+    network.args, network.task = {**DEFAULT_CFG_DICT, **made.overrides}, made.task
+    return made
 
 
-class BlockYOLO(YOLO):
-    """``ultralytics.YOLO`` whose ``train`` keeps the blocks; made by :func:`build`."""
-
-    @classmethod
-    def of(cls, network: DetectionModel) -> BlockYOLO:
-        """The object of ultralytics that holds ``network``."""
-        name = network.yaml["yaml_file"]
-        yolo = cls(name)
-        yolo.model, yolo.ckpt = network, {"model": network}  # train() starts from the weights of ``ckpt``
-        network.args, network.task = {**DEFAULT_CFG_DICT, **yolo.overrides}, yolo.task
-        return yolo
+class _KeepsBlocks(Model):
+    """A model of ultralytics whose ``train`` builds the network with its blocks; made by :func:`build`."""
 
     def _new(self, cfg: str, task: str | None = None, verbose: bool = False) -> None:
-        """Called by the constructor for a YAML; builds nothing, because :meth:`of` puts the network in."""
+        """Called by the constructor for a YAML; builds nothing, because :func:`build` puts the network in."""
         self.cfg = self.model_name = cfg
         self.task = task or "detect"
         self.overrides |= {"model": cfg, "task": self.task}
 
     def _smart_load(self, key: str) -> Any:
-        own = {"trainer": BlockAwareTrainer, "model": BlockDetectionModel}
-        return own.get(key) or super()._smart_load(key)
+        stock = super()._smart_load(key)
+        return type(f"Block{stock.__name__}", (_BuildsBlocks, stock), {}) if key == "trainer" else stock
 
 
-class BlockAwareTrainer(DetectionTrainer):
-    """The trainer of ultralytics, unchanged but for the network, which it builds with its blocks."""
+class BlockYOLO(_KeepsBlocks, YOLO):
+    """``ultralytics.YOLO`` with blocks."""
 
-    def get_model(
-        self, cfg: str | dict[str, Any] | None = None, weights: nn.Module | None = None, verbose: bool = True
-    ) -> DetectionModel:
+
+class BlockRTDETR(_KeepsBlocks, RTDETR):
+    """``ultralytics.RTDETR`` with blocks."""
+
+
+class _BuildsBlocks(BaseTrainer):
+    """A trainer of ultralytics, unchanged but for the network."""
+
+    def get_model(self, cfg: Any = None, weights: nn.Module | None = None, verbose: bool = True) -> DetectionModel:
         if not isinstance(cfg, dict) or CONFIG_KEY not in cfg:
-            raise ValueError(f"model={cfg}: holds no block of acmix_exp; train it with ultralytics.YOLO")
-        data = self.data
-        model = BlockDetectionModel(cfg, ch=data["channels"], nc=data["nc"], verbose=verbose and RANK == -1)
+            raise ValueError(f"model={cfg}: holds no block of acmix_exp; train it with ultralytics alone")
+        network = BlockRTDETRModel if is_transformer(cfg) else BlockDetectionModel
+        model = network(cfg, ch=self.data["channels"], nc=self.data["nc"], verbose=verbose and RANK == -1)
         model = self.set_model_names_for_load(model)
         if weights:
             model.load(weights)
         return model
 
 
-def _model(name: str, placement: Placement, pretrained: str | None) -> ModelConfig:
-    """The model of ``conf/model/NAME.yaml``; ``name`` may end in the scale, else it is the file's."""
-    family, scale = next(((f, "") for f in options("model") if f == name), (name[:-1], name[-1:]))
-    if family not in options("model") or scale not in ("", *SCALES):
-        raise ConfigError(f"model={name}: must be one of {', '.join(options('model'))}, with its scale, as in yolov8n")
-    plain = OmegaConf.to_container(OmegaConf.load(conf_dir() / "model" / f"{family}.yaml"))
-    assert isinstance(plain, dict)
-    plain |= {"placement": _placement(placement), "pretrained": pretrained} | ({"scale": scale} if scale else {})
-    merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), plain))
-    assert isinstance(merged, ModelConfig)
-    return merged
+def _model(name: str) -> ModelConfig:
+    """The model of a name such as yolov8n or yolov8n-p2, or of a YAML of the user's."""
+    if name.endswith((".yaml", ".yml")):
+        return ModelConfig(yaml=name)
+    families = {key: FAMILIES[key] for key in options("model")}
+    named = {
+        family.network(scale, variant): ModelConfig(family=key, scale=scale, variant=variant)
+        for key, family in families.items()
+        if not family.backbone
+        for scale in family.scales
+        for variant in (None, *family.variants)
+    }
+    named |= {key: ModelConfig(family=key) for key, family in families.items() if family.backbone}
+    if name not in named:
+        raise ConfigError(f"model={name}: no such model{suggestion(name, named)}")
+    return named[name]
 
 
-def _placement(placement: Placement) -> dict[str, Any]:
+def _placement(placement: Placement) -> PlacementConfig:
     if not isinstance(placement, str):
-        return {"name": "sites", "sites": list(placement)}
+        return PlacementConfig(name="sites", sites=list(placement))
     known = [name for name in options("model/placement") if name != "none"]
     if placement not in known:
         raise ConfigError(f"placement={placement}: must be one of {', '.join(known)}, or a list of sites")
-    plain = OmegaConf.to_container(OmegaConf.load(conf_dir() / "model" / "placement" / f"{placement}.yaml"))
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    with open(conf_dir() / "model" / "placement" / f"{placement}.yaml", encoding="utf-8") as file:
+        return PlacementConfig(**yaml.safe_load(file))
 
 
 def _check(config: Config) -> None:
     """Raise ConfigError for a block, option or site that does not exist, and for sites that the block cannot take."""
     name, given = str(config.block["name"]), {key: value for key, value in config.block.items() if key != "name"}
-    sites = resolve_sites(config.model.placement, config.model.scale, Backbone.of(config.model))
+    sites = resolve_sites(config.model.placement, Network.of(config.model))
     if not sites:
         raise ConfigError("placement=[]: must be at least one site")
     known = [each for each in options("block") if each not in (*CONTROLS, custom_block.NAME)]

@@ -78,8 +78,8 @@ def test_a_block_of_ones_own_is_built(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model": "yolov3n"}, "^model=yolov3n: must be one of yolov8, .*, with its scale, as in yolov8n$"),
-        ({"model": "yolov8q"}, "^model=yolov8q: must be one of "),
+        ({"model": "yolov8q"}, r"^model=yolov8q: no such model; did you mean yolov8[a-z]?"),
+        ({"model": "nowhere.yaml"}, "^model.yaml=nowhere.yaml: no such file; must be a YAML file of a detector"),
         ({"block": "acmx"}, "^block=acmx: must be one of acmix, .*, or custom with target='module.Class'$"),
         ({"block": "custom"}, "^block.target=null: must be MODULE.CLASS, "),
         ({"block": "custom", "target": "nowhere.Gate"}, "^block.target=nowhere.Gate: no module nowhere in "),
@@ -87,7 +87,7 @@ def test_a_block_of_ones_own_is_built(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"placement": "p4"}, "^placement=p4: must be one of backbone_p3p4p5, .*, or a list of sites$"),
         ({"placement": "none"}, "^placement=none: must be one of "),
         ({"placement": []}, r"^placement=\[\]: must be at least one site$"),
-        ({"placement": ["p4"]}, "^model.placement.sites=p4: must be one of backbone_p2, "),
+        ({"placement": ["p4"]}, "^model.placement.sites=p4: yolov8n has no such site; must be one of backbone_p2, "),
         ({"head": 3}, "^block.head=3: must divide the channels of every site; at scale n "),
         ({"hed": 3}, "^block.hed=3: unknown key; did you mean block.head?"),
         ({"pretrained": "nowhere.pt"}, "^model.pretrained=nowhere.pt: no such file; must be "),
