@@ -3,7 +3,8 @@
 Read this file first, then local.py. An executor gets prepared run directories (config.yaml, status.json). The outcome
 of a run is in its status.json alone, which ``run.supervise.supervise`` keeps true wherever it is called. Another
 engine is another file with the methods of Executor, chosen in ``create``. slurm.py submits jobs of a cluster:
-slurm_script.py is what it submits, slurm_queue.py Slurm's commands, slurm_job.py the side of the node.
+slurm_script.py is what it submits, slurm_queue.py Slurm's commands. ray.py hands runs to Ray, in the child process
+ray_driver.py. On the node slurm_job.py or ray_job.py supervises the run; job.py is what these have in common.
 """
 
 from __future__ import annotations
@@ -43,18 +44,21 @@ class Executor(Protocol):
 
 
 def create(runs: Sequence[Run], hardware: HardwareConfig) -> Executor:
-    """The executor that the config asks for."""
+    """The executor that the config asks for; where no run is left to train, that of this machine, which needs nothing.
+
+    Raises ConfigError if the engine is not to be had, or would never start the runs.
+    """
+    if hardware.executor == "local" or all(run.is_final() for run in runs):
+        from acmix_exp.executors.local import LocalExecutor
+
+        return LocalExecutor(runs, hardware)
     if hardware.executor == "slurm":
         from acmix_exp.executors.slurm import SlurmExecutor
 
         return SlurmExecutor(runs, hardware)
-    if hardware.executor == "ray" and not all(run.is_done() for run in runs):
-        from acmix_exp.executors.ray import RayExecutor
+    from acmix_exp.executors.ray import RayExecutor
 
-        return RayExecutor(runs, hardware)
-    from acmix_exp.executors.local import LocalExecutor
-
-    return LocalExecutor(runs, hardware)
+    return RayExecutor(runs, hardware)
 
 
 def jobs(folder: Path) -> dict[str, str]:

@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from acmix_exp.child import Child, own_variables, require
+from acmix_exp.child import Child, require
 from acmix_exp.config import HardwareConfig
 from acmix_exp.errors import ConfigError
-from acmix_exp.executors.ray_driver import STOP_SECONDS
+from acmix_exp.executors.job import variables
+from acmix_exp.executors.ray_driver import STEPS, STOP_SECONDS
 from acmix_exp.run.directory import Run
 
 IMPORT_SECONDS = 120.0  # to import Ray on a machine that is busy
@@ -34,12 +34,11 @@ class RayExecutor:
 
     def __init__(self, runs: Sequence[Run], hardware: HardwareConfig) -> None:
         """Connect to the cluster, or start one. Raises ConfigError if that is not possible."""
-        self._steps: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._steps = threading.Semaphore(0)  # of the connection, as they are made
         self._runs = list(runs)
         self._address, self._at_once, self._ended = hardware.ray.address, hardware.runs_at_once, False
-        self._child = Child(
-            "ray", runs[0].path.parent, _request(runs, hardware), on_step=self._steps.put, variables=VARIABLES
-        )
+        request = _request(runs, hardware)
+        self._child = Child("ray", runs[0].path.parent, request, on_step=self._hear, variables=VARIABLES)
         self._child.__enter__()
         self._await_step(IMPORT_SECONDS)
         self._await_step(START_SECONDS if hardware.ray.address == "auto" else ADDRESS_SECONDS)
@@ -56,9 +55,9 @@ class RayExecutor:
         return self._ended
 
     def interrupt(self) -> str | None:
-        with contextlib.suppress(ProcessLookupError):
+        if not self._child.ended(0):
             os.kill(self._child.pid, signal.SIGTERM)  # not its group, which may hold the processes of Ray
-        self._child.ended(STOP_SECONDS)
+            self._child.ended(STOP_SECONDS)
         self._child.__exit__()
         if not self._ended:
             self._await_ends()
@@ -70,6 +69,12 @@ class RayExecutor:
     def notes(self) -> dict[str, str]:
         return {}
 
+    def _hear(self, step: str) -> None:
+        if step in STEPS:
+            self._steps.release()
+        else:
+            print(f"acmix_exp: {step}", file=sys.stderr, flush=True)
+
     def _await_ends(self) -> None:
         """Wait until the processes of the runs have ended, which Ray kills, so that the statuses are true."""
         deadline = time.monotonic() + END_SECONDS
@@ -79,10 +84,7 @@ class RayExecutor:
     def _await_step(self, seconds: float) -> None:
         """Wait until the child has imported Ray, or until it has connected. Raises its ConfigError."""
         deadline = time.monotonic() + seconds
-        while True:
-            with contextlib.suppress(queue.Empty):
-                self._steps.get(timeout=0.1)
-                return
+        while not self._steps.acquire(timeout=0.1):
             if self._child.ended(0):
                 require(self._child.answer(), "the connection to Ray")
             if time.monotonic() > deadline:
@@ -92,7 +94,6 @@ class RayExecutor:
 
 def _request(runs: Sequence[Run], hardware: HardwareConfig) -> dict[str, Any]:
     gpus = 0.0 if hardware.device == "cpu" else hardware.gpus_per_run
-    environment = {"PYTHONPATH": own_variables(hardware.threads, None)["PYTHONPATH"]}
     return {
         "address": hardware.ray.address,
         "runs": [str(run.path.absolute()) for run in runs],
@@ -101,6 +102,6 @@ def _request(runs: Sequence[Run], hardware: HardwareConfig) -> dict[str, Any]:
         "gpus": gpus,
         "retries": hardware.ray.retries,
         "command": [sys.executable, "-m", JOB],
-        "environment": environment,
+        "environment": variables(),
         "folder": os.getcwd(),
     }

@@ -12,44 +12,54 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from acmix_exp.child import Job, describe_exit
 from acmix_exp.errors import ConfigError, one_line
-from acmix_exp.executors.ray_job import CODES
+from acmix_exp.executors.job import CODES, record_not_begun
 from acmix_exp.run.directory import Run
-from acmix_exp.run.supervise import BUSY
+from acmix_exp.run.supervise import BUSY, FAILED, KILLED
 
 WAIT_SECONDS = 1.0
 BUSY_SECONDS = 30.0  # between two attempts at a run that another command is at work on
+STEPS = IMPORTED, CONNECTED = "connecting", "connected"  # of the connection; other steps are lines to show
 STOP_SECONDS = 30.0  # for the runs to be interrupted after this process is told to end
 
 
-def run_job(command: list[str], environment: dict[str, str], folder: str) -> int:
-    """The Ray task, which runs in a process of Ray on the node: start the job and wait for it; its exit code.
+def run_job(command: list[str], environment: dict[str, str], folder: str) -> tuple[int, str]:
+    """The Ray task, which runs in a process of Ray on the node: start the job and wait for it.
 
-    A cancelled task interrupts its job, which then interrupts the run. It imports nothing of this package, so that
-    nothing of it needs to be on Ray's own import path.
+    Returns its exit code and the last line that it printed. A cancelled task interrupts its job, which then interrupts
+    the run. It imports nothing of this package, so that nothing of it needs to be on Ray's own import path.
     """
     import os
     import signal
     import subprocess
+    import tempfile
     import time
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # cancels the task; nohup has it ignored
-    process = subprocess.Popen([*command, str(os.getpid())], env={**os.environ, **environment}, cwd=folder)
-    try:
-        while (code := process.poll()) is None:
-            time.sleep(0.2)  # a cancelled task is not interrupted while it waits in one call
-        return code
-    except BaseException:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        process.terminate()
-        process.wait()
-        raise
+    command, variables = [*command, str(os.getpid())], {**os.environ, **environment}
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(command, env=variables, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        except OSError as error:
+            return 1, str(error)
+        try:
+            while (code := process.poll()) is None:
+                time.sleep(0.2)  # a cancelled task is not interrupted while it waits in one call
+        except BaseException:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            process.terminate()
+            process.wait()
+            raise
+        output.seek(0)
+        lines = output.read().decode(errors="replace").split("\n")
+        return code, next((line for line in reversed(lines) if line.strip()), "")
 
 
 def work(job: Job) -> None:
@@ -60,7 +70,7 @@ def work(job: Job) -> None:
     import ray
 
     request = job.request
-    job.step("connecting")
+    job.step(IMPORTED)
     with contextlib.redirect_stdout(sys.stderr):
         _connect(ray, request)
     resources = ray.cluster_resources()
@@ -73,9 +83,9 @@ def work(job: Job) -> None:
             )
     signal.signal(signal.SIGTERM, _stop)
     try:
-        job.step("connected")
+        job.step(CONNECTED)
         sys.stdin.readline()  # the parent prepares the runs meanwhile
-        Tasks(ray, request).finish()
+        Tasks(ray, request, say=job.step).finish()
     finally:
         ray.shutdown()
 
@@ -98,13 +108,16 @@ def _connect(ray: Any, request: dict[str, Any]) -> None:
 
 
 class Tasks:
-    """The Ray tasks of the runs: at most ``runs_at_once`` at a time, each repeated if its worker or node is lost."""
+    """The Ray tasks of the runs: at most ``runs_at_once`` at a time, each repeated if its worker or node is lost.
 
-    def __init__(self, ray: Any, request: dict[str, Any]) -> None:
-        self._ray, self._request = ray, request
-        self._waiting = deque((Path(run), 0) for run in request["runs"])
-        self._busy: list[tuple[float, Path]] = []
-        self._tasks: dict[Any, tuple[Path, int]] = {}
+    ``say`` gets a line for each that is.
+    """
+
+    def __init__(self, ray: Any, request: dict[str, Any], say: Callable[[str], None]) -> None:
+        self._ray, self._request, self._say = ray, request, say
+        self._waiting = deque((Run(Path(run)), 0) for run in request["runs"])  # with how often a worker of it was lost
+        self._busy: list[tuple[float, Run, int]] = []  # and when to try again
+        self._tasks: dict[Any, tuple[Run, int]] = {}
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         self._remote = ray.remote(run_job).options(
             num_cpus=request["cpus"], num_gpus=request["gpus"], max_retries=0, scheduling_strategy="SPREAD"
@@ -126,36 +139,49 @@ class Tasks:
             raise
 
     def _submit(self) -> None:
-        due = [run for at, run in self._busy if at <= time.monotonic()]
-        self._busy = [(at, run) for at, run in self._busy if run not in due]
-        self._waiting.extend((run, 0) for run in due)
+        now = time.monotonic()
+        self._waiting.extend((run, losses) for at, run, losses in self._busy if at <= now)
+        self._busy = [entry for entry in self._busy if entry[0] > now]
         while self._waiting and len(self._tasks) < self._request["runs_at_once"]:
             run, losses = self._waiting.popleft()
-            command = [*self._request["command"], str(run)]
+            command = [*self._request["command"], str(run.path)]
             task = self._remote.remote(command, self._request["environment"], self._request["folder"])
             self._tasks[task] = run, losses
 
-    def _conclude(self, task: Any, run: Path, losses: int) -> None:
+    def _conclude(self, task: Any, run: Run, losses: int) -> None:
         try:
-            code = self._ray.get(task)
+            code, said = self._ray.get(task)
         except self._ray.exceptions.LocalRayletDiedError:  # the cluster is lost
             raise
         except Exception as error:  # the worker was killed, or its node is lost
             self._repeat(run, losses + 1, one_line(error))
             return
         if code == CODES[BUSY]:
-            self._busy.append((time.monotonic() + BUSY_SECONDS, run))
+            self._try_later(run, losses)
         elif code < 0:
             self._repeat(run, losses + 1, f"its job {describe_exit(code)}")
+        elif code not in CODES.values():
+            with run.lock() as claim:
+                if claim:
+                    error = f"its job ended before the run began: {said or describe_exit(code)}"
+                    record_not_begun(run, error, self._say)
 
-    def _repeat(self, run: Path, losses: int, why: str) -> None:
-        if losses <= self._request["retries"]:
-            print(f"acmix_exp: {run.name}: {why}; it is tried again, for the {losses}. time", file=sys.stderr)
+    def _repeat(self, run: Run, losses: int, why: str) -> None:
+        most = self._request["retries"]
+        if losses <= most:
+            self._say(f"{run.name}: {why}; it is tried again, for the {losses}. time")
             self._waiting.append((run, losses))
             return
-        most = self._request["retries"]
-        error = f"its Ray worker was lost {losses} times (hardware.ray.retries={most}): {why}"
-        Run(run).set_status(status="failed", pid=None, error=error)
+        with run.lock() as claim:
+            if claim:
+                lost = f"the loss of its Ray worker, {losses} times (hardware.ray.retries={most})"
+                run.set_status(status=FAILED, pid=None, error=f"{KILLED}{lost}: {why}")
+            else:
+                self._try_later(run, losses)
+
+    def _try_later(self, run: Run, losses: int) -> None:
+        """Try a run again once the process that is at work on it may have let go."""
+        self._busy.append((time.monotonic() + BUSY_SECONDS, run, losses))
 
     def _cancel(self) -> None:
         with contextlib.suppress(Exception):

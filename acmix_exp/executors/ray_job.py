@@ -1,6 +1,6 @@
 """One run on the node that Ray chose for it: ``python -m acmix_exp.executors.ray_job RUN_FOLDER PARENT_PID``.
 
-Exit code: 0 done, 1 failed, 75 if another command is at work on the run, 130 interrupted.
+Exit codes: those of ``job.CODES``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 
 from acmix_exp.child import die_with_parent
-from acmix_exp.errors import storage_fault
+from acmix_exp.executors.job import CODES, outcome
 from acmix_exp.run.directory import Run
-from acmix_exp.run.supervise import BUSY, DONE, FAILED, INTERRUPTED, Command, supervise
-
-CODES = {DONE: 0, FAILED: 1, BUSY: 75, INTERRUPTED: 130}
+from acmix_exp.run.supervise import Command
 
 
 def main(arguments: list[str]) -> int:
@@ -22,15 +20,11 @@ def main(arguments: list[str]) -> int:
     run = Run(Path(arguments[0]))
     die_with_parent(int(arguments[1]))
     if not (run.path / "config.yaml").is_file():
-        print(f"{run.path}: not on {platform.node()}; every node needs the folder of the runs", file=sys.stderr)
-        return CODES[FAILED]
+        print(f"{run.path} is not on {platform.node()}; every node needs the folder of the runs", file=sys.stderr)
+        return 1
     command = Command(scheduled=True)
     with command.stopped_by_signals():
-        try:
-            return CODES[supervise(run, command)]
-        except OSError as error:
-            print(f"{run.name}: interrupted: {storage_fault(error) or error}", file=sys.stderr)
-            return CODES[FAILED]
+        return CODES[outcome(run, command)]
 
 
 if __name__ == "__main__":

@@ -19,9 +19,12 @@ from acmix_exp import files
 from acmix_exp.config import HardwareConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.executors import slurm_queue, slurm_script
+from acmix_exp.executors.job import record_not_begun
 from acmix_exp.executors.slurm_queue import FOLDER, FORGOTTEN, Job, SlurmError
+from acmix_exp.run.claim import turn
 from acmix_exp.run.directory import Run
 from acmix_exp.run.owner import Owner
+from acmix_exp.run.supervise import KILLED
 
 POLL_SECONDS = 15.0  # between two calls of squeue, each of which asks for all jobs
 TICK_SECONDS = 1.0  # between two looks at the directories of the runs that are at work
@@ -38,8 +41,7 @@ class SlurmExecutor:
         self._found: dict[Run, tuple[Any, ...]] = {}  # what their statuses said at the start
         self._jobs: dict[str, Job] = {}
         self._polled = 0.0
-        if not all(run.is_final() for run in runs):
-            check(hardware, self._folder)
+        check(hardware, self._folder)
 
     def start(self) -> None:
         """Submit the runs that are not done and have no job. Raises ConfigError if Slurm takes none of them."""
@@ -48,7 +50,7 @@ class SlurmExecutor:
         if not self._open:
             return
         (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        with files.locked(self._folder / FOLDER / "lock"):
+        with turn(self._folder / FOLDER, "submission"):  # a lock may not reach the other login node
             try:
                 self._jobs, size = slurm_queue.queue(self._folder), slurm_queue.array_size()
             except SlurmError as error:
@@ -120,7 +122,7 @@ class SlurmExecutor:
         try:
             jobs = slurm_queue.queue(self._folder)
         except SlurmError as error:
-            print(f"acmix_exp: the queue cannot be read, and is asked again: {error}", file=sys.stderr)
+            _say(f"the queue cannot be read, and is asked again: {error}")
             return
         self._jobs = {**{name: replace(job, state=FORGOTTEN) for name, job in self._jobs.items()}, **jobs}
 
@@ -154,17 +156,17 @@ class SlurmExecutor:
             if claim is None:
                 return
             if status == "running":
-                out_of_memory = f"job {job.id} was killed: out of memory; see {log} and hardware.slurm.mem_gb"
+                out_of_memory = f"{KILLED}Slurm: job {job.id} is out of memory; see {log} and hardware.slurm.mem_gb"
                 error = out_of_memory if job.state == "OUT_OF_MEMORY" else None
                 run.set_status(status="failed" if error else "interrupted", pid=None, error=error)
             elif _history(run) != self._found[run]:
                 return
-            elif job.state in ("CANCELLED", FORGOTTEN) and not log.exists():
+            elif job.state in ("CANCELLED", FORGOTTEN) and (status == "interrupted" or not log.exists()):
                 if status == "pending":
                     run.set_status(status="interrupted", error=f"job {job.id} left the queue before the run began")
             else:
                 words = slurm_queue.last_line(log) or f"{job.state}, and nothing in its log"
-                run.set_status(status="failed", error=f"job {job.id} ended before the run began: {words}; see {log}")
+                record_not_begun(run, f"job {job.id} ended before the run began: {words}; see {log}", _say)
 
 
 def _works_for(run: Run, job: Job | None) -> bool:

@@ -1,8 +1,7 @@
 """A Slurm job, on its node: ``python -m acmix_exp.executors.slurm_job LIST INDEX REQUEUES`` supervises one run.
 
 A job that is told to stop interrupts its run. It goes back into the queue where Slurm ends it for the time limit or for
-another job, and does not where somebody cancelled it. Exit code: 0 done, 1 failed, 130 interrupted, 75 if another
-command is at work on the run.
+another job, and does not where somebody cancelled it. Exit codes: those of ``job.CODES``.
 """
 
 from __future__ import annotations
@@ -16,15 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acmix_exp import files
-from acmix_exp.errors import storage_fault
 from acmix_exp.executors import slurm_queue
+from acmix_exp.executors.job import CODES, outcome
 from acmix_exp.executors.slurm_queue import Job, SlurmError
 from acmix_exp.run.claim import SILENT_SECONDS
 from acmix_exp.run.directory import Run
 from acmix_exp.run.owner import Owner
-from acmix_exp.run.supervise import BUSY, DONE, INTERRUPTED, Command, holder, supervise
+from acmix_exp.run.supervise import BUSY, INTERRUPTED, Command, holder
 
-CODES = {DONE: 0, INTERRUPTED: 130, BUSY: 75}
 BUSY_SECONDS = SILENT_SECONDS + 60  # how long a job waits for a run that another command is at work on
 LOOK_SECONDS = 1.0
 
@@ -35,24 +33,24 @@ def main(arguments: list[str]) -> int:
     run = Run(path.parents[1] / (files.read_json(path) or {})["runs"][index])
     command = Command(has_ended=_has_ended, scheduled=True)
     with command.stopped_by_signals() as received:
-        try:
-            outcome = _supervise(run, command)
-        except OSError as error:  # of the machine, such as a full disk: the run is interrupted
-            _say(f"{run.name}: interrupted: {storage_fault(error) or error}")
-            return 1
-        _say(f"{run.name}: {outcome}{_because(run, received)}")
-        if outcome == INTERRUPTED and _ended_by_slurm(received):
+        ended = _outcome(run, command)
+        _say(f"{run.name}: {ended}{_because(run, received)}")
+        if ended == INTERRUPTED and _ended_by_slurm(received):
             _requeue(requeues)
-    return CODES.get(outcome, 1)
+    return CODES[ended]
 
 
-def _supervise(run: Run, command: Command) -> str:
-    until = time.monotonic() + BUSY_SECONDS
-    while (outcome := supervise(run, command)) == BUSY and time.monotonic() < until:
-        _say(f"{run.name}: {holder(run)} is at work on it")
+def _outcome(run: Run, command: Command) -> str:
+    """That of the run; if another process is at work on it, once that one has let go, or BUSY in the end."""
+    until, said = time.monotonic() + BUSY_SECONDS, ""
+    while (ended := outcome(run, command)) == BUSY and time.monotonic() < until:
+        line = f"{run.name}: {holder(run)} is at work on it; waiting for that"
+        if line != said:
+            _say(line)
+        said = line
         if command.stop.wait(LOOK_SECONDS):
             return INTERRUPTED
-    return outcome
+    return ended
 
 
 def _because(run: Run, received: Sequence[int]) -> str:

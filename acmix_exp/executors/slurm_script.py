@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from acmix_exp.config import HardwareConfig
+from acmix_exp.executors.job import variables
 from acmix_exp.executors.slurm_queue import FOLDER
 from acmix_exp.yolo.arguments import rank_count
 
-# Set on the node as here, even where a site does not export the environment of sbatch. No keys: a script can be read.
-VARIABLES = re.compile(r"(WANDB|YOLO)_(?!.*(KEY|TOKEN|SECRET|SERVICE)).*|XDG_CACHE_HOME")
 AUTO_WORKERS = 4  # loader workers of hardware.workers=auto for each GPU, unless hardware.slurm.cpus gives it more cores
 GPU_OPTIONS = ("--gres", "--gpus", "-G")
 
@@ -59,21 +56,19 @@ def cpus(hardware: HardwareConfig) -> int:
     return (workers + hardware.threads) * rank_count(hardware)
 
 
-def script(hardware: HardwareConfig, runs: Path, environment: Mapping[str, str] = os.environ) -> str:
+def script(hardware: HardwareConfig, runs: Path) -> str:
     """The job script. runs: the list of the array's runs.
 
     It ends at the first line that fails, and is replaced by the process that supervises the run.
     """
-    package = str(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH")]))
-    variables = {key: value for key, value in sorted(environment.items()) if VARIABLES.fullmatch(key)}
-    exports = [f"export {key}={shlex.quote(value)}" for key, value in {**variables, "PYTHONPATH": paths}.items()]
     arguments = [sys.executable, "-m", "acmix_exp.executors.slurm_job", os.path.abspath(runs)]
-    command = f'exec {shlex.join(arguments)} "${{SLURM_ARRAY_TASK_ID:-0}}" {hardware.slurm.requeues}'
-    first = [
+    lines = [
         "#!/bin/bash",
         "# Written by acmix_exp for hardware=slurm: one job of the array is one run.",
         "set -e",
         f"cd {shlex.quote(os.getcwd())}",
+        *(f"export {key}={shlex.quote(value)}" for key, value in variables().items()),
+        *hardware.slurm.setup,
+        f'exec {shlex.join(arguments)} "${{SLURM_ARRAY_TASK_ID:-0}}" {hardware.slurm.requeues}',
     ]
-    return "\n".join([*first, *exports, *hardware.slurm.setup, command]) + "\n"
+    return "\n".join(lines) + "\n"

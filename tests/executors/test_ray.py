@@ -12,19 +12,21 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from importlib.util import find_spec
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from acmix_exp import executors
+from acmix_exp import executors, installed
 from acmix_exp.config import HardwareConfig
 from acmix_exp.errors import ConfigError
-from acmix_exp.executors import ray_driver
-from acmix_exp.executors.ray_job import CODES, main
+from acmix_exp.executors import ray, ray_driver
+from acmix_exp.executors.job import CODES
+from acmix_exp.executors.ray_job import main
 from acmix_exp.run.directory import Run
-from acmix_exp.run.supervise import BUSY, DONE, FAILED
+from acmix_exp.run.supervise import BUSY, DONE, KILLED
 from acmix_exp.sweep import executor_keys
 from acmix_exp.sweep.compose import compose_cells
 from tests.robustness.commands import finish, only_run, start, tiny_data, wait_until
@@ -34,10 +36,10 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not inst
 
 
 class FakeRay:
-    """A cluster whose tasks end at once. codes: of each run, in turn, an exit code or the exception that it raises."""
+    """A cluster whose tasks end at once. codes: of each run, in turn, an exit code, one with a line, or an exception."""
 
     def __init__(self, **codes: list[object]) -> None:
-        self.codes, self.submitted, self.cancelled, self.most = codes, [], [], 0
+        self.codes, self.submitted, self.cancelled, self.most, self.said = codes, [], [], 0, []
         self.exceptions = SimpleNamespace(LocalRayletDiedError=ConnectionError)
         self.cloudpickle = SimpleNamespace(register_pickle_by_value=lambda module: None)
 
@@ -56,7 +58,7 @@ class FakeRay:
         outcome = self.codes[self.submitted[task]].pop(0)
         if isinstance(outcome, BaseException):
             raise outcome
-        return outcome
+        return outcome if isinstance(outcome, tuple) else (outcome, "")
 
     def cancel(self, task):
         self.cancelled.append(task)
@@ -68,40 +70,65 @@ def finished(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_driver, "WAIT_SECONDS", 0.01)
     monkeypatch.setattr(ray_driver, "BUSY_SECONDS", 0.01)
 
-    def finish(ray, runs_at_once=8, retries=1):
+    def finish(ray, runs_at_once=8, retries=1, **status):
         runs = {name: Run(tmp_path / name) for name in ray.codes}
         for run in runs.values():
             run.path.mkdir()
-            run.set_status(status="pending", attempt=0)
+            run.set_status(**{"status": "pending", "attempt": 0, **status})
         request = {"runs": [str(run.path) for run in runs.values()], "runs_at_once": runs_at_once, "retries": retries}
-        ray_driver.Tasks(
-            ray, {**request, "cpus": 1, "gpus": 0, "command": [], "environment": {}, "folder": "."}
-        ).finish()
+        request |= {"cpus": 1, "gpus": 0, "command": [], "environment": {}, "folder": "."}
+        ray_driver.Tasks(ray, request, say=ray.said.append).finish()
         return runs
 
     return finish
 
 
 def test_every_run_is_a_task_and_few_are_submitted_at_a_time(finished):
-    ray = FakeRay(a=[0], b=[1], c=[130], d=[0])
+    ray = FakeRay(a=[0], b=[3], c=[130], d=[0])
     finished(ray, runs_at_once=2)
     assert ray.submitted == ["a", "b", "c", "d"], "none is repeated: their statuses say how they ended"
     assert ray.most == 2
 
 
 @pytest.mark.parametrize("loss", [RuntimeError("The worker died unexpectedly"), -9])
-def test_a_lost_worker_is_one_run_that_is_tried_again(finished, loss, capfd):
+def test_a_lost_worker_is_one_run_that_is_tried_again(finished, loss):
     ray = FakeRay(a=[loss, 0], b=[0])
     runs = finished(ray)
     assert ray.submitted == ["a", "b", "a"]
     assert runs["a"].status()["status"] == "pending"
-    assert "tried again" in capfd.readouterr().err
+    assert "it is tried again, for the 1. time" in ray.said[0]
 
 
 def test_a_run_whose_workers_are_always_lost_has_failed(finished):
     runs = finished(FakeRay(a=[RuntimeError("lost")] * 3, b=[0]), retries=2)
-    assert runs["a"].status()["error"] == "its Ray worker was lost 3 times (hardware.ray.retries=2): RuntimeError: lost"
     assert runs["a"].state() == "failed"
+    error = runs["a"].status()["error"]
+    assert error.endswith("loss of its Ray worker, 3 times (hardware.ray.retries=2): RuntimeError: lost")
+    assert error.startswith(KILLED), "the same command resumes it"
+
+
+def test_the_losses_of_a_run_count_on_while_its_last_worker_is_taken_for_alive(finished):
+    """The host of a lost node counts as at work for minutes."""
+    lost = RuntimeError("lost")
+    ray = FakeRay(a=[lost, CODES[BUSY], lost, CODES[BUSY], lost])
+    assert finished(ray, retries=2)["a"].state() == "failed"
+
+
+def test_a_run_at_work_on_a_node_that_was_taken_for_lost_is_left_to_it(finished, monkeypatch):
+    ray = FakeRay(a=[RuntimeError("lost"), 0])
+    monkeypatch.setattr(ray_driver.Run, "lock", lambda run: nullcontext(None))
+    assert finished(ray, retries=0)["a"].state() == "pending"
+    assert ray.submitted == ["a", "a"]
+
+
+@pytest.mark.parametrize("status", ["pending", "interrupted"])
+def test_a_job_that_ends_before_the_run_begins_is_told(finished, status):
+    """Such as on a node that lacks the folder of the runs. What the run had is not lost."""
+    ray = FakeRay(a=[(1, "/runs/a is not on node7; every node needs the folder of the runs")])
+    run = finished(ray, status=status)["a"]
+    assert run.state() == ("failed" if status == "pending" else "interrupted")
+    assert run.status()["error"].startswith("its job ended before the run began: /runs/a is not on node7")
+    assert len(ray.said) == (status == "interrupted")
 
 
 def test_a_lost_cluster_is_no_fault_of_a_run(finished):
@@ -131,20 +158,30 @@ def test_a_cancelled_task_ends_its_job():
     assert time.monotonic() - began < 20
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    assert ray_driver.run_job([sys.executable, "-c", "import sys; sys.exit(75)"], {}, ".") == 75
+    assert ray_driver.run_job([sys.executable, "-c", "import sys; sys.exit(75)"], {}, ".") == (75, "")
+
+
+def test_a_task_tells_the_last_line_of_its_job(tmp_path):
+    code = "print(1); raise ImportError('no module')"
+    try:
+        assert ray_driver.run_job([sys.executable, "-c", code], {}, ".") == (1, "ImportError: no module")
+        code, said = ray_driver.run_job(["/gone/python"], {}, ".")
+        assert (code, "/gone/python" in said) == (1, True)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_the_job_says_how_the_run_ended(tmp_path, monkeypatch, capsys):
     run = Run(tmp_path / "a")
     arguments = [str(run.path), str(os.getppid())]
     monkeypatch.setattr("acmix_exp.executors.ray_job.die_with_parent", lambda parent: None)
-    assert main(arguments) == CODES[FAILED]
+    assert main(arguments) not in CODES.values()
     assert "every node needs the folder of the runs" in capsys.readouterr().err
     assert not run.path.exists()
     run.path.mkdir()
     (run.path / "config.yaml").touch()
     for outcome, code in CODES.items():
-        monkeypatch.setattr("acmix_exp.executors.ray_job.supervise", lambda *_, outcome=outcome: outcome)
+        monkeypatch.setattr("acmix_exp.executors.job.supervise", lambda *_, outcome=outcome: outcome)
         assert main(arguments) == code
 
 
@@ -190,6 +227,17 @@ def test_a_part_of_a_gpu_is_for_ray_alone():
         assert cell.config.hardware.gpus_per_run == float(number)
     with pytest.raises(ConfigError, match=r"hardware.gpus_per_run=0.5: must be a whole number from 1"):
         compose_cells(["hardware=multi_gpu", "task=plan", "hardware.device=cpu", "hardware.gpus_per_run=0.5"])
+
+
+def test_a_job_gets_the_variables_of_the_command(monkeypatch, tmp_path):
+    """A cluster that runs already has the environment of whoever started it. PYTHONPATH is not needed if installed."""
+    for key in [key for key in os.environ if key.startswith(("WANDB", "YOLO", "XDG", "PYTHONPATH"))]:
+        monkeypatch.delenv(key)
+    monkeypatch.setattr(installed, "_installed_folders", lambda: [installed._OWN_PARENT])
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    request = ray._request([Run(tmp_path)], HardwareConfig("ray", "cpu"))
+    assert request["environment"] == {"WANDB_MODE": "disabled"}
 
 
 @needs_ray

@@ -10,11 +10,10 @@ import threading
 
 import pytest
 
-from acmix_exp import executors
+from acmix_exp import executors, installed
 from acmix_exp.config import HardwareConfig, SlurmConfig
 from acmix_exp.errors import ConfigError
-from acmix_exp.executors import slurm, slurm_job, slurm_queue, slurm_script
-from acmix_exp.executors.slurm import SlurmExecutor
+from acmix_exp.executors import job, slurm, slurm_job, slurm_queue, slurm_script
 from acmix_exp.run import devices, supervise
 from acmix_exp.run.directory import Run
 from acmix_exp.run.owner import Owner
@@ -52,7 +51,7 @@ def hardware(device="cuda", runs_at_once=8, **slurm):
 @pytest.fixture
 def started(cluster, runs):
     def start(of=None, **options):
-        executor = SlurmExecutor(runs if of is None else of, hardware(**options))
+        executor = executors.create(runs if of is None else of, hardware(**options))
         executor.start()
         return executor
 
@@ -86,7 +85,7 @@ def test_one_array_of_the_unfinished_runs(cluster, runs, started):
 def test_nothing_is_submitted_if_all_are_done(cluster, runs, started):
     for run in runs:
         finish(run)
-    assert started().wait(0)
+    assert started().wait(10)
     assert cluster.state["calls"] == []
 
 
@@ -223,6 +222,7 @@ def test_a_job_that_is_killed_with_its_supervisor(cluster, runs, started, state,
     assert executor.wait(1)
     found = runs[0].status()
     assert found["status"] == status
+    assert supervise._scratch_reason(runs[0], found) == "no checkpoint was saved", "otherwise it would resume"
     assert (error is None and found["error"] is None) or error in found["error"]
 
 
@@ -233,6 +233,23 @@ def test_a_run_that_was_interrupted_by_scancel_keeps_its_status(cluster, runs, s
     runs[0].set_status(status="interrupted", attempt=1, error="the training process was killed by SIGTERM")
     assert executor.wait(1)
     assert runs[0].status()["error"] == "the training process was killed by SIGTERM"
+
+
+@pytest.mark.parametrize(
+    ("state", "error"), [("CANCELLED", None), ("FAILED", "job 100_0 ended before the run began: module: not found")]
+)
+def test_a_run_that_waits_to_go_on_is_never_begun_anew(cluster, runs, started, capsys, state, error):
+    """A command attaches to its requeued job, which then ends in the queue, or by a line of ``setup``."""
+    started(of=runs[:1])
+    runs[0].set_status(status="interrupted", attempt=1)
+    (runs[0].path.parent / ".slurm" / "100_0.log").write_text("requeued, for the 1. time\nmodule: not found\n")
+    again = started(of=runs[:1])
+    cluster.jobs(state)
+    assert again.wait(1)
+    status = runs[0].status()
+    assert status["status"] == "interrupted"
+    assert (error is None and status["error"] is None) or status["error"].startswith(error)
+    assert (f"{NAMES[0]}: {error}" in capsys.readouterr().err) == (error is not None)
 
 
 def test_a_requeued_job_is_waited_for(cluster, runs, started):
@@ -305,8 +322,12 @@ def test_a_cpu_requests_no_gpu_and_raw_options_win(tmp_path):
 
 def test_the_script_sets_what_a_site_may_not_export(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    environment = {"WANDB_MODE": "offline", "WANDB_API_KEY": "secret", "XDG_CACHE_HOME": "/a b", "HOME": "/h"}
-    lines = slurm_script.script(hardware(setup=["module load cuda"]), tmp_path / "l", environment)
+    for key in [key for key in os.environ if key.startswith(("WANDB", "YOLO"))]:
+        monkeypatch.delenv(key)
+    environment = {"WANDB_MODE": "offline", "WANDB_API_KEY": "secret", "XDG_CACHE_HOME": "/a b", "PYTHONPATH": "/p"}
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    lines = slurm_script.script(hardware(setup=["module load cuda"]), tmp_path / "l")
     assert "secret" not in lines
     first, _, *body, command = lines.splitlines()
     assert first == "#!/bin/bash"
@@ -315,7 +336,7 @@ def test_the_script_sets_what_a_site_may_not_export(tmp_path, monkeypatch):
         f"cd {tmp_path}",
         "export WANDB_MODE=offline",
         "export XDG_CACHE_HOME='/a b'",
-        f"export PYTHONPATH={slurm_script.Path(slurm_script.__file__).resolve().parents[2]}",
+        f"export PYTHONPATH={installed.python_path()}",
         "module load cuda",
     ]
     assert command.startswith("exec ")
@@ -344,14 +365,14 @@ class TestJob:
         def work(supervise, restarts=0):
             monkeypatch.setenv("SLURM_JOB_ID", "100")
             monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
-            monkeypatch.setattr(slurm_job, "supervise", supervise)
+            monkeypatch.setattr(job, "supervise", supervise)
             folder = runs[0].path.parent
             content = slurm_queue.write_list(folder, NAMES)
             return slurm_job.main([str(slurm_queue.list_path(folder, content)), "1", "3"])
 
         return work
 
-    @pytest.mark.parametrize(("outcome", "code"), [(DONE, 0), (FAILED, 1), (INTERRUPTED, 130), (BUSY, 75)])
+    @pytest.mark.parametrize(("outcome", "code"), [(DONE, 0), (FAILED, 3), (INTERRUPTED, 130), (BUSY, 75)])
     def test_exit_codes(self, job, monkeypatch, outcome, code):
         monkeypatch.setattr(slurm_job, "BUSY_SECONDS", 0)
         seen = []
@@ -392,7 +413,7 @@ class TestJob:
         def supervise(run, command):
             raise OSError(28, "No space left on device", "weights/last.pt")
 
-        assert job(supervise) == 1
+        assert job(supervise) == 130
         assert "interrupted: No space left on device: weights/last.pt" in capsys.readouterr().out
 
     def test_the_owner_whose_job_has_ended(self, cluster, job):
