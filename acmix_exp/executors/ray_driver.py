@@ -163,8 +163,8 @@ class Tasks:
         elif code not in CODES.values():
             with run.lock() as claim:
                 if claim:
-                    error = f"its job ended before the run began: {said or describe_exit(code)}"
-                    record_not_begun(run, error, self._say)
+                    why = said or describe_exit(code)
+                    record_not_begun(run, f"its job ended before the run began: {why}", self._say)
 
     def _repeat(self, run: Run, losses: int, why: str) -> None:
         most = self._request["retries"]

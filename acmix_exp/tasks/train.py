@@ -51,9 +51,7 @@ def train(plan: Plan) -> int:
         _start(executor, new)
         if hardware.executor != "slurm" or hardware.slurm.wait:
             _wait(executor, plan)
-            code = int(not all(run.is_done() for run in plan.runs))
-        else:
-            code = 0
+        code = 0
     except KeyboardInterrupt:
         code = 130
     except SystemExit as stop:
@@ -67,8 +65,10 @@ def train(plan: Plan) -> int:
         view.stop()
     if apart:
         print(f"acmix_exp: {apart}", file=sys.stderr)
-        if code == 0:
+        if code == 0:  # the jobs are submitted, which is all that was asked for
             return 0
+    if code == 0:
+        code = int(not all(run.is_done() for run in plan.runs))
     later = _conclude(plan, code, handlers, hint=not apart and fault is None)
     fault = fault or later
     if fault is not None and code in (0, 1):

@@ -36,7 +36,7 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not inst
 
 
 class FakeRay:
-    """A cluster whose tasks end at once. codes: of each run, in turn, an exit code, one with a line, or an exception."""
+    """A cluster whose tasks end at once. codes: of each run in turn an exit code, perhaps with a line, or an error."""
 
     def __init__(self, **codes: list[object]) -> None:
         self.codes, self.submitted, self.cancelled, self.most, self.said = codes, [], [], 0, []

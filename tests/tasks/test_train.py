@@ -67,6 +67,9 @@ class Cluster:
     def interrupt(self) -> str | None:
         return self.line
 
+    def at_once(self) -> int:
+        return 1
+
     def notes(self) -> dict[str, str]:
         return {}
 
@@ -103,11 +106,13 @@ def test_ctrl_c_detaches_from_a_cluster(trained, capsys):
 def test_submitting_alone_returns_at_once(trained, capsys):
     assert trained(Cluster(wait=None), wait=False) == (0, False)
     assert "acmix_exp: detached; scancel 7" in capsys.readouterr().err
-    assert trained(Cluster(line=None), wait=False) == (0, True)
 
 
-def test_jobs_that_end_without_results_are_a_failure(trained):
-    assert trained(Cluster(line=None)) == (1, True)
+@pytest.mark.parametrize("wait", [True, False])
+def test_runs_that_have_no_result_and_no_job_left_are_a_failure(plan, trained, monkeypatch, wait):
+    assert trained(Cluster(line=None), wait=wait) == (1, True)
+    monkeypatch.setattr(Run, "state", lambda run: "done")
+    assert trained(Cluster(line=None), wait=wait) == (0, True)
 
 
 def test_nothing_is_left_of_a_command_that_the_cluster_refuses(plan, trained, monkeypatch, tmp_path):
