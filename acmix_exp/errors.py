@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import shlex
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 # Ctrl-C, kill, a closed terminal, and what clusters send ahead of a time limit: they end a command in order.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -63,6 +66,23 @@ def storage_fault(error: BaseException, place: str = "") -> str | None:
     if not isinstance(error, OSError) or error.errno not in STORAGE:
         return None
     return f"{error.strerror}: {error.filename or place}".rstrip(": ")
+
+
+@contextlib.contextmanager
+def damage_of(path: Path) -> Iterator[None]:
+    """Raise CheckpointError in place of what reading a cut or altered file raises, which can be any exception.
+
+    A ConfigError stays, for a file that could run code; so does a fault of the machine: such a file may be whole.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        for cause in (error, error.__cause__):
+            if cause is not None and storage_fault(cause):
+                raise cause from None
+        raise CheckpointError(f"{path}: cannot be loaded ({error})") from error
 
 
 def one_line(error: BaseException, limit: int = 2000) -> str:

@@ -5,6 +5,7 @@ Training runs in a child process, so a crash or a kill fails only that run.
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 import sys
@@ -95,7 +96,8 @@ def supervise(run: Run, command: Command) -> str:
     with run.lock(command.owner, command.has_ended) as claim:
         if claim is None:
             return BUSY
-        before = run.status() or {}
+        if (before := run.status()) is None:  # what it has on disk is not cleared away for that
+            raise OSError(errno.EIO, "cannot be read", str(run.path / "status.json"))
         if run.is_done():
             return DONE
         if run.has_diverged():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from acmix_exp.config import ModelConfig
 from acmix_exp.data.ultralytics_home import settings_folder
-from acmix_exp.errors import ConfigError
+from acmix_exp.errors import ConfigError, storage_fault
 from acmix_exp.files import cache_dir, replacing, user_path
 from acmix_exp.yolo.families import FAMILIES, FEATURES, starts_from_features
 
@@ -29,12 +29,14 @@ TIMEOUT_SECONDS = 20
 def is_checkpoint(path: Path) -> bool:
     """True for the zip archive that ``torch.save`` writes; false for one cut short, as the zip directory is at its end.
 
-    Cheap: the tensors are not read.
+    Cheap: the tensors are not read. Raises OSError if that is the machine's fault: the file may be whole.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, zipfile.BadZipFile) as error:
+        if storage_fault(error):
+            raise
         return False
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acmix_exp import files
-from acmix_exp.errors import CheckpointError, ConfigError, storage_fault
+from acmix_exp.errors import CheckpointError, damage_of
 from acmix_exp.yolo.pretrained import is_checkpoint
 
 if TYPE_CHECKING:
@@ -61,12 +61,10 @@ class Progress:
     @classmethod
     def load(cls, folder: Path) -> Progress:
         """Read the file. Raises CheckpointError if it is missing or damaged."""
-        try:
+        with damage_of(folder / FILE):
             progress = cls(**json.loads((folder / FILE).read_text(encoding="utf-8")))
             if [row["epoch"] for row in progress.rows] != list(range(1, len(progress.fitness) + 1)):
                 raise ValueError("epochs are missing")
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{folder / FILE}: cannot be resumed from ({error})") from error
         return progress
 
 
@@ -106,11 +104,5 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     and ConfigError if reading it could run code."""
     from acmix_exp.yolo import checkpoints
 
-    try:
+    with damage_of(path):
         return checkpoints.load(path)
-    except ConfigError:  # it could run code: not a damaged file, so nothing is deleted
-        raise
-    except Exception as error:  # a truncated or altered pickle can raise any exception
-        if storage_fault(error):  # the disk is full: nothing is wrong with the file
-            raise
-        raise CheckpointError(f"{path}: cannot be loaded ({error})") from error

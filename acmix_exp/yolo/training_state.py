@@ -15,7 +15,7 @@ import torch
 from torch import distributed
 from ultralytics.utils.torch_utils import unwrap_model
 
-from acmix_exp.errors import CheckpointError, ConfigError
+from acmix_exp.errors import CheckpointError, damage_of
 from acmix_exp.files import replacing
 from acmix_exp.yolo import checkpoints
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from acmix_exp.yolo.trainer import BlockTrainer
 
 FORMAT = 1
+UNFIT = (
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)  # what parts of another network's state raise
 
 
 def write(path: Path, trainer: BlockTrainer, processes: list[dict[str, Any]]) -> None:
@@ -51,15 +58,11 @@ def write(path: Path, trainer: BlockTrainer, processes: list[dict[str, Any]]) ->
 
 def read(path: Path) -> dict[str, Any]:
     """What :func:`write` wrote; tensors on the CPU. Raises CheckpointError, and ConfigError if it could run code."""
-    try:
+    with damage_of(path):
         checkpoints.verify(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT or not isinstance(state["epoch"], int):
             raise ValueError("of another format")
-    except ConfigError:
-        raise
-    except Exception as error:  # a cut or altered file can raise any exception
-        raise CheckpointError(f"{path}: cannot be loaded ({error})") from error
     return dict(state)
 
 
@@ -79,7 +82,7 @@ def restore(trainer: BlockTrainer, state: dict[str, Any]) -> None:
         trainer.scheduler.load_state_dict(state["scheduler"])
         trainer.scaler.load_state_dict(state["scaler"])
         trainer.stopper.__dict__.update(state["stopper"])
-    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+    except UNFIT as error:
         raise CheckpointError(f"weights/{trainer.state_path.name}: does not fit the network ({error})") from error
     trainer.ema.updates, trainer.best_fitness = state["ema_updates"], state["best_fitness"]
     trainer.start_epoch = state["epoch"]
@@ -100,7 +103,7 @@ def restore_random(device: torch.device, state: dict[str, Any]) -> None:
         torch.set_rng_state(numbers["torch"])
         if device.type == "cuda":
             torch.cuda.set_rng_state(numbers["device"], device)
-    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+    except UNFIT as error:
         raise CheckpointError(f"no random numbers of this process were saved ({error})") from error
 
 

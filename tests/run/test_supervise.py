@@ -1,5 +1,6 @@
 """For every end of the child process, the run has one correct final status."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -170,6 +171,32 @@ def test_a_checkpoint_that_the_child_rejects_is_reported_and_the_run_restarts(ma
         """)
     assert supervise.supervise(run, command()) == DONE
     assert "can't be resumed" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_the_machine_cannot_read_is_not_cleared_away(make_run, child, monkeypatch):
+    """As on a network disk that is away for a moment: the file may be whole."""
+    run = make_run(status="interrupted", attempt=1)
+    checkpoint(run)
+
+    def fails(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(zipfile, "ZipFile", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        supervise.supervise(run, command())
+    monkeypatch.undo()
+    assert run.status()["status"] == "interrupted"
+    assert run.last.exists()
+
+
+def test_a_run_whose_status_cannot_be_read_is_not_cleared_away(make_run, child):
+    run = make_run(status="interrupted", attempt=1)
+    checkpoint(run)
+    (run.path / "status.json").write_text('{"status": "inter')
+    child("raise SystemExit('must not be started')")
+    with pytest.raises(OSError, match="cannot be read"):
+        supervise.supervise(run, command())
+    assert run.last.exists()
 
 
 def test_a_done_run_without_its_result_restarts(make_run, child, capsys):

@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 import shutil
@@ -8,7 +9,8 @@ import torch
 
 from acmix_exp.data import Dataset
 from acmix_exp.errors import CheckpointError
-from acmix_exp.yolo.resume import Progress
+from acmix_exp.yolo import training_state
+from acmix_exp.yolo.resume import Progress, load
 from acmix_exp.yolo.run import Outcome, train
 from tests.yolo.builders import make_config
 
@@ -98,6 +100,23 @@ def test_damaged_files_cannot_be_resumed_from(trained: Trained, dataset: Dataset
             resume(damage(name, content), dataset)
     with pytest.raises(CheckpointError, match=r"training\.state: none was saved yet"):
         resume(damage("progress.json", json.dumps(state).encode()), dataset)
+
+
+def test_a_file_that_the_machine_cannot_read_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network disk that is away for a moment: a damaged file would have the run begin anew."""
+
+    def fails(path: object, *_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    trained_file = tmp_path / "last.pt"
+    trained_file.write_bytes(b"PK")
+    monkeypatch.setattr("io.open", fails)
+    monkeypatch.setattr("builtins.open", fails)
+    for read, path in ((Progress.load, tmp_path), (training_state.read, trained_file), (load, trained_file)):
+        with pytest.raises(OSError, match="Stale file handle"):
+            read(path)
 
 
 def test_best_epoch(tmp_path: Path) -> None:
