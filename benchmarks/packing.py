@@ -3,7 +3,7 @@
     python -m benchmarks.packing [--data data.yaml] [--at-once 1 2 3 4] --output packing.json
 
 Each number of runs is trained side by side, by ``hardware.runs_at_once``, for a few epochs of the default training.
-The time of an epoch is the mean over the epochs in which all of them train, without the first.
+The time of an epoch is the mean over the epochs of all of them, without the first of each.
 """
 
 from __future__ import annotations

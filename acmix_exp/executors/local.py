@@ -29,7 +29,7 @@ class LocalExecutor:
         attempts = {run: run.ended_attempts() for run in runs}
         self._command = Command(attempts=attempts, runs_at_once=lambda hardware: self._at_once)
         self._hardware, self._at_once = hardware, packing.smallest(hardware)
-        self._undecided, self._begun, self._began = hardware.runs_at_once == packing.AUTO, list[Run](), time.time()
+        self._undecided, self._created, self._begun = hardware.runs_at_once == packing.AUTO, time.time(), set[Run]()
         self._waiting, self._held_elsewhere = deque(runs), deque[Run]()
         self._said: set[Run] = set()
         self._most = len(runs)
@@ -58,9 +58,9 @@ class LocalExecutor:
 
     def _decide(self) -> None:
         """Start more runs if the first epoch of one has shown that they fit."""
-        for run in self._begun:
+        for run in list(self._begun):
             memory = run.provenance().get("memory") or {}
-            if memory.get("time", 0) < self._began:
+            if memory.get("time", 0) < self._created:
                 continue
             self._undecided, self._at_once = False, packing.that_fit(self._hardware, memory)
             used, total = (memory[key] / 1024 for key in ("used_mb", "total_mb"))
@@ -92,7 +92,7 @@ class LocalExecutor:
                     continue
                 if self._command.stop.wait(BUSY_SECONDS):
                     return
-            self._begun.append(run)
+            self._begun.add(run)
             if supervise(run, self._command) == BUSY:
                 self._held_elsewhere.append(run)
                 self._say_who_holds(run)

@@ -38,7 +38,7 @@ class RayExecutor:
         self._runs = list(runs)
         self._address, self._at_once, self._ended = hardware.ray.address, hardware.runs_at_once, False
         request = _request(runs, hardware)
-        self._child = Child("ray", runs[0].path.parent, request, on_step=self._hear, variables=VARIABLES)
+        self._child = Child("ray", runs[0].path.parent, request, on_step=self._on_step, variables=VARIABLES)
         self._child.__enter__()
         self._await_step(IMPORT_SECONDS)
         self._await_step(START_SECONDS if hardware.ray.address == "auto" else ADDRESS_SECONDS)
@@ -69,7 +69,7 @@ class RayExecutor:
     def notes(self) -> dict[str, str]:
         return {}
 
-    def _hear(self, step: str) -> None:
+    def _on_step(self, step: str) -> None:
         if step in STEPS:
             self._steps.release()
         else:

@@ -86,7 +86,7 @@ def kind(hardware: HardwareConfig) -> str:
     return "cpu" if hardware.device == "cpu" else "cuda"
 
 
-def given(hardware: HardwareConfig) -> list[int]:
+def gpus_of_job(hardware: HardwareConfig) -> list[int]:
     """Indices of the GPUs that a scheduler has given to this process; empty for the CPU.
 
     Raises ConfigError if it should have given one, or more.
@@ -112,7 +112,7 @@ def gpus_of_run(hardware: HardwareConfig, stop: threading.Event, *, scheduled: b
     """
     each = rank_count(hardware)
     if scheduled:
-        yield given(hardware)[:each] or None
+        yield gpus_of_job(hardware)[:each] or None
         return
     with gpu_slots(gpus(hardware), hardware.runs_at_once, each, stop) as held:
         yield held or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def _mount(folder: Path, mounts: Path) -> tuple[str, set[str]]:
         parts, about = before.split(" "), after.split(" ")
         if len(parts) < 6 or len(about) < 3:
             continue
-        point = parts[4].encode().decode("unicode_escape")  # a blank is \040
+        point = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), parts[4])  # a blank is \040
         if os.path.commonpath([place, point]) == point and len(point) >= len(found[0]):
             found = point, about[0], {*parts[5].split(","), *about[2].split(",")}
     return found[1], found[2]

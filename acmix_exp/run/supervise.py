@@ -82,15 +82,7 @@ def supervise(run: Run, command: Command) -> str:
     resumes from last.pt, and one that failed before the command began restarts; one that failed since is not retried,
     for others who share the work may have tried it. A run is interrupted when the command is stopped, or when its
     training process is told to end: then it resumes. Raises OSError if the machine is at fault, say a full disk: the
-    run is interrupted then.
-
-    A job of a cluster supervises its one run like this. Slurm's signal ahead of the time limit, of preemption and of
-    scancel then ends the training process, whose last whole epoch is on disk, and ``supervise`` returns::
-
-        command = Command()  # its owner is this process, with the id of the job
-        with command.stopped_by_signals() as received:
-            outcome = supervise(run, command)
-        # interrupted: received holds the signals; requeue, unless it was scancel. The next start resumes.
+    run is interrupted then. ``slurm_job.py`` shows the use in the job of a cluster.
     """
     last_sign = time.time() - min(run.silence(), time.time())
     with run.lock(command.owner, command.has_ended) as claim:

@@ -41,7 +41,11 @@ def train(plan: Plan) -> int:
     handlers = {number: signal.getsignal(number) for number in STOPS}
     hardware = plan.cells[0].config.hardware
     executor = executors.create(plan.runs, hardware)
-    prepare(plan)
+    try:
+        prepare(plan)
+    except BaseException:
+        executor.interrupt()  # it may have started a cluster
+        raise
     for name, file in installed.startup_files().items():
         print(f"acmix_exp: {name}: {file} runs in every process; provenance.json has its hash", file=sys.stderr)
     view = View(plan, executor.at_once, executor.notes)

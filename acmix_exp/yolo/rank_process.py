@@ -37,7 +37,7 @@ def work(job: Job) -> None:
         progress, state = resuming.Progress(), None
         if job.request["resume"]:
             progress, state = resuming.restore(weights, config.train.epochs)
-        progress.meet(job.request["conditions"])
+        progress.record_conditions(job.request["conditions"])
         device = "cpu" if job.device == "cpu" else ",".join(map(str, range(WORLD_SIZE)))
         send_row = lambda row: job.step(json.dumps({"row": row}))  # noqa: E731
         RankTrainer(config, resolve(config.dataset), job.folder, device, send_row, progress, state).train()

@@ -26,7 +26,7 @@ from acmix_exp.yolo.arguments import rank_count
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.1
-LAST_WORDS_SECONDS = 1.0  # for the other ranks to end by themselves, and say why, once one has ended badly
+REASON_SECONDS = 1.0  # for the other ranks to end by themselves, and say why, once one has ended badly
 KINDS = {kind.__name__: kind for kind in (ConfigError, CheckpointError, NonFiniteLoss, StorageError, ChangedError)}
 
 
@@ -44,10 +44,10 @@ def train(
     Its results are in the folder ``weights``. If a rank ends badly, all are ended, and its error is raised as one of
     the same class whose message begins with ``rank N:``. If it was told to end, so is this process.
     """
-    count, news = rank_count(config.hardware), _News(on_epoch)
+    count, reports = rank_count(config.hardware), _Reports(on_epoch)
     request = {"resume": resume, "conditions": dict(conditions)}
     with contextlib.ExitStack() as stack:
-        port = stack.enter_context(_meeting_point())
+        port = stack.enter_context(_rendezvous())
         ranks = []
         for rank in range(count):
             child = Child(
@@ -56,7 +56,7 @@ def train(
                 threads=config.hardware.threads,
                 gpu=None if device == "cpu" else range(count),
                 variables={**_variables(rank, count, port), **unpickling(config.allow_unsafe_checkpoint)},
-                on_step=partial(news.put, rank),
+                on_step=partial(reports.put, rank),
                 own_group=False,
             )
             ranks.append(stack.enter_context(child))
@@ -64,19 +64,19 @@ def train(
         for child in ranks:
             child.send(request, log=run_dir / "train.log", append=True)
         while None in (codes := _codes(ranks)) and not any(codes):
-            news.hear(POLL_SECONDS)
+            reports.handle(POLL_SECONDS)
         ended_badly = _ended_badly(ranks)
         _terminate(ranks)
         answers = [child.answer() for child in ranks]
-        news.hear()
+        reports.handle()
     if ended_badly:
         # The others lose their connection to the first, and fail too. One that was killed could not say when.
-        first = min(ended_badly, key=lambda rank: (news.failed_at.get(rank, 0.0), rank))
+        first = min(ended_badly, key=lambda rank: (reports.failed_at.get(rank, 0.0), rank))
         _fail(first, answers[first])
 
 
-class _News:
-    """What the ranks report: taken in by threads, and heard in the main thread, where an error ends the training."""
+class _Reports:
+    """What the ranks report: queued by threads, and acted on in the main thread, where an error ends the training."""
 
     def __init__(self, on_epoch: Callable[[dict[str, float]], None]) -> None:
         self.failed_at: dict[int, float] = {}
@@ -86,8 +86,8 @@ class _News:
     def put(self, rank: int, text: str) -> None:
         self._queue.put((rank, json.loads(text)))
 
-    def hear(self, seconds: float = 0.0) -> None:
-        """Hear what is there; wait up to ``seconds`` for the first."""
+    def handle(self, seconds: float = 0.0) -> None:
+        """Act on those that are there; wait up to ``seconds`` for the first."""
         with contextlib.suppress(queue.Empty):
             while True:
                 rank, message = self._queue.get(timeout=seconds) if seconds else self._queue.get_nowait()
@@ -106,7 +106,7 @@ def _codes(ranks: Sequence[Child]) -> list[int | None]:
 def _ended_badly(ranks: Sequence[Child]) -> list[int]:
     """The ranks that ended badly by themselves; if there is one, the others have a moment to say why they end."""
     if any(_codes(ranks)):
-        deadline = time.monotonic() + LAST_WORDS_SECONDS
+        deadline = time.monotonic() + REASON_SECONDS
         while None in _codes(ranks) and time.monotonic() < deadline:
             time.sleep(0.02)
     return [rank for rank, code in enumerate(_codes(ranks)) if code]
@@ -127,7 +127,7 @@ def _variables(rank: int, count: int, port: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _meeting_point() -> Iterator[int]:
+def _rendezvous() -> Iterator[int]:
     """Serve the store through which the ranks find each other, on this machine's loopback alone; yields its port."""
     from torch import distributed
 
@@ -153,7 +153,7 @@ def _terminate(ranks: Sequence[Child]) -> None:
 def _fail(rank: int, answer: Answer) -> None:
     if -answer.code in STOPS:
         signal.raise_signal(-answer.code)  # as for a run without ranks, the process that trains it ends by the signal
-        time.sleep(LAST_WORDS_SECONDS)
+        time.sleep(REASON_SECONDS)
     if not answer.kind:
         how = describe_exit(answer.code) if answer.code < 0 else answer.error
         raise ChildError(f"rank {rank} {how}; see train.log")

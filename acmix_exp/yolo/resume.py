@@ -44,7 +44,7 @@ class Progress:
         """The epoch of best.pt: that of the highest fitness, and of equals the last."""
         return max(range(self.epochs), key=lambda i: (self.fitness[i], i)) + 1
 
-    def meet(self, conditions: Mapping[str, str]) -> list[str]:
+    def record_conditions(self, conditions: Mapping[str, str]) -> list[str]:
         """Record the conditions of a new attempt; returns how they differ from those of the attempt before."""
         changes = [
             f"{name} {before}, then {conditions[name]}"

@@ -86,7 +86,7 @@ def train(
         on_resume(progress.rows)
     trained = resume and state is None  # stopped after its last epoch
     if not trained:
-        for change in progress.meet(conditions or {}):
+        for change in progress.record_conditions(conditions or {}):
             print(f"not as before the interruption: {change}", flush=True)
     if not trained and rank_count(config.hardware) > 1:
         ranks.train(config, run_dir, device=device, resume=resume, on_epoch=on_epoch, conditions=conditions or {})

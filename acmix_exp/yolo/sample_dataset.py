@@ -18,7 +18,7 @@ from ultralytics.utils import IterableSimpleNamespace
 
 from acmix_exp.child import Job
 from acmix_exp.data import Sample
-from acmix_exp.yolo.sampling import Draw, draws
+from acmix_exp.yolo.sampling import Draw, seed_bytes
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def seeded(*parts: int | str) -> Iterator[None]:
     The transforms of ultralytics draw from the three, and albumentations is seeded from the seed of torch.
     """
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    seed = draws(*parts)
+    seed = seed_bytes(*parts)
     random.seed(int.from_bytes(seed[:8]))
     np.random.seed(int.from_bytes(seed[8:12]))  # noqa: NPY002
     torch.default_generator.manual_seed(int.from_bytes(seed[16:24]) >> 1)  # not a GPU's, which samples do not use

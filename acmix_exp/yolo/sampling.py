@@ -15,8 +15,8 @@ PROTOCOL = 2
 Draw = tuple[int, int]  # epoch and index of an image
 
 
-def draws(*parts: int | str) -> bytes:
-    """32 bytes that seed the random numbers of what ``parts`` name."""
+def seed_bytes(*parts: int | str) -> bytes:
+    """32 bytes to seed random numbers with, a function of ``parts``."""
     return hashlib.sha256("/".join(map(str, parts)).encode()).digest()
 
 
@@ -25,7 +25,7 @@ def order(seed: int, epoch: int, count: int) -> list[int]:
 
     Sorted by random numbers, because Python guarantees the sequence of ``random()``, but not that of ``shuffle()``.
     """
-    numbers = random.Random(int.from_bytes(draws("order", seed, epoch)))
+    numbers = random.Random(int.from_bytes(seed_bytes("order", seed, epoch)))
     keys = [numbers.random() for _ in range(count)]
     return sorted(range(count), key=keys.__getitem__)
 

@@ -77,7 +77,7 @@ def test_a_job_that_was_given_too_few_gpus(machine):
     machine(1)
     hardware = HardwareConfig(executor="slurm", device="cuda", gpus_per_run=2)
     with pytest.raises(ConfigError, match=r"hardware.gpus_per_run=2: this job was given 1"):
-        devices.given(hardware)
+        devices.gpus_of_job(hardware)
 
 
 @pytest.mark.parametrize(

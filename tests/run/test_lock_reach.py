@@ -34,7 +34,7 @@ LOCAL = "its locks do not reach other hosts"
     ],
 )
 def test_types_and_options(tmp_path, kind, options, why):
-    shared = tmp_path / "shared files"
+    shared = tmp_path / "shared données"
     shared.mkdir()
     point = os.path.realpath(shared).replace(" ", "\\040")
     mounts = tmp_path / "mountinfo"
@@ -46,7 +46,7 @@ def test_types_and_options(tmp_path, kind, options, why):
     )
     assert without_reach(shared / "runs" / "default", mounts) == why
     assert without_reach(tmp_path / "runs", mounts) is None
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["mountinfo", "shared files"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["mountinfo", "shared données"]
 
 
 def test_no_locks_at_all(tmp_path, monkeypatch):

@@ -129,3 +129,20 @@ def test_nothing_is_left_of_a_command_that_the_cluster_refuses(plan, trained, mo
         trained(cluster)
     assert not new.path.exists()
     assert all(run.path.is_dir() for run in plan.runs[:-1])
+
+
+def test_an_engine_is_let_go_if_the_runs_cannot_be_prepared(plan, monkeypatch):
+    """It may have started a cluster."""
+    let_go = []
+
+    def prepare(plan):
+        raise OSError("disk full")
+
+    cluster = Cluster()
+    cluster.interrupt = lambda: let_go.append(True)
+    monkeypatch.setattr(train.executors, "create", lambda runs, hardware: cluster)
+    monkeypatch.setattr(train, "prepare", prepare)
+    with pytest.raises(OSError, match="disk full"):
+        train.train(plan)
+    assert let_go == [True]
+    assert not cluster.started

@@ -21,7 +21,7 @@ from acmix_exp.yolo.arguments import loader_workers
 from acmix_exp.yolo.run import Outcome
 from acmix_exp.yolo.sample_dataset import SampleDataset, seeded
 from acmix_exp.yolo.sample_loader import EpochLoader, train_loader
-from acmix_exp.yolo.sampling import EpochSampler, draws, order, part_of_rank
+from acmix_exp.yolo.sampling import EpochSampler, order, part_of_rank, seed_bytes
 from tests.yolo.builders import NAMES, bare, make_config, make_dataset
 
 COUNT, BATCH, EPOCHS = 13, 4, 3
@@ -191,7 +191,7 @@ def test_two_ranks_see_the_samples_of_one_process(build: Callable[..., SampleDat
 def test_parts_of_ranks() -> None:
     assert [part_of_rank([1, 2, 3, 4, 5], rank, 2) for rank in (0, 1)] == [[1, 2, 3], [4, 5]]
     assert [part_of_rank([1, 2], rank, 3) for rank in (0, 1, 2)] == [[1], [2], [1]]
-    assert draws("a", 1) != draws("a", "1/")
+    assert seed_bytes("a", 1) != seed_bytes("a", "1/")
 
 
 @pytest.mark.parametrize(
