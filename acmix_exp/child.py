@@ -2,9 +2,9 @@
 
 Every child is ``python -m acmix_exp.worker TASK FOLDER``. It leads its own process group, so Ctrl-C reaches the parent
 alone, which then ends the group; the kernel kills it if the parent disappears. A child's own children stay in its
-group, so that whatever ends it ends them. The parent writes two JSON lines to its
-stdin: at the start which device to use, and, perhaps while the child still imports, what to do. Steps and the answer
-come back as JSON lines through a pipe.
+group, so that whatever ends it ends them. The parent writes two JSON lines to its stdin: at the start which device to
+use, and, perhaps while the child still imports, what to do. Steps and the answer come back as JSON lines through a
+pipe.
 """
 
 from __future__ import annotations

@@ -176,8 +176,9 @@ def latency_of_network(
     Seeds share a network, so it is timed once: a finished run of the folder with the same network, machine, packages
     and threads passes its figures on. Figures measured beside other runs are not passed on to a run that is alone.
     """
-    own_gpu = config.hardware.executor != "local" and device != "cpu"
-    alone = config.hardware.runs_at_once == 1 or own_gpu
+    asked = config.hardware
+    own_gpu = asked.executor != "local" and device != "cpu" and asked.gpus_per_run >= 1
+    alone = asked.runs_at_once == 1 or own_gpu
     compared = _network_and_machine({**run.provenance(), "hardware": hardware})
     label = run.name.rsplit("-s", 1)[0]
     for other in map(directory.Run, sorted(run.path.parent.glob(f"{glob.escape(label)}-s*"))):

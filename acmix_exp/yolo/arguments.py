@@ -186,8 +186,7 @@ def loader_workers(config: Config, device: str | int) -> int:
     of_run = cores // at_once if hardware.executor == "local" else cores - hardware.threads * ranks
     workers = min(MOST_WORKERS, max(1, of_run // ranks))
     if SHARED_MEMORY.is_dir():
-        kept = (
-            8 * train.batch * 3 * train.imgsz**2
-        )  # bytes of a worker's 4 batches of training and 2 double ones of val
+        # Bytes of a worker's batches: 4 of training, and 2 of validation, which are twice as large.
+        kept = 8 * train.batch * 3 * train.imgsz**2
         workers = min(workers, shutil.disk_usage(SHARED_MEMORY).free // 2 // kept)
     return workers

@@ -26,7 +26,8 @@ def two_runs(make_run, monkeypatch: pytest.MonkeyPatch):
         name: str = "mixed-s0-00000000",
         facts: dict[str, Any] | None = None,
         cost: dict[str, Any] | None = None,
-        runs_at_once: int = 1,
+        device: int | str = "cpu",
+        **hardware: Any,
     ) -> tuple[dict[str, Any], str]:
         common = {"identity": {"block": {"name": "acmix"}}, "versions": {"torch": "2"}, "hardware": MACHINE}
         first, second = make_run(name, status="done"), make_run("mixed-s1-11111111")
@@ -36,8 +37,8 @@ def two_runs(make_run, monkeypatch: pytest.MonkeyPatch):
             identity = {**common["identity"], **more.get("identity", {}), "seed": seed}
             write_json(run.path / "provenance.json", {**common, **more, "identity": identity})
         config = load(second.path / "config.yaml")
-        config = replace(config, hardware=replace(config.hardware, runs_at_once=runs_at_once))
-        return latency_of_network(Run(second.path), config, MACHINE, None, "cpu")
+        config = replace(config, hardware=replace(config.hardware, **hardware))
+        return latency_of_network(Run(second.path), config, MACHINE, None, device)
 
     return call
 
@@ -70,3 +71,10 @@ def test_another_network_machine_or_state_is_timed_itself(two_runs, differs: dic
 def test_a_figure_measured_beside_other_runs_is_reused_beside_other_runs(two_runs) -> None:
     latency, name = two_runs(cost={"latency_alone": False}, runs_at_once=2)
     assert (latency["latency_alone"], name) == (False, "mixed-s0-00000000")
+
+
+@pytest.mark.parametrize(("gpus_per_run", "alone"), [(1, True), (2, True), (0.5, False)])
+def test_a_part_of_a_gpu_is_shared_with_other_runs(two_runs, gpus_per_run: float, alone: bool) -> None:
+    cost = {"latency_ms_b1": None}
+    latency, _ = two_runs(cost=cost, device=0, executor="ray", runs_at_once=8, gpus_per_run=gpus_per_run)
+    assert latency["latency_alone"] == alone
