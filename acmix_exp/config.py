@@ -148,6 +148,14 @@ class PlanConfig:
 
 
 @dataclass
+class PowerConfig:
+    """task=power."""
+
+    effects: List[float] = field(default_factory=lambda: [0.005, 0.01, 0.02])  # true differences in mAP50-95
+    level: float = 0.8  # the probability with which they are found
+
+
+@dataclass
 class ReportConfig:
     """The table and the report."""
 
@@ -167,6 +175,7 @@ class Config:
     runs_dir: str = "runs"
     split: Optional[str] = None  # task=evaluate: train | val | test; null: test if there is one, else val
     format: str = "onnx"  # task=export: a format of ultralytics
+    sd: Optional[float] = None  # standard deviation of a run's mAP50-95 over seeds; null: from the runs of the folder
     allow_foreign_ultralytics: bool = False  # accept modules that are not the installed package; recorded by hash
     allow_unsafe_checkpoint: bool = False  # read checkpoints by full unpickling, which runs the code that they name
     arm: ArmConfig = field(default_factory=ArmConfig)
@@ -179,6 +188,7 @@ class Config:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
+    power: PowerConfig = field(default_factory=PowerConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
 

@@ -26,7 +26,9 @@ from acmix_exp.yolo.sites import MODES, Network, resolve_sites
 NAME_MAX = 255  # bytes of a file name, on every file system in use
 NAME = re.compile(r"[^\s/\\.~-](?:[^/\\\x00-\x1f\x7f]*[^\s/\\\x00-\x1f\x7f])?")
 NAME_RULE = "the name of a folder: no / or \\, beginning with none of . - ~ and space; letters, digits, '_' are safe"
-TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
+HIGHEST_SD = 0.5  # of numbers from 0 to 1
+SD_RULE = f"a number above 0, up to {HIGHEST_SD}; a point of mAP50-95 is 0.01"
+TASKS = ("train", "plan", "power", "profile", "evaluate", "export", "repeat", "report")
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "task": TASKS,
     "split": (None, "train", "val", "test"),
@@ -73,6 +75,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
 
 def _values(config: Config) -> list[str]:
     train, dataset, rows, hardware = config.train, config.dataset, config.plan.rows, config.hardware
+    effects = config.power.effects
     tests = [
         ("name", NAME.fullmatch(config.name), NAME_RULE),
         ("seed", 0 <= config.seed < SEED_LIMIT, "a whole number from 0"),
@@ -82,6 +85,9 @@ def _values(config: Config) -> list[str]:
         ("train.lr0", 0 < train.lr0 <= 1, "a number above 0, up to 1"),
         ("train.save_every", train.save_every >= 1, "a whole number from 1"),
         ("plan.rows", rows == "all" or (type(rows) is int and rows >= 0), "a whole number from 0, or all"),
+        ("sd", config.sd is None or 0 < config.sd <= HIGHEST_SD, SD_RULE),
+        ("power.effects", effects and all(0 < effect < 1 for effect in effects), "numbers above 0, below 1; a point is 0.01"),
+        ("power.level", 0.5 <= config.power.level <= 0.99, "from 0.5 to 0.99"),
         ("profile.seconds", 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
         (
             "dataset.path",

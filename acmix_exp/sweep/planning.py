@@ -37,7 +37,7 @@ NOT_COLUMNS = ("arm", "seed", "block")
 # Swept over, these would split one experiment's folder, or say nothing about the result.
 NOT_SWEPT = (
     *("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan"),
-    *("allow_foreign_ultralytics", "allow_unsafe_checkpoint"),
+    *("sd", "power", "allow_foreign_ultralytics", "allow_unsafe_checkpoint"),
 )
 PREPARED_SECONDS = 0.1  # between two looks at a run that another command prepares
 ONE_PER_COMMAND = ("name", "task", "runs_dir")
@@ -95,7 +95,7 @@ def build(cells: Sequence[Composed]) -> Plan:
     Raises ConfigError with one line per distinct fault of any cell.
     """
     first = cells[0].config
-    swept = _swept_keys(cells)
+    swept = swept_keys(cells)
     refuse_split(cells, swept)
     folder = Path(first.runs_dir) / first.name
     if lines := check.writable(Path(first.runs_dir), folder):
@@ -109,7 +109,7 @@ def build(cells: Sequence[Composed]) -> Plan:
         parts = identity(effective, inspection.fingerprint)
         run = directory.Run(folder / f"{label}-s{effective.seed}-{hash8(parts)}")
         alias = arm_label(cell.config) if effective.arm.name != cell.config.arm.name else ""
-        values = _swept_values(effective, swept, cell.overrides)
+        values = swept_values(effective, swept, cell.overrides)
         planned.append(Cell(effective, label, parts, dataset.name, values, run, alias))
     if lines := check.run_folders([cell.run.path for cell in planned]):
         raise ConfigError(*lines)
@@ -118,7 +118,7 @@ def build(cells: Sequence[Composed]) -> Plan:
 
 def refuse_split(cells: Sequence[Composed], swept: Iterable[str] | None = None) -> None:
     """Raises ConfigError if the cells belong to different experiments, or differ in what no result depends on."""
-    keys = _swept_keys(cells) if swept is None else swept
+    keys = swept_keys(cells) if swept is None else swept
     lines = [_not_swept(key, cells) for key in keys if key.split(".")[0] in NOT_SWEPT]
     for key in ONE_PER_COMMAND:
         values = list(dict.fromkeys(getattr(cell.config, key) for cell in cells))
@@ -135,7 +135,7 @@ def _not_swept(key: str, cells: Sequence[Composed]) -> str:
     return f"{key}={value}: can't be swept; give it one value{one}"
 
 
-def _swept_keys(cells: Sequence[Composed]) -> list[str]:
+def swept_keys(cells: Sequence[Composed]) -> list[str]:
     """Keys other than arm, seed and block that take more than one value over the cells, in the order given."""
     values: dict[str, list[str]] = {}
     for override in dict.fromkeys(override for cell in cells for override in cell.overrides):
@@ -143,7 +143,7 @@ def _swept_keys(cells: Sequence[Composed]) -> list[str]:
     return [key for key, overrides in values.items() if len(overrides) > 1 and key not in NOT_COLUMNS]
 
 
-def _swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
+def swept_values(effective: Config, keys: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
     """The cell's value of every swept key; None if the run does not depend on it."""
     values: dict[str, Any] = dict.fromkeys(keys)
     for key in keys:

@@ -9,8 +9,8 @@ from acmix_exp.sweep.literals import as_typed
 
 # For every task. --config-dir, -m and hydra.* are no keys of the config.
 ALWAYS = "task allow_foreign_ultralytics allow_unsafe_checkpoint"
-# A key stands for itself and for those below it. What is not here is for task=train, plan and profile, which read one
-# command: that of the training.
+# A key stands for itself and for those below it. What is not here is for task=train, plan, power and profile, which read
+# one command: that of the training.
 TAKEN = {
     "evaluate": "run split dataset train.imgsz train.batch hardware.device hardware.workers hardware.threads "
     "hardware.runs_at_once block.target",
@@ -26,7 +26,9 @@ OF_OTHER_TASKS = {
     "run": "task=evaluate, export and repeat",
     "split": "task=evaluate",
     "format": "task=export",
+    "sd": "task=power, plan and train",
     "plan.rows": "task=plan",
+    "power": "task=power",
     "profile.seconds": "task=profile",
 }
 NOT_HERE = {
@@ -64,8 +66,8 @@ def unused(task: str, given: Mapping[str, str]) -> list[str]:
                 continue
             reason = NOT_HERE.get((task, name)) or f"it takes {', '.join(TAKEN[task].split())}"
         else:
-            owner = OF_OTHER_TASKS.get(key)
-            if owner is None or owner == f"task={task}":
+            owner = OF_OTHER_TASKS.get(key) or OF_OTHER_TASKS.get(key.split(".")[0])
+            if owner is None or task in re.findall(r"\w+", owner):
                 continue
             reason = f"it is for {owner}"
         lines.append(f"{override}: task={task} does not use it; {reason}")

@@ -1,0 +1,82 @@
+"""What the planned seeds of a command can and cannot show: the first line of ``task=train`` and ``task=plan``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.config import IDENTITY, Config, arm_label
+from acmix_exp.files import read_json
+from acmix_exp.report import sentences
+from acmix_exp.report.sample_size import RUN_TO_DELTA, detectable, pooled
+from acmix_exp.report.sign_flips import seeds_needed
+from acmix_exp.sweep import arm
+from acmix_exp.sweep.compose import Composed
+from acmix_exp.sweep.planning import Plan, swept_keys, swept_values
+
+# A row of the table by its arm and its swept values, with its seeds.
+Rows = dict[tuple[str, str], set[int]]
+
+
+def first_line(plan: Plan) -> str:
+    """What the seeds of the command, and those that the folder's last summary has of the same rows, can show."""
+    config = plan.cells[0].config
+    reference, known = config.report.reference, last_summary(plan.folder)
+    rows = rows_of((cell.label, cell.swept, cell.config) for cell in plan.cells)
+    for row in rows.keys() & known.rows.keys():
+        rows[row] |= known.rows[row]
+    compared = {row for row in (*rows, *known.compared) if row[0] != reference}
+    seeds = len(set.intersection(*rows.values())) if rows else 0
+    if not compared:
+        return sentences.nothing_compared(reference)
+    fewest = seeds_needed()
+    sd = config.sd * RUN_TO_DELTA if config.sd else pooled(known.deltas)
+    found = detectable(sd, max(seeds, fewest), len(compared)) if sd else None
+    return sentences.prospect(seeds, fewest, found)
+
+
+def rows_of(cells: Iterable[tuple[str, Mapping[str, Any], Config]]) -> Rows:
+    """The rows of the table that cells will be, without those of the harness check."""
+    rows: Rows = {}
+    for label, swept, config in cells:
+        if not (config.arm.insert and config.block.get("name") == IDENTITY):
+            rows.setdefault(_row(label, swept), set()).add(config.seed)
+    return rows
+
+
+def rows_of_command(cells: Sequence[Composed]) -> Rows:
+    """As rows_of, of a command whose data sets are not read."""
+    keys = swept_keys(cells)
+    effective = [(arm.apply(cell.config), cell.overrides) for cell in cells]
+    return rows_of((arm_label(config), swept_values(config, keys, texts), config) for config, texts in effective)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the summary.json of a folder says: rows with seeds, those that are compared, and their deltas."""
+
+    rows: Rows = field(default_factory=dict)
+    compared: list[tuple[str, str]] = field(default_factory=list)
+    deltas: list[list[float]] = field(default_factory=list)
+
+
+def last_summary(folder: Path) -> Summary:
+    """Of a folder of any size, from one file; empty if there is none that can be read."""
+    summary = Summary()
+    try:
+        for table in (read_json(folder / "summary.json") or {}).get("tables", []):
+            for row in table["rows"]:
+                name = _row(row["arm"], {key: row[key] for key in table["swept_keys"]})
+                summary.rows[name] = {int(value["seed"]) for value in row["values"]}
+                if row["in_family"]:
+                    summary.compared.append(name)
+                    summary.deltas.append([float(each["delta"]) for each in row["deltas"]])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Summary()
+    return summary
+
+
+def _row(label: str, swept: Mapping[str, Any]) -> tuple[str, str]:
+    return label, " ".join(f"{key}={value}" for key, value in swept.items() if value is not None)
