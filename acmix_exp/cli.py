@@ -124,9 +124,11 @@ def _refuse_foreign(arguments: list[str]) -> None:
 
 
 def _dispatch(cells: list[Composed], preflight: Preflight) -> int:
-    """Call the task's function, ``acmix_exp.tasks.X.X``, with a plan or with the one cell that it takes."""
+    """Call the task's function, ``acmix_exp.tasks.X.X``, with what it takes: a plan, the cells, or the one cell."""
+    from acmix_exp.console import print_line
     from acmix_exp.errors import ConfigError
     from acmix_exp.sweep import planning
+    from acmix_exp.tasks.prospects import first_line
 
     task = cells[0].config.task
     function = getattr(import_module(f"acmix_exp.tasks.{task}"), task)
@@ -135,8 +137,12 @@ def _dispatch(cells: list[Composed], preflight: Preflight) -> int:
         plan = planning.build(cells)
         planning.check_reference(plan)
         preflight.check(plan)
+        if task != "profile":
+            print_line(first_line(plan))
         _print_data(plan)
         return _call(function, plan)
+    if task == "power":
+        return _call(function, cells)
     if task == "report":
         planning.refuse_split(cells)
     elif len(cells) > 1:
@@ -144,7 +150,7 @@ def _dispatch(cells: list[Composed], preflight: Preflight) -> int:
     return _call(function, cells[0])
 
 
-def _call(function: Callable[[Any], int], argument: Plan | Composed) -> int:
+def _call(function: Callable[[Any], int], argument: Plan | Composed | list[Composed]) -> int:
     try:
         return int(function(argument))
     except (KeyboardInterrupt, _Terminated) as stop:

@@ -31,21 +31,26 @@ STEPS = 14  # of the bisection
 TOLERANCE = 1e-5
 
 
-def smallest_found(n: int, family: int, sets: int = SETS) -> np.ndarray:
+def simulated(n: int, family: int, sets: int = SETS) -> np.ndarray:
     """For each of the sets of deltas the smallest true difference of the first arm that is found, ``[sets]``."""
     rng = np.random.default_rng([n, family])
-    return np.concatenate([_batch(n, family, rng) for _ in range(sets // BATCH)])
+    return np.concatenate([smallest_found(_deltas(n, family, rng), _signs(n, rng)) for _ in range(sets // BATCH)])
 
 
-def _batch(n: int, family: int, rng: np.random.Generator) -> np.ndarray:
+def _deltas(n: int, family: int, rng: np.random.Generator) -> np.ndarray:
+    """``[BATCH, n, family]``"""
     common = rng.standard_normal((BATCH, n, 1)) * CORRELATION**0.5
-    deltas = common + rng.standard_normal((BATCH, n, family)) * (1 - CORRELATION) ** 0.5
-    signs = _signs(n, rng)
+    return common + rng.standard_normal((BATCH, n, family)) * (1 - CORRELATION) ** 0.5
+
+
+def smallest_found(deltas: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """``[b, n, k]`` -> ``[b]``, what has to be added to the first arm for it to be found; 16 if nothing is enough."""
+    n = deltas.shape[1]
     flipped = np.abs(np.einsum("rn,bnk->kbr", signs, deltas[:, :, 1:], optimize=True)).astype(np.float32)
     arm, balance = deltas[:, :, 0] @ signs.T, signs.sum(1)
     mean, square = deltas[:, :, 0].mean(1), (deltas[:, :, 0] ** 2).mean(1)
     scale = np.sqrt((deltas**2).mean(1))
-    low, high = np.zeros(BATCH), np.full(BATCH, 16.0)
+    low, high = np.zeros(len(deltas)), np.full(len(deltas), 16.0)
     for _ in range(STEPS):
         difference = (low + high) / 2
         scale[:, 0] = np.sqrt(square + 2 * difference * mean + difference**2)
@@ -70,7 +75,7 @@ def _signs(n: int, rng: np.random.Generator) -> np.ndarray:
 
 def line(n: int, family: int) -> tuple[int, int, str, str]:
     """The line of the table for n seeds and a family of so many comparisons."""
-    half, most = np.quantile(smallest_found(n, family), (0.5, 0.8))
+    half, most = np.quantile(simulated(n, family), (0.5, 0.8))
     return n, family, f"{half:.4f}", f"{most:.4f}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from acmix_exp.report.notes import count
 from acmix_exp.report.records import ArmRuns, Row, Table
+from acmix_exp.report.sample_size import CONFIDENCE, POWER, RUN_TO_DELTA
 from acmix_exp.report.statistics import Verdict
 
 DASH = "–"
@@ -107,3 +108,71 @@ def conclusion(row: Row, reference: str) -> str:
 
 def _interval(*ends: float | None) -> str:
     return " to ".join(format_number(end, DELTA) for end in ends)
+
+
+def prospect(seeds: int, fewest: int, found: float | None, power: float = POWER) -> str:
+    """What so many seeds can and cannot show.
+
+    fewest: seeds with which a verdict is possible. found: the true difference that is found with the probability
+    ``power``, by so many seeds or by the fewest; None if the spread is not known.
+    """
+    if seeds < fewest:
+        text = f"{count(seeds, 'seed')}: no arm can be called better or worse; at least {fewest} are needed"
+        return text if found is None else f"{text}; with {fewest}, differences above about {difference(found)}"
+    if found is None:
+        return f"{count(seeds, 'seed')}: enough to call an arm better or worse, which needs at least {fewest}"
+    return f"{count(seeds, 'seed')}: true differences above about {difference(found)} are found {often(power)}"
+
+
+def nothing_compared(reference: str) -> str:
+    return f"{reference} alone: there is nothing to compare it with"
+
+
+def difference(value: float) -> str:
+    """A difference in mAP without a sign, with two digits that count."""
+    return f"{value:.2g}"
+
+
+def often(power: float) -> str:
+    return f"with {100 * power:.0f} % probability"
+
+
+def sd_seen(sd: float, upper: float | None, seeds: int, of_deltas: bool) -> str:
+    text = f"standard deviation of a delta: {sd:.3g}, over {count(seeds, 'seed')}"
+    if not of_deltas:
+        text += f", {RUN_TO_DELTA:.4g} times that of a run, as no two arms share seeds"
+    return text if upper is None else f"{text}; its upper limit ({100 * CONFIDENCE:.0f} %): {upper:.3g}"
+
+
+def sd_given(sd: float, of_delta: float) -> str:
+    return (
+        f"sd={sd:g} is that of a run; a delta has {RUN_TO_DELTA:.4g} times that where seeds do not correlate between "
+        f"arms: {of_delta:.3g}. Its upper limit needs the runs that it is from"
+    )
+
+
+def compared_arms(family: int, reference: str, arms: int) -> str:
+    return f"{count(family, 'comparison')} with {reference}, {count(arms, 'row')} to train"
+
+
+def power_of_seeds(seeds: int, fewest: int, found: float | None, at_limit: float | None, power: float) -> str:
+    """As prospect; ``at_limit``: what is found at the upper limit of the spread."""
+    text = prospect(seeds, fewest, found, power)
+    return text if at_limit is None else f"{text}; at the upper limit of the spread {difference(at_limit)}"
+
+
+def time_of_runs(seconds: float | None, at_once: int, machine: str, folder: str) -> str:
+    if seconds is None:
+        return f"time: not known, because {folder} has no finished run"
+    on = f" on {machine}" if machine else ""
+    return (
+        f"time: of all rows and seeds, finished ones included, {count(at_once, 'run')} at once; a run took "
+        f"{seconds / 60:.1f} min{on}"
+    )
+
+
+def power_of(level: float, fewest: int) -> str:
+    return (
+        f"seeds: the fewest with which one arm that truly differs is called better or worse {often(level)}, by the "
+        f"joint sign-flip test at 5 % and with normal deltas; at least {fewest}"
+    )

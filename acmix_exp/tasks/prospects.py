@@ -27,6 +27,8 @@ def first_line(plan: Plan) -> str:
     rows = rows_of((cell.label, cell.swept, cell.config) for cell in plan.cells)
     for row in rows.keys() & known.rows.keys():
         rows[row] |= known.rows[row]
+    if all(row[0] != reference for row in rows):  # it was trained before
+        rows |= {row: seeds for row, seeds in known.rows.items() if row[0] == reference}
     compared = {row for row in (*rows, *known.compared) if row[0] != reference}
     seeds = len(set.intersection(*rows.values())) if rows else 0
     if not compared:
@@ -37,20 +39,21 @@ def first_line(plan: Plan) -> str:
     return sentences.prospect(seeds, fewest, found)
 
 
-def rows_of(cells: Iterable[tuple[str, Mapping[str, Any], Config]]) -> Rows:
-    """The rows of the table that cells will be, without those of the harness check."""
+def rows_of(cells: Iterable[tuple[str, Mapping[str, Any], Config]], *, harness: bool = False) -> Rows:
+    """The rows of the table that cells will be. harness: those of identity, which is not compared, too."""
     rows: Rows = {}
     for label, swept, config in cells:
-        if not (config.arm.insert and config.block.get("name") == IDENTITY):
+        if harness or not (config.arm.insert and config.block.get("name") == IDENTITY):
             rows.setdefault(_row(label, swept), set()).add(config.seed)
     return rows
 
 
-def rows_of_command(cells: Sequence[Composed]) -> Rows:
+def rows_of_command(cells: Sequence[Composed], *, harness: bool = False) -> Rows:
     """As rows_of, of a command whose data sets are not read."""
     keys = swept_keys(cells)
     effective = [(arm.apply(cell.config), cell.overrides) for cell in cells]
-    return rows_of((arm_label(config), swept_values(config, keys, texts), config) for config, texts in effective)
+    labelled = ((arm_label(config), swept_values(config, keys, texts), config) for config, texts in effective)
+    return rows_of(labelled, harness=harness)
 
 
 @dataclass(frozen=True)

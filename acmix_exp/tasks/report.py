@@ -47,7 +47,7 @@ def report(cell: Composed) -> int:
 
 def _check(config: Config, folder: Path) -> None:
     if not runs_in(folder):
-        raise ConfigError(f"name={config.name}: no runs in {folder}; must be {_names(Path(config.runs_dir))}")
+        raise ConfigError(f"name={config.name}: no runs in {folder}; must be {experiments(Path(config.runs_dir))}")
     groups, left_out = collect(folder)
     if not groups:
         more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
@@ -69,7 +69,8 @@ def say(built: Report, folder: Path) -> None:
     print_line(f"written to {folder}: {FILES}")
 
 
-def _names(runs_dir: Path) -> str:
+def experiments(runs_dir: Path) -> str:
+    """The names that ``name`` may have, in words."""
     folders = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []
     names = [path.name for path in folders if path.is_dir() and runs_in(path)]
     return f"one of {', '.join(names)}" if names else "a folder of experiments, by runs_dir=FOLDER"

@@ -32,9 +32,10 @@ UNUSED = {
     "export": "train.batch=2|split=test|hardware.precision=fp32|hardware.workers=3|seed=1|block.head=2|name=a",
     "repeat": "train.imgsz=64|train.batch=2|hardware.threads=2|hardware.precision=fp32|seed=1|split=val|format=onnx",
     "report": "run=a|split=test|train.imgsz=64|arm=mixed|report.auto=false|hardware=cpu|dataset=shapes|seed=1",
-    "train": "run=a|split=test|format=onnx|plan.rows=3|profile.seconds=3",
-    "plan": "run=a|split=test|format=onnx|profile.seconds=3",
-    "profile": "run=a|split=test|format=onnx|plan.rows=3",
+    "train": "run=a|split=test|format=onnx|plan.rows=3|profile.seconds=3|power.level=0.9",
+    "plan": "run=a|split=test|format=onnx|profile.seconds=3|power.effects=[0.01]",
+    "power": "run=a|split=test|format=onnx|plan.rows=3|profile.seconds=3",
+    "profile": "run=a|split=test|format=onnx|plan.rows=3|sd=0.01|power.level=0.9",
 }
 for task, overrides in UNUSED.items():
     listed = ", ".join(f"`{override}`" for override in overrides.split("|")[:4])
@@ -59,6 +60,8 @@ def test_what_a_task_would_not_use_is_refused(task: str, typed: str) -> None:
         "task=repeat run=a hardware=cpu dataset=yolo dataset.path=x",
         "task=report name=x runs_dir=y report.reference=conv logger=offline logger.project=p",
         "task=plan plan.rows=3 seed=1 train.epochs=3",
+        "task=plan sd=0.01 train.epochs=3",
+        "task=power name=x runs_dir=y sd=0.01 power.effects=[0.01,0.02] power.level=0.9 report.reference=conv",
         "task=profile profile.seconds=3 train.imgsz=64 train.batch=2 arm=mixed hardware=cpu",
     ],
 )
