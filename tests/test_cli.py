@@ -120,7 +120,7 @@ BAD = [
     ("seed=0,1", ["seed=0,1", "-m"]),
     ("-m name=a,b", ["name", "swept"]),
     ("runs_dir=file/runs", ["runs_dir=file/runs", "can't be written"]),
-    ("task=fly", ["task=fly", "train, plan, profile, evaluate, export, repeat, report"]),
+    ("task=fly", ["task=fly", "train, plan, power, profile, evaluate, export, repeat, report"]),
     ("task=evaluate", ["run=", "runs/NAME/RUN"]),
     ("task=report name=none", ["name=none", "no runs"]),
     ("task=evaluate run=none", ["run=none", "finished"]),
@@ -217,7 +217,7 @@ def test_a_preflight_that_is_killed_is_one_line_and_exit_1(command, data, monkey
 def test_every_spelling_of_experiment_plans_all_arms_and_seeds(command, data, spelling):
     code, out, _ = command(spelling, "dataset=yolo", f"dataset.path={data}", "task=plan")
     assert code == 0
-    assert "ablation: 12 cells, 12 runs" in out
+    assert "ablation: 24 cells, 24 runs" in out
     assert [out.count(f"{arm}-s2-") for arm in ("baseline", "conv", "attention", "mixed")] == [1, 1, 1, 1]
     assert not Path("runs").exists()
 
@@ -230,11 +230,11 @@ def test_every_spelling_of_experiment_plans_all_arms_and_seeds(command, data, sp
         ("-m block.kernel_att=3,5,7 block.head=2,4,8", 9, 9),
         ("-m arm=baseline,mixed block.kernel_att=3,5,7", 6, 4),
         ("experiment=demo", 4, 4),
-        ("experiment=placement", 27, 27),
-        ("experiment=window", 24, 15),
-        ("experiment=heads", 18, 12),
-        ("experiment=conv_kernel", 18, 12),
-        ("experiment=zoo", 120, 39),
+        ("experiment=placement", 54, 54),
+        ("experiment=window", 48, 30),
+        ("experiment=heads", 36, 24),
+        ("experiment=conv_kernel", 36, 24),
+        ("experiment=zoo", 240, 78),
         ("-m block=lska,lsk block.form=block", 2, 2),
         ("-m block=lska,dlka block.form=residual,block block.drop_path=0", 4, 4),
         ("experiment=zoo block=lska,ema block.form=unit seed=0", 8, 5),
@@ -281,7 +281,7 @@ def test_arms_keep_their_meaning_in_a_sweep(command, data, monkeypatch):
     line = "+experiment=ablation model/placement=sppf block.kernel_att=5 task=plan dataset=yolo"
     code, _, _ = command(*line.split(), f"dataset.path={data}")
     assert code == 0
-    assert len(seen[0].cells) == 12
+    assert len(seen[0].cells) == 24
     for cell in seen[0].cells:
         if cell.label == "baseline":
             assert not cell.config.arm.insert

@@ -150,7 +150,7 @@ def test_axes_come_from_the_experiment_and_the_command_line_replaces_them():
         return list(dict.fromkeys(cell.config.arm.name for cell in cells)), sorted({cell.config.seed for cell in cells})
 
     every = ["baseline", "conv", "attention", "mixed"]
-    assert axes() == (every, [0, 1, 2])
+    assert axes() == (every, [0, 1, 2, 3, 4, 5])
     assert axes("seed=7,8") == (every, [7, 8])
     assert axes("++seed=5") == (every, [5])
     assert axes("seed=choice(1,4)") == (every, [1, 4])
