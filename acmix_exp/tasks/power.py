@@ -21,7 +21,7 @@ from acmix_exp.report.sign_flips import seeds_needed
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.planning import refuse_split
 from acmix_exp.sweep.progress import duration
-from acmix_exp.tasks.prospects import rows_of_command
+from acmix_exp.tasks.prospects import comparisons, rows_of_command
 from acmix_exp.tasks.report import experiments
 
 GIVE_SD = "give sd=0.01, the standard deviation of a run in mAP50-95, as you know it"
@@ -65,10 +65,10 @@ def power(cells: Sequence[Composed]) -> int:
 def _of_command(cells: Sequence[Composed], pilot: Pilot, folder: Path) -> Study:
     config = cells[0].config
     reference = config.report.reference
-    family = [row for row in rows_of_command(cells, harness=False) if row[0] != reference]
-    arms = {*rows_of_command(cells, harness=True), (reference, "")}
-    named = {row for row in arms if row[0] == reference}
-    return _study(config, pilot, folder, len(arms) - (len(named) > 1), len(family), f"{config.name}, as planned")
+    rows = rows_of_command(cells, harness=True)
+    arms = len(rows) + all(row[0] != reference for row in rows)
+    family = comparisons(rows_of_command(cells).keys(), config.report)
+    return _study(config, pilot, folder, arms, family, f"{config.name}, as planned")
 
 
 def _study(config: Config, pilot: Pilot, folder: Path, arms: int, family: int, title: str) -> Study:

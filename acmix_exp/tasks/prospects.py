@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.config import IDENTITY, Config, arm_label
+from acmix_exp.config import IDENTITY, Config, ReportConfig, arm_label
 from acmix_exp.files import read_json
 from acmix_exp.report import sentences
 from acmix_exp.report.sample_size import RUN_TO_DELTA, detectable, pooled
@@ -16,8 +17,9 @@ from acmix_exp.sweep import arm
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.planning import Plan, swept_keys, swept_values
 
-# A row of the table by its arm and its swept values, with its seeds.
-Rows = dict[tuple[str, str], set[int]]
+# A row of the table by its arm and its swept values, those that it depends on; with its seeds.
+Row = tuple[str, tuple[tuple[str, str], ...]]
+Rows = dict[Row, set[int]]
 
 
 def first_line(plan: Plan) -> str:
@@ -29,13 +31,13 @@ def first_line(plan: Plan) -> str:
         rows[row] |= known.rows[row]
     if all(row[0] != reference for row in rows):  # it was trained before
         rows |= {row: seeds for row, seeds in known.rows.items() if row[0] == reference}
-    compared = {row for row in (*rows, *known.compared) if row[0] != reference}
     seeds = len(set.intersection(*rows.values())) if rows else 0
-    if not compared:
+    family = comparisons({*rows, *known.compared}, config.report)
+    if not family:
         return sentences.nothing_compared(reference)
     fewest = seeds_needed()
     sd = config.sd * RUN_TO_DELTA if config.sd else pooled(known.deltas)
-    found = detectable(sd, max(seeds, fewest), len(compared)) if sd else None
+    found = detectable(sd, max(seeds, fewest), family) if sd else None
     return sentences.prospect(seeds, fewest, found)
 
 
@@ -56,12 +58,30 @@ def rows_of_command(cells: Sequence[Composed], *, harness: bool = False) -> Rows
     return rows_of(labelled, harness=harness)
 
 
+def comparisons(rows: Collection[Row], config: ReportConfig) -> int:
+    """How many comparisons the rows will be: with the reference, or with ``report.pairs=all`` between all of them too.
+
+    Rows are compared that differ in one thing, their arm or one swept value (report/families.py).
+    """
+    others = [row for row in rows if row[0] != config.reference]
+    if config.pairs != "all":
+        return len(others)
+    references = [row for row in rows if row[0] == config.reference] or [(config.reference, ())]
+    return sum(_differences(*pair) == 1 for pair in itertools.combinations([*references, *others], 2))
+
+
+def _differences(first: Row, second: Row) -> int:
+    """In how many things two rows differ; an axis that one of them does not depend on is none."""
+    values = dict(second[1])
+    return (first[0] != second[0]) + sum(values.get(key, value) != value for key, value in first[1])
+
+
 @dataclass(frozen=True)
 class Summary:
     """What the summary.json of a folder says: rows with seeds, those that are compared, and their deltas."""
 
     rows: Rows = field(default_factory=dict)
-    compared: list[tuple[str, str]] = field(default_factory=list)
+    compared: list[Row] = field(default_factory=list)
     deltas: list[list[float]] = field(default_factory=list)
 
 
@@ -81,5 +101,5 @@ def last_summary(folder: Path) -> Summary:
     return summary
 
 
-def _row(label: str, swept: Mapping[str, Any]) -> tuple[str, str]:
-    return label, " ".join(f"{key}={value}" for key, value in swept.items() if value is not None)
+def _row(label: str, swept: Mapping[str, Any]) -> Row:
+    return label, tuple((key, str(value)) for key, value in swept.items() if value is not None)
