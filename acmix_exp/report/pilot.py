@@ -9,7 +9,7 @@ from statistics import fmean
 
 from acmix_exp.report.grouping import heading
 from acmix_exp.report.read_runs import collect
-from acmix_exp.report.records import ArmRuns, Group
+from acmix_exp.report.records import Group
 from acmix_exp.report.row_costs import row_costs
 from acmix_exp.report.sample_size import RUN_TO_DELTA, pooled
 from acmix_exp.report.statistics import differences

@@ -108,7 +108,8 @@ def _interpolated(n: int, family: int, column: int) -> float:
     low, high = _neighbours(families, family)
     places = [-(of**-0.5) for of in seeds]
     at_low, at_high = (
-        float(np.interp(-(n**-0.5), places, [table[of, size][column] * of**0.5 for of in seeds])) for size in (low, high)
+        float(np.interp(-(n**-0.5), places, [table[of, size][column] * of**0.5 for of in seeds]))
+        for size in (low, high)
     )
     return (at_low + (at_high - at_low) * math.log(family / low) / math.log(high / low)) / n**0.5
 

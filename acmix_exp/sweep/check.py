@@ -26,6 +26,7 @@ from acmix_exp.yolo.sites import MODES, Network, resolve_sites
 NAME_MAX = 255  # bytes of a file name, on every file system in use
 NAME = re.compile(r"[^\s/\\.~-](?:[^/\\\x00-\x1f\x7f]*[^\s/\\\x00-\x1f\x7f])?")
 NAME_RULE = "the name of a folder: no / or \\, beginning with none of . - ~ and space; letters, digits, '_' are safe"
+EFFECTS_RULE = "numbers above 0, below 1; a point is 0.01"
 HIGHEST_SD = 0.5  # of numbers from 0 to 1
 SD_RULE = f"a number above 0, up to {HIGHEST_SD}; a point of mAP50-95 is 0.01"
 TASKS = ("train", "plan", "power", "profile", "evaluate", "export", "repeat", "report")
@@ -86,7 +87,7 @@ def _values(config: Config) -> list[str]:
         ("train.save_every", train.save_every >= 1, "a whole number from 1"),
         ("plan.rows", rows == "all" or (type(rows) is int and rows >= 0), "a whole number from 0, or all"),
         ("sd", config.sd is None or 0 < config.sd <= HIGHEST_SD, SD_RULE),
-        ("power.effects", effects and all(0 < effect < 1 for effect in effects), "numbers above 0, below 1; a point is 0.01"),
+        ("power.effects", effects and all(0 < effect < 1 for effect in effects), EFFECTS_RULE),
         ("power.level", 0.5 <= config.power.level <= 0.99, "from 0.5 to 0.99"),
         ("profile.seconds", 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
         (

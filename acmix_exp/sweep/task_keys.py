@@ -9,8 +9,8 @@ from acmix_exp.sweep.literals import as_typed
 
 # For every task. --config-dir, -m and hydra.* are no keys of the config.
 ALWAYS = "task allow_foreign_ultralytics allow_unsafe_checkpoint"
-# A key stands for itself and for those below it. What is not here is for task=train, plan, power and profile, which read
-# one command: that of the training.
+# A key stands for itself and for those below it. What is not here is for task=train, plan, power and profile, which
+# read one command: that of the training.
 TAKEN = {
     "evaluate": "run split dataset train.imgsz train.batch hardware.device hardware.workers hardware.threads "
     "hardware.runs_at_once block.target",

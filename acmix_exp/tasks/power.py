@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -72,10 +73,10 @@ def _of_command(cells: Sequence[Composed], pilot: Pilot, folder: Path) -> Study:
 
 
 def _study(config: Config, pilot: Pilot, folder: Path, arms: int, family: int, title: str) -> Study:
-    about = {"title": title, "arms": max(arms, 2), "family": max(family, 1), "seeds": pilot.seeds}
+    study = partial(Study, title=title, arms=max(arms, 2), family=max(family, 1), seeds=pilot.seeds)
     if config.sd is not None:
         sd = config.sd * RUN_TO_DELTA
-        return Study(**about, sd=sd, upper=None, basis=sentences.sd_given(config.sd, sd))
+        return study(sd=sd, upper=None, basis=sentences.sd_given(config.sd, sd))
     known = pilot.sd()
     if known is None:
         if not pilot.rows:
@@ -87,7 +88,7 @@ def _study(config: Config, pilot: Pilot, folder: Path, arms: int, family: int, t
     if sd < ROUNDING:
         raise ConfigError(f"name={config.name}: all seeds in {folder} are equal, so there is no spread; {GIVE_SD}")
     upper = upper_limit(sd, seeds)
-    return Study(**about, sd=sd, upper=upper, basis=sentences.sd_seen(sd, upper, seeds, pilot.from_deltas))
+    return study(sd=sd, upper=upper, basis=sentences.sd_seen(sd, upper, seeds, pilot.from_deltas))
 
 
 def _printed(study: Study, pilot: Pilot, cells: Sequence[Composed], folder: Path) -> Group:
@@ -97,7 +98,9 @@ def _printed(study: Study, pilot: Pilot, cells: Sequence[Composed], folder: Path
     if study.seeds:
         lines.append(_of_seeds(study, config.power.level))
     time = sentences.time_of_runs(pilot.run_seconds, at_once, pilot.machine, str(folder))
-    return Group(Text(study.title, "bold"), *map(Text, lines), Text(), _table(study, config, pilot, at_once), Text(time))
+    return Group(
+        Text(study.title, "bold"), *map(Text, lines), Text(), _table(study, config, pilot, at_once), Text(time)
+    )
 
 
 def _of_seeds(study: Study, level: float) -> str:

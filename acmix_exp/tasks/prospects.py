@@ -64,7 +64,7 @@ def comparisons(rows: Collection[Row], config: ReportConfig) -> int:
     Rows are compared that differ in one thing, their arm or one swept value (report/families.py).
     """
     others = [row for row in rows if row[0] != config.reference]
-    if config.pairs != "all":
+    if getattr(config, "pairs", "reference") != "all":
         return len(others)
     references = [row for row in rows if row[0] == config.reference] or [(config.reference, ())]
     return sum(_differences(*pair) == 1 for pair in itertools.combinations([*references, *others], 2))

@@ -46,7 +46,9 @@ def test_standard_deviations_that_are_none(task: str) -> None:
 )
 def test_effects_and_levels_that_are_none() -> None:
     for typed in ("[]", "[2.0]", "[0.01,-0.01]"):
-        assert "must be numbers above 0, below 1; a point is 0.01" in "".join(faults("task=power", f"power.effects={typed}"))
+        assert "must be numbers above 0, below 1; a point is 0.01" in "".join(
+            faults("task=power", f"power.effects={typed}")
+        )
     assert faults("task=power", "power.effects=0.01") == ["power.effects=0.01: must be a list, [a,b]"]
     for typed in ("80.0", "0.3"):
         assert faults("task=power", f"power.level={typed}") == [f"power.level={typed}: must be from 0.5 to 0.99"]

@@ -63,7 +63,9 @@ def test_a_folder_gives_spread_its_upper_limit_and_the_time(printed, tmp_path):
     add_runs(tmp_path / "runs" / "pilot", ("baseline", "identity", "conv", "mixed"), seeds=4, pictures=False)
     text, rows = printed("name=pilot")
     assert "2 comparisons with baseline, 4 rows to train" in text
-    sd, upper = map(float, re.search(r"of a delta: ([\d.]+), over 4 seeds; its upper limit \(80 %\): ([\d.]+)", text).groups())
+    sd, upper = map(
+        float, re.search(r"of a delta: ([\d.]+), over 4 seeds; its upper limit \(80 %\): ([\d.]+)", text).groups()
+    )
     assert upper / sd == pytest.approx((3 / 1.005) ** 0.5, abs=0.02)  # 1.005: 20 % quantile of chi-square, 3 degrees
     assert "4 seeds: no arm can be called better or worse; at least 6 are needed; with 6, differences above" in text
     assert "1 run at once; a run took 11.1 min on AMD EPYC (2 cores)" in text

@@ -39,7 +39,9 @@ def test_before_any_run_only_the_number_of_seeds_is_said(tmp_path):
 def test_a_spread_that_is_given_tells_the_difference(tmp_path):
     """The standard deviation is that of a run; identity is no comparison."""
     found = f"{detectable(0.01 * 2**0.5, 6, 2):.2g}"
-    assert first_line(plan(tmp_path, sd=0.01)).endswith(f"at least 6 are needed; with 6, differences above about {found}")
+    assert first_line(plan(tmp_path, sd=0.01)).endswith(
+        f"at least 6 are needed; with 6, differences above about {found}"
+    )
     found = f"{detectable(0.01 * 2**0.5, 9, 2):.2g}"
     line = f"9 seeds: true differences above about {found} are found with 80 % probability"
     assert first_line(plan(tmp_path, seeds=range(9), sd=0.01)) == line
@@ -48,7 +50,9 @@ def test_a_spread_that_is_given_tells_the_difference(tmp_path):
 def test_swept_values_are_comparisons_and_a_reference_is_none(tmp_path):
     values = [{"block.head": head} for head in (2, 4, 8)]
     found = f"{detectable(0.01 * 2**0.5, 6, 3):.2g}"
-    assert first_line(plan(tmp_path, ("mixed",), range(6), values, sd=0.01)).startswith(f"6 seeds: true differences above about {found}")
+    assert first_line(plan(tmp_path, ("mixed",), range(6), values, sd=0.01)).startswith(
+        f"6 seeds: true differences above about {found}"
+    )
     other = plan(tmp_path, ("conv", "mixed"), range(6), sd=0.01, report=ReportConfig(reference="conv"))
     assert f"about {detectable(0.01 * 2**0.5, 6, 1):.2g} " in first_line(other)
 
@@ -60,7 +64,9 @@ def test_the_folder_tells_spread_seeds_and_comparisons(tmp_path):
     line = first_line(plan(folder, ("baseline", "conv"), range(4, 8)))
     assert line.startswith("8 seeds: true differences above about 0.0")
     new = first_line(plan(folder, ("mixed",), range(3)))
-    assert new.startswith("3 seeds: no arm can be called better or worse; at least 6 are needed; with 6, differences above")
+    assert new.startswith(
+        "3 seeds: no arm can be called better or worse; at least 6 are needed; with 6, differences above"
+    )
 
 
 def test_the_reference_alone(tmp_path):
@@ -71,7 +77,9 @@ def test_the_reference_alone(tmp_path):
     assert first_line(plan(folder, ("baseline",), range(6))).startswith("6 seeds: true differences above")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"tables": 3}', '{"tables": [{"rows": [{"arm": "x"}]}]}', '{"tables": [3]}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"tables": 3}', '{"tables": [{"rows": [{"arm": "x"}]}]}', '{"tables": [3]}']
+)
 def test_a_summary_that_cannot_be_read_is_none(tmp_path, text):
     (tmp_path / "summary.json").write_text(text)
     assert first_line(plan(tmp_path)).startswith("3 seeds: no arm")
