@@ -79,7 +79,7 @@ def test_the_planned_seeds_have_the_power_asked_for(level):
 def test_the_planned_seeds_have_the_power_asked_for_by_a_larger_simulation(effect, family, correlation):
     for level in (0.7, 0.8, 0.9):
         n = seeds_for(effect, 1.0, family, level)
-        draws = 4000 if n <= 12 else 1200
+        draws = 5000 if n <= 12 else 2000
         assert power(effect, n, family, draws, correlation=correlation) >= level - 0.03
         assert n == 6 or power(effect, n - 1, family, draws, correlation=correlation) <= level + 0.03
         assert power(detectable(1.0, n, family, level), n, family, draws, correlation=correlation) == pytest.approx(
@@ -93,7 +93,7 @@ def test_an_arm_that_is_quieter_or_louder_than_its_family_is_not_promised_too_mu
         for sd in (0.25, 0.5, 2.0, 4.0):
             sds = [sd, *[1.0] * (family - 1)]
             found = power(detectable(sd, n, family, family_sd=1.0), n, family, 3000, sds=sds)
-            assert 0.77 < found < 0.95
+            assert 0.75 < found < 0.96
 
 
 def test_more_seeds_find_less_and_more_comparisons_need_more():
