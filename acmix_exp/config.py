@@ -133,6 +133,9 @@ class LoggerConfig:
     entity: Optional[str] = None  # user or team; null: WANDB_ENTITY, else the default of the account
     group: Optional[str] = None  # null: WANDB_RUN_GROUP, else the name of the experiment
     notes: Optional[str] = None  # null: WANDB_NOTES
+    system_metrics: bool = False  # load and memory of the machine, as wandb samples them
+    code: bool = False  # an artifact with the files of this package and of a user-defined block
+    save_weights: bool = False  # an artifact with weights/best.pt
 
 
 @dataclass

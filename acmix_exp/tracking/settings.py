@@ -18,6 +18,7 @@ PROBE_SECONDS = 3.0
 INIT_SECONDS = 9.0
 TABLE_SECONDS = 6.0
 FINISH_SECONDS = 9.0
+UPLOAD_SECONDS = 600.0  # instead, where the user asks for artifacts
 
 
 class Mode(NamedTuple):
@@ -118,8 +119,11 @@ def environment(run_dir: Path) -> dict[str, str]:
     }
 
 
-def settings(run_dir: Path) -> dict[str, Any]:
-    """Arguments of ``wandb.Settings``: quiet, with time limits, nothing collected that we did not log."""
+def settings(run_dir: Path, *, system_metrics: bool = False) -> dict[str, Any]:
+    """Arguments of ``wandb.Settings``: quiet, with time limits, nothing collected that we did not log.
+
+    system_metrics: the user asked for those that wandb samples.
+    """
     return {
         "root_dir": str(run_dir.resolve()),
         "use_dot_wandb": False,
@@ -139,8 +143,8 @@ def settings(run_dir: Path) -> dict[str, Any]:
         "host": "",
         "program": "acmix_exp",  # the default is an absolute path of this machine
         "x_disable_meta": True,
-        "x_disable_stats": True,
-        "x_disable_machine_info": True,
+        "x_disable_stats": not system_metrics,
+        "x_disable_machine_info": not system_metrics,  # without it wandb takes no samples
         "x_save_requirements": False,
         "x_transaction_log_flush_interval": 0.2,  # seconds that a killed run loses at most; the default is 15
     }

@@ -15,7 +15,15 @@ from typing import Any
 from acmix_exp.config import Config, arm_label
 from acmix_exp.errors import one_line
 from acmix_exp.files import write_text
-from acmix_exp.tracking.settings import TABLE_SECONDS, choose_mode, environment, settings, stored_project
+from acmix_exp.tracking.artifacts import log_code, log_weights
+from acmix_exp.tracking.settings import (
+    TABLE_SECONDS,
+    UPLOAD_SECONDS,
+    choose_mode,
+    environment,
+    settings,
+    stored_project,
+)
 from acmix_exp.tracking.summary import per_class, summarize, table
 from acmix_exp.tracking.variables import PROJECT
 
@@ -77,6 +85,7 @@ class Tracker:
         self._warned = False
         self.folder: Path | None = None
         self._unaffected = "training continues"
+        self._weights_of: Path | None = None  # the run directory whose weights are logged at the end
 
     @classmethod
     def start(cls, config: Config, run_dir: Path, *, resumed: bool, resolved: Mapping[str, Any]) -> Tracker:
@@ -101,8 +110,20 @@ class Tracker:
                 "reinit": "create_new",  # does not set wandb.run, into which integrations would write
             }
 
-        tracker = cls.open(config.logger.mode, run_dir, arguments, resumed=resumed)
+        uploads = config.logger.code or config.logger.save_weights
+        tracker = cls.open(
+            config.logger.mode,
+            run_dir,
+            arguments,
+            resumed=resumed,
+            finish_seconds=UPLOAD_SECONDS if uploads else None,
+            system_metrics=config.logger.system_metrics,
+        )
         tracker._guarded("start", _step_by_epoch)
+        if config.logger.code:
+            tracker._guarded("code", lambda run: log_code(run, config))
+        if config.logger.save_weights:
+            tracker._weights_of = run_dir
         return tracker
 
     @classmethod
@@ -115,6 +136,7 @@ class Tracker:
         resumed: bool,
         unaffected: str = "training continues",
         finish_seconds: float | None = None,
+        system_metrics: bool = False,
     ) -> Tracker:
         """Start or resume a W&B run whose files are in ``run_dir``/wandb. Never raises.
 
@@ -132,7 +154,7 @@ class Tracker:
                 tracker._warn(chosen.warning)
             if chosen.mode != "disabled":
                 run_id = stored_run_id(run_dir, resumed=resumed)
-                tracker._begin(arguments(run_id), run_dir, finish_seconds)
+                tracker._begin(arguments(run_id), run_dir, finish_seconds, system_metrics=system_metrics)
         except Exception as error:
             tracker._warn_once("start", error)
         return tracker
@@ -151,6 +173,8 @@ class Tracker:
         self._guarded("finish", lambda run: run.summary.update(summarize(result)))
         if classes := per_class(result):
             self._guarded("finish", lambda run: within(TABLE_SECONDS, lambda: _store(run, classes)))
+        if folder := self._weights_of:
+            self._guarded("save_weights", lambda run: log_weights(run, folder, result["metrics"]))
         self.end()
 
     def log(self, values: Callable[[], dict[str, Any]], seconds: float) -> None:
@@ -174,11 +198,13 @@ class Tracker:
         except (Exception, SystemExit) as error:  # teardown exits if wandb-core failed
             self._warn_once("finish", error)
 
-    def _begin(self, arguments: dict[str, Any], run_dir: Path, finish_seconds: float | None) -> None:
+    def _begin(
+        self, arguments: dict[str, Any], run_dir: Path, finish_seconds: float | None, *, system_metrics: bool
+    ) -> None:
         import wandb
 
         timeout = {} if finish_seconds is None else {"finish_timeout": finish_seconds}
-        options = wandb.Settings(**{**settings(run_dir), **timeout})
+        options = wandb.Settings(**{**settings(run_dir, system_metrics=system_metrics), **timeout})
         arguments["project"] = arguments["project"] or stored_project()
         if self.mode == "online":
             before = _segments(run_dir)

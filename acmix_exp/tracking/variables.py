@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from acmix_exp.config import Config
 from acmix_exp.errors import ConfigError
@@ -56,7 +57,9 @@ def filled(config: Config, explicit: Collection[str]) -> Config:
         return config
     keys = {"project": "PROJECT", "entity": "ENTITY", "group": "RUN_GROUP", "notes": "NOTES"}
     given = {key: os.environ.get(f"WANDB_{name}", "").strip() for key, name in keys.items()}
-    unset = {key: value for key, value in given.items() if value and getattr(config.logger, key) is None}
+    unset: dict[str, Any] = {
+        key: value for key, value in given.items() if value and getattr(config.logger, key) is None
+    }
     text = "" if config.tags or "tags" in explicit else os.environ.get("WANDB_TAGS", "")
     tags = [tag for each in text.split(",") if (tag := each.strip())]
     lines = []
