@@ -135,6 +135,7 @@ def test_every_python_snippet_runs(folder, snippet):
     )
     code = code.replace("batch=4)", "batch=4, device='cpu', workers=0, plots=False, project='trained')")
     environment = {**os.environ, "YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(folder / "settings")}
+    environment.pop("PYTEST_CURRENT_TEST", None)  # with it ultralytics saves beside its own installation
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=False)
     assert result.returncode == 0, result.stderr
