@@ -24,8 +24,8 @@ IMPORT_SECONDS = 120.0  # to import Ray on a machine that is busy
 START_SECONDS = 120.0  # to start a Ray of one's own
 ADDRESS_SECONDS = 10.0  # for a given address to answer
 END_SECONDS = 15.0
-# Ray reports usage statistics over the network unless it is told not to.
-VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_DEDUP_LOGS": "0"}
+# Of the child. Ray reports usage statistics over the network unless it is told not to.
+RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_DEDUP_LOGS": "0"}
 JOB = "acmix_exp.executors.ray_job"
 
 
@@ -38,7 +38,7 @@ class RayExecutor:
         self._runs = list(runs)
         self._address, self._at_once, self._ended = hardware.ray.address, hardware.runs_at_once, False
         request = _request(runs, hardware)
-        self._child = Child("ray", runs[0].path.parent, request, on_step=self._on_step, variables=VARIABLES)
+        self._child = Child("ray", runs[0].path.parent, request, on_step=self._on_step, variables=RAY_VARIABLES)
         self._child.__enter__()
         self._await_step(IMPORT_SECONDS)
         self._await_step(START_SECONDS if hardware.ray.address == "auto" else ADDRESS_SECONDS)

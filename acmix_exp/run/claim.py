@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from acmix_exp.files import CLAIM as PREFIX
@@ -99,16 +100,16 @@ def claimed(
     name of what is claimed in the folder, if that is not all of it. Raises OSError.
     """
     with locked(folder / f".{of}lock", wait=False) as lock:
-        others = _Others(folder, owner, has_ended, of, reached=bool(lock))
-        if lock is False or others.at_work(None):
+        gone_others = partial(_gone, folder, owner, has_ended, of, reached=bool(lock))
+        if lock is False or gone_others(None) is None:
             yield None
             return
         claim = Claim(folder, owner, of)
         try:
-            if others.at_work(claim):
+            if (gone := gone_others(claim)) is None:
                 yield None
                 return
-            for path in others.gone:
+            for path in gone:
                 path.unlink(missing_ok=True)
             yield claim
         finally:
@@ -136,45 +137,36 @@ def turn(folder: Path, of: str) -> Iterator[None]:
         time.sleep(TURN_SECONDS)
 
 
-class _Others:
-    """The claims of other processes on a run directory.
+def _gone(
+    folder: Path, here: Owner, has_ended: Callable[[Owner], bool] | None, of: str, own: Claim | None, *, reached: bool
+) -> list[Path] | None:
+    """The claims of other processes, all of which are gone; None if one of them may be at work.
 
-    reached: whether the lock, which ``here`` has, keeps other processes of this machine away.
+    reached: whether the lock, which ``here`` has, keeps other processes of this machine away. The time is that of the
+    file system, taken from ``own``. Without it, it is that of this host, which may be wrong: then a silent process is
+    not taken for dead, only one that was not silent for alive.
     """
+    now, gone = time.time() if own is None else own.path.stat().st_mtime, []
+    for path in claims(folder, of):
+        if (own and path == own.path) or (modified := _modified(path)) is None:
+            continue
+        silence, made = now - modified, path.suffix != MAKING
+        alive = _alive(_owner(path), here, has_ended, reached=reached) if made else False
+        if alive is None:
+            alive = silence < SILENT_SECONDS and (own is not None or silence >= 0)
+        if alive:
+            return None
+        if made or silence > SILENT_SECONDS:
+            gone.append(path)
+    return gone
 
-    def __init__(
-        self, folder: Path, here: Owner, has_ended: Callable[[Owner], bool] | None, of: str, *, reached: bool
-    ) -> None:
-        self._folder, self._here, self._has_ended, self._of, self._reached = folder, here, has_ended, of, reached
-        self.gone: list[Path] = []
 
-    def at_work(self, own: Claim | None) -> bool:
-        """Whether one of them may be at work; those of the others are then in ``gone``.
-
-        The time is that of the file system, taken from ``own``. Without it, it is that of this host, which may be
-        wrong: then a silent process is not taken for dead, only one that was not silent for alive.
-        """
-        now = time.time() if own is None else own.path.stat().st_mtime
-        self.gone = []
-        for path in claims(self._folder, self._of):
-            if (own and path == own.path) or (modified := _modified(path)) is None:
-                continue
-            silence = now - modified
-            alive = False if path.suffix == MAKING else self._alive(path)
-            if alive is None:
-                alive = silence < SILENT_SECONDS and (own is not None or silence >= 0)
-            if alive:
-                return True
-            if path.suffix != MAKING or silence > SILENT_SECONDS:
-                self.gone.append(path)
-        return False
-
-    def _alive(self, path: Path) -> bool | None:
-        other = _owner(path)
-        if self._reached and other.on_kernel_of(self._here):
-            return False  # it would have the lock
-        alive = other.alive(self._here)
-        return False if alive is None and self._has_ended and self._has_ended(other) else alive
+def _alive(other: Owner, here: Owner, has_ended: Callable[[Owner], bool] | None, *, reached: bool) -> bool | None:
+    """Whether a process that has a claim is alive; None: only its heartbeat can tell."""
+    if reached and other.on_kernel_of(here):
+        return False  # it would have the lock
+    alive = other.alive(here)
+    return False if alive is None and has_ended and has_ended(other) else alive
 
 
 def last_beat(folder: Path) -> float | None:

@@ -114,10 +114,10 @@ def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any],
     diverged = run.diverged_attempts()
     run.set_status(diverged=diverged)
     try:
-        error, kind = _attempt(run, config, command, claim, before, last_sign)
+        error = _attempt(run, config, command, claim, before, last_sign)
         claim.check()
     except ConfigError as fault:  # the node of a job has not what the config asks for
-        error, kind = str(fault), ConfigError.__name__
+        error = str(fault)
     except Taken:
         _say(run, f"was taken over by {holder(run)}, for this process had shown no heartbeat; it is left to that one")
         return BUSY
@@ -125,8 +125,8 @@ def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any],
         told_to_end = isinstance(stop, Stopped)
         if claim.held():
             with suppress(OSError):  # a status ``running`` that nobody keeps alive means the same
-                error = str(stop) or None if told_to_end else storage_fault(stop)
-                run.set_status(status=INTERRUPTED, pid=None, error=error)
+                why = str(stop) or None if told_to_end else storage_fault(stop)
+                run.set_status(status=INTERRUPTED, pid=None, error=why)
             run.remove_temporaries()
         elif told_to_end:  # and taken over meanwhile
             return BUSY
@@ -137,7 +137,7 @@ def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any],
     if error is None and run.result() is None:
         error = "the training process left no result.json"
     outcome = DONE if error is None else FAILED
-    diverged += kind == NonFiniteLoss.__name__
+    diverged += str(error).startswith(f"{NonFiniteLoss.__name__}: ")
     run.set_status(status=outcome, pid=None, error=error, diverged=diverged)
     return outcome
 
@@ -167,11 +167,8 @@ def _scratch_reason(run: Run, before: dict[str, Any]) -> str | None:
 
 def _attempt(
     run: Run, config: Config, command: Command, claim: Claim, before: dict[str, Any], last_sign: float
-) -> tuple[str | None, str]:
-    """Train in a child process; None or the error in one line, and the class name of the exception.
-
-    Raises Stopped, Taken and StorageError.
-    """
+) -> str | None:
+    """Train in a child process; None or the error in one line. Raises Stopped, Taken and StorageError."""
     started = before.get("attempt", 0) > 0
     hardware = replace(config.hardware, runs_at_once=command.runs_at_once(config.hardware))
     with devices.gpus_of_run(hardware, command.stop, scheduled=command.scheduled) as gpus:
@@ -186,16 +183,15 @@ def _attempt(
     if answer.kind == StorageError.__name__:
         raise StorageError(answer.error)
     if answer.error is None:
-        return None, ""
+        return None
     if command.stop.is_set():
         raise Stopped
     if -answer.code in STOPS or LOADER_TERMINATED in answer.error:  # scancel and the like reach every process
         _say(run, f"the training process {answer.error}; the run is interrupted, and the same command resumes it")
         raise Stopped(f"the training process {answer.error}")
     if answer.kind:
-        return answer.error, answer.kind
-    text = f"the training process {answer.error}" + ("" if answer.code < 0 else f"; see {run.log}")
-    return text, ""
+        return answer.error
+    return f"the training process {answer.error}" + ("" if answer.code < 0 else f"; see {run.log}")
 
 
 def _contradiction(run: Run, before: dict[str, Any], last_sign: float) -> str | None:
