@@ -9,6 +9,7 @@ ray_driver.py. On the node slurm_job.py or ray_job.py supervises the run; job.py
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def jobs(folder: Path) -> dict[str, str]:
     """The job of each run of an experiment's folder that has one in a queue, in words, by the run's name."""
     from acmix_exp.executors import slurm_queue
 
-    if not (folder / slurm_queue.FOLDER).is_dir() or not slurm_queue.has_slurm():
+    if not (folder / slurm_queue.FOLDER).is_dir() or not shutil.which("squeue"):
         return {}
     try:
         queue = slurm_queue.queue(folder)

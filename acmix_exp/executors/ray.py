@@ -93,13 +93,12 @@ class RayExecutor:
 
 
 def _request(runs: Sequence[Run], hardware: HardwareConfig) -> dict[str, Any]:
-    gpus = 0.0 if hardware.device == "cpu" else hardware.gpus_per_run
     return {
         "address": hardware.ray.address,
         "runs": [str(run.path.absolute()) for run in runs],
         "runs_at_once": hardware.runs_at_once,
         "cpus": hardware.ray.cpus,
-        "gpus": gpus,
+        "gpus": 0.0 if hardware.device == "cpu" else hardware.gpus_per_run,
         "retries": hardware.ray.retries,
         "command": [sys.executable, "-m", JOB],
         "environment": variables(),

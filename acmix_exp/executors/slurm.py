@@ -57,7 +57,8 @@ class SlurmExecutor:
                 raise ConfigError(f"hardware=slurm: the queue cannot be read: {error}") from None
             queued = [run for run in self._open if self._has_job(run)]
             if queued:
-                _say(f"{_jobs(len(queued))} of this command in the queue already ({self._arrays(queued)})")
+                jobs = f"{len(queued)} job{'s' * (len(queued) > 1)}"
+                _say(f"{jobs} of this command in the queue already ({self._arrays(queued)})")
             # What another command trains on another machine is left to it.
             self._submit([run for run in self._open if not self._has_job(run) and run.state() != "running"], size)
         self._poll()
@@ -80,7 +81,7 @@ class SlurmExecutor:
         if not left:
             return None
         line = f"detached; the same command attaches again, and 'scancel {self._arrays(left)}' ends what is left"
-        return f"{line}: {_jobs(len(left))}"
+        return f"{line}: {len(left)} job{'s' * (len(left) > 1)}"
 
     def at_once(self) -> int:
         return int(self._hardware.runs_at_once)
@@ -203,10 +204,6 @@ def _history(run: Run) -> tuple[Any, ...]:
     """What changes in the status of a run when it is begun or ends."""
     status = run.status() or {}
     return tuple(status.get(key) for key in ("status", "attempt", "started", "error"))
-
-
-def _jobs(number: int) -> str:
-    return "1 job" if number == 1 else f"{number} jobs"
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,11 +58,6 @@ class Job:
     @property
     def waits(self) -> bool:
         return self.state == "PENDING" and self.reason not in ("", "None")
-
-
-def has_slurm() -> bool:
-    """Whether there is a squeue here."""
-    return shutil.which("squeue") is not None
 
 
 def call(program: str, *arguments: str) -> str:

@@ -9,13 +9,12 @@ import re
 import shlex
 import shutil
 from collections.abc import Collection, Iterator
-from dataclasses import fields
 from importlib.util import find_spec
 
 from acmix_exp.config import Config, RayConfig, SlurmConfig
 
 ADDRESS = re.compile(r"(ray://)?[\w.\[\]:-]+:\d+")
-WORD = re.compile(r"[^\s]+")
+WORD = re.compile(r"\S+")
 LARGEST_SIGNAL = 65535  # seconds, of sbatch --signal
 # Options of sbatch that are keys of the config, or that the jobs rest on.
 OWNED = {
@@ -60,7 +59,8 @@ def _ray(ray: RayConfig, task: str) -> Iterator[str]:
         yield f"hardware.ray.cpus={ray.cpus:g}: must be a number above 0"
     if ray.retries < 0:
         yield f"hardware.ray.retries={ray.retries}: must be a whole number from 0"
-    if task == "train" and find_spec("ray") is None:
+    spec = find_spec("ray")
+    if task == "train" and (spec is None or spec.origin is None):  # a folder of that name has no origin
         yield "hardware=ray: Ray is not installed; pip install 'acmix_exp[ray]'"
 
 
@@ -78,10 +78,9 @@ def _values(slurm: SlurmConfig) -> Iterator[str]:
         ("requeues", slurm.requeues >= 0, f"{whole} 0"),
         ("setup", not any("\n" in line for line in slurm.setup), "a list of shell lines"),
     ]
-    for field in fields(slurm):
-        value = getattr(slurm, field.name)
-        if field.name in ("partition", "account", "qos", "constraint") and value is not None:
-            tests.append((field.name, bool(WORD.fullmatch(value)), "a name without spaces, or null"))
+    for key in ("partition", "account", "qos", "constraint"):
+        value = getattr(slurm, key)
+        tests.append((key, value is None or bool(WORD.fullmatch(value)), "a name without spaces, or null"))
     for key, fine, right in tests:
         if not fine:
             yield f"hardware.slurm.{key}={getattr(slurm, key)}: must be {right}"

@@ -208,14 +208,15 @@ def test_finished_runs_need_no_cluster(tmp_path):
     ],
 )
 def test_refused(argument, said, monkeypatch):
-    monkeypatch.setattr(executor_keys, "find_spec", lambda name: object())
+    monkeypatch.setattr(executor_keys, "find_spec", lambda name: SimpleNamespace(origin="ray/__init__.py"))
     with pytest.raises(ConfigError) as caught:
         compose_cells(["hardware=ray", argument])
     assert said in caught.value.lines[0]
 
 
-def test_without_ray_the_line_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(executor_keys, "find_spec", lambda name: None)
+@pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None)], ids=["nothing", "a folder called ray"])
+def test_without_ray_the_line_says_what_to_install(monkeypatch, spec):
+    monkeypatch.setattr(executor_keys, "find_spec", lambda name: spec)
     with pytest.raises(ConfigError, match=r"pip install 'acmix_exp\[ray\]'"):
         compose_cells(["hardware=ray"])
     compose_cells(["hardware=ray", "task=plan"])
