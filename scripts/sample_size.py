@@ -23,10 +23,10 @@ from acmix_exp.report.sign_flips import LEVEL
 PATH = Path(__file__).resolve().parents[1] / "acmix_exp" / "report" / "sample_size.csv"
 SEEDS = (*range(6, 13), 14, 16, 20, 32, 64)
 FAMILIES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
-SETS = 4000  # of deltas
+SETS = 8000  # of deltas
 BATCH = 100  # of them at a time
 ALL_UP_TO, DRAWN = 11, 1024  # seeds up to which all signs are tried; how many are drawn above
-CORRELATION = 0.5
+CORRELATION = 0.25
 STEPS = 14  # of the bisection
 TOLERANCE = 1e-5
 

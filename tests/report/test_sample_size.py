@@ -75,11 +75,11 @@ def test_the_planned_seeds_have_the_power_asked_for(level):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
-@pytest.mark.parametrize(("effect", "family"), [(2.0, 1), (1.4, 4), (1.0, 3), (1.0, 11), (0.7, 4), (0.5, 5)])
+@pytest.mark.parametrize(("effect", "family"), [(2.0, 1), (1.4, 4), (1.0, 3), (1.0, 11), (0.7, 4)])
 def test_the_planned_seeds_have_the_power_asked_for_by_a_larger_simulation(effect, family, correlation):
-    for level in (0.7, 0.8, 0.9):
+    for level in (0.8, 0.9):
         n = seeds_for(effect, 1.0, family, level)
-        draws = 5000 if n <= 12 else 2000
+        draws = 4000 if n <= 13 else 1500
         assert power(effect, n, family, draws, correlation=correlation) >= level - 0.03
         assert n == 6 or power(effect, n - 1, family, draws, correlation=correlation) <= level + 0.03
         assert power(detectable(1.0, n, family, level), n, family, draws, correlation=correlation) == pytest.approx(
