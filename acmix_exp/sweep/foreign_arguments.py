@@ -11,7 +11,7 @@ from acmix_exp.config import GROUPS, options
 from acmix_exp.errors import setting
 from acmix_exp.sweep.literals import items_of, optional_keys, override_key
 from acmix_exp.sweep.task_keys import unused
-from acmix_exp.yolo.families import SCALES
+from acmix_exp.yolo.families import FAMILIES, SCALES
 
 # Names that other tools have for our keys. A name that only one key ends in, such as ``imgsz``, is found without this.
 SAME = {
@@ -205,20 +205,40 @@ def _option_lines(group: str, value: str, folders: Iterable[Path]) -> Iterator[s
             yield f"{group}={option}: no such option; {_CURES[group](option, sorted(known))}"
 
 
+_NETWORK = re.compile(r"(yolo(?:v|-)?\d+|rtdetr)-?(resnet\d+|[a-z])?(6)?u?(?:[-_](.*))?", re.IGNORECASE)
+
+
 def _model(option: str, known: list[str]) -> str:
     path = Path(option)
-    stem, suffix = path.stem if path.suffix in (".pt", ".yaml", ".yml") else option, path.suffix
-    named = re.fullmatch(r"(yolo(?:v|-?)?\d+)([a-z])?(?:[-_](.*))?", stem, re.IGNORECASE)
-    family = named[1].lower().replace("-", "") if named else ""
-    family = family if family in known else re.sub(r"^yolo(?=\d)", "yolov", family)
-    scale = f" model.scale={named[2].lower()}" if named and (named[2] or "").lower() in SCALES else ""
-    if suffix == ".pt" and (not named or family in known) and "-" not in stem:
-        return f"use {f'model={family}{scale} ' if named else ''}{setting('model.pretrained', option)}"
-    if not named or family not in known:
-        return f"use model=yolov8{scale or ' model.scale=n'}, or one of {', '.join(known)}"
-    if named[3] and named[3].lower() in ("seg", "pose", "obb", "cls"):
+    stem = path.stem if path.suffix in (".pt", ".yaml", ".yml") else option
+    named = _NETWORK.fullmatch(stem)
+    family = _family(named[1].lower().replace("-", ""), known) if named else None
+    if path.suffix in (".yaml", ".yml") and (path.is_file() or family is None):
+        return f"use {setting('model.yaml', option)}"
+    if family is None or named is None:
+        if path.suffix == ".pt" and not named:
+            return f"use {setting('model.pretrained', option)}"
+        return f"choose from {', '.join(known)}; its scale is model.scale=, a YAML of your own model.yaml=FILE.yaml"
+    scale = f" model.scale={named[2].lower()}" if (named[2] or "").lower() in SCALES else ""
+    first, _, rest = (named[4] or "").partition("-")
+    variant = "p6" if named[3] else first.lower()
+    if variant in FAMILIES[family].variants:
+        scale, rest = f"{scale} model.variant={variant}", rest if named[3] is None else named[4] or ""
+    else:
+        rest = named[4] or ""
+    if rest.lower() in ("seg", "pose", "obb", "cls", "sem", "depth"):
         return f"{stem} is no detector; use model={family}{scale}"
-    return f"use model={family}{scale}{' ' + _block(named[3], options('block'))[4:] if named[3] else ''}"
+    if path.suffix == ".pt" and not rest:
+        return f"use model={family}{scale} {setting('model.pretrained', option)}"
+    return f"use model={family}{scale}{' ' + _block(rest, options('block'))[4:] if rest else ''}"
+
+
+def _family(name: str, known: Collection[str]) -> str | None:
+    """The family with that name, however people spell it: yolov11 and yolo11, yolo8 and yolov8."""
+    number = name.lstrip("yolv")
+    return next(
+        (each for each in (name, f"yolo{number}", f"yolov{number}") if each in known and each in FAMILIES), None
+    )
 
 
 def _arm(option: str, known: list[str]) -> str:

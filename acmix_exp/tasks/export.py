@@ -24,6 +24,7 @@ from acmix_exp.run.directory import Run
 from acmix_exp.run.fingerprints import verify_finished
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, require_safe, require_unchanged
+from acmix_exp.yolo.sites import Network
 
 TOLERANCE = 1e-3
 EXPORTED = "made"  # subfolder of the temporary folder
@@ -103,9 +104,9 @@ def _format(command: Config) -> Format:
 def _request(format: Format, weights: Path, config: Config, dataset: Dataset, temporary: Path) -> dict[str, Any]:
     """The request to the child: compare at the traced size and, if sizes are symbolic, at another height and width."""
     imgsz = config.train.imgsz
-    sizes = [(imgsz, imgsz)]
+    sizes, stride = [(imgsz, imgsz)], Network.of(config.model).stride
     if "dynamic" in format.arguments:
-        sizes.append((max(32, imgsz * 3 // 4 // 32 * 32), imgsz + 32))
+        sizes.append((max(stride, imgsz * 3 // 4 // stride * stride), imgsz + stride))
     split = "test" if "test" in dataset.splits else "val"
     images = dataset.splits[split]
     chosen = [images[i * len(images) // min(IMAGES, len(images))] for i in range(min(IMAGES, len(images)))]
@@ -164,7 +165,7 @@ def _print_result(exported: Path, report: dict[str, Any], largest: float | None)
             for size in report["sizes"]
         ]
         console().print(text_table(f"{exported} against torch", [], columns, rows))
-        unit = "in grid cells of 8, 16 or 32 pixels, or in scores"
+        unit = "in grid cells, or in scores"
         print_line(f"largest difference {largest:.1e}, {unit}; the tolerance is {TOLERANCE:.0e}")
     else:
         print_line(f"not run, so not compared with torch: {report['not_run']}")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+SPLITS = ("train", "val")
 METRIC_KEYS = {  # our name: ultralytics' key
     "precision": "metrics/precision(B)",
     "recall": "metrics/recall(B)",
@@ -18,15 +19,17 @@ METRIC_KEYS = {  # our name: ultralytics' key
     "map50_95": "metrics/mAP50-95(B)",
     "lr": "lr/pg0",
 }
-LOSSES = ("box_loss", "cls_loss", "dfl_loss")
 
 
 def epoch_row(
     epoch: int, metrics: Mapping[str, float], seconds: float, blocks: Mapping[str, nn.Module]
 ) -> dict[str, float]:
-    """Row of an epoch: number (from 1), losses, metrics of the averaged (EMA) network, rates of its blocks, seconds."""
+    """Row of an epoch: number (from 1), losses, metrics of the averaged (EMA) network, rates of its blocks, seconds.
+
+    The losses are those of the detector's criterion, such as ``train/box_loss`` and ``val/box_loss``.
+    """
     row: dict[str, float] = {"epoch": epoch}
-    row |= {f"{split}/{loss}": float(metrics[f"{split}/{loss}"]) for split in ("train", "val") for loss in LOSSES}
+    row |= {key: float(metrics[key]) for split in SPLITS for key in metrics if key.startswith(f"{split}/")}
     row |= {name: float(metrics[key]) for name, key in METRIC_KEYS.items()}
     row["seconds"] = seconds
     for site, block in blocks.items():
@@ -39,14 +42,15 @@ def epoch_row(
 
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:
     """A row as one line of text; ``epochs`` is the number of epochs of the run."""
-    losses = {
-        split: ", ".join(f"{loss.removesuffix('_loss')} {row[f'{split}/{loss}']:.3f}" for loss in LOSSES)
-        for split in ("train", "val")
-    }
+    losses = {split: ", ".join(_loss(key, row[key]) for key in row if key.startswith(f"{split}/")) for split in SPLITS}
     return (
         f"epoch {row['epoch']}/{epochs}: train loss {losses['train']}; val loss {losses['val']}; "
         f"mAP50 {row['map50']:.3f}, mAP50-95 {row['map50_95']:.3f}; {row['seconds']:.1f} s"
     )
+
+
+def _loss(key: str, value: float) -> str:
+    return f"{key.partition('/')[2].removesuffix('_loss')} {value:.3f}"
 
 
 BATCHES = 3

@@ -24,7 +24,7 @@ Network = Callable[[Tensor], Tensor]
 
 MEASURE = (
     "the largest absolute difference to the network in torch, unfused, in float32, with the reference backend: "
-    "boxes in cells of their grid (pixels / stride 8, 16 or 32), scores as they are"
+    "boxes in cells of their grid (pixels / stride), scores as they are"
 )
 
 
@@ -50,7 +50,8 @@ def export_checkpoint(
     """Write the fused network to a file or folder below ``folder``; returns its path.
 
     Input (B, 3, H, W), RGB in 0..1. Output (B, 4 + classes, anchors): centre x, centre y, width and height in pixels,
-    then scores. Blocks are exported with the backend "shift". arguments: of the exporter, such as ``dynamic``.
+    then scores; of two heads, those of the one whose duplicates are to be suppressed. Blocks are exported with the
+    backend "shift". arguments: of the exporter, such as ``dynamic``.
     """
     model = _load(checkpoint)
     set_backend(model, "shift")
@@ -124,6 +125,7 @@ def read_image(path: Path, height: int, width: int) -> Tensor:
 
 def _load(checkpoint: Path) -> DetectionModel:
     model, _ = checkpoints.load(checkpoint)
+    model.end2end = False  # as the exporter sets it; training may have chosen the other head
     return model.float().eval()
 
 
