@@ -30,8 +30,8 @@ ALLOWED = {
     "attempt_load": [],
     "attempt_load_weights": [],
     "attempt_load_one_weight": [],
-    "YOLO": [],
-    "RTDETR": [],
+    "YOLO": ["yolo/stock_api.py"],  # made from a YAML
+    "RTDETR": ["yolo/stock_api.py"],
     "YOLOWorld": [],
     "load_checkpoint": ["yolo/checkpoints.py"],  # after the scan, restricted by the variables of the child
     "strip_optimizer": ["yolo/run.py"],  # the same, of what the run has just written
@@ -45,7 +45,15 @@ ALLOWED = {
     "yaml.load_all": [],
     # By a name of the package, of a command line, or of a class that the scan has seen in a package that is known.
     "import_module": [
-        *("cli.py", "moved.py", "nn/custom.py", "nn/registry.py", "yolo/checkpoints.py", "yolo/safe_globals.py")
+        *(
+            "__init__.py",
+            "cli.py",
+            "moved.py",
+            "nn/custom.py",
+            "nn/registry.py",
+            "yolo/checkpoints.py",
+            "yolo/safe_globals.py",
+        )
     ],
     "resolve_name": ["worker.py"],
     "spec_from_file_location": [],
