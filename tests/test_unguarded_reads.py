@@ -45,15 +45,8 @@ ALLOWED = {
     "yaml.load_all": [],
     # By a name of the package, of a command line, or of a class that the scan has seen in a package that is known.
     "import_module": [
-        *(
-            "__init__.py",
-            "cli.py",
-            "moved.py",
-            "nn/custom.py",
-            "nn/registry.py",
-            "yolo/checkpoints.py",
-            "yolo/safe_globals.py",
-        )
+        *("__init__.py", "cli.py", "moved.py", "nn/custom.py", "nn/registry.py"),
+        *("yolo/checkpoints.py", "yolo/safe_globals.py"),
     ],
     "resolve_name": ["worker.py"],
     "spec_from_file_location": [],

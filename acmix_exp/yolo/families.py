@@ -284,4 +284,4 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 @lru_cache(maxsize=64)
 def _read(path: Path, stamp: tuple[int, ...]) -> Any:
     with open(path, encoding="utf-8") as file:
-        return yaml.load(file, Loader=LOADER)
+        return yaml.load(file, LOADER)
