@@ -163,6 +163,8 @@ class ReportConfig:
     """The table and the report."""
 
     reference: str = "baseline"  # the arm that the others are compared with
+    margin: Optional[float] = None  # differences up to it count as none; fixed before the first run | null
+    pairs: str = "reference"  # comparisons: reference: with it alone | all: also between rows that differ in one thing
     auto: bool = True  # at the end of a command: true: figures and report.html too; false: the table only
 
 

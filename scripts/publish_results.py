@@ -33,7 +33,7 @@ import yaml
 from acmix_exp.files import read_json
 from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.report.build import build
-from acmix_exp.report.table import REFERENCE
+from acmix_exp.report.planned import Asked
 from acmix_exp.run.directory import Run, runs_in
 from acmix_exp.run.provenance import DIFF
 
@@ -71,7 +71,7 @@ def publish(source: Path, target: Path) -> list[str]:
                 shutil.copytree(run.path / "images", folder / run.name / "images")
         _write_cleaned(source / PROFILE, folder, read_json(source / PROFILE))
         pack(folder, Path(scratch) / ARCHIVE)
-        build(folder, _reference(done))  # from the copies: the page can only tell what the archive holds
+        build(folder, _asked(done))  # from the copies: the page can only tell what the archive holds
         for name in PAGE:
             os.replace(folder / name, target / name)
         os.replace(Path(scratch) / ARCHIVE, target / ARCHIVE)
@@ -189,12 +189,13 @@ def _diff_has_paths(run: Run) -> bool:
     return path.is_file() and diff_without_paths(path.read_text(encoding="utf-8")) != path.read_text(encoding="utf-8")
 
 
-def _reference(runs: list[Run]) -> str:
-    """report.reference of the first config that has one; read without the schema, which older versions may not fit."""
+def _asked(runs: list[Run]) -> Asked:
+    """``report`` of the first config that has it; read without the schema, which older versions may not fit."""
     for run in runs:
         with contextlib.suppress(OSError, yaml.YAMLError, KeyError, TypeError):
-            return str(yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))["report"]["reference"])
-    return REFERENCE
+            report = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))["report"]
+            return Asked(str(report["reference"]), pairs=str(report.get("pairs", Asked.pairs)))
+    return Asked()
 
 
 def _seed(run: Run) -> int:

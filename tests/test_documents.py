@@ -21,7 +21,7 @@ import pytest
 import yaml
 from scipy import optimize, stats
 
-from acmix_exp.report.statistics import LEVEL, seeds_needed
+from acmix_exp.report.sign_flips import LEVEL, seeds_needed
 
 REPO = Path(__file__).resolve().parents[1]
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -206,7 +206,7 @@ def bccd_zoo(zoo: Published) -> list[str]:
         f"{rows['acmix-mixed']['gflops']:.2f} are computed",
         f"all arms end between {min(means):.2f} and {max(means):.2f} mAP50-95",
         "equal the baseline's in both seeds",
-        f"{word(len(arms)).capitalize()} comparisons need at least {word(seeds_needed(len(arms)))} paired seeds",
+        f"{word(len(arms)).capitalize()} comparisons need at least {word(seeds_needed())} paired seeds",
         f"with {word(seeds)}, every row's verdict is that there are too few seeds",
         f"Every mean lies within {max(abs(row['delta_mean']) for row in arms.values()):.3f} of the baseline's",
         f"the differences of one arm's {word(seeds)} seeds lie up to {apart:.3f} apart ({widest})",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acmix_exp.files import read_json, remove_temporaries, write_text
+from acmix_exp.report.planned import DEFAULT, Asked
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Table
-from acmix_exp.report.table import REFERENCE
 from acmix_exp.report.write import digest, write_summary
 from acmix_exp.run.claim import turn
 from acmix_exp.run.directory import runs_in
@@ -33,16 +33,16 @@ class Report:
     notes: Sequence[str] = ()  # on the figures
 
 
-def build(folder: Path, reference: str = REFERENCE) -> Report:
+def build(folder: Path, asked: Asked = DEFAULT) -> Report:
     """Write the summary files, ``figures/`` and ``report.html``, one writer at a time.
 
-    ``reference`` as for write_summary. Interrupted, it leaves each file as it was or as it will be.
+    Interrupted, it leaves each file as it was or as it will be.
     """
     from acmix_exp.report.figures.catalogue import draw_figures  # matplotlib takes a third of a second
     from acmix_exp.report.html import page
 
     with turn(folder, "report"):
-        tables = write_summary(folder, reference)
+        tables = write_summary(folder, asked)
         remove_temporaries(folder, PAGE)
         for killed in folder.glob(f"{SCRATCH}*"):
             shutil.rmtree(killed, ignore_errors=True)

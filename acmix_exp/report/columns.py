@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
-from acmix_exp.report.records import Row
+from acmix_exp.report.records import Contrast, Row
 from acmix_exp.report.sentences import DASH, DELTA, MAP, P_VALUE, format_number, verdict
 
-# csv: and W&B's table. md: and a terminal of full width. html, costs: the page's two tables; runs: its list of runs,
-# with the numbers of each run. profile: the table of task=profile. wandb: W&B's scalars.
-Output = Literal["csv", "md", "terminal", "narrow", "tex", "html", "costs", "runs", "profile", "wandb"]
+# csv: and W&B's table. md: and a terminal of full width. html, evidence, costs: tables of the page; runs: its list of
+# runs, with the numbers of each run. pairs: comparisons between rows. profile: the table of task=profile. wandb: W&B's
+# scalars.
+Output = Literal[
+    "csv", "md", "terminal", "narrow", "tex", "html", "evidence", "costs", "runs", "pairs", "profile", "wandb"
+]
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,11 @@ class Column:
     def title(self) -> str:
         return f"{self.heading} ({self.unit})" if self.unit else self.heading
 
-    def numbers_of(self, row: Row) -> dict[str, Any]:
+    def numbers_of(self, row: Row | Contrast) -> dict[str, Any]:
         """The numbers by key, as in summary.json."""
         return {key: attrgetter(path)(row) for key, path in self.numbers.items()}
 
-    def text(self, row: Row, *, short: bool = False) -> str:
+    def text(self, row: Row | Contrast, *, short: bool = False) -> str:
         """The cell of a row; ``short`` for a narrow column."""
         if self.form == "verdict":
             return verdict(row, short=short)
@@ -55,8 +58,11 @@ class Column:
 
 
 MAP50_95 = {"map50_95_mean": "map50_95.mean", "map50_95_std": "map50_95.std"}
-CI = {"delta_low": "comparison.delta.low", "delta_high": "comparison.delta.high"}
+CI = {"delta_low": "comparison.low", "delta_high": "comparison.high"}
+CI_JOINT = {"simultaneous_low": "comparison.simultaneous_low", "simultaneous_high": "comparison.simultaneous_high"}
 CI_IMAGES = {"image_low": "images.low", "image_high": "images.high"}
+JOINT, SHORT = "simultaneous", "95 % CI\nsimultaneous"
+P_JOINT, VERDICT = {"p_adjusted": "comparison.p_adjusted"}, {"verdict": "comparison.verdict"}
 PARAMETERS = {"parameters": "cost.parameters"}
 
 # fmt: off
@@ -67,16 +73,19 @@ COLUMNS = (
     Column("mAP50, std", MAP, {"map50_std": "map50.std"}),
     Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html"),
     Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html"),
-    Column("paired seeds", "d", {"n_paired": "comparison.delta.n"}),
+    Column("paired seeds", "d", {"n_paired": "comparison.n"}, "pairs"),
     Column("diverged runs", "d", {"n_diverged": "n_diverged"}),
     Column("in the family", "", {"in_family": "comparison.in_family"}),
-    Column("delta", DELTA, {"delta_mean": "comparison.delta.mean"}, "csv md terminal narrow tex html wandb"),
-    Column("95 % CI", DELTA, CI, "csv md terminal tex html", join=" to "),
-    Column("95 % CI (images)", DELTA, CI_IMAGES, "md html", join=" to "),
-    Column("p", P_VALUE, {"p": "comparison.delta.p"}, "csv html"),
-    Column("p", P_VALUE, {"p_adjusted": "comparison.p_adjusted"}, "csv tex html", "Holm"),
-    Column("smallest attainable p", P_VALUE, {"p_floor": "comparison.p_floor"}, "csv html"),
-    Column("verdict", "verdict", {"verdict": "comparison.verdict"}, "csv md terminal narrow tex html wandb"),
+    Column("delta", DELTA, {"delta_mean": "comparison.mean"}, "csv md terminal narrow tex html evidence wandb pairs"),
+    Column("95 % CI", DELTA, CI, "csv md terminal evidence pairs", join=" to "),
+    Column("95 % CI", DELTA, CI_JOINT, "csv md terminal tex html evidence pairs", JOINT, join=" to ", short=SHORT),
+    Column("95 % CI (images)", DELTA, CI_IMAGES, "md evidence", join=" to "),
+    Column("p", P_VALUE, {"p": "comparison.p"}, "csv evidence"),
+    Column("p", P_VALUE, P_JOINT, "csv tex evidence pairs", "joint test", short="p\njoint"),
+    Column("smallest attainable p", P_VALUE, {"p_floor": "comparison.p_floor"}, "csv evidence", "joint test"),
+    Column("detectable", MAP, {"detectable": "comparison.detectable"}, "csv evidence"),
+    Column("excludes beyond", MAP, {"excludes": "comparison.excludes"}, "csv md evidence pairs", "±"),
+    Column("verdict", "verdict", VERDICT, "csv md terminal narrow tex html evidence wandb pairs"),
     Column("val mAP", MAP, {"val_last_mean": "val_last.mean"}, "md html runs", "last"),
     Column("val mAP (last), std", MAP, {"val_last_std": "val_last.std"}),
     Column("val mAP", MAP, {"val_best_mean": "val_best.mean"}, "md html runs", "best"),
@@ -120,3 +129,13 @@ def keys(output: Output) -> list[str]:
 def numbers(row: Row) -> dict[str, Any]:
     """All numbers of a row by key, as in summary.json."""
     return {key: value for column in COLUMNS for key, value in column.numbers_of(row).items()}
+
+
+def pair_cells(pair: Contrast, *, short: bool = False) -> list[str]:
+    """A comparison between two rows as text: both labels and the columns of pairs."""
+    return [pair.label, *(column.text(pair, short=short) for column in columns("pairs"))]
+
+
+def pair_numbers(pair: Contrast) -> dict[str, Any]:
+    """All numbers of a comparison between two rows by key, as in summary.json."""
+    return {key: value for column in columns("pairs") for key, value in column.numbers_of(pair).items()}

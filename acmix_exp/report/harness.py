@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from acmix_exp.config import IDENTITY
 from acmix_exp.report.records import ArmRuns, Record
-from acmix_exp.report.statistics import LEVEL, Delta, Verdict
+from acmix_exp.report.sign_flips import LEVEL
+from acmix_exp.report.statistics import Comparison, Verdict
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ def check_harness(row: ArmRuns, stock: ArmRuns) -> HarnessCheck:
     return check
 
 
-def harness_verdict(check: HarnessCheck, delta: Delta) -> Verdict | None:
+def harness_verdict(check: HarnessCheck, comparison: Comparison) -> Verdict | None:
     """A fault if a seed differs without a recorded cause, or if the seeds differ significantly with one.
 
-    delta: to the stock network. None if no seed is in both.
+    comparison: with the stock network. None if no seed is in both.
     """
     if not (check.equal or check.without_history or check.different):
         return None
-    significant = delta.p is not None and delta.p <= LEVEL
+    significant = comparison.p is not None and comparison.p <= LEVEL
     unexplained = any(not causes for causes in check.different.values())
     return Verdict.HARNESS_FAULT if unexplained or significant else Verdict.HARNESS_OK
 

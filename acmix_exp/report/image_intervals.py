@@ -9,7 +9,7 @@ import numpy as np
 from acmix_exp.outcomes import FILE
 from acmix_exp.report.notes import first_names
 from acmix_exp.report.records import ArmRuns, Interval
-from acmix_exp.report.statistics import LEVEL
+from acmix_exp.report.sign_flips import LEVEL
 
 
 def image_intervals(pairs: Sequence[tuple[ArmRuns, ArmRuns | None]]) -> tuple[list[Interval], list[str]]:

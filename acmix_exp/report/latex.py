@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from acmix_exp.report.columns import Column, columns
+from acmix_exp.report.notes import count
 from acmix_exp.report.records import Row, Table
 from acmix_exp.report.sentences import DASH, VERDICTS, format_number, verdict
 from acmix_exp.report.statistics import Verdict
@@ -109,6 +110,8 @@ def _cell(column: Column, row: Row, *, bold: bool) -> str:
 def _legend(table: Table) -> list[str]:
     """One line per abbreviation of the table."""
     lines = [rf"delta: mAP50-95 against {escape(table.reference)}, paired by seed."]
+    if any(row.comparison.p_adjusted is not None for row in table.rows):
+        lines.append(rf"p, simultaneous 95 \% CI: joint sign-flip test, {count(table.family, 'comparison')}.")
     if any(row.comparison.verdict is Verdict.NO_DIFFERENCE for row in table.rows):
         lines.append(f"n.s.: {VERDICTS[Verdict.NO_DIFFERENCE]}.")
     diverged = [row for row in table.rows if row.comparison.verdict is Verdict.DIVERGED]

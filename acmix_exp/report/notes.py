@@ -8,17 +8,16 @@ from itertools import product
 from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, block_label
 from acmix_exp.data.headline import NO_TEST, Headline
 from acmix_exp.errors import NonFiniteLoss
-from acmix_exp.report import statistics
 from acmix_exp.report.harness import check_harness
 from acmix_exp.report.records import ArmRuns, Group, Record, Row
 
 MOST_NAMES = 3
 
 
-def notes(group: Group, rows: Sequence[Row], reference: str, family: int) -> list[str]:
-    """All notes of a table. ``rows`` are in the order of ``group.rows``."""
+def notes(group: Group, rows: Sequence[Row], reference: str) -> list[str]:
+    """The notes on the runs of a table. ``rows`` are in the order of ``group.rows``."""
     return [
-        *_claims(rows, reference, family),
+        *_without_reference(rows, reference),
         *_folds(group),
         *_splits(group),
         *_controls(group, rows),
@@ -30,14 +29,8 @@ def notes(group: Group, rows: Sequence[Row], reference: str, family: int) -> lis
     ]
 
 
-def _claims(rows: Sequence[Row], reference: str, family: int) -> list[str]:
-    if family:
-        fewest = min(row.comparison.delta.n for row in rows if row.comparison.in_family)
-        return [
-            f"Significance at 5 % over {count(family, 'comparison')} needs at least "
-            f"{statistics.seeds_needed(family)} paired seeds; the fewest here are {fewest}."
-        ]
-    if all(row.arm == reference for row in rows) or any(row.comparison.delta.n for row in rows):
+def _without_reference(rows: Sequence[Row], reference: str) -> list[str]:
+    if all(row.arm == reference for row in rows) or any(row.reference for row in rows):
         return []
     if any(row.arm == reference for row in rows):
         return [f"No row has the swept values of {reference}, the reference, so there are no deltas."]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import yaml
 
 from acmix_exp.outcomes import FILE as OUTCOMES
 from acmix_exp.report.grouping import canonical, comparable, inserting_groups, settings, swept_value
+from acmix_exp.report.planned import start
 from acmix_exp.report.records import ArmRuns, Group, Record, Result
 from acmix_exp.run.directory import FILES, Run, runs_in
 
@@ -129,7 +129,7 @@ def _group(records: Sequence[Record], keys: Sequence[str], folds: int) -> Group:
     for record in records:
         variants.setdefault(record.arm, set()).add(record.variant)
     rows: dict[str, ArmRuns] = {}
-    for record in sorted(records, key=_start):
+    for record in sorted(records, key=start):
         arm = record.arm
         if len(variants[arm]) > 1:  # an arm that was redefined between commands
             arm += f" ({'-'.join(str(part) for part in record.variant if part)})"
@@ -142,12 +142,6 @@ def _group(records: Sequence[Record], keys: Sequence[str], folds: int) -> Group:
         else:
             (row.diverged if record.diverged else row.runs)[record.seed] = record
     return Group(settings(records, keys, folds), used, sorted(rows.values(), key=_order), folds)
-
-
-def _start(record: Record) -> tuple[float, str]:
-    """Of several runs of a seed the one that was started first counts; runs without a start time come last, by name."""
-    started = record.status.get("started")
-    return started if isinstance(started, (int, float)) else math.inf, record.name
 
 
 def _order(row: ArmRuns) -> tuple[Any, ...]:

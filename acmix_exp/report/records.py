@@ -185,10 +185,14 @@ class ArmRuns:
         return [self.runs[seed] for seed in sorted(self.runs)]
 
     @property
+    def all_records(self) -> list[Record]:
+        """Finished, diverged and unfinished runs, without second runs of a seed."""
+        return [*self.runs.values(), *self.diverged.values(), *self.unfinished]
+
+    @property
     def block(self) -> str | None:
         """The name of the block that its runs insert; None for the stock network."""
-        records = (*self.runs.values(), *self.diverged.values(), *self.unfinished)
-        names = [record.block[0] for record in records if record.inserts]
+        names = [record.block[0] for record in self.all_records if record.inserts]
         return str(names[0]) if names else None
 
     @property
@@ -293,8 +297,29 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """A comparison between two rows of a table, neither of which need be the reference."""
+
+    runs: ArmRuns
+    reference: ArmRuns  # the row that it is compared with
+    comparison: Comparison
+
+    @property
+    def label(self) -> str:
+        return contrast_label(self.runs, self.reference)
+
+
+def contrast_label(row: ArmRuns, other: ArmRuns) -> str:
+    return f"{row.label} against {other.label}"
+
+
+@dataclass(frozen=True)
 class Table:
-    """Rows that may be compared. ``heading`` says in one line what they share, ``family`` counts the comparisons."""
+    """Rows that may be compared. ``heading`` says in one line what they share.
+
+    family: how many comparisons are judged together, over all tables of the family. margin: of equivalence, if one was
+    planned. pairs: the comparisons between rows, if they were asked for.
+    """
 
     heading: str
     settings: dict[str, Any]
@@ -303,3 +328,5 @@ class Table:
     family: int
     rows: list[Row]
     notes: list[str]
+    margin: float | None = None
+    pairs: list[Contrast] = field(default_factory=list)

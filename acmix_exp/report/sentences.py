@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acmix_exp.report.notes import count
-from acmix_exp.report.records import ArmRuns, Row, Table
+from acmix_exp.report.records import ArmRuns, Contrast, Row, Table
 from acmix_exp.report.sample_size import CONFIDENCE, POWER, RUN_TO_DELTA
 from acmix_exp.report.statistics import Verdict
 
@@ -15,7 +15,7 @@ VERDICTS = {
     Verdict.REFERENCE: "reference",
     Verdict.BETTER: "better",
     Verdict.WORSE: "worse",
-    Verdict.EQUIVALENT: "equivalent",
+    Verdict.EQUIVALENT: "equivalent within {margin}",
     Verdict.NO_DIFFERENCE: "no significant difference",
     Verdict.TOO_FEW_SEEDS: "too few seeds ({needed} needed)",
     Verdict.INTERIM: "interim",
@@ -44,7 +44,7 @@ def format_number(value: float | str | None, form: str) -> str:
     return format(value, form)
 
 
-def verdict(row: Row, *, short: bool = False, complement: str = "") -> str:
+def verdict(row: Row | Contrast, *, short: bool = False, complement: str = "") -> str:
     """The verdict in words; ``short`` for a narrow column. ``complement``: what follows it in a sentence."""
     word, diverged = row.comparison.verdict, _diverged(row)
     if word is None:
@@ -53,11 +53,12 @@ def verdict(row: Row, *, short: bool = False, complement: str = "") -> str:
         return diverged.replace("runs ", "") if short else diverged
     if short:
         return word.replace("_", " ")
-    text = VERDICTS[word].format(needed=row.comparison.seeds_needed) + complement
+    margin = format_number(row.comparison.margin, "g")
+    text = VERDICTS[word].format(needed=row.comparison.seeds_needed, margin=margin) + complement
     return ", ".join(filter(None, (text, diverged)))
 
 
-def _diverged(row: Row) -> str:
+def _diverged(row: Row | Contrast) -> str:
     """How many runs of the row, and of the row that it is compared with, diverged; empty if none."""
     own, reference = row.runs, row.reference
     parts = [f"{_counted(own)} diverged"] if own.diverged else []
@@ -84,25 +85,44 @@ def lead(table: Table) -> str:
                 text = verdict(row, complement=COMPLEMENTS.get(word, "").format(reference=table.reference))
                 labels.setdefault(text[0].upper() + text[1:], []).append(row.label)
     if labels:
-        return " ".join(f"{sentence}: {', '.join(rows)}." for sentence, rows in labels.items())
+        found = [f"{sentence}: {', '.join(rows)}." for sentence, rows in labels.items()]
+        return " ".join([*found, *_between(table)])
+    if table.pairs:
+        return " ".join(_between(table))
     if not any(row.n for row in table.rows):
         return "No run is finished yet."
     return "There is nothing to compare with: no pair of finished runs of an arm and its reference shares a seed."
 
 
+def _between(table: Table) -> list[str]:
+    """The differences between rows that were found."""
+    found = [
+        f"{pair.runs.label} is {pair.comparison.verdict} than {pair.reference.label}"
+        for pair in table.pairs
+        if pair.comparison.verdict in (Verdict.BETTER, Verdict.WORSE)
+    ]
+    if not table.pairs:
+        return []
+    return [f"Between the rows: {'; '.join(found) or 'no difference is significant'}."]
+
+
 def conclusion(row: Row, reference: str) -> str:
     """The finding on a row, in words."""
-    delta, images = row.comparison.delta, row.images
-    if not delta.n:
+    found, images = row.comparison, row.images
+    if not found.n:
         return "No seed of it finished in both arms."
-    text = f"{format_number(delta.mean, DELTA)} mAP50-95 against {reference}"
-    if delta.low is not None:
-        text += f", 95 % CI {_interval(delta.low, delta.high)}"
+    text = f"{format_number(found.mean, DELTA)} mAP50-95 against {reference}"
+    if found.low is not None:
+        text += f", 95 % CI {_interval(found.low, found.high)}"
     if images.low is not None:
         text += f" over seeds and {_interval(images.low, images.high)} over test images"
-    if row.comparison.p_adjusted is not None:
-        text += f", p (Holm) {format_number(row.comparison.p_adjusted, P_VALUE)}"
-    text = f"{text}, {count(delta.n, 'paired seed')}."
+    if found.simultaneous_low is not None:
+        text += f", simultaneous {_interval(found.simultaneous_low, found.simultaneous_high)}"
+    if found.p_adjusted is not None:
+        text += f", p (joint test) {format_number(found.p_adjusted, P_VALUE)}"
+    text = f"{text}, {count(found.n, 'paired seed')}."
+    if found.excludes is not None and found.in_family:
+        text += f" Differences beyond ±{format_number(found.excludes, MAP)} are excluded."
     return f"{text} These numbers are of the runs that finished." if _diverged(row) else text
 
 

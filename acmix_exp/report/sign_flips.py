@@ -47,8 +47,9 @@ def sign_vectors(n: int) -> Array:
         numbers = np.arange(2 ** (n - 1))[:, None]
         flipped = (numbers >> np.arange(n - 1)) & 1
     else:
-        flipped = np.random.default_rng(0).integers(0, 2, (2 ** (ALL_UP_TO - 1), n - 1))
-        flipped[0] = 0
+        drawn = np.random.default_rng(0).integers(0, 2, (2 ** (ALL_UP_TO - 1) + 64, n - 1))
+        drawn = drawn[drawn.any(1)][: 2 ** (ALL_UP_TO - 1) - 1]
+        flipped = np.vstack([np.zeros((1, n - 1)), drawn])
     vectors = np.hstack([np.ones((len(flipped), 1)), 1.0 - 2.0 * flipped])
     vectors.flags.writeable = False
     return vectors

@@ -1,20 +1,25 @@
-"""Paired comparisons over seeds: t interval, sign-flip p value, Holm's adjustment and the verdict."""
+"""Paired comparisons over seeds: intervals, p values and the verdict.
+
+One arm alone has the paired t interval and the sign-flip p of its deltas. A family of arms is judged by the joint
+sign-flip test of :mod:`acmix_exp.report.sign_flips` at 5 %: an arm is better or worse exactly if its simultaneous
+interval excludes zero. Equivalence is shown by two one-sided t tests at 5 % each: the 90 % interval lies within the
+margin (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987). Each arm has its own, without adjustment
+for the number of arms.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-LEVEL = 0.05
-RESAMPLES = 20_000  # of the signs; up to 14 seeds there are fewer ways to flip them, and p is exact
-RESAMPLES_EACH = 60  # of them at least for each comparison of a family: Holm asks for p below LEVEL / family
-BATCH = 1000  # of them at a time, which bounds the memory; the drawn signs are the same
+from acmix_exp.report import sign_flips
+from acmix_exp.report.sign_flips import LEVEL
 
 
 class Verdict(StrEnum):
@@ -33,136 +38,140 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Delta:
-    """Mean difference to the reference over n paired seeds; a number is None if the seeds do not define it."""
-
-    n: int
-    mean: float | None
-    low: float | None  # 95 % paired t interval
-    high: float | None
-    p: float | None  # two-sided sign-flip p
-
-
-class Pair(NamedTuple):
-    """Two arms to compare, as mAP by seed; ``reference`` is None if there is nothing to compare with."""
-
-    values: Mapping[int, float]
-    reference: Mapping[int, float] | None
-    in_family: bool
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """An arm against its reference. ``deltas`` are by seed; the family is that of Holm's adjustment."""
+    """An arm against its reference over paired seeds; a number is None if the seeds do not define it."""
 
-    deltas: Mapping[int, float]
-    delta: Delta
+    deltas: Mapping[int, float] = field(default_factory=dict)  # by seed
+    n: int = 0
+    mean: float | None = None
+    low: float | None = None  # 95 % paired t interval, of this arm alone
+    high: float | None = None
+    p: float | None = None  # two-sided sign-flip p, of this arm alone
+    excludes: float | None = None  # the smallest margin within which the difference is shown to be
     in_family: bool = False
-    p_adjusted: float | None = None
+    joint_seeds: Sequence[int] = ()  # those of the joint test; empty if the arm is not in it
+    simultaneous_low: float | None = None  # 95 % interval that holds with those of the whole family
+    simultaneous_high: float | None = None
+    p_adjusted: float | None = None  # of the joint test
     p_floor: float | None = None  # the smallest p_adjusted that so many seeds can give
+    detectable: float | None = None
     seeds_needed: int | None = None  # the fewest with which better or worse is possible
+    margin: float | None = None  # of equivalence
     verdict: Verdict | None = None
 
 
-def compare(pairs: Sequence[Pair]) -> list[Comparison]:
-    """Compare each pair over the seeds that both arms have; Holm adjusts over the pairs of the family.
+def compare(
+    values: Mapping[str, Mapping[int, float]], reference: str = "baseline", margin: float | None = None
+) -> dict[str, Comparison]:
+    """Each arm against the reference, all as one family; ``values`` are mAP by arm and seed.
 
-    A member with too few seeds for a p value counts in the family all the same. A pair outside is a family of one.
+    ``margin``: differences up to it count as none, in mAP; it must have been fixed before the first run. Raises
+    ValueError if the reference is not among the arms, a value is not finite or the margin is not above 0.
     """
-    deltas = [differences(pair.values, pair.reference or {}) for pair in pairs]
-    drawn = resamples(sum(pair.in_family for pair in pairs))
-    summaries = [
-        summarize(list(by_seed.values()), drawn if pair.in_family else RESAMPLES)
-        for pair, by_seed in zip(pairs, deltas, strict=True)
-    ]
-    members = [delta for pair, delta in zip(pairs, summaries, strict=True) if pair.in_family]
-    adjusted = iter(holm([1.0 if delta.p is None else delta.p for delta in members]))
-    comparisons = []
-    for pair, by_seed, delta in zip(pairs, deltas, summaries, strict=True):
-        p_adjusted = next(adjusted) if pair.in_family else delta.p
-        if pair.reference is None:
-            comparisons.append(Comparison({}, delta))
-            continue
-        family = len(members) if pair.in_family else 1
-        p = None if delta.p is None else p_adjusted
-        least = floor(delta.n, family) if delta.n else None
-        comparisons.append(
-            Comparison(by_seed, delta, pair.in_family, p, least, seeds_needed(family), verdict(delta, p, family))
+    if reference not in values:
+        raise ValueError(f"reference={reference}: must be one of {', '.join(values)}")
+    for arm, by_seed in values.items():
+        if bad := [seed for seed, value in by_seed.items() if not math.isfinite(value)]:
+            raise ValueError(f"values of {arm}, seed {bad[0]}: must be finite, got {by_seed[bad[0]]}")
+    if margin is not None and not margin > 0:
+        raise ValueError(f"margin={margin}: must be above 0")
+    others = {arm: by_seed for arm, by_seed in values.items() if arm != reference}
+    deltas = [differences(by_seed, values[reference]) for by_seed in others.values()]
+    return dict(zip(others, compare_family(deltas, margin), strict=True))
+
+
+def compare_family(deltas: Sequence[Mapping[int, float]], margin: float | None = None) -> list[Comparison]:
+    """The comparisons of one family, each given by its deltas by seed; ``margin`` as for :func:`compare`."""
+    members, seeds = joint_members([by_seed.keys() for by_seed in deltas])
+    columns = [[deltas[member][seed] for seed in seeds] for member in members]
+    tested = dict(zip(members, _joint(columns, seeds), strict=True))
+    found = []
+    for place, own in enumerate(compare_alone(deltas)):
+        shared = own.deltas.keys() & set(seeds)
+        comparison = replace(
+            own,
+            in_family=True,
+            p_floor=sign_flips.floor(len(shared)) if own.n else None,
+            seeds_needed=sign_flips.seeds_needed(),
+            margin=margin,
+            **tested.get(place, {}),
         )
-    return comparisons
+        found.append(replace(comparison, verdict=_verdict(comparison)))
+    return found
 
 
-def differences(values: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
-    """By seed, for the seeds that both have."""
-    return {seed: values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())}
+def compare_alone(deltas: Sequence[Mapping[int, float]]) -> list[Comparison]:
+    """What each comparison says by itself, given by its deltas by seed: no family, no verdict.
 
-
-def summarize(deltas: Sequence[float] | np.ndarray, drawn: int = RESAMPLES) -> Delta:
-    """Mean, interval and p of differences by seed; ``drawn``: of :func:`sign_flip_p`.
-
-    The t interval assumes normal differences, the sign-flip p only symmetric ones. One difference has neither.
+    The t interval assumes normal deltas, the sign-flip p only symmetric ones. One delta has neither.
     """
-    n = len(deltas)
-    low, high = t_interval(deltas)
-    mean = float(np.mean(deltas)) if n else None
-    return Delta(n, mean, low, high, sign_flip_p(tuple(map(float, deltas)), drawn) if n > 1 else None)
+    alone = []
+    for by_seed, p in zip(deltas, _own_p([list(by_seed.values()) for by_seed in deltas]), strict=True):
+        values = list(by_seed.values())
+        low, high = t_interval(values)
+        margins = [abs(end) for end in t_interval(values, 2 * LEVEL) if end is not None]
+        mean = float(np.mean(values)) if values else None
+        alone.append(Comparison(dict(by_seed), len(values), mean, low, high, p, max(margins, default=None)))
+    return alone
 
 
-def t_interval(deltas: Sequence[float] | np.ndarray) -> tuple[float | None, float | None]:
-    """The 95 % paired t interval of the mean; None, None below two differences, a point if all are equal."""
-    n = len(deltas)
-    if n < 2:
-        return None, None
-    mean, half = float(np.mean(deltas)), 0.0
-    if np.ptp(deltas) >= 1e-12:  # smaller ones are rounding, not spread
-        half = _t_quantile(n - 1) * float(np.std(deltas, ddof=1)) / n**0.5
-    return mean - half, mean + half
+def joint_members(seeds: Sequence[Collection[int]]) -> tuple[list[int], list[int]]:
+    """Which members of a family, each given by its seeds, the joint test takes, by place, and the seeds of it.
+
+    The seeds are those that all its members have. A member with too few seeds to be called better or worse is left
+    out, if another has enough, and then the one whose absence leaves the most seeds, until the rest has enough in
+    common. Who is left out does not depend on any mAP and is called nothing, so the error rate of the others stands.
+    """
+    needed, most = sign_flips.seeds_needed(), max(map(len, seeds), default=0)
+    members = [place for place, own in enumerate(seeds) if own and len(own) >= min(needed, most)]
+
+    def common(places: Sequence[int]) -> set[int]:
+        return set.intersection(*(set(seeds[place]) for place in places)) if places else set()
+
+    while most >= needed and len(members) > 1 and len(common(members)) < needed:
+        without = {place: common([other for other in members if other != place]) for place in members}
+        members.remove(max(members, key=lambda place: (len(without[place]), -len(seeds[place]), place)))
+    return members, sorted(common(members))
 
 
-@lru_cache(maxsize=64)
-def _t_quantile(freedom: int) -> float:
-    from scipy import stats  # takes most of a second
-
-    return float(stats.t.ppf(1 - LEVEL / 2, freedom))
-
-
-@lru_cache(maxsize=4096)
-def sign_flip_p(deltas: tuple[float, ...], drawn: int = RESAMPLES) -> float:
-    """Two-sided p of the mean over all 2**n ways to flip the signs; over ``drawn`` random ones if those are fewer."""
-    from scipy import stats
-
-    def mean(flipped: np.ndarray, axis: int) -> np.ndarray:
-        return np.round(flipped.mean(axis=axis), 12)  # means that differ by rounding errors are equal
-
-    test = stats.permutation_test(
-        (np.array(deltas),), mean, permutation_type="samples", n_resamples=drawn, vectorized=True, batch=BATCH, rng=0
-    )
-    return float(test.pvalue)
+def _joint(columns: Sequence[Sequence[float]], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """What the joint test says of each of its members, by field of :class:`Comparison`."""
+    if not columns or not seeds:
+        return [{} for _ in columns]
+    deltas = np.array(columns).T
+    ends = zip(*sign_flips.simultaneous_intervals(deltas), strict=True)
+    return [
+        {
+            "joint_seeds": tuple(seeds),
+            "simultaneous_low": float(low) if math.isfinite(low) else None,
+            "simultaneous_high": float(high) if math.isfinite(high) else None,
+            "p_adjusted": float(p),
+        }
+        for p, (low, high) in zip(sign_flips.joint_p(deltas), ends, strict=True)
+    ]
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment over the family."""
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, (p, i) in enumerate(sorted((p, i) for i, p in enumerate(p_values))):
-        highest = max(highest, min(1.0, p * (len(p_values) - rank)))
-        adjusted[i] = highest
-    return adjusted
+def _own_p(deltas: Sequence[Sequence[float]]) -> list[float | None]:
+    """The sign-flip p of each by itself; those of one length are worked out together."""
+    p: list[float | None] = [None] * len(deltas)
+    for n in {len(values) for values in deltas} - {0, 1}:
+        places = [place for place, values in enumerate(deltas) if len(values) == n]
+        together = sign_flips.joint_p(np.array([deltas[place] for place in places])[..., None])
+        for place, value in zip(places, together[:, 0], strict=True):
+            p[place] = float(value)
+    return p
 
 
-def floor(n: int, family: int) -> float:
-    """The smallest adjusted p that n seeds can give: that of equal signs, times the family."""
-    return min(1.0, family * max(2.0 ** (1 - n), 2.0 / (resamples(family) + 1)))
-
-
-def resamples(family: int) -> int:
-    """How many random flips are tried: so many that a p can be significant in a family of that size."""
-    return max(RESAMPLES, RESAMPLES_EACH * family)
-
-
-def seeds_needed(family: int) -> int:
-    """The fewest seeds with which a difference can be significant at 5 %."""
-    return next(n for n in itertools.count(1) if floor(n, family) <= LEVEL)
+def _verdict(comparison: Comparison) -> Verdict:
+    """The finding on a member of a family. Equivalence comes first: a difference within the margin counts as none."""
+    low, high, margin = comparison.simultaneous_low, comparison.simultaneous_high, comparison.margin
+    if margin is not None and comparison.excludes is not None and comparison.excludes <= margin:
+        return Verdict.EQUIVALENT
+    if comparison.p_floor is None or comparison.p_floor > LEVEL or comparison.p_adjusted is None:
+        return Verdict.TOO_FEW_SEEDS
+    if low is not None and low > 0:
+        return Verdict.BETTER
+    return Verdict.WORSE if high is not None and high < 0 else Verdict.NO_DIFFERENCE
 
 
 def verdict_with_diverged(found: Verdict | None, at_zero: Verdict | None, *, own: bool) -> Verdict | None:
@@ -176,10 +185,24 @@ def verdict_with_diverged(found: Verdict | None, at_zero: Verdict | None, *, own
     return Verdict.DIVERGED
 
 
-def verdict(delta: Delta, p_adjusted: float | None, family: int) -> Verdict:
-    """The finding on a comparison."""
-    if delta.mean is None or floor(delta.n, family) > LEVEL:
-        return Verdict.TOO_FEW_SEEDS
-    if p_adjusted is None or p_adjusted > LEVEL:
-        return Verdict.NO_DIFFERENCE
-    return Verdict.BETTER if delta.mean > 0 else Verdict.WORSE
+def differences(values: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
+    """By seed, for the seeds that both have."""
+    return {seed: values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())}
+
+
+def t_interval(deltas: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float | None, float | None]:
+    """The paired t interval of the mean, 95 % by default; None, None below two deltas, a point if all are equal."""
+    n = len(deltas)
+    if n < 2:
+        return None, None
+    mean, half = float(np.mean(deltas)), 0.0
+    if np.ptp(deltas) >= 1e-12:  # smaller ones are rounding, not spread
+        half = _t_quantile(n - 1, level) * float(np.std(deltas, ddof=1)) / n**0.5
+    return mean - half, mean + half
+
+
+@lru_cache(maxsize=64)
+def _t_quantile(freedom: int, level: float) -> float:
+    from scipy import stats  # takes most of a second
+
+    return float(stats.t.ppf(1 - level / 2, freedom))

@@ -8,111 +8,93 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import IDENTITY
+from acmix_exp.report.comparison_families import (
+    Family,
+    Pair,
+    alone,
+    between_rows,
+    families,
+    in_family,
+    map50_95,
+    reference_row,
+)
+from acmix_exp.report.family_notes import family_notes
 from acmix_exp.report.grouping import heading
 from acmix_exp.report.harness import check_harness, harness_verdict, is_harness_check
 from acmix_exp.report.image_intervals import image_intervals
 from acmix_exp.report.notes import notes
+from acmix_exp.report.planned import DEFAULT, Asked, reference_note
 from acmix_exp.report.read_runs import collect
-from acmix_exp.report.records import ArmRuns, Cost, Group, Interval, Row, Spread, Table
+from acmix_exp.report.records import ArmRuns, Contrast, Cost, Group, Interval, Row, Spread, Table
 from acmix_exp.report.row_costs import read_profile, row_costs
-from acmix_exp.report.statistics import LEVEL, Comparison, Pair, Verdict, compare, verdict_with_diverged
+from acmix_exp.report.sign_flips import LEVEL
+from acmix_exp.report.statistics import Comparison, Verdict, compare_family, differences
 
-REFERENCE = "baseline"
 
-
-def make_tables(folder: Path, reference: str = REFERENCE) -> list[Table]:
-    """All tables of a folder of runs; ``reference`` is the arm that the others are compared with."""
+def make_tables(folder: Path, asked: Asked = DEFAULT) -> list[Table]:
+    """All tables of a folder of runs."""
     groups, left_out = collect(folder)
     profile = read_profile(folder)
-    tables = [_table(group, reference, profile) for group in groups]
-    return [replace(table, notes=[*table.notes, *left_out]) for table in tables[:1]] + tables[1:]
-
-
-def _table(group: Group, reference: str, profile: dict[str, Any]) -> Table:
-    """The harness check is a family of one: a fault that it shows is no finding about a block."""
-    pairs = [(row, reference_row(group, row, reference)) for row in group.rows]
-    comparisons, at_zero = (
-        compare([Pair(maps(row), maps(other) if other else None, _in_family(row, other)) for row, other in pairs])
-        for maps in (_map50_95, _with_diverged_at_zero)
-    )
-    stock = next((row for row in group.rows if row.block is None), None)
-    costs, cost_notes = row_costs(group.rows, reference, profile)
-    images, image_notes = image_intervals(pairs)
-    rows = [
-        _row(runs, other, _judged(comparison, zero.verdict, runs, other, reference, stock), interval, cost)
-        for (runs, other), comparison, zero, interval, cost in zip(
-            pairs, comparisons, at_zero, images, costs, strict=True
-        )
+    with_reference, between = [], []
+    for group in groups:
+        pairs = ((row, reference_row(group, row, asked.reference)) for row in group.rows)
+        with_reference.append([(row, other) for row, other in pairs if other and in_family(row, other)])
+        between.append(between_rows(group, asked.reference) if asked.pairs == "all" else [])
+    of_tables = families(with_reference, between, asked)
+    tables = [
+        _table(number, group, asked, family, pairs, profile)
+        for number, (group, family, pairs) in enumerate(zip(groups, of_tables, between, strict=True), 1)
     ]
-    family = sum(row.comparison.in_family for row in rows)
+    records = [record for group in groups for row in group.rows for record in row.all_records]
+    first = [note for note in (reference_note(folder, asked, records),) if note]
+    return [replace(table, notes=[*first, *table.notes, *left_out]) for table in tables[:1]] + tables[1:]
+
+
+def _table(
+    number: int, group: Group, asked: Asked, family: Family, between: Sequence[Pair], profile: dict[str, Any]
+) -> Table:
+    pairs = [(row, reference_row(group, row, asked.reference)) for row in group.rows]
+    costs, cost_notes = row_costs(group.rows, asked.reference, profile)
+    images, image_notes = image_intervals(pairs)
+    stock = next((row for row in group.rows if row.block is None), None)
+    rows = [
+        _row(row, other, _judged(row, other, asked.reference, family, stock), interval, cost)
+        for (row, other), interval, cost in zip(pairs, images, costs, strict=True)
+    ]
     return Table(
         heading=heading(group.settings),
         settings=group.settings,
         swept_keys=group.swept_keys,
-        reference=reference,
-        family=family,
+        reference=asked.reference,
+        family=len(family.comparisons),
         rows=rows,
-        notes=[*notes(group, rows, reference, family), *image_notes, *cost_notes],
+        notes=[
+            *family_notes(family, number, asked.reference),
+            *notes(group, rows, asked.reference),
+            *image_notes,
+            *cost_notes,
+        ],
+        margin=family.margin,
+        pairs=[Contrast(*pair, family.comparison(pair)) for pair in between],
     )
 
 
-def reference_row(group: Group, row: ArmRuns, reference: str = REFERENCE) -> ArmRuns | None:
-    """The row of the reference arm with the same value on every axis that both depend on.
-
-    None for that arm itself, and if there are several.
-    """
-    if row.arm == reference:
-        return None
-    fitting = [
-        other
-        for other in group.rows
-        if other.arm == reference
-        and all(None in (value, row.swept[key]) or value == row.swept[key] for key, value in other.swept.items())
-    ]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _in_family(row: ArmRuns, other: ArmRuns | None) -> bool:
-    return other is not None and row.block != IDENTITY and not is_harness_check(row, other)
-
-
-def _map50_95(row: ArmRuns) -> dict[int, float]:
-    return {seed: record.result.map50_95 for seed, record in row.runs.items() if record.result}
-
-
-def _with_diverged_at_zero(row: ArmRuns) -> dict[int, float]:
-    return {**dict.fromkeys(row.diverged, 0.0), **_map50_95(row)}
-
-
-def _judged(
-    comparison: Comparison,
-    at_zero: Verdict | None,
-    row: ArmRuns,
-    other: ArmRuns | None,
-    reference: str,
-    stock: ArmRuns | None,
-) -> Comparison:
-    """With the verdict that does not follow from the p value alone; ``at_zero`` is it with diverged runs at mAP 0.
+def _judged(row: ArmRuns, other: ArmRuns | None, reference: str, family: Family, stock: ArmRuns | None) -> Comparison:
+    """The comparison of a row. Where it checks the harness it has the verdict of that.
 
     stock: the row of the stock network, which identity is checked against whatever the reference is.
     """
+    if other is not None and in_family(row, other):
+        return family.comparison((row, other))
+    comparison = alone(row, other)
     if row.arm == reference:
         return replace(comparison, verdict=Verdict.REFERENCE)
     if other is not None and is_harness_check(row, other):
-        return replace(comparison, verdict=harness_verdict(check_harness(row, other), comparison.delta))
+        return replace(comparison, verdict=harness_verdict(check_harness(row, other), comparison))
     if row.block == IDENTITY:
-        return replace(comparison, verdict=_harness(row, stock))
-    if row.diverged or (other and other.diverged):
-        verdict = verdict_with_diverged(comparison.verdict, at_zero, own=bool(row.diverged))
+        verdict = harness_verdict(check_harness(row, stock), alone(row, stock)) if stock else None
         return replace(comparison, verdict=verdict)
     return comparison
-
-
-def _harness(row: ArmRuns, stock: ArmRuns | None) -> Verdict | None:
-    if stock is None:
-        return None
-    (comparison,) = compare([Pair(_map50_95(row), _map50_95(stock), in_family=False)])
-    return harness_verdict(check_harness(row, stock), comparison.delta)
 
 
 def _row(runs: ArmRuns, other: ArmRuns | None, comparison: Comparison, images: Interval, cost: Cost) -> Row:
@@ -125,8 +107,8 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     """The row with the highest mean, if the verdicts allow to call it the best.
 
     Either it is better than the reference, or it is the reference and every arm compared with it is worse. If several
-    are better than the reference, it must differ from each of them too, by the same test and adjusted by Holm. A row
-    with runs that diverged is not called the best: its mean is that of the other runs.
+    are better than the reference, it must differ from each of them too, by the same joint test. A row with runs that
+    diverged is not called the best: its mean is that of the other runs.
     """
     means = [row.map50_95.mean for row in rows if row.map50_95.mean is not None]
     highest = [row for row in rows if means and row.map50_95.mean == max(means)]
@@ -139,6 +121,5 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     if best.comparison.verdict is not Verdict.BETTER or not best.comparison.in_family:
         return None
     others = [row for row in compared if row.comparison.verdict is Verdict.BETTER and row is not best]
-    pairs = [Pair(_map50_95(best.runs), _map50_95(other.runs), in_family=True) for other in others]
-    p_values = [comparison.p_adjusted for comparison in compare(pairs)]
-    return best if all(p is not None and p <= LEVEL for p in p_values) else None
+    tested = compare_family([differences(map50_95(best.runs), map50_95(other.runs)) for other in others])
+    return best if all(found.p_adjusted is not None and found.p_adjusted <= LEVEL for found in tested) else None

@@ -20,7 +20,8 @@ from acmix_exp.tracking import is_disabled
 
 SECONDS = 120
 LOGGED = ("mode", "project", "entity", "group", "notes")  # keys of the logger
-COMPARISON = ("delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict")  # all that a forest plot needs
+# All that a forest plot needs.
+COMPARISON = ("delta_mean", "delta_low", "delta_high", "simultaneous_low", "simultaneous_high", "p_adjusted", "verdict")
 
 
 def publish(folder: Path, report: Report, logger: LoggerConfig) -> list[str]:
@@ -122,7 +123,7 @@ def _tables(report: Report) -> dict[str, Any]:
         values = {"table": number, **csv_row(row)}
         rows.append([values.get(name) for name in names])
         if row.comparison.deltas:
-            comparisons.append([number, row.label, row.comparison.delta.n, *(values[key] for key in COMPARISON)])
+            comparisons.append([number, row.label, row.comparison.n, *(values[key] for key in COMPARISON)])
         deltas += [[number, row.label, seed, delta] for seed, delta in row.comparison.deltas.items()]
     return {
         "table": {"columns": names, "data": rows},

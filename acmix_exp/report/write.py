@@ -12,30 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.files import remove_temporaries, write_json, write_text
-from acmix_exp.report.columns import cells, columns, keys, numbers
+from acmix_exp.report.columns import cells, columns, keys, numbers, pair_cells, pair_numbers
 from acmix_exp.report.latex import latex
+from acmix_exp.report.planned import DEFAULT, Asked, history, with_asked
 from acmix_exp.report.records import Record, Row, Table
-from acmix_exp.report.table import REFERENCE, make_tables
+from acmix_exp.report.table import make_tables
 from acmix_exp.run.claim import turn
 
 FILES = ("summary.json", "summary.csv", "summary.md", "table.tex")
 FOOTER = (
-    "Deltas are in mAP50-95, paired by seed against the reference. 95 % CI: t interval over seeds; images: interval "
-    "over resampled test images with the seeds fixed. The verdict rests on two-sided sign-flip p values over seeds, "
-    "adjusted by Holm. val mAP (last), (best): mAP50-95 on val after the last and the best epoch; the best is biased "
-    "upward. GFLOPs are at 640 px, of what runs in the fused network."
+    "Deltas are in mAP50-95, paired by seed against the reference. 95 % CI: t interval over seeds, of the arm alone; "
+    "simultaneous: interval that holds together with those of all comparisons of the family, by the joint sign-flip "
+    "test; images: interval over resampled test images with the seeds fixed. An arm is better or worse if and only if "
+    "its simultaneous interval excludes zero. excludes beyond: larger differences, in either direction, are excluded "
+    "by two one-sided t tests at 5 %, for each arm alone. val mAP (last), (best): mAP50-95 on val after the last and "
+    "the best epoch; the best is biased upward. GFLOPs are at 640 px, of what runs in the fused network."
 )
 
 
-def write_summary(folder: Path, reference: str = REFERENCE) -> list[Table]:
-    """Write the four files for all runs that are finished so far, one writer at a time, and return the tables.
-
-    ``reference``: the arm that the others are compared with.
-    """
+def write_summary(folder: Path, asked: Asked = DEFAULT) -> list[Table]:
+    """Write the four files for all runs that are finished so far, one writer at a time, and return the tables."""
     with turn(folder, "summary"):
         remove_temporaries(folder, *FILES)
-        tables = make_tables(folder, reference)
-        write_json(folder / "summary.json", {"name": folder.name, "tables": as_json(tables)})
+        tables, asked_before = make_tables(folder, asked), history(folder)
+        summary = {"name": folder.name, "asked": with_asked(asked_before, asked), "tables": as_json(tables)}
+        write_json(folder / "summary.json", summary)
         write_text(folder / "summary.csv", _csv(tables))
         write_text(folder / "summary.md", _markdown(folder.name, tables))
         write_text(folder / "table.tex", latex(folder.name, tables))
@@ -50,6 +51,7 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "swept_keys": table.swept_keys,
             "reference": table.reference,
             "family": table.family,
+            "margin": table.margin,
             "rows": [
                 {
                     **csv_row(row),
@@ -57,6 +59,15 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
                     "deltas": [{"seed": seed, "delta": delta} for seed, delta in row.comparison.deltas.items()],
                 }
                 for row in table.rows
+            ],
+            "pairs": [
+                {
+                    "arm": pair.runs.arm,
+                    **pair.runs.swept,
+                    "against": {"arm": pair.reference.arm, **pair.reference.swept},
+                }
+                | pair_numbers(pair)
+                for pair in table.pairs
             ],
             "notes": table.notes,
         }
@@ -103,8 +114,23 @@ def _markdown(name: str, tables: Sequence[Table]) -> str:
         lines.append(_line(["arm", *swept, *(column.title for column in visible)]))
         lines.append(_line(["---"] * (1 + len(swept)) + ["---:"] * len(visible)))
         lines += [_line(cells(row, "md")) for row in table.rows]
+        lines += _pairs(table)
         lines += ["", *(f"- {escape(note)}" for note in table.notes), ""]
     return "\n".join([*lines, FOOTER, ""])
+
+
+def _pairs(table: Table) -> list[str]:
+    if not table.pairs:
+        return []
+    visible = columns("pairs")
+    return [
+        "",
+        "Between the rows:",
+        "",
+        _line(["pair", *(column.title for column in visible)]),
+        _line(["---"] + ["---:"] * len(visible)),
+        *(_line(pair_cells(pair)) for pair in table.pairs),
+    ]
 
 
 def _line(cells: Sequence[str]) -> str:

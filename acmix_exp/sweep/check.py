@@ -39,6 +39,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "logger.mode": ("auto", "online", "offline", "disabled"),
     "hardware.executor": ("local", "slurm", "ray"),
     "hardware.precision": ("auto", "fp32", "fp16", "bf16"),
+    "report.pairs": ("reference", "all"),
 }
 
 
@@ -89,6 +90,11 @@ def _values(config: Config) -> list[str]:
         ("sd", config.sd is None or 0 < config.sd <= HIGHEST_SD, SD_RULE),
         ("power.effects", effects and all(0 < effect < 1 for effect in effects), EFFECTS_RULE),
         ("power.level", 0.5 <= config.power.level <= 0.99, "from 0.5 to 0.99"),
+        (
+            "report.margin",
+            config.report.margin is None or 0 < config.report.margin < 1,
+            "a difference in mAP50-95 above 0, below 1; a point is 0.01",
+        ),
         ("profile.seconds", 1 <= config.profile.seconds <= 3600, "from 1 to 3600"),
         (
             "dataset.path",

@@ -178,7 +178,8 @@ def prepare(plan: Plan) -> None:
     A directory that holds what it should is only read.
     """
     command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
-    facts = {"command": command, "planned_seeds": plan.seeds}
+    report = {key: getattr(plan.cells[0].config.report, key) for key in ("reference", "margin", "pairs")}
+    facts = {"command": command, "planned_seeds": plan.seeds, "report": report}
     for line in of_older_sampling(plan):
         print(f"acmix_exp: {line}", file=sys.stderr)
     by_run: dict[directory.Run, list[Cell]] = {}

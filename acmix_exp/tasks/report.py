@@ -9,9 +9,9 @@ from acmix_exp.config import Config
 from acmix_exp.console import console, print_line
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.build import Report, build
+from acmix_exp.report.planned import REFERENCE, Asked
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.sentences import lead
-from acmix_exp.report.table import REFERENCE
 from acmix_exp.report.terminal import terminal
 from acmix_exp.report.wandb_report import logger_for_report, publish
 from acmix_exp.run.directory import runs_in
@@ -31,7 +31,7 @@ def report(cell: Composed) -> int:
     folder = Path(config.runs_dir) / config.name
     _check(config, folder)
     try:
-        built = build(folder, config.report.reference)
+        built = build(folder, Asked.of(config.report))
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise

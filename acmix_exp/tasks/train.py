@@ -91,6 +91,7 @@ def _start(executor: executors.Executor, new: Iterable[Path]) -> None:
 
 
 def _wait(executor: executors.Executor, plan: Plan) -> None:
+    from acmix_exp.report.planned import Asked
     from acmix_exp.report.write import write_summary
 
     survey, summarised, pause = Survey(plan), 0, SUMMARY_SECONDS
@@ -99,7 +100,7 @@ def _wait(executor: executors.Executor, plan: Plan) -> None:
         ended = sum(row.status in ENDED for row in survey.rows(whole=True))
         if ended > summarised:
             with contextlib.suppress(OSError):  # the summary at the end reports it
-                write_summary(plan.folder, plan.cells[0].config.report.reference)
+                write_summary(plan.folder, Asked.of(plan.cells[0].config.report))
             summarised = ended
         pause = max(SUMMARY_SECONDS, (time.perf_counter() - began) / SUMMARY_SHARE)
 
@@ -109,15 +110,16 @@ def _conclude(plan: Plan, code: int, handlers: Handlers, *, hint: bool) -> OSErr
 
     handlers: of signals, which are ignored here except while the report is made. hint: say how interrupted runs go on.
     """
+    from acmix_exp.report.planned import Asked
     from acmix_exp.report.table import make_tables
     from acmix_exp.report.terminal import terminal
     from acmix_exp.report.write import write_summary
 
-    reference, fault = plan.cells[0].config.report.reference, None
+    asked, fault = Asked.of(plan.cells[0].config.report), None
     try:
-        tables = write_summary(plan.folder, reference)
+        tables = write_summary(plan.folder, asked)
     except OSError as error:
-        tables, fault = make_tables(plan.folder, reference), error
+        tables, fault = make_tables(plan.folder, asked), error
     out = console()
     out.print(terminal(tables, out.width))
     for run in plan.runs:
@@ -140,6 +142,7 @@ def _report(plan: Plan, handlers: Handlers) -> None:
     Raises OSError if the disk is full or the like.
     """
     from acmix_exp.report.build import build, is_current
+    from acmix_exp.report.planned import Asked
     from acmix_exp.report.wandb_report import publish
     from acmix_exp.tasks.report import say
 
@@ -149,7 +152,7 @@ def _report(plan: Plan, handlers: Handlers) -> None:
             signal.signal(number, handler)
         if not is_current(plan.folder) and any(run.is_done() for run in plan.runs):
             config = plan.cells[0].config
-            report = build(plan.folder, config.report.reference)
+            report = build(plan.folder, Asked.of(config.report))
             say(report, plan.folder)
             for line in publish(plan.folder, report, config.logger):
                 print_line(line)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import yaml
 
+from acmix_exp.report.planned import Asked
 from acmix_exp.report.write import write_summary
 
 SITES = ("backbone_p4", "backbone_p5")
@@ -21,9 +22,9 @@ MACHINE = {"platform": "Linux", "cpu": "AMD EPYC", "cores": 2, "memory_gib": 23.
 GPU = {**MACHINE, "device": "0", "gpu": "NVIDIA H200", "gpu_memory_gib": 139.8}
 
 
-def summary(folder: Path, reference: str = "baseline") -> list[dict[str, Any]]:
+def summary(folder: Path, reference: str = "baseline", **asked: Any) -> list[dict[str, Any]]:
     """Write the summary files; the tables that summary.json then has."""
-    write_summary(folder, reference)
+    write_summary(folder, Asked(reference, **asked))
     tables: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["tables"]
     return tables
 

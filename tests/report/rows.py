@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from acmix_exp.report.records import ArmRuns, Cost, Interval, Record, Result, Row, Spread, Table
-from acmix_exp.report.statistics import Comparison, Delta, Verdict
+from acmix_exp.report.statistics import Comparison, Verdict
 from acmix_exp.run.directory import Run
 
 NOTHING = Spread(None, None)
-DELTA = Delta(8, 0.01, -0.002, 0.022, 0.125)
+DELTA = {"n": 8, "mean": 0.01, "low": -0.002, "high": 0.022, "p": 0.125}
+JOINT = {"simultaneous_low": -0.007, "simultaneous_high": 0.027}
 COST = Cost(parameters=3_011_433, gflops=8.08)
 
 
@@ -39,7 +42,7 @@ def row(
     swept: Mapping[str, Any] | None = None,
     std: float | None = 0.0123,
     p_adjusted: float | None = 0.375,
-    delta: Delta = DELTA,
+    delta: Mapping[str, Any] = MappingProxyType(DELTA),
     in_family: bool | None = None,
     seeds_needed: int | None = 8,
     cost: Cost = COST,
@@ -48,14 +51,10 @@ def row(
     compared = verdict not in (Verdict.REFERENCE, None)
     values = maps if maps is not None else [(mean or 0) + seed / 100 for seed in range(8)]
     runs = {seed: record(arm, seed, value) for seed, value in enumerate(values)}
-    comparison = Comparison(
-        deltas=dict.fromkeys(runs, 0.01) if compared else {},
-        delta=delta if compared else Delta(0, None, None, None, None),
-        in_family=compared if in_family is None else in_family,
-        p_adjusted=p_adjusted if compared else None,
-        seeds_needed=seeds_needed if compared else None,
-        verdict=verdict,
-    )
+    comparison = Comparison(verdict=verdict, in_family=compared if in_family is None else in_family)
+    if compared:
+        found = {"deltas": dict.fromkeys(runs, 0.01), "p_adjusted": p_adjusted, "seeds_needed": seeds_needed}
+        comparison = replace(comparison, **found, **delta, **JOINT)
     return Row(
         runs=ArmRuns(arm, dict(swept or {}), runs),
         reference=None,

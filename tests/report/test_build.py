@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from acmix_exp.report.build import build, is_current
-from acmix_exp.report.columns import columns
+from acmix_exp.report.columns import Output, columns
+from acmix_exp.report.planned import Asked
 from acmix_exp.report.write import write_summary
 from tests.report import builders
 from tests.report.browser import Browser, executable
@@ -100,7 +101,7 @@ def test_a_page_of_other_tables_is_not_current(whole: Path, tmp_path: Path) -> N
     shutil.copytree(whole, folder)
     write_summary(folder)
     assert is_current(folder)
-    write_summary(folder, "conv")
+    write_summary(folder, Asked("conv"))
     assert not is_current(folder), "another reference"
     write_summary(folder)
     assert is_current(folder)
@@ -125,9 +126,9 @@ def test_the_page_needs_nothing_else(text: str) -> None:
     assert len(text) < 4_000_000
 
 
-def check_numbers(rows: list[list[tuple[dict[str, Any], str]]], table: dict[str, Any]) -> None:
+def check_numbers(rows: list[list[tuple[dict[str, Any], str]]], table: dict[str, Any], output: Output = "html") -> None:
     """Every cell of the page's table against summary.json: the raw values, and the first as it is rounded."""
-    forms = {" ".join(column.numbers): column.form for column in columns("html")}
+    forms = {" ".join(column.numbers): column.form for column in columns(output)}
     assert [row[0][1] for row in rows[1:]] == [row["arm"] for row in table["rows"]]
     for cells, row in zip(rows[1:], table["rows"], strict=True):
         assert [found["data-key"] for found, _ in cells[1:]] == [*table["swept_keys"], *forms]
@@ -158,6 +159,7 @@ def test_a_number_has_the_same_text_everywhere(whole: Path, text: str) -> None:
 def test_the_tables_numbers_are_those_of_summary_json(whole: Path, text: str) -> None:
     (table,) = summary(whole)
     check_numbers(Page(text).tables[("results", "0")], table)
+    check_numbers(Page(text).tables[("evidence", "0")], table, "evidence")
     with open(whole / "summary.csv", newline="") as file:
         assert [row["arm"] for row in csv.DictReader(file)] == ["baseline", "conv", "attention", "mixed"]
 
@@ -264,7 +266,7 @@ def test_a_copied_folder_partial_and_of_two_machines(tmp_path: Path) -> None:
     assert "1 run pending" in page.words
     runs = {row[0][1].split("-s")[0] + row[1][1]: row for row in page.tables[("runs", "")][1:]}
     assert runs["convfailed"][-1][1] == "attempt 2, out of memory & <more>"
-    assert "Too few seeds (7 needed): attention, mixed." in page.words
+    assert "Too few seeds (6 needed): attention, mixed." in page.words
     costs = {row[0][1]: [text for _, text in row[1:]] for row in page.tables[("costs", "0")][1:]}
     assert costs["mixed"][0] == "3.290"
     assert costs["conv"][0] == "–"

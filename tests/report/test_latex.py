@@ -32,7 +32,7 @@ def test_a_table() -> None:
     assert lines.count(r"\toprule") == lines.count(r"\midrule") == lines.count(r"\bottomrule") == 1
     assert r"baseline & -- & $8$ & $0.300 \pm 0.012$ & -- & -- & -- & -- & $3.011$ & $8.08$ & -- \\" in lines
     assert (
-        r"my\_arm & 4 & $8$ & $\mathbf{0.400 \pm 0.012}$ & $+0.010$ & $[-0.002, +0.022]$ & $0.375$ & better"
+        r"my\_arm & 4 & $8$ & $\mathbf{0.400 \pm 0.012}$ & $+0.010$ & $[-0.007, +0.027]$ & $0.375$ & better"
         r" & $3.011$ & $8.08$ & -- \\" in lines
     )
     columns = re.search(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}", text)

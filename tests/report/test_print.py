@@ -29,6 +29,6 @@ def test_the_table_fits_a_page_with_verdicts_of_two_lines(tmp_path: Path) -> Non
         browser.call("Emulation.setEmulatedMedia", media="print")
         assert browser.evaluate("document.documentElement.scrollWidth") == A4
         verdicts = "[...document.querySelectorAll('.results td.wrap')]"
-        assert "too few seeds (8 needed)" in browser.evaluate(f"{verdicts}.at(-1).textContent")
+        assert "too few seeds (6 needed)" in browser.evaluate(f"{verdicts}.at(-1).textContent")
         lines = f"{verdicts}.map(cell => cell.clientHeight / parseFloat(getComputedStyle(cell).lineHeight))"
         assert max(browser.evaluate(lines)) < 3

@@ -37,7 +37,7 @@ def test_no_run_that_can_be_read(folder, add, cell):
 def test_a_folder_that_may_only_be_read(add, cell, monkeypatch, number):
     add("baseline", 0, 0.3)
 
-    def build(folder, reference):
+    def build(folder, asked):
         raise OSError(number, "no", str(folder / ".report.lock"))
 
     monkeypatch.setattr(report, "build", build)

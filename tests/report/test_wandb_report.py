@@ -62,7 +62,10 @@ def test_the_logged_report_reads_back(tmp_path: Path) -> None:
         assert found["map50_95_mean"] == pytest.approx(expected["map50_95_mean"])
         assert (found["arm"], found["n"], found["verdict"]) == (expected["arm"], 2, expected["verdict"])
     deltas = json.loads(content(path, row["deltas"]))
-    assert deltas["columns"] == ["table", "arm", "n", "delta_mean", "delta_low", "delta_high", "p_adjusted", "verdict"]
+    assert deltas["columns"] == [
+        *("table", "arm", "n", "delta_mean", "delta_low", "delta_high", "simultaneous_low", "simultaneous_high"),
+        *("p_adjusted", "verdict"),
+    ]
     (mixed,) = deltas["data"]
     summary = as_json(report.tables)[0]["rows"][1]
     assert mixed[:3] == [1, "mixed", 2]
@@ -86,7 +89,7 @@ def test_two_tables_are_separate(tmp_path: Path) -> None:
     (path,) = wandb_file.find(folder)
     file = wandb_file.read(path)
     (row,) = file.rows
-    expected = [table.rows[1].comparison.delta.mean for table in tables]
+    expected = [table.rows[1].comparison.mean for table in tables]
     assert expected[0] != expected[1]
     for number in (1, 2):
         assert file.summary[f"table{number}/delta_mean/mixed"] == pytest.approx(expected[number - 1])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from acmix_exp.report.build import build
+from acmix_exp.report.planned import Asked
 from acmix_exp.report.table import best_row, make_tables
 from acmix_exp.report.terminal import terminal
 from acmix_exp.run.directory import Run
@@ -157,7 +158,7 @@ def test_all_runs_diverged(folder, add, reference):
     other = "baseline" if reference == "mixed" else "mixed"
     assert rows[other]["verdict"] == "diverged"
     assert rows[reference]["verdict"] == "reference"
-    build(folder, reference)
+    build(folder, Asked(reference))
     assert "10 of 10 runs" in (folder / "report.html").read_text()
 
 

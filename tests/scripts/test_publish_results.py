@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+from acmix_exp.report.planned import Asked
 from acmix_exp.report.write import write_summary
 from tests.report import builders
 
@@ -31,9 +32,9 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with a report without figures."""
     module = script()
 
-    def build(folder: Path, reference: str) -> None:
-        write_summary(folder, reference)
-        (folder / "report.html").write_text(f"against {reference}")
+    def build(folder: Path, asked: Asked) -> None:
+        write_summary(folder, asked)
+        (folder / "report.html").write_text(f"against {asked.reference}")
         (folder / "figures").mkdir()
         for name in ("forest.png", "forest.svg", "rates.png"):
             (folder / "figures" / name).write_bytes(b"")

@@ -12,6 +12,7 @@ import pytest
 from acmix_exp.config import Config, HardwareConfig, SlurmConfig
 from acmix_exp.errors import STOPS, ConfigError
 from acmix_exp.report import write
+from acmix_exp.report.planned import Asked
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.planning import Cell, Plan
 from acmix_exp.tasks import train
@@ -41,14 +42,14 @@ class Intervals:
 
 def test_the_summary_is_written_only_if_a_run_ended_in_the_interval(plan, monkeypatch):
     written = []
-    monkeypatch.setattr(write, "write_summary", lambda folder, reference: written.append((folder, reference)))
+    monkeypatch.setattr(write, "write_summary", lambda folder, asked: written.append((folder, asked)))
     first, second, third = plan.runs
     train._wait(Intervals([], [first, second], [], [], [third]), plan)
-    assert written == [(plan.folder, "baseline")]
+    assert written == [(plan.folder, Asked())]
 
 
 def test_a_summary_that_cannot_be_written_does_not_end_the_sweep(plan, monkeypatch):
-    def write_summary(folder, reference):
+    def write_summary(folder, asked):
         raise OSError("disk full")
 
     monkeypatch.setattr(write, "write_summary", write_summary)

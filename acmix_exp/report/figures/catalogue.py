@@ -71,7 +71,7 @@ def _readable(table: Table) -> tuple[Table, str]:
     """
     if len(table.rows) <= MOST_ROWS:
         return table, ""
-    means = {id(row): abs(row.comparison.delta.mean or 0.0) for row in table.rows}
+    means = {id(row): abs(row.comparison.mean or 0.0) for row in table.rows}
     largest = sorted(table.rows, key=lambda row: -means[id(row)])[: MOST_ROWS // 2]
     drawn = {id(runs) for row in largest for runs in (row.runs, row.reference)}
     rows = [row for row in table.rows if id(row.runs) in drawn]

@@ -24,26 +24,30 @@ def forest(table: Table) -> Iterator[Drawing]:
     look = looks(table.rows)
     figure, ((axes,),) = subplots(height=0.95 + 0.46 * len(rows))
     for y, row in enumerate(rows):
-        colour, delta, images = look[row.label].colour, row.comparison.delta, row.images
+        colour, found, images = look[row.label].colour, row.comparison, row.images
         values = list(row.comparison.deltas.values())
         axes.plot(values, [y + 0.2] * len(values), "|", color=colour, markersize=7, alpha=0.75)
-        if delta.low is not None:
-            axes.plot([delta.low, delta.high], [y, y], color=colour, linewidth=2.2)
+        if found.simultaneous_low is not None:
+            ends = [found.simultaneous_low, found.simultaneous_high]
+            axes.plot(ends, [y, y], color=colour, linewidth=0.9, marker="|", markersize=9)
+        if found.low is not None:
+            axes.plot([found.low, found.high], [y, y], color=colour, linewidth=2.6)
         if images.low is not None:
             ends = [images.low, images.high]
             axes.plot(ends, [y - 0.2] * 2, color=colour, linewidth=1, linestyle=(0, (2, 1.5)), marker="|")
-        if delta.mean is not None:
-            axes.plot(delta.mean, y, look[row.label].marker, color=colour, markersize=7)
-        text = f"{format_number(delta.mean, DELTA)}  n {delta.n}\n{verdict(row, short=True)}"
+        if found.mean is not None:
+            axes.plot(found.mean, y, look[row.label].marker, color=colour, markersize=7)
+        text = f"{format_number(found.mean, DELTA)}  n {found.n}\n{verdict(row, short=True)}"
         beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
         axes.annotate(text, (1.02, y), fontsize=8.5, color=INK, **beside)
     _finish(axes, [row.label for row in rows], (len(rows) - 0.5, -0.5))
     yield Drawing(
         figure,
         "Paired differences to the reference",
-        "Strokes: single seeds. Symbol and bar: their mean and its 95 % paired t interval over seeds. Dashed, above "
-        "the bar: 95 % interval over resampled test images, if outcomes were kept. The verdict rests on the "
-        "Holm-adjusted sign-flip p value over seeds.",
+        "Strokes: single seeds. Symbol and thick bar: their mean and its 95 % paired t interval over seeds, of the arm "
+        "alone. Thin line with ends: the simultaneous 95 % interval of the joint sign-flip test over all comparisons "
+        "of the family; an arm is better or worse if and only if it excludes zero. Dashed, above the bar: 95 % "
+        "interval over resampled test images, if outcomes were kept.",
         " ".join(f"{row.label}, {verdict(row)}: {conclusion(row, table.reference)}" for row in rows),
     )
 

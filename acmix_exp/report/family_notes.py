@@ -1,0 +1,71 @@
+"""The notes on a family of comparisons: its size and tables, the seeds of the joint test, skewed deltas, the margin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from acmix_exp.report import sign_flips
+from acmix_exp.report.comparison_families import Family
+from acmix_exp.report.notes import count, first_names
+from acmix_exp.report.skew import Change, rests_on
+
+CHANGES = {
+    Change.CLAIM_LOST: "without it, neither better nor worse",
+    Change.CLAIM_NEW: "without it, better or worse",
+    Change.SIGN: "without it, the other sign",
+}
+
+
+def family_notes(family: Family, table: int, reference: str) -> list[str]:
+    """For a table, by its number from 1. What holds for the whole family stands below its first table."""
+    if not family.comparisons:
+        return []
+    lines = [_size(family, table, reference)]
+    if table == family.tables[0]:
+        lines += [*_seeds(family), *_skewed(family), family.margin_note]
+    return [line for line in lines if line]
+
+
+def _size(family: Family, table: int, reference: str) -> str:
+    size, between = len(family.comparisons), family.between
+    parts = [f"{count(size - between, 'comparison')} with {reference}"] if size > between else []
+    parts += [f"{between} between rows"] if between else []
+    text = " and ".join(parts)
+    others = [str(number) for number in family.tables if number != table]
+    if others:
+        tables = f"table{'s' if len(others) > 1 else ''} {', '.join(others)}"
+        text += f", together with {tables} of the same reference runs,"
+    used = f", over the {count(len(family.seeds), 'seed')} that they have in common" if family.seeds else ""
+    verb = "is a family" if size == 1 else "are one family"
+    return (
+        f"{text} {verb} of the joint sign-flip test{used}. To call an arm better or worse needs at least "
+        f"{sign_flips.seeds_needed()} paired seeds."
+    )
+
+
+def _seeds(family: Family) -> list[str]:
+    sentences = []
+    if lacking := family.lacking:
+        names = first_names(dict.fromkeys(label for labels in lacking.values() for label in labels))
+        plural = len(lacking) > 1
+        sentences.append(
+            f"The joint test leaves out seed{'s' if plural else ''} {', '.join(map(str, lacking))}, which not all "
+            f"compared arms have; missing in {names}. More seeds of these would sharpen every verdict."
+        )
+    if left_out := family.left_out:
+        sentences.append(f"The joint test leaves out {first_names(left_out)}: too few seeds in common with the others.")
+    return sentences
+
+
+def _skewed(family: Family) -> list[str]:
+    tested = [(family.labels[key], found) for key, found in family.comparisons.items() if found.joint_seeds]
+    if not tested:
+        return []
+    deltas = np.array([[found.deltas[seed] for seed in family.seeds] for _, found in tested]).T
+    found = [
+        f"{tested[arm][0]} rests on seed {family.seeds[seed]} ({CHANGES[change]})"
+        for arm, seed, change in rests_on(deltas)
+    ]
+    if not found:
+        return []
+    return [f"Skewed deltas, for which the sign-flip test errs more often than in 5 % of families: {'; '.join(found)}."]
