@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from acmix_exp.report.comparison_families import in_family, map50_95, reference_row
 from acmix_exp.report.grouping import heading
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.records import Group
 from acmix_exp.report.row_costs import row_costs
 from acmix_exp.report.sample_size import RUN_TO_DELTA, pooled
 from acmix_exp.report.statistics import differences
-from acmix_exp.report.table import _in_family as in_family
-from acmix_exp.report.table import _map50_95 as map50_95
-from acmix_exp.report.table import reference_row
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,8 @@ def read_pilots(folder: Path, reference: str) -> list[Pilot]:
 
 
 def _pilot(group: Group, reference: str) -> Pilot:
-    pairs = [(row, other) for row in group.rows if in_family(row, other := reference_row(group, row, reference))]
+    with_reference = [(row, reference_row(group, row, reference)) for row in group.rows]
+    pairs = [(row, other) for row, other in with_reference if other and in_family(row, other)]
     seconds = [cost.train_seconds for cost in row_costs(group.rows, reference, {})[0]]
     known = [each for each in seconds if each is not None]
     records = [record for row in group.rows for record in row.records]
@@ -73,7 +72,7 @@ def _pilot(group: Group, reference: str) -> Pilot:
         heading=heading(group.settings),
         rows=len(group.rows),
         family=len(pairs),
-        deltas=[list(differences(map50_95(row), map50_95(other)).values()) for row, other in pairs if other],
+        deltas=[list(differences(map50_95(row), map50_95(other)).values()) for row, other in pairs],
         runs=[list(map50_95(row).values()) for row in group.rows],
         run_seconds=fmean(known) if known else None,
         runs_at_once=int(hardware.get("runs_at_once", 1)),

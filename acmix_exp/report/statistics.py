@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from acmix_exp.report import sign_flips
+from acmix_exp.report import sample_size, sign_flips
 from acmix_exp.report.sign_flips import LEVEL
 
 
@@ -54,7 +54,7 @@ class Comparison:
     simultaneous_high: float | None = None
     p_adjusted: float | None = None  # of the joint test
     p_floor: float | None = None  # the smallest p_adjusted that so many seeds can give
-    detectable: float | None = None
+    detectable: float | None = None  # the true difference that is found with 80 % probability, at the spread seen
     seeds_needed: int | None = None  # the fewest with which better or worse is possible
     margin: float | None = None  # of equivalence
     verdict: Verdict | None = None
@@ -84,7 +84,7 @@ def compare_family(deltas: Sequence[Mapping[int, float]], margin: float | None =
     """The comparisons of one family, each given by its deltas by seed; ``margin`` as for :func:`compare`."""
     members, seeds = joint_members([by_seed.keys() for by_seed in deltas])
     columns = [[deltas[member][seed] for seed in seeds] for member in members]
-    tested = dict(zip(members, _joint(columns, seeds), strict=True))
+    tested = dict(zip(members, _joint(columns, seeds, len(deltas)), strict=True))
     found = []
     for place, own in enumerate(compare_alone(deltas)):
         shared = own.deltas.keys() & set(seeds)
@@ -134,11 +134,12 @@ def joint_members(seeds: Sequence[Collection[int]]) -> tuple[list[int], list[int
     return members, sorted(common(members))
 
 
-def _joint(columns: Sequence[Sequence[float]], seeds: Sequence[int]) -> list[dict[str, Any]]:
+def _joint(columns: Sequence[Sequence[float]], seeds: Sequence[int], family: int) -> list[dict[str, Any]]:
     """What the joint test says of each of its members, by field of :class:`Comparison`."""
     if not columns or not seeds:
         return [{} for _ in columns]
     deltas = np.array(columns).T
+    middle = sample_size.family_sd(columns)
     ends = zip(*sign_flips.simultaneous_intervals(deltas), strict=True)
     return [
         {
@@ -146,9 +147,18 @@ def _joint(columns: Sequence[Sequence[float]], seeds: Sequence[int]) -> list[dic
             "simultaneous_low": float(low) if math.isfinite(low) else None,
             "simultaneous_high": float(high) if math.isfinite(high) else None,
             "p_adjusted": float(p),
+            "detectable": _detectable(column, family, middle),
         }
-        for p, (low, high) in zip(sign_flips.joint_p(deltas), ends, strict=True)
+        for column, p, (low, high) in zip(columns, sign_flips.joint_p(deltas), ends, strict=True)
     ]
+
+
+def _detectable(deltas: Sequence[float], family: int, family_sd: float | None) -> float | None:
+    """As sample_size.detectable, at the spread seen; None if none was seen."""
+    sd = sample_size.standard_deviation(deltas)
+    if sd is None or family_sd is None or max(sd, family_sd) < 1e-12:
+        return None
+    return sample_size.detectable(sd, len(deltas), family, family_sd=family_sd)
 
 
 def _own_p(deltas: Sequence[Sequence[float]]) -> list[float | None]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import user_path
+from acmix_exp.report.planned import REFERENCE, Asked
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Record, Table
 from acmix_exp.report.sentences import lead
-from acmix_exp.report.table import REFERENCE, make_tables
+from acmix_exp.report.table import make_tables
 from acmix_exp.report.write import csv_row
 from acmix_exp.run.directory import runs_in
 
@@ -41,7 +42,7 @@ def load(folder: str | os.PathLike[str], *, reference: str = REFERENCE) -> Study
     arms = {record.arm for record in records if not record.fault}
     if reference not in (REFERENCE, *arms):
         raise ConfigError(f"reference={reference}: has no run in {folder}; must be one of {', '.join(sorted(arms))}")
-    return Study(path, make_tables(path, reference), records)
+    return Study(path, make_tables(path, Asked(reference)), records)
 
 
 class Study:

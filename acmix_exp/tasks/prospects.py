@@ -61,10 +61,10 @@ def rows_of_command(cells: Sequence[Composed], *, harness: bool = False) -> Rows
 def comparisons(rows: Collection[Row], config: ReportConfig) -> int:
     """How many comparisons the rows will be: with the reference, or with ``report.pairs=all`` between all of them too.
 
-    Rows are compared that differ in one thing, their arm or one swept value (report/families.py).
+    Rows are compared that differ in one thing, their arm or one swept value (report/comparison_families.py).
     """
     others = [row for row in rows if row[0] != config.reference]
-    if getattr(config, "pairs", "reference") != "all":
+    if config.pairs != "all":
         return len(others)
     references = [row for row in rows if row[0] == config.reference] or [(config.reference, ())]
     return sum(_differences(*pair) == 1 for pair in itertools.combinations([*references, *others], 2))
