@@ -60,6 +60,8 @@ class Column:
 MAP50_95 = {"map50_95_mean": "map50_95.mean", "map50_95_std": "map50_95.std"}
 CI = {"delta_low": "comparison.low", "delta_high": "comparison.high"}
 CI_JOINT = {"simultaneous_low": "comparison.simultaneous_low", "simultaneous_high": "comparison.simultaneous_high"}
+POPULATION = {"population_low": "population.low", "population_high": "population.high"}
+CROSSED = {"crossed_low": "population.crossed_low", "crossed_high": "population.crossed_high"}
 CI_IMAGES = {"image_low": "images.low", "image_high": "images.high"}
 JOINT, SHORT = "simultaneous", "95 % CI\nsimultaneous"
 P_JOINT, VERDICT = {"p_adjusted": "comparison.p_adjusted"}, {"verdict": "comparison.verdict"}
@@ -80,12 +82,16 @@ COLUMNS = (
     Column("95 % CI", DELTA, CI, "csv md terminal evidence pairs", join=" to "),
     Column("95 % CI", DELTA, CI_JOINT, "csv md terminal tex html evidence pairs", JOINT, join=" to ", short=SHORT),
     Column("95 % CI (images)", DELTA, CI_IMAGES, "md evidence", join=" to "),
+    Column("95 % CI", DELTA, POPULATION, "csv md evidence pairs", "population", join=" to "),
+    Column("share of images", ".2f", {"image_share": "population.image_share"}),
+    Column("95 % CI (crossed bootstrap)", DELTA, CROSSED, join=" to "),
     Column("p", P_VALUE, {"p": "comparison.p"}, "csv evidence"),
     Column("p", P_VALUE, P_JOINT, "csv tex evidence pairs", "joint test", short="p\njoint"),
     Column("smallest attainable p", P_VALUE, {"p_floor": "comparison.p_floor"}, "csv evidence", "joint test"),
     Column("detectable", MAP, {"detectable": "comparison.detectable"}, "csv evidence"),
     Column("excludes beyond", MAP, {"excludes": "comparison.excludes"}, "csv md evidence pairs", "±"),
     Column("verdict", "verdict", VERDICT, "csv md terminal narrow tex html evidence wandb pairs"),
+    Column("verdict by seeds alone", "", {"seeds_verdict": "seeds_verdict"}),
     Column("val mAP", MAP, {"val_last_mean": "val_last.mean"}, "md html runs", "last"),
     Column("val mAP (last), std", MAP, {"val_last_std": "val_last.std"}),
     Column("val mAP", MAP, {"val_best_mean": "val_best.mean"}, "md html runs", "best"),

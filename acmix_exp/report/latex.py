@@ -114,6 +114,8 @@ def _legend(table: Table) -> list[str]:
         lines.append(rf"p, simultaneous 95 \% CI: joint sign-flip test, {count(table.family, 'comparison')}.")
     if any(row.comparison.verdict is Verdict.NO_DIFFERENCE for row in table.rows):
         lines.append(f"n.s.: {VERDICTS[Verdict.NO_DIFFERENCE]}.")
+    only = [f"{escape(row.label)}: {verdict(row)}." for row in table.rows if row.seeds_verdict]
+    lines += only
     diverged = [row for row in table.rows if row.comparison.verdict is Verdict.DIVERGED]
     if diverged:
         lines.append(f"diverged: {'; '.join(escape(f'{row.label}: {verdict(row)}') for row in diverged)}.")

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from acmix_exp.config import MATCHED
-from acmix_exp.report.statistics import Comparison
+from acmix_exp.report.statistics import Comparison, Verdict
 from acmix_exp.run.directory import Run
 from acmix_exp.run.replicates import Replicates, replicates
 
@@ -236,6 +236,18 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Population:
+    """The mean difference for another seed and another test set: see ``population.py``; None without outcomes."""
+
+    low: float | None = None  # 95 % interval
+    high: float | None = None
+    excludes: float | None = None  # the smallest margin within which the difference is shown to be, as in Comparison
+    image_share: float | None = None  # of the variance, due to the test images
+    crossed_low: float | None = None  # 95 % interval of the crossed bootstrap, a check
+    crossed_high: float | None = None
+
+
+@dataclass(frozen=True)
 class Cost:
     """Costs of a row: GFLOPs at 640 px as it runs, milliseconds per pass, MB, seconds; None if not known.
 
@@ -278,6 +290,8 @@ class Row:
     comparison: Comparison
     images: Interval
     cost: Cost
+    population: Population = Population()
+    seeds_verdict: Verdict | None = None  # that by seeds alone, where ``population`` does not allow it
 
     @property
     def arm(self) -> str:
@@ -303,6 +317,8 @@ class Contrast:
     runs: ArmRuns
     reference: ArmRuns  # the row that it is compared with
     comparison: Comparison
+    population: Population = Population()
+    seeds_verdict: Verdict | None = None
 
     @property
     def label(self) -> str:

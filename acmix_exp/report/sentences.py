@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from acmix_exp.report.notes import count
+from collections.abc import Iterable, Mapping, Sequence
+
+from acmix_exp.report.notes import count, first_names
 from acmix_exp.report.records import ArmRuns, Contrast, Row, Table
 from acmix_exp.report.sample_size import CONFIDENCE, POWER, RUN_TO_DELTA
 from acmix_exp.report.statistics import Verdict
@@ -54,8 +56,26 @@ def verdict(row: Row | Contrast, *, short: bool = False, complement: str = "") -
     if short:
         return word.replace("_", " ")
     margin = format_number(row.comparison.margin, "g")
-    text = VERDICTS[word].format(needed=row.comparison.seeds_needed, margin=margin) + complement
+    text = VERDICTS[row.seeds_verdict or word].format(needed=row.comparison.seeds_needed, margin=margin) + complement
+    text += _of_these_images(row)
     return ", ".join(filter(None, (text, diverged)))
+
+
+def _of_these_images(row: Row | Contrast) -> str:
+    """What limits a finding to the test images of the runs; empty if nothing does."""
+    if row.seeds_verdict:
+        return " on these test images only"
+    margin, excludes = row.comparison.margin, row.population.excludes
+    if row.comparison.verdict is Verdict.EQUIVALENT and margin and excludes and excludes > margin:
+        return " on these test images only"
+    return ""
+
+
+def seeds_alone(rows: Sequence[Row | Contrast], reasons: Mapping[str, Iterable[str]]) -> str:
+    """The note on claims that could not be compared with what other test images would give, and why, by run."""
+    found = ", ".join(f"{row.label} is {row.comparison.verdict}" for row in rows)
+    why = "; ".join(f"{reason} in {first_names(names)}" for reason, names in reasons.items())
+    return f"{found} by seeds alone: nothing is known about other test images, because {why}"
 
 
 def _diverged(row: Row | Contrast) -> str:
@@ -82,7 +102,8 @@ def lead(table: Table) -> str:
     for word in Verdict:
         for row in table.rows:
             if row.comparison.verdict is word and is_compared(row):
-                text = verdict(row, complement=COMPLEMENTS.get(word, "").format(reference=table.reference))
+                follows = COMPLEMENTS.get(row.seeds_verdict or word, "").format(reference=table.reference)
+                text = verdict(row, complement=follows)
                 labels.setdefault(text[0].upper() + text[1:], []).append(row.label)
     if labels:
         found = [f"{sentence}: {', '.join(rows)}." for sentence, rows in labels.items()]
@@ -118,6 +139,9 @@ def conclusion(row: Row, reference: str) -> str:
         text += f" over seeds and {_interval(images.low, images.high)} over test images"
     if found.simultaneous_low is not None:
         text += f", simultaneous {_interval(found.simultaneous_low, found.simultaneous_high)}"
+    if row.population.low is not None:
+        ends = _interval(row.population.low, row.population.high)
+        text += f", for another seed and another test set {ends}"
     if found.p_adjusted is not None:
         text += f", p (joint test) {format_number(found.p_adjusted, P_VALUE)}"
     text = f"{text}, {count(found.n, 'paired seed')}."

@@ -24,10 +24,10 @@ from acmix_exp.report.harness import check_harness, harness_verdict, is_harness_
 from acmix_exp.report.image_intervals import image_intervals
 from acmix_exp.report.notes import notes
 from acmix_exp.report.planned import DEFAULT, Asked, reference_note
+from acmix_exp.report.population import guarded
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.records import ArmRuns, Contrast, Cost, Group, Interval, Row, Spread, Table
 from acmix_exp.report.row_costs import read_profile, row_costs
-from acmix_exp.report.sign_flips import LEVEL
 from acmix_exp.report.statistics import Comparison, Verdict, compare_family, differences
 
 
@@ -57,10 +57,12 @@ def _table(
     costs, cost_notes = row_costs(group.rows, asked.reference, profile)
     images, image_notes = image_intervals(pairs)
     stock = next((row for row in group.rows if row.block is None), None)
-    rows = [
+    judged = [
         _row(row, other, _judged(row, other, asked.reference, family, stock), interval, cost)
         for (row, other), interval, cost in zip(pairs, images, costs, strict=True)
     ]
+    rows, seeds_alone = guarded(judged)
+    contrasts, _ = guarded([Contrast(*pair, family.comparison(pair)) for pair in between])
     return Table(
         heading=heading(group.settings),
         settings=group.settings,
@@ -71,11 +73,12 @@ def _table(
         notes=[
             *family_notes(family, number, asked.reference),
             *notes(group, rows, asked.reference),
+            *seeds_alone,
             *image_notes,
             *cost_notes,
         ],
         margin=family.margin,
-        pairs=[Contrast(*pair, family.comparison(pair)) for pair in between],
+        pairs=contrasts,
     )
 
 
@@ -99,7 +102,9 @@ def _judged(row: ArmRuns, other: ArmRuns | None, reference: str, family: Family,
 
 def _row(runs: ArmRuns, other: ArmRuns | None, comparison: Comparison, images: Interval, cost: Cost) -> Row:
     names = ("map50_95", "map50", "precision", "recall", "val_last", "val_best")
-    spreads = {name: Spread.of(getattr(record.result, name) for record in runs.records) for name in names}
+    spreads: dict[str, Any] = {
+        name: Spread.of(getattr(record.result, name) for record in runs.records) for name in names
+    }
     return Row(runs=runs, reference=other, **spreads, comparison=comparison, images=images, cost=cost)
 
 
@@ -107,7 +112,7 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     """The row with the highest mean, if the verdicts allow to call it the best.
 
     Either it is better than the reference, or it is the reference and every arm compared with it is worse. If several
-    are better than the reference, it must differ from each of them too, by the same joint test. A row with runs that
+    are better than the reference, it must be better than each of them too, by the same rules. A row with runs that
     diverged is not called the best: its mean is that of the other runs.
     """
     means = [row.map50_95.mean for row in rows if row.map50_95.mean is not None]
@@ -122,4 +127,7 @@ def best_row(rows: Sequence[Row]) -> Row | None:
         return None
     others = [row for row in compared if row.comparison.verdict is Verdict.BETTER and row is not best]
     tested = compare_family([differences(map50_95(best.runs), map50_95(other.runs)) for other in others])
-    return best if all(found.p_adjusted is not None and found.p_adjusted <= LEVEL for found in tested) else None
+    contrasts, _ = guarded(
+        [Contrast(best.runs, other.runs, found) for other, found in zip(others, tested, strict=True)]
+    )
+    return best if all(contrast.comparison.verdict is Verdict.BETTER for contrast in contrasts) else None

@@ -13,7 +13,7 @@ from rich.text import Text
 from acmix_exp.report.columns import Output, cells, columns, pair_cells
 from acmix_exp.report.records import Table
 
-FULL = 220
+FULL = 250
 WIDE = 150
 TIGHT = 100
 
@@ -52,7 +52,9 @@ def _pairs(table: Table, width: int) -> Grid:
     shown = [
         place
         for place, column in enumerate(visible)
-        if width >= WIDE or "delta_mean" in column.numbers or column.form == "verdict"
+        if width >= (FULL if "population_low" in column.numbers else WIDE)
+        or "delta_mean" in column.numbers
+        or column.form == "verdict"
     ]
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("between the rows", overflow="fold")

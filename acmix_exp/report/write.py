@@ -23,10 +23,11 @@ FILES = ("summary.json", "summary.csv", "summary.md", "table.tex")
 FOOTER = (
     "Deltas are in mAP50-95, paired by seed against the reference. 95 % CI: t interval over seeds, of the arm alone; "
     "simultaneous: interval that holds together with those of all comparisons of the family, by the joint sign-flip "
-    "test; images: interval over resampled test images with the seeds fixed. An arm is better or worse if and only if "
-    "its simultaneous interval excludes zero. excludes beyond: larger differences, in either direction, are excluded "
-    "by two one-sided t tests at 5 %, for each arm alone. val mAP (last), (best): mAP50-95 on val after the last and "
-    "the best epoch; the best is biased upward. GFLOPs are at 640 px, of what runs in the fused network."
+    "test; images: interval over resampled test images with the seeds fixed; population: interval for another seed and "
+    "another test set. An arm is better or worse if and only if its simultaneous and its population interval exclude "
+    "zero. excludes beyond: larger differences, in either direction, are excluded by two one-sided t tests at 5 %, for "
+    "each arm alone. val mAP (last), (best): mAP50-95 on val after the last and the best epoch; the best is biased "
+    "upward. GFLOPs are at 640 px, of what runs in the fused network."
 )
 
 

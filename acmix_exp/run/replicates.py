@@ -130,10 +130,13 @@ _DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeErro
 
 @dataclass(frozen=True)
 class Replicates:
-    """``map50_95``: float64 [REPLICATES]. ``images``: a hash of images, classes and targets that were resampled."""
+    """``map50_95``: float64 [REPLICATES]. ``images``: a hash of the ``count`` images that were resampled, with their
+    classes and targets.
+    """
 
     map50_95: np.ndarray
     images: str
+    count: int
 
 
 def replicates(run_dir: Path, fingerprint: str, split: str) -> Replicates | None:
@@ -145,7 +148,7 @@ def replicates(run_dir: Path, fingerprint: str, split: str) -> Replicates | None
     key = hashlib.sha256(data + f"{fingerprint}/{split}/{REPLICATES}".encode()).hexdigest()
     with contextlib.suppress(*_DAMAGED), np.load(run_dir / FILE, allow_pickle=False) as cached:
         if str(cached["key"]) == key and cached["map50_95"].shape == (REPLICATES,):
-            return Replicates(cached["map50_95"], str(cached["images"]))
+            return Replicates(cached["map50_95"], str(cached["images"]), int(cached["count"]))
     try:
         content = outcomes.Outcomes.load(run_dir / outcomes.FILE)
         values = mean_average_precision(content, multiplicities(fingerprint, split, len(content.images))).mean(1)
@@ -154,6 +157,7 @@ def replicates(run_dir: Path, fingerprint: str, split: str) -> Replicates | None
     names = "\n".join([*content.images, *content.classes]).encode()
     images = hashlib.sha256(names + content.targets.tobytes()).hexdigest()
     with contextlib.suppress(OSError):  # a read-only folder
-        arrays = {"key": np.array(key), "map50_95": values, "images": np.array(images)}
+        count = np.array(len(content.images))
+        arrays = {"key": np.array(key), "map50_95": values, "images": np.array(images), "count": count}
         files.write_arrays(run_dir / FILE, arrays)
-    return Replicates(values, images)
+    return Replicates(values, images, len(content.images))

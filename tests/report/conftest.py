@@ -2,8 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
+
+from acmix_exp.outcomes import Outcomes
+from acmix_exp.run.replicates import mean_average_precision
 
 
 @pytest.fixture
@@ -58,6 +62,34 @@ def add(folder):
             cost = {"parameters": 3_000_000 + 1000 * inserts, "gflops": 8.0, "latency_ms_b1": 10.0}
             result = {"arm": arm, "seed": seed, "swept": swept or {}, "metrics": metrics, "cost": cost}
             (path / "result.json").write_text(json.dumps(result))
+        return path
+
+    return write
+
+
+def detected(hits):
+    """One object and one detection on each image, of which ``hits`` are right."""
+    n = len(hits)
+    return Outcomes(
+        images=np.array([f"{i:03}.png" for i in range(n)]),
+        classes=np.array(["disc"]),
+        targets=np.ones((n, 1), np.uint16),
+        image=np.arange(n, dtype=np.uint32),
+        label=np.zeros(n, np.uint16),
+        confidence=np.linspace(0.9, 0.1, n, dtype=np.float32),
+        matches=np.where(hits, 2**10 - 1, 0).astype(np.uint16),
+    )
+
+
+@pytest.fixture
+def scored(add):
+    """``scored(arm, seed, hits)``: a run that finds the objects on these images."""
+
+    def write(arm, seed, hits):
+        outcomes = detected(hits)
+        value = float(mean_average_precision(outcomes, np.ones((1, len(hits)), np.int64)).mean())
+        path = add(arm, seed, value)
+        outcomes.save(path / "outcomes.npz")
         return path
 
     return write

@@ -84,8 +84,8 @@ def test_columns_are_the_contract(folder, add):
     summary(folder)
     assert (folder / "summary.csv").read_text().splitlines()[0] == (
         "arm,block.kernel_att,n,map50_95_mean,map50_95_std,map50_mean,precision_mean,recall_mean,"
-        "delta_mean,delta_low,delta_high,simultaneous_low,simultaneous_high,p,p_adjusted,p_floor,detectable,excludes,"
-        "verdict,parameters,gflops,latency_ms_b1"
+        "delta_mean,delta_low,delta_high,simultaneous_low,simultaneous_high,population_low,population_high,"
+        "p,p_adjusted,p_floor,detectable,excludes,verdict,parameters,gflops,latency_ms_b1"
     )
 
 

@@ -46,8 +46,9 @@ def forest(table: Table) -> Iterator[Drawing]:
         "Paired differences to the reference",
         "Strokes: single seeds. Symbol and thick bar: their mean and its 95 % paired t interval over seeds, of the arm "
         "alone. Thin line with ends: the simultaneous 95 % interval of the joint sign-flip test over all comparisons "
-        "of the family; an arm is better or worse if and only if it excludes zero. Dashed, above the bar: 95 % "
-        "interval over resampled test images, if outcomes were kept.",
+        "of the family; an arm is better or worse if and only if it excludes zero and, if outcomes were kept, so does "
+        "the interval for another seed and another test set. Dashed, above the bar: 95 % interval over resampled test "
+        "images.",
         " ".join(f"{row.label}, {verdict(row)}: {conclusion(row, table.reference)}" for row in rows),
     )
 
