@@ -18,11 +18,12 @@ from acmix_exp import custom_block
 from acmix_exp.block_rules import channel_faults, option_faults, suggestion, with_defaults
 from acmix_exp.config import IDENTITY, JOIN, MATCHED, ArmConfig, Config, ModelConfig, PlacementConfig, conf_dir, options
 from acmix_exp.errors import ConfigError
+from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.model import CONFIG_KEY, BlockDetectionModel, BlockRTDETRModel, build_model, is_transformer
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import Network, resolve_sites
-from acmix_exp.yolo.transfer import load_pretrained
+from acmix_exp.yolo.transfer import require_fit
 
 Placement = str | Sequence[str | int]
 CONTROLS = (IDENTITY, JOIN, MATCHED)  # blocks that make sense beside other arms alone
@@ -44,8 +45,8 @@ def build(
         model: a name of ultralytics such as ``yolov8n``, of a family in ``conf/model``, or a YAML file of your own.
         block: a block of ``conf/block``; ``custom`` for a class of your own, named by ``target="module.Class"``.
         placement: a file of ``conf/model/placement``, or a list of sites such as ``["backbone_p4", "neck_p3"]``.
-        pretrained: a checkpoint or a name such as ``yolov8n.pt``, whose weights go to every layer that has them;
-            None: from scratch.
+        pretrained: a checkpoint or a name such as ``yolov8n.pt``, whose weights go to every layer that has them, to
+            the block too if it is the same; None: from scratch.
         classes: how many classes, or their names. ``train`` replaces them by those of the data set.
         seed: of the initial weights of the blocks; the other layers draw from torch's own generator.
         block_options: options of the block, such as ``kernel_att=5``.
@@ -69,7 +70,10 @@ def build(
     network = build_model(config, nc=len(names))
     network.names = dict(enumerate(names))
     if pretrained is not None:
-        load_pretrained(network, find_pretrained(config.model))
+        path = find_pretrained(config.model)
+        source, _ = checkpoints.load(path, f"pretrained={pretrained}")
+        require_fit(network, source, path)
+        network.load(source, verbose=False)
     made = (BlockRTDETR if is_transformer(network.yaml) else BlockYOLO)(network.yaml["yaml_file"])
     made.model, made.ckpt = network, {"model": network}  # train() starts from the weights of ``ckpt``
     network.args, network.task = {**DEFAULT_CFG_DICT, **made.overrides}, made.task
