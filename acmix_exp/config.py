@@ -48,7 +48,7 @@ class PlacementConfig:
 class ModelConfig:
     """The detector."""
 
-    family: str = "yolov8"  # one of yolo/families.py
+    family: str = "yolov8"  # the design of the detector
     scale: str = "n"  # of the family: n | s | m | l | x, and others
     variant: Optional[str] = None  # p2 | p6: with a finer or a coarser output, where the family has it
     yaml: Optional[str] = None  # a YAML of a detector as ultralytics describes one, in place of the family's
@@ -70,9 +70,9 @@ class DatasetConfig:
 class TrainConfig:
     """Training arguments of ultralytics."""
 
-    epochs: int = 100
+    epochs: int = 100  # of every run: none stops early
     imgsz: int = 640  # pixels, a multiple of 32
-    batch: int = 16
+    batch: int = 16  # images per step
     optimizer: str = "AdamW"
     lr0: float = 0.002  # initial learning rate
     keep: str = "both"  # weights that stay: best | last | both | none
@@ -84,9 +84,9 @@ class TrainConfig:
 class SlurmConfig:
     """What hardware.executor=slurm asks Slurm for, one job per run; null: Slurm's own default."""
 
-    partition: Optional[str] = None
-    account: Optional[str] = None
-    qos: Optional[str] = None
+    partition: Optional[str] = None  # of nodes, as sbatch names it
+    account: Optional[str] = None  # that is charged
+    qos: Optional[str] = None  # quality of service
     constraint: Optional[str] = None  # features of the nodes, such as a100
     time_min: int = 240  # time limit of a job in minutes
     cpus: Optional[int] = None  # cores per run; null: hardware.workers (auto: 4) + hardware.threads for each GPU

@@ -30,6 +30,7 @@ def register(name: str, factory: Factory) -> None:
 
 
 def block_names() -> list[str]:
+    """The names that :func:`build_block` knows."""
     return sorted({*RULES, *_registered})
 
 

@@ -25,7 +25,6 @@ from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import Network, resolve_sites
 from acmix_exp.yolo.transfer import require_fit
 
-Placement = str | Sequence[str | int]
 CONTROLS = (IDENTITY, JOIN, MATCHED)  # blocks that make sense beside other arms alone
 
 
@@ -33,7 +32,7 @@ def build(
     model: str = "yolov8n",
     *,
     block: str = "acmix",
-    placement: Placement = "backbone_p4p5",
+    placement: str | Sequence[str | int] = "backbone_p4p5",
     pretrained: str | None = None,
     classes: int | Sequence[str] = 80,
     seed: int = 0,
@@ -134,7 +133,7 @@ def _model(name: str) -> ModelConfig:
     return named[name]
 
 
-def _placement(placement: Placement) -> PlacementConfig:
+def _placement(placement: str | Sequence[str | int]) -> PlacementConfig:
     if not isinstance(placement, str):
         return PlacementConfig(name="sites", sites=list(placement))
     known = [name for name in options("model/placement") if name != "none"]
