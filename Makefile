@@ -11,7 +11,7 @@ CANDIDATES := $(or $(PYTHON),python3.12 python3.11 python3)
 RUN := .venv/bin/python -m
 STAMP := .venv/.installed
 
-.PHONY: help install demo ablation plan sync test test-all lint bench gpu storm format clean
+.PHONY: help install demo ablation plan sync test test-all lint docs bench gpu storm format clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,11 @@ lint: $(STAMP) ## Check with ruff and mypy
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+docs: $(STAMP) ## Build the documentation as a site that opens from disk: build/docs/site/index.html
+	@.venv/bin/python -c 'import zensical' 2>/dev/null || \
+	.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(RUN) scripts.docs_site
 
 bench: $(STAMP) ## Time ACmix, its operator and the other blocks on this CPU: minutes
 	OMP_NUM_THREADS=$(JOBS) $(RUN) benchmarks.window_attention --set cpu $(ARGS)

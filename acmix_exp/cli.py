@@ -36,6 +36,7 @@ def text() -> str:
 SHOW_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
 SHOWN = {"--cfg": ("job", "hydra", "all")}
 PLANNED = ("train", "plan", "profile")
+ANYWHERE = ("report", "power")  # tasks that start no process
 PRINTED_DATASETS = 5
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 PACKAGE = Path(__file__).resolve().parent
@@ -80,6 +81,7 @@ def _run(arguments: list[str]) -> int:
     from acmix_exp.errors import ChildError, ConfigError, one_line, storage_fault
 
     try:
+        _refuse_system(arguments)
         _refuse_foreign(arguments)
         if any(argument in SHOW_FLAGS for argument in arguments):
             return _show(arguments)
@@ -103,6 +105,17 @@ def _run(arguments: list[str]) -> int:
         paths = ", ".join(module.path for module in foreign)
         print(f"acmix_exp: {one_line(error)}; not of the installed packages: {paths}", file=sys.stderr)
         return WRONG
+
+
+def _refuse_system(arguments: list[str]) -> None:
+    """Raise ConfigError for a task that starts processes in the way of Linux where the system has no such processes."""
+    from acmix_exp.errors import ConfigError
+
+    tasks = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("task=")]
+    task = tasks[-1] if tasks else "train"
+    if not hasattr(os, "killpg") and task not in ANYWHERE and not {*arguments} & {*SHOW_FLAGS}:
+        works = " and ".join(f"task={name}" for name in ANYWHERE)
+        raise ConfigError(f"task={task}: needs Linux, such as WSL2 on Windows; here {works} work, and acmix_exp.load")
 
 
 def _refuse_foreign(arguments: list[str]) -> None:

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Ctrl-C, kill, a closed terminal, and what clusters send ahead of a time limit: they end a command in order.
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+# Windows has the first two.
+STOPS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
 # Faults of the machine, which every other run of a command would meet too: a full disk, a quota, a limit of the shell.
 STORAGE = frozenset(
     getattr(errno, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -111,10 +110,16 @@ WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, er
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     """Hold the lock file ``path``, made if it is missing; yields False if another process or thread holds it and
-    ``wait`` is false, and None if the file system has no locks. The kernel releases it if the process is killed.
+    ``wait`` is false, and None if the file system, or Windows, has no such locks. The kernel releases it if the process
+    is killed.
 
     Raises OSError.
     """
+    try:
+        import fcntl
+    except ImportError:  # of Windows, where results are read and reported, and nothing is trained
+        yield None
+        return
     with open(path, "a", encoding="utf-8") as file:
         held: bool | None = True
         try:

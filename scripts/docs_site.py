@@ -45,7 +45,10 @@ def stage(folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text(encoding="utf-8")
         if source.suffix != ".md":
-            target.write_text(f"# {source.name}\n\n````{LANGUAGES[source.suffix]}\n{text}\n````\n", encoding="utf-8")
+            hidden = "---\nsearch:\n  exclude: true\n---\n\n"
+            target.write_text(
+                f"{hidden}# {source.name}\n\n````{LANGUAGES[source.suffix]}\n{text}\n````\n", encoding="utf-8"
+            )
             continue
         text, linked = with_links_of_the_site(text, source, page)
         target.write_text(text, encoding="utf-8")

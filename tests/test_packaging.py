@@ -123,7 +123,11 @@ def test_every_pin_is_a_name_and_an_exact_version() -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.name)
+# Of extras that are not part of the development environment.
+OPTIONAL = [*map(Requirement, EXTRAS["docs"] + EXTRAS["ray"])]
+
+
+@pytest.mark.parametrize("requirement", [*REQUIREMENTS, *OPTIONAL], ids=lambda requirement: requirement.name)
 def test_every_dependency_has_a_pin_in_its_range(requirement: Requirement, pins: dict[str, str]) -> None:
     pin = pins.get(canonicalize_name(requirement.name))
     assert pin is not None

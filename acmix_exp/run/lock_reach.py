@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import tempfile
@@ -31,6 +30,8 @@ def without_reach(folder: Path, mounts: Path = MOUNTS) -> str | None:
 
     mounts: a file of the form of Linux's /proc/self/mountinfo; without one nothing is known, and None is returned.
     """
+    import fcntl  # of Linux: reports are read on other systems too
+
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest) as file:
