@@ -69,7 +69,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("yolov8n.pt", "best.pt"):
         (root / name).touch()
     stock = yaml_of(compose_cells([])[0].config.model)
-    (root / "mine.yaml").write_text(str({key: stock[key] for key in ("nc", "scales", "backbone", "head")}))
+    for name in ("mine.yaml", "my.yaml"):
+        (root / name).write_text(str({key: stock[key] for key in ("nc", "scales", "backbone", "head")}))
     (root / "my_module.py").write_text("from torch import nn\nclass MyBlock(nn.Identity):\n    pass\n")
     builders.add_runs(root / "runs" / "demo", ("baseline", "mixed"), seeds=2, epochs=2, pictures=False)
     return root
