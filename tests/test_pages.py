@@ -4,6 +4,7 @@ somewhere.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from acmix_exp.report.statistics import Verdict
 from acmix_exp.run import devices
 from acmix_exp.sweep.compose import compose_cells
 from acmix_exp.yolo.families import yaml_of
@@ -140,6 +142,49 @@ def test_every_key_and_public_function_has_a_meaning() -> None:
     assert re.findall(r"```\n+(?=#)", python_page.page()) == []  # a signature without a text
 
 
+IN_CHINESE = {
+    "README.md": "README.zh-CN.md",
+    **{f"docs/{path.name}": f"docs/zh/{path.name}" for path in sorted((REPO / "docs" / "zh").glob("*.md"))},
+}
+# Explains what a program writes, so the English page has more; what both have is the same.
+SHORTER = {"docs/reading_the_report.md"}
+
+
+def code(text: str) -> list[str]:
+    """The code blocks of a page without their comments and indentation."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(r" *(^|  )# .*$", "", block, flags=re.MULTILINE).strip() for block in blocks]
+
+
+def settings(text: str) -> list[list[str]]:
+    """The code in the last column of each row of the tables."""
+    return [sorted(re.findall(r"`[^`]+`", row)) for row in re.findall(r"^\|.*\| ([^|]*) \|$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("english", IN_CHINESE)
+def test_both_languages_have_the_same_code(english: str) -> None:
+    one, other = (PAGES[name] for name in (english, IN_CHINESE[english]))
+    if english in SHORTER:
+        assert set(commands(other)) <= set(commands(one))
+        return
+    assert [block for block in code(other) if block not in code(one)] == []
+    assert code(other) == code(one)
+    if english != "README.md":
+        assert settings(other) == settings(one)
+
+
+@pytest.mark.parametrize("page", ["docs/coming_from.md", "docs/zh/coming_from.md"])
+def test_the_spread_of_a_published_result_is_that_of_its_table(page: str) -> None:
+    (table,) = json.loads((REPO / "docs" / "results" / "bccd_full" / "summary.json").read_text())["tables"]
+    (baseline,) = [row for row in table["rows"] if row["arm"] == "baseline"]
+    assert f"{baseline['map50_95_std']:.3f} mAP50-95" in PAGES[page]
+
+
+def test_the_chinese_page_names_every_verdict() -> None:
+    page = PAGES["docs/zh/reading_the_report.md"]
+    assert [word.value for word in Verdict if f"`{word.value}`" not in page] == []
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("zensical", reason="zensical, of the extra `docs`, is not installed: the site was not built")
@@ -185,7 +230,7 @@ def test_every_link_of_the_site_leads_somewhere_and_nothing_comes_from_elsewhere
 def test_the_site_opens_from_disk_without_a_network_and_its_search_works(site: Path) -> None:
     with Browser() as browser:
         for width in (1280, 390):
-            for page in ("index.html", "config.html", "coming_from.html"):
+            for page in ("index.html", "config.html", "zh/coming_from.html"):
                 browser.open(site / page, width=width)
                 assert browser.messages == []
                 assert [address for address in browser.requests if not address.startswith(("file:", "data:"))] == []

@@ -100,9 +100,11 @@ def test_every_command_that_trains_nothing_runs(folder, line):
     assert run(folder, line).returncode == 0
 
 
-def test_the_table_is_the_committed_summary():
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_the_table_is_the_committed_summary(page):
     """Between the markers is the table of the summary that they name, to the letter."""
-    name, text = re.search(r"<!-- result: (\S+) -->\n(.*?)<!-- /result -->", TEXTS["README.md"], re.DOTALL).groups()
+    readme = (REPO / page).read_text(encoding="utf-8")
+    name, text = re.search(r"<!-- result: (\S+) -->\n(.*?)<!-- /result -->", readme, re.DOTALL).groups()
     rows = [line for line in (REPO / name).read_text().splitlines() if line.startswith("|")]
     assert [line for line in text.splitlines() if line.startswith("|")] == rows
     table = json.loads((REPO / name).with_suffix(".json").read_text())["tables"][0]
