@@ -160,8 +160,8 @@ def test_every_command_trains(folder, line):
 
 @pytest.mark.slow
 def test_commands_that_take_a_run_work_on_a_run_of_the_demo(folder):
-    assert run(folder, f"python -m acmix_exp +experiment=demo {TINY}").returncode == 0
-    (directory,) = (folder / "runs" / "demo").glob("baseline-s0-*")
+    assert run(folder, f"python -m acmix_exp +experiment=demo name=trained {TINY}").returncode == 0
+    (directory,) = (folder / "runs" / "trained").glob("baseline-s0-*")
     lines = [line for line in OURS if "runs/demo/RUN" in line]
     assert len(lines) >= 2
     for line in lines:

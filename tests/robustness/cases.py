@@ -24,6 +24,8 @@ SECTIONS = (
     "Figures and numbers",
     "Command line",
     "Weights & Biases",
+    "Python",
+    "Other systems",
     "Interruptions and disks",
 )
 

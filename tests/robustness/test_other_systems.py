@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.report import builders
+from tests.robustness.cases import case
 
 LACKING = """
 import os, signal, sys
@@ -43,6 +44,7 @@ def run(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@case("Other systems", have="`acmix_exp.load` on Windows (simulated)", here="the results are read")
 def test_results_are_read(folder: Path) -> None:
     code = f"{LACKING}\nimport acmix_exp; study = acmix_exp.load('runs/demo')\nprint(study.verdicts, len(study.runs))"
     done = run(folder, code)
@@ -50,12 +52,18 @@ def test_results_are_read(folder: Path) -> None:
     assert "'mixed': 'too_few_seeds'" in done.stdout
 
 
+@case("Other systems", have="`task=report` on Windows (simulated)", here="the report is written")
 def test_results_are_reported(folder: Path) -> None:
     done = run(folder, COMMAND, "task=report", "name=demo")
     assert done.returncode == 0, done.stderr
     assert (folder / "runs" / "demo" / "report.html").stat().st_size > 10_000
 
 
+@case(
+    "Other systems",
+    have="any other task on Windows (simulated)",
+    here="one line: it needs Linux, such as WSL2; and what works here",
+)
 @pytest.mark.parametrize("arguments", [[], ["task=plan"], ["+experiment=demo"], ["task=export", "run=runs/demo/x"]])
 def test_all_else_is_refused_in_one_line(folder: Path, arguments: list[str]) -> None:
     done = run(folder, COMMAND, *arguments)
