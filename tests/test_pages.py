@@ -24,10 +24,10 @@ from tests.report import builders
 from tests.report.browser import Browser, executable
 
 REPO = Path(__file__).resolve().parents[1]
-WRITTEN = {"robustness.md", "config.md"}  # by scripts; their code is no command
+WRITTEN = {"robustness.md", "config.md", "summary.md"}  # by scripts; their code is no command
 PAGES = {
     str(path.relative_to(REPO)): path.read_text(encoding="utf-8")
-    for path in [*(REPO / "docs").glob("*.md"), *(REPO / "docs" / "zh").glob("*.md"), *REPO.glob("README*.md")]
+    for path in [*(REPO / "docs").rglob("*.md"), *REPO.glob("README*.md")]
     if path.name not in WRITTEN
 }
 PROGRAMS = (
@@ -40,7 +40,7 @@ def commands(text: str) -> list[str]:
     """The lines of shell blocks and of indented commands, without comments; a line that ends in a backslash goes on."""
     blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
     indented = re.findall(
-        r"^    (python -m acmix_exp .*(?:\\\n.*)*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M
+        r"^    (python -m acmix_exp (?:.*\\\n)*.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M
     )
     lines = "\n".join([*blocks, *indented]).replace("\\\n", " ").splitlines()
     return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]

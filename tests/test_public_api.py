@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
@@ -35,6 +36,15 @@ def test_the_import_itself_imports_almost_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["acmix_exp"]
+
+
+@pytest.mark.parametrize("command", [["-c", "import acmix_exp"], ["-m", "acmix_exp", "--help"]])
+def test_import_and_help_take_less_than_a_second(command: list[str]) -> None:
+    """Of the processor, because other programs may use it too."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *command], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
 def test_loading_an_experiment_imports_no_torch() -> None:

@@ -58,6 +58,6 @@ def test_the_checks_before_a_commit_are_those_of_make_lint() -> None:
 def test_the_workflow_runs_the_make_targets_on_every_supported_python() -> None:
     jobs = yaml.safe_load((REPO / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert commands == {"lint": ["make lint"], "test": ["make test"]}
+    assert commands == {"lint": ["make lint"], "test": ["make test"], "docs": ["make docs"]}
     supported = [words[-1] for words in (each.split(" :: ") for each in PROJECT["classifiers"]) if "Python" in words]
     assert jobs["test"]["strategy"]["matrix"]["python-version"] == supported
