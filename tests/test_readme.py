@@ -142,7 +142,8 @@ def test_every_python_snippet_runs(folder, snippet):
     code = snippet.replace("runs/demo/RUN/weights/best.pt", str(checkpoint)).replace(
         "image.jpg", "my/images/val/val0.png"
     )
-    code = code.replace("batch=4)", "batch=4, device='cpu', workers=0, plots=False, project='trained')")
+    trained = f"batch=4, device='cpu', workers=0, plots=False, project={str(folder / 'trained')!r})"
+    code = code.replace("batch=4)", trained)
     environment = {**os.environ, "YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(folder / "settings")}
     environment.pop("PYTEST_CURRENT_TEST", None)  # with it ultralytics saves beside its own installation
     command = [sys.executable, "-c", code]
