@@ -104,6 +104,16 @@ def _differences(first: ArmRuns, second: ArmRuns) -> int:
     return (first.arm != second.arm) + sum(one != other for one, other in values if None not in (one, other))
 
 
+def of_groups(groups: Sequence[Group], asked: Asked) -> tuple[list[Family], list[list[Pair]]]:
+    """The family of each group of runs, and its pairs of rows that are compared without a reference."""
+    with_reference, between = [], []
+    for group in groups:
+        pairs = ((row, reference_row(group, row, asked.reference)) for row in group.rows)
+        with_reference.append([(row, other) for row, other in pairs if other and in_family(row, other)])
+        between.append(between_rows(group, asked.reference) if asked.pairs == "all" else [])
+    return families(with_reference, between, asked), between
+
+
 def families(references: Sequence[Sequence[Pair]], between: Sequence[Sequence[Pair]], asked: Asked) -> list[Family]:
     """The family of each table, given the tables' pairs with a reference and those between rows."""
     found: dict[int, Family] = {}

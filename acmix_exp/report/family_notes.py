@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from acmix_exp.report import sign_flips
+from acmix_exp.report import sample_size, sentences, sign_flips
 from acmix_exp.report.comparison_families import Family
 from acmix_exp.report.notes import count, first_names
 from acmix_exp.report.skew import Change, rests_on
@@ -22,7 +22,7 @@ def family_notes(family: Family, table: int, reference: str) -> list[str]:
         return []
     lines = [_size(family, table, reference)]
     if table == family.tables[0]:
-        lines += [*_seeds(family), *_skewed(family), family.margin_note]
+        lines += [*_seeds(family), *_power(family), *_skewed(family), family.margin_note]
     return [line for line in lines if line]
 
 
@@ -55,6 +55,16 @@ def _seeds(family: Family) -> list[str]:
     if left_out := family.left_out:
         sentences.append(f"The joint test leaves out {first_names(left_out)}: too few seeds in common with the others.")
     return sentences
+
+
+def _power(family: Family) -> list[str]:
+    """The seeds that 0.5, 1 and 2 points need, at the spread of the joint test's deltas."""
+    tested = [found for found in family.comparisons.values() if found.joint_seeds]
+    sd = sample_size.pooled([[found.deltas[seed] for seed in family.seeds] for found in tested])
+    if sd is None or sd < sample_size.ROUNDING:
+        return []
+    seeds = {effect: sample_size.seeds_for(effect, sd, len(family.comparisons)) for effect in sample_size.EFFECTS}
+    return [sentences.seeds_for_effects(seeds)]
 
 
 def _skewed(family: Family) -> list[str]:

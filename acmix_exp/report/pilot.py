@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from acmix_exp.report.comparison_families import in_family, map50_95, reference_row
+from acmix_exp.report.comparison_families import Family, map50_95, of_groups
 from acmix_exp.report.grouping import heading
+from acmix_exp.report.notes import count
+from acmix_exp.report.planned import Asked
 from acmix_exp.report.read_runs import collect
-from acmix_exp.report.records import Group
+from acmix_exp.report.records import ArmRuns, Group
 from acmix_exp.report.row_costs import row_costs
 from acmix_exp.report.sample_size import RUN_TO_DELTA, pooled
-from acmix_exp.report.statistics import differences
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """The finished runs of one table, or of several.
+    """The finished runs of one family of tables, or of several.
 
     rows: arms and swept values, controls included. family: comparisons. seeds: the fewest that an arm of the family
     shares with its reference. deltas: of each arm of the family. runs: mAP of each row, by seed. run_seconds: mean
-    training time, as measured with ``runs_at_once`` on ``machine``; None if nothing has finished.
+    training time, as measured with ``runs_at_once`` on ``machine``; None if nothing has finished. memory: of the newest
+    run, as run/packing.py takes it.
     """
 
     heading: str
@@ -31,7 +34,8 @@ class Pilot:
     deltas: Sequence[Sequence[float]]
     runs: Sequence[Sequence[float]]
     run_seconds: float | None
-    runs_at_once: int
+    runs_at_once: int | str
+    memory: Mapping[str, Any] | None
     machine: str
 
     @property
@@ -55,27 +59,32 @@ class Pilot:
         return pooled(self.deltas) is not None
 
 
-def read_pilots(folder: Path, reference: str) -> list[Pilot]:
-    """One for each table of a folder; none if there is no run that can be read."""
-    return [_pilot(group, reference) for group in collect(folder)[0]]
+def read_pilots(folder: Path, asked: Asked) -> list[Pilot]:
+    """One for each family of a folder's tables; none if there is no run that can be read."""
+    groups = collect(folder)[0]
+    families = {tuple(family.tables): family for family in of_groups(groups, asked)[0]}
+    return [_pilot([groups[table - 1] for table in tables], family, asked) for tables, family in families.items()]
 
 
-def _pilot(group: Group, reference: str) -> Pilot:
-    with_reference = [(row, reference_row(group, row, reference)) for row in group.rows]
-    pairs = [(row, other) for row, other in with_reference if other and in_family(row, other)]
-    seconds = [cost.train_seconds for cost in row_costs(group.rows, reference, {})[0]]
-    known = [each for each in seconds if each is not None]
-    records = [record for row in group.rows for record in row.records]
+def _pilot(groups: Sequence[Group], family: Family, asked: Asked) -> Pilot:
+    rows: dict[frozenset[str], ArmRuns] = {}  # a reference may be in several tables
+    seconds = []
+    for group in groups:
+        costs, _ = row_costs(group.rows, asked.reference, {})
+        seconds += [cost.train_seconds for cost in costs if cost.train_seconds is not None]
+        rows |= {frozenset(record.name for record in row.all_records): row for row in group.rows}
+    records = [record for row in rows.values() for record in row.records]
     newest = max(records, key=lambda record: record.status.get("started") or 0.0, default=None)
-    hardware = (newest.config.get("hardware") or {}) if newest else {}
+    more = f", and {count(len(groups) - 1, 'more table')} of the same family" if len(groups) > 1 else ""
     return Pilot(
-        heading=heading(group.settings),
-        rows=len(group.rows),
-        family=len(pairs),
-        deltas=[list(differences(map50_95(row), map50_95(other)).values()) for row, other in pairs],
-        runs=[list(map50_95(row).values()) for row in group.rows],
-        run_seconds=fmean(known) if known else None,
-        runs_at_once=int(hardware.get("runs_at_once", 1)),
+        heading=heading(groups[0].settings) + more,
+        rows=len(rows),
+        family=len(family.comparisons),
+        deltas=[list(comparison.deltas.values()) for comparison in family.comparisons.values()],
+        runs=[list(map50_95(row).values()) for row in rows.values()],
+        run_seconds=fmean(seconds) if seconds else None,
+        runs_at_once=(newest.config.get("hardware") or {}).get("runs_at_once", 1) if newest else 1,
+        memory=newest.provenance.get("memory") if newest else None,
         machine=newest.machine if newest else "",
     )
 
@@ -91,5 +100,6 @@ def together(pilots: Sequence[Pilot]) -> Pilot:
         runs=[row for pilot in pilots for row in pilot.runs],
         run_seconds=fmean(pilot.run_seconds for pilot in timed if pilot.run_seconds is not None) if timed else None,
         runs_at_once=timed[-1].runs_at_once if timed else 1,
+        memory=timed[-1].memory if timed else None,
         machine=timed[-1].machine if timed else "",
     )

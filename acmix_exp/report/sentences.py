@@ -168,6 +168,16 @@ def prospect(seeds: int, fewest: int, found: float | None, power: float = POWER)
     return f"{count(seeds, 'seed')}: true differences above about {difference(found)} are found {often(power)}"
 
 
+def seeds_for_effects(seeds: Mapping[float, int]) -> str:
+    """seeds: by true difference."""
+    effects, numbers = _listed([f"{effect:g}" for effect in seeds]), _listed([*map(str, seeds.values())])
+    return f"At this spread true differences of {effects} need {numbers} seeds to be found {often(POWER)}."
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
+
+
 def nothing_compared(reference: str) -> str:
     return f"{reference} alone: there is nothing to compare it with"
 

@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import IDENTITY
-from acmix_exp.report.comparison_families import (
-    Family,
-    Pair,
-    alone,
-    between_rows,
-    families,
-    in_family,
-    map50_95,
-    reference_row,
-)
+from acmix_exp.report.comparison_families import Family, Pair, alone, in_family, map50_95, of_groups, reference_row
 from acmix_exp.report.family_notes import family_notes
 from acmix_exp.report.grouping import heading
 from acmix_exp.report.harness import check_harness, harness_verdict, is_harness_check
@@ -35,12 +26,7 @@ def make_tables(folder: Path, asked: Asked = DEFAULT) -> list[Table]:
     """All tables of a folder of runs."""
     groups, left_out = collect(folder)
     profile = read_profile(folder)
-    with_reference, between = [], []
-    for group in groups:
-        pairs = ((row, reference_row(group, row, asked.reference)) for row in group.rows)
-        with_reference.append([(row, other) for row, other in pairs if other and in_family(row, other)])
-        between.append(between_rows(group, asked.reference) if asked.pairs == "all" else [])
-    of_tables = families(with_reference, between, asked)
+    of_tables, between = of_groups(groups, asked)
     tables = [
         _table(number, group, asked, family, pairs, profile)
         for number, (group, family, pairs) in enumerate(zip(groups, of_tables, between, strict=True), 1)

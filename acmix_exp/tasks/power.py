@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from acmix_exp.console import console, text_table
 from acmix_exp.errors import ConfigError
 from acmix_exp.report import sentences
 from acmix_exp.report.pilot import Pilot, read_pilots, together
-from acmix_exp.report.sample_size import RUN_TO_DELTA, detectable, seeds_for, upper_limit
+from acmix_exp.report.planned import Asked
+from acmix_exp.report.sample_size import ROUNDING, RUN_TO_DELTA, detectable, seeds_for, upper_limit
 from acmix_exp.report.sign_flips import seeds_needed
+from acmix_exp.run import packing
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.planning import refuse_split
 from acmix_exp.sweep.progress import duration
@@ -26,7 +28,6 @@ from acmix_exp.tasks.prospects import comparisons, rows_of_command
 from acmix_exp.tasks.report import experiments
 
 GIVE_SD = "give sd=0.01, the standard deviation of a run in mAP50-95, as you know it"
-ROUNDING = 1e-9  # a smaller standard deviation is none
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def power(cells: Sequence[Composed]) -> int:
     refuse_split(cells)
     config = cells[0].config
     folder = Path(config.runs_dir) / config.name
-    pilots = read_pilots(folder, config.report.reference) if folder.is_dir() else []
+    pilots = read_pilots(folder, Asked.of(config.report)) if folder.is_dir() else []
     if len(cells) > 1 or not pilots:
         studies = [(_of_command(cells, together(pilots), folder), together(pilots))]
     else:
@@ -93,7 +94,7 @@ def _study(config: Config, pilot: Pilot, folder: Path, arms: int, family: int, t
 
 def _printed(study: Study, pilot: Pilot, cells: Sequence[Composed], folder: Path) -> Group:
     config = cells[0].config
-    at_once = config.hardware.runs_at_once if _says_runs_at_once(cells) else pilot.runs_at_once
+    at_once = _runs_at_once(cells, pilot)
     lines = [sentences.compared_arms(study.family, config.report.reference, study.arms), study.basis]
     if study.seeds:
         lines.append(_of_seeds(study, config.power.level))
@@ -112,8 +113,14 @@ def _of_seeds(study: Study, level: float) -> str:
     return sentences.power_of_seeds(study.seeds, fewest, found, at_limit, level)
 
 
-def _says_runs_at_once(cells: Sequence[Composed]) -> bool:
-    return not {"hardware", "hardware.runs_at_once"}.isdisjoint(cells[0].keys)
+def _runs_at_once(cells: Sequence[Composed], pilot: Pilot) -> int:
+    """As the command says, else as the runs of the folder were trained; ``auto`` is what it is on this machine."""
+    hardware = cells[0].config.hardware
+    if {"hardware", "hardware.runs_at_once"}.isdisjoint(cells[0].keys):
+        hardware = replace(hardware, runs_at_once=pilot.runs_at_once)
+    if pilot.memory and hardware.runs_at_once == packing.AUTO:
+        return packing.that_fit(hardware, pilot.memory)
+    return packing.smallest(hardware)
 
 
 def _table(study: Study, config: Config, pilot: Pilot, at_once: int) -> Table:

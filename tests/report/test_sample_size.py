@@ -18,6 +18,7 @@ from acmix_exp.report.sample_size import (
     upper_limit,
 )
 from scripts import sample_size
+from tests.report.builders import summary
 
 
 def power(difference, n, family, draws, *, sd=1.0, sds=None, correlation=0.0):
@@ -128,3 +129,26 @@ def test_standard_deviations_of_arms():
     assert pooled([[0.0, 2.0], [0.0, 4.0], [9.0]]) == pytest.approx(5**0.5)
     assert family_sd([[0.0, 2.0], [0.0, 4.0], [0.0, 20.0], [9.0]]) == pytest.approx(8**0.5)
     assert (pooled([[1.0]]), family_sd([])) == (None, None)
+
+
+def test_a_table_says_what_was_detectable_and_the_seeds_for_smaller_differences(folder, add):
+    """Deltas of 0.01 and 0.03 in turn: sd 0.0107 over eight seeds."""
+    for seed in range(8):
+        add("baseline", seed, 0.3)
+        add("mixed", seed, 0.31 + 0.02 * (seed % 2))
+    (table,) = summary(folder)
+    sd = 0.01 * math.sqrt(8 / 7)
+    mixed = next(row for row in table["rows"] if row["arm"] == "mixed")
+    assert mixed["detectable"] == pytest.approx(detectable(sd, 8, 1))
+    seeds = [seeds_for(effect, sd, 1) for effect in (0.005, 0.01, 0.02)]
+    need = "At this spread true differences of 0.005, 0.01 and 0.02 need {}, {} and {} seeds to be found".format(*seeds)
+    assert f"{need} with 80 % probability." in table["notes"]
+
+
+def test_equal_deltas_have_no_spread_to_plan_with(folder, add):
+    for seed in range(8):
+        add("baseline", seed, 0.3)
+        add("mixed", seed, 0.31)
+    (table,) = summary(folder)
+    assert not any("At this spread" in note for note in table["notes"])
+    assert [row["detectable"] for row in table["rows"]] == [None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 
 import pytest
@@ -141,3 +142,28 @@ def copy_of(path, seed):
     for name in ("config.yaml", "result.json", "status.json", "provenance.json", "history.csv"):
         text = (path / name).read_text()
         copy.joinpath(name).write_text(re.sub(r'("?seed"?): 0', rf"\1: {seed}", text))
+
+
+def test_tables_that_share_a_reference_are_one_study(printed, tmp_path):
+    """Two values of a key, each by a command of its own: two tables of one family."""
+    folder = tmp_path / "runs" / "pilot"
+    add_runs(folder, ("baseline", "mixed"), seeds=4, pictures=False)
+    for path in list(folder.glob("mixed-*")):
+        copy = path.with_name(path.name.replace("mixed-s", "mixed-s1"))
+        shutil.copytree(path, copy)
+        for name in ("config.yaml", "provenance.json"):
+            text = (copy / name).read_text()
+            (copy / name).write_text(re.sub(r'("?kernel_att"?): 7', r"\1: 5", text))
+    text, _ = printed("name=pilot")
+    assert "and 1 more table of the same family" in text
+    assert "2 comparisons with baseline, 3 rows to train" in text
+    assert text.count("comparisons with baseline") == 1
+
+
+@pytest.mark.parametrize(("given", "at_once"), [((), 1), (("hardware=pool",), 2), (("hardware.runs_at_once=auto",), 1)])
+def test_runs_at_once_are_those_of_the_folder_or_of_the_command(printed, tmp_path, given, at_once):
+    folder = tmp_path / "runs" / "pilot"
+    add_runs(folder, ("baseline", "mixed"), seeds=3, pictures=False)
+    for path in folder.glob("*/config.yaml"):
+        path.write_text(path.read_text() + "hardware: {runs_at_once: auto}\n")
+    assert f"{at_once} run" in printed("name=pilot", "hardware.device=cpu", *given)[0]
