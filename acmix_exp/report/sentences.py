@@ -154,18 +154,19 @@ def _interval(*ends: float | None) -> str:
     return " to ".join(format_number(end, DELTA) for end in ends)
 
 
-def prospect(seeds: int, fewest: int, found: float | None, power: float = POWER) -> str:
-    """What so many seeds can and cannot show.
+def prospect(seeds: int, fewest: int, found: float | None, power: float = POWER, *, most: bool = False) -> str:
+    """What so many seeds can and cannot show; ``most``: they are the most that there may be.
 
     fewest: seeds with which a verdict is possible. found: the true difference that is found with the probability
-    ``power``, by so many seeds or by the fewest; None if the spread is not known.
+    ``power``, by so many seeds or by the fewest; None if it is not known.
     """
+    text = f"{'up to ' if most else ''}{count(seeds, 'seed')}"
     if seeds < fewest:
-        text = f"{count(seeds, 'seed')}: no arm can be called better or worse; at least {fewest} are needed"
+        text += f": no arm can be called better or worse; at least {fewest} are needed"
         return text if found is None else f"{text}; with {fewest}, differences above about {difference(found)}"
     if found is None:
-        return f"{count(seeds, 'seed')}: enough to call an arm better or worse, which needs at least {fewest}"
-    return f"{count(seeds, 'seed')}: true differences above about {difference(found)} are found {often(power)}"
+        return f"{text}: enough to call an arm better or worse, which needs at least {fewest}"
+    return f"{text}: true differences above about {difference(found)} are found {often(power)}"
 
 
 def seeds_for_effects(seeds: Mapping[float, int]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.config import IDENTITY, Config, ReportConfig, arm_label
+from acmix_exp.config import IDENTITY, Config, ReportConfig, arm_label, value_of
 from acmix_exp.files import read_json
 from acmix_exp.report import sentences
 from acmix_exp.report.sample_size import RUN_TO_DELTA, detectable, pooled
@@ -36,6 +36,8 @@ def first_line(plan: Plan) -> str:
     if not family:
         return sentences.nothing_compared(reference)
     fewest = seeds_needed()
+    if value_of(config, "seeds") == "auto":  # a plan of looks, whose power is another
+        return sentences.prospect(seeds, fewest, None, most=True)
     sd = config.sd * RUN_TO_DELTA if config.sd else pooled(known.deltas)
     found = detectable(sd, max(seeds, fewest), family) if sd else None
     return sentences.prospect(seeds, fewest, found)
