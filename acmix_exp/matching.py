@@ -9,6 +9,7 @@ import numpy as np
 from acmix_exp.outcomes import CONFUSION_CONFIDENCE, CONFUSION_IOU, SIZES, THRESHOLDS, Boxes, Outcomes
 
 RANGES = ("all", *SIZES)
+MOST = 100  # detections of an image and class that count for COCO's AP
 
 
 def claims_by_size(outcomes: Outcomes, boxes: Boxes) -> np.ndarray:

@@ -7,39 +7,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from acmix_exp.matching import RANGES, claims_by_size, in_ranges, ranks
+from acmix_exp.matching import MOST, RANGES, claims_by_size, in_ranges, ranks
 from acmix_exp.outcomes import THRESHOLDS, Boxes, Outcomes
-from acmix_exp.run.replicates import average_precision
-
-MOST = 100  # detections of an image and class that count
+from acmix_exp.run.replicates import RECALLS
 
 
-def average_precision_by_size(outcomes: Outcomes, weights: np.ndarray | None = None) -> dict[str, np.ndarray] | None:
-    """AP by size range, ``all`` first: float64 [R, C, 10], NaN for a class without a box in the range.
+def average_precision_by_size(outcomes: Outcomes) -> dict[str, np.ndarray] | None:
+    """AP by size range, ``all`` first: float64 [C, 10], NaN for a class without a box in the range.
 
-    weights: [R, I], how often each image counts; None: each once, R = 1. The mean over classes and thresholds that are
-    not NaN is COCO's AP. None if the outcomes were written by version 1 of the file.
+    The mean over the classes and thresholds that are not NaN is COCO's AP. Of an image and class the 100 detections of
+    the highest confidence count. None if the outcomes were read from version 1 of the file.
     """
     if (boxes := outcomes.boxes) is None:
         return None
-    if weights is None:
-        weights = np.ones((1, len(outcomes.images)), dtype=np.int64)
     hit, ignored = matches_by_size(outcomes, boxes)
     sized = in_ranges(boxes.target_size)
     counted = ranks(outcomes.image.astype(np.int64) * len(outcomes.classes) + outcomes.label) < MOST
-    result = {name: np.full((len(weights), len(outcomes.classes), len(THRESHOLDS)), np.nan) for name in RANGES}
+    result = {name: np.full((len(outcomes.classes), len(THRESHOLDS)), np.nan) for name in RANGES}
     for label in range(len(outcomes.classes)):
         chosen = np.flatnonzero(counted & (outcomes.label == label))
-        image = outcomes.image[chosen]
-        for j, name in enumerate(RANGES):
-            of_image = boxes.target_image[(boxes.target_label == label) & sized[:, j]]
-            targets = weights.astype(np.int64) @ np.bincount(of_image, minlength=len(outcomes.images))
+        targets = sized[boxes.target_label == label].sum(0)
+        found = np.cumsum(~ignored[chosen], axis=0, dtype=np.int64)
+        for j in np.flatnonzero(targets):
             for k in range(len(THRESHOLDS)):
-                kept = ~ignored[chosen, j, k]
-                hits = hit[chosen[kept], j, k, None]
-                ap = average_precision(image[kept], hits, targets, weights, coco=True)[:, 0]
-                result[name][:, label, k] = np.where(targets > 0, ap, np.nan)
+                hits = np.flatnonzero(hit[chosen, j, k])
+                result[RANGES[j]][label, k] = _area(found[hits, j, k], int(targets[j]))
     return result
+
+
+def mean(values: np.ndarray) -> float | None:
+    """The mean over classes and thresholds; None if no class has a box."""
+    return None if np.isnan(values).all() else float(np.nanmean(values))
+
+
+def _area(found: np.ndarray, targets: int) -> float:
+    """AP of one class, range and threshold. found: [K], at each true positive how many detections there are so far."""
+    precision = np.arange(1, len(found) + 1) / found
+    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    recall = np.arange(1, len(found) + 1) / targets
+    return float(envelope[np.searchsorted(recall, RECALLS, "left")].mean())
 
 
 def matches_by_size(outcomes: Outcomes, boxes: Boxes) -> tuple[np.ndarray, np.ndarray]:

@@ -36,18 +36,19 @@ def multiplicities(fingerprint: str, split: str, images: int, replicates: int = 
     return np.bincount(drawn.ravel(), minlength=replicates * images).reshape(replicates, images).astype(np.uint16)
 
 
-def mean_average_precision(outcomes: Outcomes, weights: np.ndarray) -> np.ndarray:
+def mean_average_precision(outcomes: Outcomes, weights: np.ndarray, *, coco: bool = False) -> np.ndarray:
     """mAP at every IoU threshold, float64 [R, 10], for R rows of integer multiplicities [R, I] of the images.
 
     Column 0 is mAP50, the mean of a row mAP50-95. It equals the score of ultralytics on a data set in which each image
-    is repeated that many times. 0 if no class has a target.
+    is repeated that many times. 0 if no class has a target. coco: see :func:`average_precision`.
     """
     total = np.zeros((len(weights), len(THRESHOLDS)))
     present = np.zeros(len(weights), dtype=np.int64)
     for label in np.flatnonzero(outcomes.targets.any(0)):
         targets = weights.astype(np.int64) @ outcomes.targets[:, label].astype(np.int64)
         chosen = outcomes.label == label
-        total += average_precision(outcomes.image[chosen], unpack(outcomes.matches[chosen]), targets, weights)
+        hit = unpack(outcomes.matches[chosen])
+        total += average_precision(outcomes.image[chosen], hit, targets, weights, coco=coco)
         present += targets > 0
     return total / np.maximum(present, 1)[:, None]
 
