@@ -178,7 +178,9 @@ class Config:
     task: str = "train"
     run: Optional[str] = None  # a run directory, for the tasks that take one
     runs_dir: str = "runs"
-    split: Optional[str] = None  # task=evaluate: train | val | test; null: test if there is one, else val
+    split: Optional[str] = None  # task=evaluate, judge: train | val | test; null: test if there is one, else val
+    a: List[str] = field(default_factory=list)  # task=judge: runs, an arm of a folder, .pt files or COCO files
+    b: List[str] = field(default_factory=list)  # task=judge: what a is compared with
     format: str = "onnx"  # task=export: a format of ultralytics
     sd: Optional[float] = None  # standard deviation of a run's mAP50-95 over seeds; null: from the runs of the folder
     allow_foreign_ultralytics: bool = False  # accept modules that are not the installed package; recorded by hash

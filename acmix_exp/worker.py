@@ -28,6 +28,7 @@ TASKS = {
     "train": "acmix_exp.run.training:work",
     "train_rank": "acmix_exp.yolo.rank_process:work",
     "evaluate": "acmix_exp.tasks.evaluate:work",
+    "judge": "acmix_exp.tasks.judge:work",
     "export": "acmix_exp.tasks.export:work",
     "profile": "acmix_exp.tasks.profile:work",
     "repeat": "acmix_exp.tasks.repeat:work",

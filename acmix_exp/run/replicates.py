@@ -45,12 +45,20 @@ def mean_average_precision(outcomes: Outcomes, weights: np.ndarray, *, coco: boo
     total = np.zeros((len(weights), len(THRESHOLDS)))
     present = np.zeros(len(weights), dtype=np.int64)
     for label in np.flatnonzero(outcomes.targets.any(0)):
-        targets = weights.astype(np.int64) @ outcomes.targets[:, label].astype(np.int64)
-        chosen = outcomes.label == label
-        hit = unpack(outcomes.matches[chosen])
-        total += average_precision(outcomes.image[chosen], hit, targets, weights, coco=coco)
-        present += targets > 0
+        ap = class_average_precision(outcomes, int(label), weights, coco=coco)
+        total += np.nan_to_num(ap)
+        present += ~np.isnan(ap[:, 0])
     return total / np.maximum(present, 1)[:, None]
+
+
+def class_average_precision(outcomes: Outcomes, label: int, weights: np.ndarray, *, coco: bool = False) -> np.ndarray:
+    """AP of one class, float64 [R, 10], NaN in rows without a target; see :func:`mean_average_precision`."""
+    targets = weights.astype(np.int64) @ outcomes.targets[:, label].astype(np.int64)
+    chosen = outcomes.label == label
+    hit = unpack(outcomes.matches[chosen])
+    ap = average_precision(outcomes.image[chosen], hit, targets, weights, coco=coco)
+    ap[targets == 0] = np.nan
+    return ap
 
 
 def average_precision(

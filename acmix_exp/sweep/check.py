@@ -29,7 +29,7 @@ NAME_RULE = "the name of a folder: no / or \\, beginning with none of . - ~ and 
 EFFECTS_RULE = "numbers above 0, below 1; a point is 0.01"
 HIGHEST_SD = 0.5  # of numbers from 0 to 1
 SD_RULE = f"a number above 0, up to {HIGHEST_SD}; a point of mAP50-95 is 0.01"
-TASKS = ("train", "plan", "power", "profile", "evaluate", "export", "repeat", "report")
+TASKS = ("train", "plan", "power", "profile", "evaluate", "judge", "export", "repeat", "report")
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "task": TASKS,
     "split": (None, "train", "val", "test"),

@@ -23,6 +23,8 @@ from acmix_exp.files import user_path
 
 FUNCTION = re.compile(r"(choice|range|glob|interval|shuffle|sort|tag|str|int|float|bool|json_str|extend_list)\s?\(.*\)")
 LISTS = ("tags", "hardware.slurm.setup", "hardware.slurm.extra")
+# Lists of paths, of which one needs no brackets.
+PATHS = ("a", "b")
 # Paths and names: outside of a sweep a comma is one of their characters.
 FREE = (
     "name",
@@ -71,7 +73,9 @@ def literal(override: str, *, sweep: bool = True) -> str:
     key = left.lstrip("+~")
     if not equals or not value or FUNCTION.fullmatch(value):
         return override
-    if key in LISTS and value.startswith("[") and value.endswith("]"):
+    if key in PATHS and not (value.startswith("[") and value.endswith("]") and not user_path(value).exists()):
+        return f"{left}=[{_literal(value)}]"
+    if key in (*LISTS, *PATHS) and value.startswith("[") and value.endswith("]"):
         items = [item.strip() for item in items_of(value[1:-1])]
         return f"{left}=[{','.join(map(_literal, items))}]" if any(items) else override
     if key in text_keys():

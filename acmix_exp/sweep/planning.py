@@ -36,7 +36,7 @@ from acmix_exp.yolo.sampling import PROTOCOL
 NOT_COLUMNS = ("arm", "seed", "block")
 # Swept over, these would split one experiment's folder, or say nothing about the result.
 NOT_SWEPT = (
-    *("name", "task", "run", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan"),
+    *("name", "task", "run", "a", "b", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan"),
     *("sd", "power", "allow_foreign_ultralytics", "allow_unsafe_checkpoint"),
 )
 PREPARED_SECONDS = 0.1  # between two looks at a run that another command prepares

@@ -14,6 +14,8 @@ ALWAYS = "task allow_foreign_ultralytics allow_unsafe_checkpoint"
 TAKEN = {
     "evaluate": "run split dataset train.imgsz train.batch hardware.device hardware.workers hardware.threads "
     "hardware.runs_at_once block.target",
+    "judge": "a b name runs_dir dataset split train.imgsz train.batch report.margin hardware.device hardware.workers "
+    "hardware.threads hardware.runs_at_once block.target",
     "export": "run format dataset train.imgsz hardware.device hardware.threads block.target",
     "repeat": "run dataset hardware.device block.target",
     "report": "name runs_dir report.reference report.margin report.pairs logger experiment",
@@ -24,7 +26,9 @@ NO_EFFECT = ("logger=disabled", "logger.mode=disabled", "block=custom")
 GROUPS = {"hardware": "hardware.device"}
 OF_OTHER_TASKS = {
     "run": "task=evaluate, export and repeat",
-    "split": "task=evaluate",
+    "a": "task=judge",
+    "b": "task=judge",
+    "split": "task=evaluate and judge",
     "format": "task=export",
     "sd": "task=power, plan and train",
     "plan.rows": "task=plan",
@@ -33,6 +37,8 @@ OF_OTHER_TASKS = {
 }
 NOT_HERE = {
     ("evaluate", "hardware.precision"): "an evaluation is in float32",
+    ("judge", "hardware.precision"): "an evaluation is in float32",
+    ("judge", "run"): "it compares a=... with b=...",
     ("export", "hardware.precision"): "an export is in float32",
     ("export", "train.batch"): "an export is traced with one image, and takes any number where the format can",
     ("report", "run"): "a report is of a whole experiment, name=NAME runs_dir=DIR",

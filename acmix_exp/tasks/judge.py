@@ -1,0 +1,287 @@
+"""``task=judge``: two runs, arms, checkpoints or COCO files against each other. Nothing is trained."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.child import Job, require, run_child, unpickling
+from acmix_exp.config import Config, from_plain
+from acmix_exp.console import console, print_line, showing_steps, text_table
+from acmix_exp.data import Dataset, headline, inspect, read_split, report_table, resolve
+from acmix_exp.errors import ConfigError
+from acmix_exp.files import write_json
+from acmix_exp.outcomes import FILE as OUTCOMES
+from acmix_exp.outcomes import Outcomes
+from acmix_exp.report import coco_predictions
+from acmix_exp.report.judgement import EXIT_CODES, Judgement, Score, as_json, score, sentence
+from acmix_exp.report.judgement import judge as judged
+from acmix_exp.run import devices
+from acmix_exp.run.directory import Run
+from acmix_exp.run.fingerprints import verify_data, verify_finished
+from acmix_exp.run.replicates import multiplicities
+from acmix_exp.sweep import check
+from acmix_exp.sweep.compose import Composed
+from acmix_exp.sweep.preflight_child import say_unsafe
+from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset, require_safe, require_unchanged
+from acmix_exp.tasks.judge_inputs import COCO, RUN, Side, Thing, paired, side
+from acmix_exp.yolo import checkpoint_file
+
+FILE = "judge.json"
+SCORED = ("DetectionModel", "BlockDetectionModel", "YOLOv10DetectionModel")  # networks that are evaluated here
+EVALUATED = ("split", "train.imgsz", "train.batch")  # keys that ask for an evaluation of runs
+
+
+def judge(cell: Composed) -> int:
+    """Judge a against b, print it and write runs_dir/NAME/judge.json; the exit code is that of the finding.
+
+    Raises ConfigError, and ChildError if an evaluation fails.
+    """
+    command = cell.config
+    folder = Path(command.runs_dir) / command.name
+    if lines := check.writable(Path(command.runs_dir), folder):
+        raise ConfigError(*lines)
+    a, b = side("a", command.a), side("b", command.b)
+    first, second = paired(a, b)
+    things = list({thing.path: thing for thing in (*first.values(), *second.values())}.values())
+    coco = things[0].kind == COCO
+    if all(thing.kind == RUN for thing in things) and not names_dataset(cell) and not cell.keys & set(EVALUATED):
+        facts, scores = _stored(things)
+    elif coco:
+        facts, scores = _of_files(cell, things)
+    else:
+        facts, scores = _evaluated(cell, things)
+    found = judged(
+        {seed: scores[thing.path] for seed, thing in first.items()},
+        {seed: scores[thing.path] for seed, thing in second.items()},
+        margin=command.report.margin,
+        coco=coco,
+        diverged=(a.diverged, b.diverged),
+    )
+    notes = [*a.notes, *b.notes, *facts.pop("notes"), *found.notes]
+    if found.margin is not None:
+        notes.append(
+            f"report.margin={found.margin:g} means something only if it was chosen before the scores were seen"
+        )
+    _print(found, a, b, facts, notes)
+    folder.mkdir(parents=True, exist_ok=True)
+    sides = {
+        name: {"given": given, "kind": each.things[0].kind, "things": list(_listed(each, scores))}
+        for name, given, each in (("a", command.a, a), ("b", command.b, b))
+    }
+    write_json(folder / FILE, {**as_json(found), "notes": notes, "dataset": facts, "sides": sides})
+    print_line(f"written to {folder / FILE}")
+    return EXIT_CODES[found.finding]
+
+
+def _listed(each: Side, scores: dict[Path, Score]) -> Iterator[dict[str, Any]]:
+    for thing in each.things:
+        one = scores[thing.path]
+        yield {"path": str(thing.path), "seed": thing.seed, "map50_95": one.map50_95, "map50": one.map50}
+
+
+def _stored(things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]:
+    """The scores of runs on the images that they were scored on, from their outcomes.npz."""
+    scores: dict[Path, Score] = {}
+    images: dict[str, Thing] = {}
+    for thing in things:
+        record = thing.record
+        assert record is not None
+        assert record.result is not None
+        kept = record.replicates
+        if kept is None:
+            raise ConfigError(
+                f"{thing.setting}: {thing.path / OUTCOMES} is missing or cannot be read; dataset=... evaluates the "
+                "weights"
+            )
+        images.setdefault(f"{record.identity.get('data')} {record.result.split} {kept.images}", thing)
+        outcomes = Outcomes.load(thing.path / OUTCOMES)
+        scores[thing.path] = score(outcomes, None, coco=False, replicates=kept.map50_95)
+    if len(images) > 1:
+        one, other = list(images.values())[:2]
+        raise ConfigError(
+            f"{one.setting} {other.setting}: {one.path.name} and {other.path.name} were scored on different images; "
+            "dataset=... split=... evaluates both on the same"
+        )
+    record = things[0].record
+    assert record is not None
+    assert record.result is not None
+    facts = {
+        "name": (record.provenance.get("dataset") or {}).get("name"),
+        "fingerprint": record.identity.get("data"),
+        "split": record.result.split,
+        "images": len(outcomes.images),
+    }
+    old = [thing.path.name for thing in things if scores[thing.path].by_size is None]
+    why = f"AP by size is not known: outcomes.npz of {old[0]} is of an older version" if old else ""
+    return {**facts, "notes": [why] if why else []}, scores
+
+
+def _of_files(cell: Composed, things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]:
+    """The scores of COCO files with the boxes of the data set's split."""
+    dataset, split, facts = _data(cell, cell.config)
+    truth = coco_predictions.Truth.of(read_split(dataset, split), dataset.names)
+    weights = multiplicities(str(facts["fingerprint"]), split, len(truth.images))
+    scores = {}
+    for thing in things:
+        with console(stderr=True).status(f"reading {thing.path}"):
+            try:
+                outcomes, lines = coco_predictions.match(coco_predictions.read(thing.path), truth)
+            except ValueError as error:
+                raise ConfigError(f"{thing.setting}: {error}") from None
+            except OSError as error:
+                raise ConfigError(f"{thing.setting}: cannot be read ({error.strerror})") from None
+            facts["notes"] += [f"{thing.setting}: {line}" for line in lines]
+            scores[thing.path] = score(outcomes, weights, coco=True)
+    return facts, scores
+
+
+def _data(cell: Composed, config: Config) -> tuple[Dataset, str, dict[str, Any]]:
+    """The data set of a config, its split to judge on, and what judge.json says of them."""
+    if config is cell.config and not names_dataset(cell):
+        raise ConfigError("dataset: must be named, dataset=yolo dataset.path=my/data.yaml split=test")
+    dataset = resolve(config.dataset)
+    inspection = inspect(dataset)
+    split = cell.config.split or headline(dataset).split
+    if split not in dataset.splits:
+        raise ConfigError(f"split={split}: must be one of the data set's splits, {', '.join(dataset.splits)}")
+    console(stderr=True).print(report_table(inspection), soft_wrap=True)
+    facts = {
+        "name": dataset.name,
+        "source": str(dataset.source),
+        "fingerprint": inspection.fingerprint,
+        "split": split,
+        "images": inspection.images[split],
+        "notes": [f"split={split}: its images may have been trained on, or chosen the checkpoint"] * (split != "test"),
+    }
+    return dataset, split, facts
+
+
+def _evaluated(cell: Composed, things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]:
+    """The scores of checkpoints, and of the kept weights of runs, evaluated in one child process."""
+    command, requests = cell.config, []
+    for thing in things:
+        config, weights = _weights(cell, thing)
+        config.hardware, config.split = command.hardware, command.split
+        requests.append((thing, config, weights))
+    run_configs = [config for thing, config, _ in requests if thing.kind == RUN]
+    of_data = command if names_dataset(cell) or not run_configs else run_configs[0]
+    _, split, facts = _data(cell, of_data)
+    for thing, config, _ in requests:
+        if thing.kind == RUN:
+            own = replace(cell, config=replace(command, run=str(thing.path)))
+            fingerprint = None if names_dataset(cell) else facts["fingerprint"]
+            require_unchanged(own, Run(thing.path), config, fingerprint)
+        config.dataset = of_data.dataset
+    with tempfile.TemporaryDirectory(prefix="acmix_exp-") as scratch, showing_steps() as show:
+        items = [
+            {
+                "setting": thing.setting,
+                "run": str(thing.path.resolve()) if thing.kind == RUN else None,
+                "weights": str(weights.resolve()),
+                "config": asdict(config),
+                "own_imgsz": thing.kind != RUN and "train.imgsz" not in cell.keys,
+                "outcomes": str(Path(scratch, f"{number}.npz")),
+            }
+            for number, (thing, config, weights) in enumerate(requests)
+        ]
+        request = {"things": items, "split": split, "data": facts["fingerprint"]}
+        hardware = command.hardware
+        with devices.gpu_slot(devices.gpus(hardware), hardware.runs_at_once) as gpu:
+            variables = unpickling(command.allow_unsafe_checkpoint)
+            options = {"threads": hardware.threads, "gpu": gpu, "variables": variables, "on_step": show}
+            answer = run_child("judge", Path(command.runs_dir, command.name), request, **options)
+        sizes = require(answer, "the evaluation")
+        scores = {}
+        for thing, item in zip(things, items, strict=True):
+            outcomes = Outcomes.load(Path(str(item["outcomes"])))
+            drawn = multiplicities(str(facts["fingerprint"]), split, len(outcomes.images))
+            scores[thing.path] = score(outcomes, drawn, coco=False)
+    device = "cpu" if gpu is None else f"cuda:{gpu}"
+    facts |= {"imgsz": sizes, "batch": [config.train.batch for _, config, _ in requests], "device": device}
+    return facts, scores
+
+
+def _weights(cell: Composed, thing: Thing) -> tuple[Config, Path]:
+    """The config to evaluate a thing with, and its checkpoint. Raises ConfigError if reading it could run code."""
+    command = cell.config
+    if thing.kind == RUN:
+        run, config = finished(replace(cell, config=replace(command, run=str(thing.path))))
+        weights = kept_weights(run, config)
+        require_safe(replace(command, run=str(thing.path)), config, weights)
+        return config, weights
+    if command.allow_unsafe_checkpoint:
+        say_unsafe(thing.setting)
+    else:
+        try:
+            checkpoint_file.require_safe(thing.setting, checkpoint_file.read(thing.path))
+        except checkpoint_file.NotACheckpoint as error:
+            raise ConfigError(checkpoint_file.cannot_be_loaded(thing.setting, f"it is {error}")) from error
+    arm = replace(command.arm, name="baseline", insert=False)  # no block is built: the checkpoint holds its network
+    return replace(command, arm=arm, train=replace(command.train)), thing.path
+
+
+def work(job: Job) -> list[int]:
+    """Evaluate ``things`` on ``split`` in the child process; each writes its outcomes. Returns their image sizes.
+
+    Raises ConfigError if their classes differ, or one is no detector that is evaluated here.
+    """
+    from acmix_exp.yolo.run import prepare
+
+    prepare()
+    from acmix_exp.yolo import checkpoints
+    from acmix_exp.yolo.evaluation import evaluate_checkpoint
+
+    things = [(item, from_plain(item["config"])) for item in job.request["things"]]
+    names: dict[str, str] = {}
+    for item, config in things:
+        prepare(config)
+        try:
+            model, content = checkpoints.load(Path(item["weights"]), item["setting"])
+        except checkpoint_file.NotACheckpoint as error:
+            raise ConfigError(checkpoint_file.cannot_be_loaded(item["setting"], f"it is {error}")) from error
+        kind = type(model).__name__
+        if kind not in SCORED:
+            task = checkpoint_file.TASKS.get(kind, "")
+            raise ConfigError(
+                f"{item['setting']}: is a {kind}{f' (task {task})' * bool(task)}; must be a YOLO detector, or two COCO "
+                "files of predictions, which may be of any network"
+            )
+        names[item["setting"]] = ", ".join(str(model.names[key]) for key in sorted(model.names))
+        if item["own_imgsz"]:
+            config.train.imgsz = int((content.get("train_args") or {}).get("imgsz") or config.train.imgsz)
+    first, classes = next(iter(names.items()))
+    for setting, others in names.items():
+        if others != classes:
+            raise ConfigError(f"{setting}: its classes are {others}; must be those of {first}, {classes}")
+    for item, config in things:
+        prepare(config)
+        dataset = verify_data(config.dataset, job.request["data"])
+        if item["run"]:
+            verify_finished(Run(Path(item["run"])), config)
+        job.step(f"evaluating {item['weights']}")
+        path = Path(item["outcomes"])
+        evaluate_checkpoint(Path(item["weights"]), dataset, job.request["split"], config, job.device, outcomes=path)
+    return [config.train.imgsz for _, config in things]
+
+
+def _print(found: Judgement, a: Side, b: Side, facts: dict[str, Any], notes: Sequence[str]) -> None:
+    rows = [(found.metric, found.a, found.b)]
+    rows += [(f"AP {part.name}", part.a, part.b) for part in found.sizes or []]
+    rows += [(part.name, part.a, part.b) for part in found.classes]
+    shown = [(name, f"{one:.3f}", f"{other:.3f}", f"{one - other:+.3f}") for name, one, other in rows]
+    title = f"{_shown(a)} against {_shown(b)}"
+    console().print(text_table(title, [""], ["a", "b", "a - b"], shown))
+    print_line(f"{facts['name']}, split {facts['split']}, {facts['images']} images")
+    for note in notes:
+        print_line(note)
+    print_line(sentence(found))
+
+
+def _shown(each: Side) -> str:
+    first = each.things[0]
+    more = f" and {len(each.things) - 1} more" if len(each.things) > 1 else ""
+    return f"{each.name} ({first.setting.partition('=')[2]}{more})"
