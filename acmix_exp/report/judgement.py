@@ -17,7 +17,8 @@ from acmix_exp.outcomes import SIZES, Outcomes
 from acmix_exp.report.notes import count
 from acmix_exp.report.object_sizes import average_precision_by_size, mean
 from acmix_exp.report.sentences import DELTA, format_number
-from acmix_exp.report.statistics import LEVEL, Comparison, Verdict, compare, verdict_with_diverged
+from acmix_exp.report.sign_flips import LEVEL
+from acmix_exp.report.statistics import Comparison, Verdict, compare, verdict_with_diverged
 from acmix_exp.run.replicates import class_average_precision, mean_average_precision
 
 
@@ -151,10 +152,10 @@ def judge(
     notes = [_unpaired(a, seeds, "a"), _unpaired(b, seeds, "b")]
     if all(np.array_equal(one.replicates, other.replicates) for one, other in zip(first, second, strict=True)):
         notes.append("a and b have the same score on every resample of the images")
+    comparison: Comparison | None = None
+    excludes: float | None = float(np.abs(np.quantile(differences, [LEVEL, 1 - LEVEL])).max())
     if len(seeds) == 1:
-        comparison = None
-        excludes = float(np.abs(np.quantile(differences, [LEVEL, 1 - LEVEL])).max())
-        finding = _of_images(float(low), float(high), excludes, margin)
+        finding = _of_images(float(low), float(high), excludes or 0.0, margin)
         notes.insert(0, ONE_EACH)
     else:
         comparison, finding = _of_seeds(a, b, margin, diverged)
