@@ -18,6 +18,7 @@ from acmix_exp.outcomes import THRESHOLDS, Outcomes, unpack
 
 REPLICATES = 1000
 CHUNK_BYTES = 2**25  # of an intermediate array
+PRODUCT_SPEED = 64  # terms of a matrix product in the time of a term of a running sum
 RECALLS = np.linspace(0, 1, 101)
 POINT_WEIGHTS = np.concatenate([[0.0], np.cumsum(np.r_[0.005, np.full(99, 0.01), 0.005])])  # of the first n recalls
 COCO_WEIGHTS = np.arange(102) / 101
@@ -94,9 +95,12 @@ def average_precision(
 def _detections_until(image: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The number of detections up to and including each of ``hits``, [R, K].
 
-    A matrix product of the weights with the counts per image, in float32, which is exact up to 2**24 detections.
+    A matrix product of the weights with the counts per image, in float32, which is exact up to 2**24 detections. Where
+    that is the longer way, because there are many images, the weights of the detections are summed up.
     """
     images = weights.shape[1]
+    if PRODUCT_SPEED * (hits[-1] + 1) < images * len(hits):
+        return _summed_up(image, hits, weights)
     factor, before = weights.astype(np.float32), np.zeros(images, dtype=np.int64)
     size = max(1, CHUNK_BYTES // (8 * images))
     starts, parts = np.concatenate([[0], hits[:-1] + 1]), []
@@ -107,6 +111,19 @@ def _detections_until(image: np.ndarray, hits: np.ndarray, weights: np.ndarray) 
         counts = np.bincount(cells, minlength=len(ends) * images).reshape(len(ends), images).cumsum(0) + before
         before = counts[-1]
         parts.append(factor @ counts.T.astype(np.float32))
+    return np.concatenate(parts, axis=1)
+
+
+def _summed_up(image: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """As :func:`_detections_until`, [R, K]."""
+    size = max(1, CHUNK_BYTES // (4 * len(weights)))
+    parts, before, last = [], np.zeros((len(weights), 1), dtype=np.int32), int(hits[-1]) + 1
+    for first in range(0, last, size):
+        part = image[first : min(first + size, last)]
+        sums = weights[:, part].cumsum(1, dtype=np.int32) + before
+        here = hits[(hits >= first) & (hits < first + size)] - first
+        parts.append(sums[:, here])
+        before = sums[:, -1:]
     return np.concatenate(parts, axis=1)
 
 
