@@ -1,7 +1,8 @@
 """Two things on the same images against each other: their scores, the difference with its intervals, the verdict.
 
-With several seeds a side :func:`acmix_exp.report.statistics.compare` decides, as in a table. With one checkpoint a side
-the bootstrap over test images does, which knows nothing of other trainings.
+With several seeds a side it is decided as in a table: by :func:`acmix_exp.report.statistics.compare` over seeds, and the
+interval for another seed and another test set must allow it (:mod:`acmix_exp.report.population`). With one checkpoint a
+side the bootstrap over test images decides, which knows nothing of other trainings.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 from acmix_exp.outcomes import SIZES, Outcomes
 from acmix_exp.report.notes import count
 from acmix_exp.report.object_sizes import average_precision_by_size, mean
+from acmix_exp.report.population import allows, population_interval
+from acmix_exp.report.records import Population
 from acmix_exp.report.sentences import DELTA, format_number
 from acmix_exp.report.sign_flips import LEVEL
 from acmix_exp.report.statistics import Comparison, Verdict, compare, verdict_with_diverged
@@ -40,6 +43,7 @@ PHRASES = {
     Finding.UNDECIDED: "undecided",
     Finding.WORSE: "a is worse than b",
 }
+POPULATION = ("low", "high", "image_share", "crossed_low", "crossed_high")
 ONE_EACH = (
     "One checkpoint a side: only the noise of the test images is covered. Another training of either may turn out "
     "otherwise; lists of several seeds cover that."
@@ -79,8 +83,9 @@ class Part:
 class Judgement:
     """a against b over ``seeds`` pairs. The intervals are those of the difference, 95 % each.
 
-    images_low, images_high: over resampled test images, the trainings fixed. excludes: the smallest margin within which
-    the difference is shown to be. comparison: over seeds; None with one pair.
+    images_low, images_high: over resampled test images, the trainings fixed. population: for another seed and another
+    test set. excludes: the smallest margin within which the difference is shown to be. comparison: over seeds; None with
+    one pair. here: what holds on these test images only; empty if nothing does.
     """
 
     finding: Finding
@@ -93,6 +98,8 @@ class Judgement:
     excludes: float | None
     margin: float | None
     comparison: Comparison | None
+    population: Population
+    here: str
     sizes: list[Part] | None
     classes: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -130,6 +137,7 @@ def score(outcomes: Outcomes, weights: np.ndarray | None, *, coco: bool, replica
 def judge(
     a: Mapping[int, Score],
     b: Mapping[int, Score],
+    images: int,
     *,
     margin: float | None = None,
     coco: bool = False,
@@ -137,7 +145,7 @@ def judge(
 ) -> Judgement:
     """Judge a against b, given by seed; the seeds that both have count. With one of each their seeds do not matter.
 
-    margin: differences up to it count as none. diverged: the seeds of a, and of b, whose training diverged. Raises
+    images: how many test images there are. margin: differences up to it count as none. diverged: the seeds of a, and of b, whose training diverged. Raises
     ValueError if they have no seed in common.
     """
     if len(a) == len(b) == 1:
@@ -152,14 +160,22 @@ def judge(
     notes = [_unpaired(a, seeds, "a"), _unpaired(b, seeds, "b")]
     if all(np.array_equal(one.replicates, other.replicates) for one, other in zip(first, second, strict=True)):
         notes.append("a and b have the same score on every resample of the images")
-    comparison: Comparison | None = None
+    comparison, population, here = None, Population(), ""
     excludes: float | None = float(np.abs(np.quantile(differences, [LEVEL, 1 - LEVEL])).max())
     if len(seeds) == 1:
         finding = _of_images(float(low), float(high), excludes or 0.0, margin)
         notes.insert(0, ONE_EACH)
     else:
         comparison, finding = _of_seeds(a, b, margin, diverged)
-        excludes = comparison.excludes
+        deltas = np.array([comparison.deltas[seed] for seed in seeds])
+        by_seed = np.stack([a[seed].replicates - b[seed].replicates for seed in seeds])
+        population = population_interval(deltas, by_seed, images)
+        excludes = population.excludes
+        if finding is not Finding.UNDECIDED and not _allowed(finding, population, margin):
+            finding, here = (
+                Finding.UNDECIDED,
+                f"{PHRASES[finding].format(margin=margin or 0)} on these test images only",
+            )
     for side, lost in zip("ab", diverged, strict=True):
         if lost:
             notes.append(f"{count(len(lost), 'run')} of {side} diverged; the numbers are of those that finished")
@@ -175,6 +191,8 @@ def judge(
         excludes=excludes,
         margin=margin,
         comparison=comparison,
+        population=population,
+        here=here,
         sizes=None
         if None in known
         else _parts([one.by_size or {} for one in first], [one.by_size or {} for one in second]),
@@ -195,6 +213,13 @@ def _of_images(low: float, high: float, excludes: float, margin: float | None) -
     if low > 0:
         return Finding.BETTER
     return Finding.WORSE if high < 0 else Finding.UNDECIDED
+
+
+def _allowed(finding: Finding, population: Population, margin: float | None) -> bool:
+    """Whether what is found by seeds holds for other test images, too."""
+    if finding is Finding.EQUIVALENT:
+        return population.excludes is None or margin is None or population.excludes <= margin
+    return allows(Verdict.BETTER if finding is Finding.BETTER else Verdict.WORSE, population)
 
 
 def _of_seeds(
@@ -221,15 +246,23 @@ def _parts(first: Sequence[Mapping[str, float]], second: Sequence[Mapping[str, f
 def sentence(found: Judgement) -> str:
     """The finding in one line."""
     text = f"{PHRASES[found.finding].format(margin=found.margin or 0)}: {_signed(found.difference)} {found.metric}"
-    text += f", 95 % interval over test images {_signed(found.images_low)} to {_signed(found.images_high)}"
-    over = found.comparison
-    if over is not None and over.low is not None:
-        text += f", over {count(len(found.seeds), 'seed')} {_signed(over.low)} to {_signed(over.high)}"
+    over, both = found.comparison, found.population
+    if over is None:
+        text += f", 95 % interval over test images {_interval(found.images_low, found.images_high)}"
+    else:
+        text += f", 95 % interval over {count(len(found.seeds), 'seed')} {_interval(over.low, over.high)}"
+        text += f", for other seeds and test images {_interval(both.low, both.high)}"
     if found.excludes is not None:
         text += f"; differences beyond ±{found.excludes:.3f} are excluded"
+    if found.here:
+        text += f"; {found.here}"
     if over is not None and over.verdict is Verdict.TOO_FEW_SEEDS:
         text += f"; {over.seeds_needed} seeds a side are needed for better or worse"
     return text
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return f"{_signed(low)} to {_signed(high)}"
 
 
 def _signed(value: float | None) -> str:
@@ -259,6 +292,8 @@ def as_json(found: Judgement) -> dict[str, Any]:
         "difference": found.difference,
         "images": {"low": found.images_low, "high": found.images_high},
         "seeds": seeds,
+        "population": None if over is None else {key: getattr(found.population, key) for key in POPULATION},
+        "on_these_images_only": found.here or None,
         "covers": ["test images"] + ["seeds"] * (over is not None),
         "excludes": found.excludes,
         "margin": found.margin,

@@ -19,6 +19,7 @@ from acmix_exp.outcomes import Outcomes
 from acmix_exp.report import coco_predictions
 from acmix_exp.report.judgement import EXIT_CODES, Judgement, Score, as_json, score, sentence
 from acmix_exp.report.judgement import judge as judged
+from acmix_exp.report.notes import count
 from acmix_exp.run import devices
 from acmix_exp.run.directory import Run
 from acmix_exp.run.fingerprints import verify_data, verify_finished
@@ -31,7 +32,12 @@ from acmix_exp.tasks.judge_inputs import COCO, RUN, Side, Thing, paired, side
 from acmix_exp.yolo import checkpoint_file
 
 FILE = "judge.json"
+SHOWN = 8  # class names in a message
 SCORED = ("DetectionModel", "BlockDetectionModel", "YOLOv10DetectionModel")  # networks that are evaluated here
+SELECTED = {
+    "train": "split=train: networks of this data set were trained on these images",
+    "val": "split=val: best.pt of this data set was chosen by its score on these images",
+}
 EVALUATED = ("split", "train.imgsz", "train.batch")  # keys that ask for an evaluation of runs
 
 
@@ -57,6 +63,7 @@ def judge(cell: Composed) -> int:
     found = judged(
         {seed: scores[thing.path] for seed, thing in first.items()},
         {seed: scores[thing.path] for seed, thing in second.items()},
+        facts["images"],
         margin=command.report.margin,
         coco=coco,
         diverged=(a.diverged, b.diverged),
@@ -69,7 +76,7 @@ def judge(cell: Composed) -> int:
     _print(found, a, b, facts, notes)
     folder.mkdir(parents=True, exist_ok=True)
     sides = {
-        name: {"given": given, "kind": each.things[0].kind, "things": list(_listed(each, scores))}
+        name: {"given": given, "kind": each.kind, "things": list(_listed(each, scores))}
         for name, given, each in (("a", command.a, a), ("b", command.b, b))
     }
     write_json(folder / FILE, {**as_json(found), "notes": notes, "dataset": facts, "sides": sides})
@@ -155,7 +162,7 @@ def _data(cell: Composed, config: Config) -> tuple[Dataset, str, dict[str, Any]]
         "fingerprint": inspection.fingerprint,
         "split": split,
         "images": inspection.images[split],
-        "notes": [f"split={split}: its images may have been trained on, or chosen the checkpoint"] * (split != "test"),
+        "notes": [SELECTED[split]] if split in SELECTED else [],
     }
     return dataset, split, facts
 
@@ -236,7 +243,7 @@ def work(job: Job) -> list[int]:
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
 
     things = [(item, from_plain(item["config"])) for item in job.request["things"]]
-    names: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     for item, config in things:
         prepare(config)
         try:
@@ -250,13 +257,13 @@ def work(job: Job) -> list[int]:
                 f"{item['setting']}: is a {kind}{f' (task {task})' * bool(task)}; must be a YOLO detector, or two COCO "
                 "files of predictions, which may be of any network"
             )
-        names[item["setting"]] = ", ".join(str(model.names[key]) for key in sorted(model.names))
+        names[item["setting"]] = [str(model.names[key]) for key in sorted(model.names)]
         if item["own_imgsz"]:
             config.train.imgsz = int((content.get("train_args") or {}).get("imgsz") or config.train.imgsz)
     first, classes = next(iter(names.items()))
     for setting, others in names.items():
         if others != classes:
-            raise ConfigError(f"{setting}: its classes are {others}; must be those of {first}, {classes}")
+            raise ConfigError(f"{setting}: its classes are {_some(others)}; must be those of {first}, {_some(classes)}")
     for item, config in things:
         prepare(config)
         dataset = verify_data(config.dataset, job.request["data"])
@@ -268,20 +275,20 @@ def work(job: Job) -> list[int]:
     return [config.train.imgsz for _, config in things]
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= SHOWN else f"{', '.join(names[:SHOWN])}, ... ({len(names)})"
+
+
 def _print(found: Judgement, a: Side, b: Side, facts: dict[str, Any], notes: Sequence[str]) -> None:
     rows = [(found.metric, found.a, found.b)]
     rows += [(f"AP {part.name}", part.a, part.b) for part in found.sizes or []]
     rows += [(part.name, part.a, part.b) for part in found.classes]
     shown = [(name, f"{one:.3f}", f"{other:.3f}", f"{one - other:+.3f}") for name, one, other in rows]
-    title = f"{_shown(a)} against {_shown(b)}"
-    console().print(text_table(title, [""], ["a", "b", "a - b"], shown))
-    print_line(f"{facts['name']}, split {facts['split']}, {facts['images']} images")
+    console().print(text_table("", [""], ["a", "b", "a - b"], shown))
+    for each in (a, b):
+        many = f" ({count(len(each.things), each.kind)})" if len(each.things) > 1 else ""
+        print_line(f"{each.name}: {', '.join(dict.fromkeys(thing.given for thing in each.things))}{many}")
+    print_line(f"{facts['name']}, split {facts['split']}, {count(facts['images'], 'image')}")
     for note in notes:
         print_line(note)
     print_line(sentence(found))
-
-
-def _shown(each: Side) -> str:
-    first = each.things[0]
-    more = f" and {len(each.things) - 1} more" if len(each.things) > 1 else ""
-    return f"{each.name} ({first.setting.partition('=')[2]}{more})"

@@ -12,6 +12,7 @@ from acmix_exp.report.grouping import canonical
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Record
 from acmix_exp.run.directory import FILES, runs_in
+from acmix_exp.run.fingerprints import digest
 
 RUN, CHECKPOINT, COCO = "run", "checkpoint", "COCO file"
 RIGHT = (
@@ -27,6 +28,10 @@ class Thing:
     path: Path
     setting: str
     record: Record | None = None
+
+    @property
+    def given(self) -> str:
+        return self.setting.partition("=")[2]
 
     @property
     def seed(self) -> int | None:
@@ -46,18 +51,27 @@ class Side:
     def kinds(self) -> set[str]:
         return {thing.kind for thing in self.things}
 
+    @property
+    def kind(self) -> str:
+        return " or ".join(sorted(self.kinds))
+
 
 def side(name: str, given: Sequence[str]) -> Side:
     """The side ``a`` or ``b``, of which the command gives these paths. Raises ConfigError."""
     if not given:
         raise ConfigError(f"{name}=[]: task=judge compares two things, a=... b=...; each {RIGHT}")
     parts = [_found(name, text) for text in given]
-    return Side(
-        name,
-        [thing for part in parts for thing in part.things],
-        [seed for part in parts for seed in part.diverged],
-        [note for part in parts for note in part.notes],
-    )
+    things = [thing for part in parts for thing in part.things]
+    contents: dict[str, Thing] = {}
+    for thing in things:
+        content = thing.path.resolve().as_posix() if thing.kind == RUN or len(things) == 1 else digest(thing.path)
+        if content in contents:
+            raise ConfigError(
+                f"{contents[content].setting} {thing.setting}: are the same; must be of different trainings"
+            )
+        contents[content] = thing
+    diverged = [seed for part in parts for seed in part.diverged]
+    return Side(name, things, diverged, [note for part in parts for note in part.notes])
 
 
 def paired(a: Side, b: Side) -> tuple[dict[int, Thing], dict[int, Thing]]:
