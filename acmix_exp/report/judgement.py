@@ -1,8 +1,8 @@
 """Two things on the same images against each other: their scores, the difference with its intervals, the verdict.
 
-With several seeds a side it is decided as in a table: by :func:`acmix_exp.report.statistics.compare` over seeds, and the
-interval for another seed and another test set must allow it (:mod:`acmix_exp.report.population`). With one checkpoint a
-side the bootstrap over test images decides, which knows nothing of other trainings.
+With several seeds a side it is decided as in a table: by :func:`acmix_exp.report.statistics.compare` over seeds, and
+the interval for another seed and another test set must allow it (:mod:`acmix_exp.report.population`). With one
+checkpoint a side the bootstrap over test images decides, which knows nothing of other trainings.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Judgement:
     """a against b over ``seeds`` pairs. The intervals are those of the difference, 95 % each.
 
     images_low, images_high: over resampled test images, the trainings fixed. population: for another seed and another
-    test set. excludes: the smallest margin within which the difference is shown to be. comparison: over seeds; None with
-    one pair. here: what holds on these test images only; empty if nothing does.
+    test set. excludes: the smallest margin within which the difference is shown to be. comparison: over seeds; None
+    with one pair. here: what holds on these test images only; empty if nothing does.
     """
 
     finding: Finding
@@ -145,8 +145,8 @@ def judge(
 ) -> Judgement:
     """Judge a against b, given by seed; the seeds that both have count. With one of each their seeds do not matter.
 
-    images: how many test images there are. margin: differences up to it count as none. diverged: the seeds of a, and of b, whose training diverged. Raises
-    ValueError if they have no seed in common.
+    images: how many test images there are. margin: differences up to it count as none. diverged: the seeds of a, and of
+    b, whose training diverged. Raises ValueError if they have no seed in common.
     """
     if len(a) == len(b) == 1:
         b = dict(zip(a, b.values(), strict=True))
