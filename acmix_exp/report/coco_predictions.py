@@ -1,8 +1,9 @@
 """A COCO file of predictions, matched with the boxes of a data set's split.
 
 The format is that of ``predictions.json`` of ultralytics and of the results that pycocotools' ``loadRes`` reads: a list
-of {image_id, category_id, bbox: [x, y, width, height] in pixels, score}. A whole COCO file (an object with
-``annotations``) is read too; then its ``images`` say which file an id is, its ``categories`` which class.
+of {image_id, category_id, bbox: [x, y, width, height] in pixels, score}, with a ``file_name`` or without. A whole COCO
+file (an object with ``annotations``) is read too; then its ``images`` say which file an id is, its ``categories`` which
+class.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from acmix_exp.outcomes import (
 )
 
 PAIRS_AT_ONCE = 2_000_000
+IN_FRACTIONS = 2.0  # pixels: no box of a file is larger if they are fractions of the image
+BEYOND = 0.02  # of a side, how far a box may reach beyond it
+MANY_BEYOND = 0.05  # of the predictions
 # Of the numbers 1 to 90, those that COCO gave to no class.
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(number for number in range(1, 91) if number not in COCO_GAPS)
@@ -39,11 +43,13 @@ COCO_ENDS = ("person", "toothbrush")  # its first and its last class
 class Truth:
     """The T boxes of I images, ordered by image.
 
-    images: str [I], paths relative to their common folder, sorted. classes: str [C]. image: int [T]; label: int [T];
-    boxes: float64 [T, 4]: x, y, width, height in pixels of the original image.
+    images: str [I], paths relative to their common folder, sorted. sides: float64 [I, 2], width and height in pixels.
+    classes: str [C]. image: int [T]; label: int [T]; boxes: float64 [T, 4]: x, y, width, height in pixels of the
+    original image.
     """
 
     images: np.ndarray
+    sides: np.ndarray
     classes: np.ndarray
     image: np.ndarray
     label: np.ndarray
@@ -60,7 +66,9 @@ class Truth:
         scale = sides[image]
         size = every[:, 3:5] * scale
         boxes = np.concatenate([every[:, 1:3] * scale - size / 2, size], axis=1)
-        return cls(paths[order], np.array([names[i] for i in sorted(names)]), image, every[:, 0].astype(int), boxes)
+        return cls(
+            paths[order], sides, np.array([names[i] for i in sorted(names)]), image, every[:, 0].astype(int), boxes
+        )
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,15 @@ def read(path: Path) -> Predictions:
     try:
         boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64)
         score = np.array([entry["score"] for entry in entries], dtype=np.float64)
-        image, image_ids = _numbered(entry["image_id"] for entry in entries)
+        image, image_ids = _numbered(entry.get("file_name", entry["image_id"]) for entry in entries)
         category, category_ids = _numbered(entry["category_id"] for entry in entries)
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise ValueError(_first_fault(entries)) from None
     right = np.isfinite(boxes).all(1) & (boxes[:, 2:] >= 0).all(1) if boxes.shape == (len(entries), 4) else None
     if right is None or not (right & np.isfinite(score)).all():
         raise ValueError(_first_fault(entries))
+    if boxes.max() <= IN_FRACTIONS:
+        raise ValueError(f"bbox is in fractions of the image, such as {_shown(entries[0]['bbox'])}; must be in pixels")
     files = {part["id"]: str(part["file_name"]) for part in _objects(whole, "images", "file_name")}
     names = {part["id"]: str(part["name"]) for part in _objects(whole, "categories", "name")}
     return Predictions(image, image_ids, category, category_ids, boxes, score, files, names)
@@ -126,8 +136,10 @@ def _first_fault(entries: Sequence[Any]) -> str:
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict):
             return f"prediction {number} is {_shown(entry)}; must be an object {{image_id, category_id, bbox, score}}"
-        for key in ("image_id", "category_id"):
-            value = entry.get(key)
+        for key in ("image_id", "category_id", "file_name"):
+            if key not in entry and key != "file_name":
+                return f"prediction {number} has no {key}; must be {{image_id, category_id, bbox, score}}"
+            value = entry.get(key, "")
             if not isinstance(value, (int, str)) or isinstance(value, bool):
                 return f"prediction {number}: {key} is {_shown(value)}; must be a whole number or a text"
         if "score" not in entry and "bbox" in entry:
@@ -169,6 +181,12 @@ def match(found: Predictions, truth: Truth) -> tuple[Outcomes, list[str]]:
     np.add.at(targets, (truth.image, truth.label), 1)
     detection, target, iou = _overlaps(image, label, boxes, score, truth)
     lines = [how] if how else []
+    beyond = ((boxes[:, :2] + boxes[:, 2:]) > truth.sides[image] * (1 + BEYOND)).any(1).mean()
+    if beyond > MANY_BEYOND:
+        lines.append(
+            f"{beyond:.0%} of the predictions reach beyond their image; bbox must be [x, y, width, height] in pixels "
+            "of the original image"
+        )
     without = len(truth.images) - len(np.unique(image))
     if without:
         lines.append(f"{without} of {len(truth.images)} images have no prediction")

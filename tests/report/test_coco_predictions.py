@@ -125,6 +125,8 @@ def test_ids_as_people_write_them(tmp_path: Path) -> None:
         assert np.array_equal(other.label, plain.label)
         assert line in " ".join(lines)
 
+    named = [{**entry, "image_id": 3, "file_name": f"{entry['image_id']:04}.jpg"} for entry in predictions(images)]
+    same(named, "from 1")
     texts = [{**entry, "image_id": f"{entry['image_id']:04}"} for entry in predictions(images)]
     same(texts, "from 1")
     same([{**entry, "image_id": entry["image_id"] + ".jpg"} for entry in texts], "from 1")
@@ -169,6 +171,19 @@ def test_images_without_a_prediction_are_counted(tmp_path: Path) -> None:
     assert outcomes_of(tmp_path, content, images)[1][-1] == "2 of 8 images have no prediction"
 
 
+def test_boxes_of_another_form_are_noticed(tmp_path: Path) -> None:
+    images = made_up(0)
+    content = predictions(images)
+    corners = [
+        {**e, "bbox": [*e["bbox"][:2], e["bbox"][0] + e["bbox"][2], e["bbox"][1] + e["bbox"][3]]} for e in content
+    ]
+    assert "of the predictions reach beyond their image" in outcomes_of(tmp_path, corners, images)[1][-1]
+    assert "reach" not in " ".join(outcomes_of(tmp_path, content, images)[1])
+    fractions = [{**entry, "bbox": [side / 640 for side in entry["bbox"]]} for entry in content]
+    with pytest.raises(ValueError, match="bbox is in fractions of the image"):
+        outcomes_of(tmp_path, fractions, images)
+
+
 ENTRY = {"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
 WRONG = {
     "no JSON": ("[{", "is no JSON"),
@@ -187,6 +202,8 @@ WRONG = {
     "huge": ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1e999}]', "prediction 0: score"),
     "texts": ([{**ENTRY, "score": "high"}], 'prediction 0: score is "high"'),
     "list id": ([{**ENTRY, "image_id": [1]}], r"prediction 0: image_id is \[1\]"),
+    "no id": ([{key: ENTRY[key] for key in ("category_id", "bbox", "score")}], "prediction 0 has no image_id"),
+    "no class": ([{key: ENTRY[key] for key in ("image_id", "bbox", "score")}], "prediction 0 has no category_id"),
     "no entry": ([ENTRY, 3], "prediction 1 is 3"),
     "other images": ([ENTRY, {**ENTRY, "image_id": "cat7"}], '1 of its 2 images are none of the split .*"cat7"'),
     "other classes": ([{**ENTRY, "category_id": 4}], "category_id is 4 to 4; must be 1 to 3, for cat, dog, bird"),

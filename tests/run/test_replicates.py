@@ -81,6 +81,18 @@ def test_a_multiplicity_is_the_image_repeated(sizes, monkeypatch):
         np.testing.assert_allclose(mine, scored_by_ultralytics(outcomes, counts), atol=1e-12)
 
 
+@pytest.mark.parametrize("sizes", CASES)
+def test_both_ways_to_count_detections_agree_bit_for_bit(sizes, monkeypatch):
+    monkeypatch.setattr("acmix_exp.run.replicates.CHUNK_BYTES", 2000)
+    outcomes = random_outcomes(8, **sizes)
+    weights = multiplicities("f", "val", len(outcomes.images), 25)
+    values = []
+    for speed in (0, 1e9):
+        monkeypatch.setattr("acmix_exp.run.replicates.PRODUCT_SPEED", speed)
+        values.append(mean_average_precision(outcomes, weights))
+    assert np.array_equal(*values)
+
+
 def test_recall_on_a_grid_point_counts_as_in_ultralytics():
     """n of 100 targets: whether n / 100 reaches a recall point is a matter of its last bit."""
     for found in range(1, 101):
