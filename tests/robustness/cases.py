@@ -23,6 +23,7 @@ SECTIONS = (
     "Checkpoints",
     "Figures and numbers",
     "Command line",
+    "Which of two is better",
     "Weights & Biases",
     "Python",
     "Other systems",
