@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from acmix_exp.matching import RANGES, ranks, with_claimed_pairs
-from acmix_exp.outcomes import SIZES, THRESHOLDS, Outcomes, size_bits
+from acmix_exp.matching import RANGES, claims_by_size, ranks, with_claimed_pairs
+from acmix_exp.outcomes import SIZES, THRESHOLDS, Outcomes, pack, size_bits
 from acmix_exp.report.confusion import confusion_matrix
 from acmix_exp.report.object_sizes import average_precision_by_size
 from acmix_exp.yolo.evaluation import overlaps, to_outcomes
@@ -55,7 +56,8 @@ def recorded(images: list[Image], classes: int = 3) -> Outcomes:
         for key, value in (("conf", "confidence"), ("pred_cls", "found"), ("target_cls", "label")):
             stats[key].append(image[value])
     names = [f"/d/{i:03}.png" for i in reversed(range(len(images)))]  # evaluated in another order than sorted
-    return to_outcomes(names, stats, recorded, [str(i) for i in range(classes)])
+    outcomes = to_outcomes(names, stats, recorded, [str(i) for i in range(classes)])
+    return replace(outcomes, matches=pack(claims_by_size(outcomes, outcomes.boxes)[:, 0] >= 0))
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> float:

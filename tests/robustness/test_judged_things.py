@@ -116,8 +116,8 @@ WRONG = {
     ),
     "margin": ("a=runs/x/mixed b=runs/x/baseline report.margin=0", "report.margin=0.0: must be ", "`report.margin=0`"),
 }
-for line, says, have in WRONG.values():
-    add(Row(SECTION, have, LINE + says.partition(": ")[2] if ": " in says else LINE + says))
+for _, says, have in WRONG.values():
+    add(Row(SECTION, have, LINE + (says.partition(": ")[2] or says)))
 
 
 @pytest.mark.parametrize("name", WRONG)
