@@ -98,17 +98,19 @@ def test_runs_of_an_older_version_have_no_sizes(capsys: pytest.CaptureFixture[st
 
 
 def test_an_arm_with_unfinished_and_diverged_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    add_arm(Path("runs/mine"), "mixed", 0.0, 8)
-    add_arm(Path("runs/mine"), "baseline", 0.15, 8)
+    add_arm(Path("runs/mine"), "mixed", 0.0, 9)
+    add_arm(Path("runs/mine"), "baseline", 0.15, 9)
     runs = {run.name.rsplit("-", 1)[0]: run for run in runs_in(Path("runs/mine"))}
     (runs["mixed-s6"].path / "result.json").unlink()
     runs["mixed-s6"].set_status(status="interrupted")
-    (runs["mixed-s7"].path / "result.json").unlink()
-    runs["mixed-s7"].set_status(status="failed", error="NonFiniteLoss: the loss is nan", diverged=1)
+    for seed in (7, 8):
+        run = runs[f"mixed-s{seed}"]
+        (run.path / "result.json").unlink()
+        run.set_status(status="failed", error="NonFiniteLoss: the loss is nan", diverged=1)
     code, out, _ = judged(capsys, "a=runs/mine/mixed", "b=runs/mine/baseline")
     assert code == 11
     assert "a=runs/mine/mixed: seed 6 is not finished and is left out" in out
-    assert "1 run of a diverged" in out
+    assert "2 runs of a diverged" in out
 
 
 def predictions(data: Path, share: float, seed: int) -> list[dict[str, Any]]:
