@@ -22,7 +22,7 @@ from tests.robustness.cases import case
 from tests.robustness.commands import COMMON, finish, only_run, tiny_data
 
 SECTION = "Installed packages"
-TASKS = ("train", "plan", "profile", "evaluate", "export", "repeat", "report")
+TASKS = ("train", "plan", "profile", "evaluate", "judge", "export", "repeat", "report")
 
 
 @pytest.fixture(autouse=True)

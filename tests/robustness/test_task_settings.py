@@ -29,6 +29,8 @@ UNUSED = {
     "train=quick|train.epochs=3|train.extra.mosaic=0|train.imgsz=64 train.lr0=0.1|++seed=3|~tags|logger=online|"
     "logger.project=x|format=onnx|model/placement=sppf|hardware.precision=fp32|report.reference=conv|plan.rows=3|"
     "experiment=demo arm=mixed|-m seed=3|profile.seconds=3",
+    "judge": "run=a|name=x arm=mixed|seed=1|tags=[a]|model.scale=s|block.head=2|train.epochs=3|train.lr0=0.1|format=onnx|"
+    "hardware.precision=fp32|logger=online|report.reference=conv|plan.rows=3|experiment=demo",
     "export": "train.batch=2|split=test|hardware.precision=fp32|hardware.workers=3|seed=1|block.head=2|name=a",
     "repeat": "train.imgsz=64|train.batch=2|hardware.threads=2|hardware.precision=fp32|seed=1|split=val|format=onnx",
     "report": "run=a|split=test|train.imgsz=64|arm=mixed|report.auto=false|hardware=cpu|dataset=shapes|seed=1",
@@ -56,6 +58,8 @@ def test_what_a_task_would_not_use_is_refused(task: str, typed: str) -> None:
     [
         "task=evaluate run=a split=val train.imgsz=64 train.batch=2 dataset=shapes hardware=cpu hardware.threads=2",
         "task=evaluate run=a dataset=yolo dataset.path=x hardware.device=cpu logger=disabled ++train.imgsz=64",
+        "task=judge a=x b=y name=z runs_dir=w dataset=yolo dataset.path=x split=test train.imgsz=64 train.batch=2 "
+        "report.margin=0.01 hardware=cpu allow_unsafe_checkpoint=true logger=disabled",
         "task=export run=a format=torchscript train.imgsz=64 hardware=cpu allow_unsafe_checkpoint=true",
         "task=repeat run=a hardware=cpu dataset=yolo dataset.path=x",
         "task=report name=x runs_dir=y report.reference=conv logger=offline logger.project=p",
