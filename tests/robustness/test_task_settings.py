@@ -29,8 +29,8 @@ UNUSED = {
     "train=quick|train.epochs=3|train.extra.mosaic=0|train.imgsz=64 train.lr0=0.1|++seed=3|~tags|logger=online|"
     "logger.project=x|format=onnx|model/placement=sppf|hardware.precision=fp32|report.reference=conv|plan.rows=3|"
     "experiment=demo arm=mixed|-m seed=3|profile.seconds=3",
-    "judge": "run=a|name=x arm=mixed|seed=1|tags=[a]|model.scale=s|block.head=2|train.epochs=3|train.lr0=0.1|format=onnx|"
-    "hardware.precision=fp32|logger=online|report.reference=conv|plan.rows=3|experiment=demo",
+    "judge": "run=a|name=x arm=mixed|seed=1|tags=[a]|model.scale=s|block.head=2|train.epochs=3|train.lr0=0.1|"
+    "format=onnx|hardware.precision=fp32|logger=online|report.reference=conv|plan.rows=3|experiment=demo",
     "export": "train.batch=2|split=test|hardware.precision=fp32|hardware.workers=3|seed=1|block.head=2|name=a",
     "repeat": "train.imgsz=64|train.batch=2|hardware.threads=2|hardware.precision=fp32|seed=1|split=val|format=onnx",
     "report": "run=a|split=test|train.imgsz=64|arm=mixed|report.auto=false|hardware=cpu|dataset=shapes|seed=1",
