@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,7 +97,7 @@ WRONG = {
     ),
     "images": (
         f"a=p.json b=other.json {DATA}",
-        'b=other.json: 8 of its 8 images are none of the split (the first is "street_0"); image_id must be the name of',
+        'b=other.json: 8 of its 8 images are none of the split (the first is "street_0")',
         "COCO files whose images are not those of the data set",
     ),
     "classes": (
@@ -114,7 +116,11 @@ WRONG = {
         "a=text.pt: cannot be loaded (it is a text file); must be a .pt file that ultralytics saved",
         "a .pt file that is no checkpoint",
     ),
-    "margin": ("a=runs/x/mixed b=runs/x/baseline report.margin=0", "report.margin=0.0: must be ", "`report.margin=0`"),
+    "margin": (
+        "a=runs/x/mixed b=runs/x/baseline report.margin=0",
+        "report.margin=0.0: must be a difference in mAP50-95 above 0, below 1; a point is 0.01",
+        "`report.margin=0`",
+    ),
 }
 for _, says, have in WRONG.values():
     add(Row(SECTION, have, LINE + (says.partition(": ")[2] or says)))
@@ -219,3 +225,51 @@ def test_the_same_network_under_two_names(things: Path, capsys: pytest.CaptureFi
     code = judge(compose_cells(["task=judge", "name=j", "a=p.json", "b=r.json", *DATA.split()])[0])
     assert code == 11
     assert "a and b have the same score on every resample of the images" in capsys.readouterr().out
+
+
+def checkpoint(path: Path, yaml: str, kind: str, classes: list[str]) -> None:
+    """An untrained network as ultralytics saves one."""
+    import torch
+    from ultralytics.nn import tasks
+
+    network = getattr(tasks, kind)(yaml, nc=len(classes), verbose=False)
+    network.names = dict(enumerate(classes))
+    torch.save({"model": network.half(), "train_args": {"imgsz": 64}}, path)
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    """Exit code and the last line of standard error."""
+    line = [sys.executable, "-m", "acmix_exp", "task=judge", "name=j", "hardware=cpu", "hardware.workers=0"]
+    done = subprocess.run([*line, *arguments], text=True, capture_output=True, timeout=600, check=False)
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@case(
+    SECTION,
+    have="two checkpoints of different classes, or of classes that the data set does not have",
+    here=f"{LINE}the classes of both",
+)
+@case(
+    SECTION,
+    have="a checkpoint of another task, such as segmentation",
+    here=f"{LINE}what it is; two COCO files of predictions may be of any network",
+)
+@case(SECTION, have="checkpoints of two families, such as YOLOv8 and YOLO11", here="evaluated and compared")
+def test_checkpoints_of_others(things: Path) -> None:
+    checkpoint(Path("one.pt"), "yolov8n.yaml", "DetectionModel", ["square"])
+    checkpoint(Path("two.pt"), "yolo11n.yaml", "DetectionModel", ["square"])
+    checkpoint(Path("cats.pt"), "yolov8n.yaml", "DetectionModel", ["cat", "dog"])
+    checkpoint(Path("seg.pt"), "yolov8n-seg.yaml", "SegmentationModel", ["square"])
+    code, line = command("a=one.pt", "b=cats.pt", *DATA.split())
+    assert (code, line) == (2, "acmix_exp: b=cats.pt: its classes are cat, dog; must be those of a=one.pt, square")
+    code, line = command("a=one.pt", "b=seg.pt", *DATA.split())
+    assert code == 2
+    assert line.startswith(
+        "acmix_exp: b=seg.pt: is a SegmentationModel (task segment); must be a YOLO detector, or two"
+    )
+    assert not Path("runs/j").exists()
+    code, line = command("a=one.pt", "b=two.pt", *DATA.split())
+    assert code == 11, line
+    content = json.loads(Path("runs/j/judge.json").read_text())
+    assert content["dataset"]["imgsz"] == [64, 64]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -179,16 +177,6 @@ def test_two_checkpoints_and_a_run(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "its classes are disc; must be those of the checkpoint, square" in refused.stderr
     assert not Path("runs/m").exists()
-
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "judge.md"
-COMMANDS = re.findall(r"^python -m acmix_exp (task=judge .*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_commands_of_the_page_are_taken(line: str) -> None:
-    config = compose_cells(shlex.split(line))[0].config
-    assert len(config.a) == len(config.b) == (3 if "[" in line else 1)
 
 
 def test_paths_are_taken_as_typed() -> None:
