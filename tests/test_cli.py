@@ -125,7 +125,7 @@ BAD = [
     ("task=judge a=none.pt b=file", ["a=none.pt", "no such file or folder", "runs/NAME/ARM"]),
     ("task=judge a=file b=file", ["a=file", "neither .pt nor .json"]),
     ("-m task=judge a=x b=y split=val,test", ["task=judge", "-m"]),
-    ("a=my.pt b=theirs.pt", ["a=my.pt", "task=judge"]),
+    ("'a=my net.pt'", ["a=my net.pt: ", "task=judge"]),
     ("task=evaluate", ["run=", "runs/NAME/RUN"]),
     ("task=report name=none", ["name=none", "no runs"]),
     ("task=evaluate run=none", ["run=none", "finished"]),

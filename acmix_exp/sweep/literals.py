@@ -87,8 +87,10 @@ def literal(override: str, *, sweep: bool = True) -> str:
 
 
 def as_typed(override: str) -> str:
-    """The override without the quotes around its value, or around its items."""
+    """The override without the quotes around its value or its items, and without the brackets around one path."""
     key, equals, value = override.partition("=")
+    if override_key(override) in PATHS and value.startswith("[") and len(items_of(value[1:-1])) == 1:
+        value = value[1:-1]
     return f"{key}{equals}{','.join(map(_text, items_of(value)))}"
 
 
