@@ -46,6 +46,8 @@ _UNUSED = (
     "dropout pose kobj rle angle dlog dgrad dlam auto_augment erasing cls_remap"
 )
 UNUSED_ARGS = frozenset(_UNUSED.split())
+# And those that the training of an RT-DETR does not read: its images are square, its losses and boxes its own.
+UNUSED_BY_TRANSFORMERS = ("rect", "box", "cls", "cls_pw", "dfl", "iou", "nms", "agnostic_nms")
 OWNED_ARGS = {argument: owner for owner, arguments in _OWNERS.items() for argument in arguments.split()}
 
 
@@ -64,6 +66,10 @@ def refused(extra: dict[str, Any], model: ModelConfig) -> list[str]:
             close = difflib.get_close_matches(key, known - OWNED_ARGS.keys() - UNUSED_ARGS, n=1)
             hint = f"did you mean train.extra.{close[0]}?" if close else "see ultralytics' train arguments"
             lines.append(f"train.extra.{key}={value}: no such ultralytics argument; {hint}")
+        elif key in UNUSED_BY_TRANSFORMERS and Network.of(model).is_transformer:
+            lines.append(f"train.extra.{key}={value}: the training of RT-DETR does not use it; leave it out")
+        elif key == "nms" and value is False and not (network := Network.of(model)).two_heads:
+            lines.append(f"train.extra.nms=false: {network.title} has one head, which needs it; leave it out")
         elif key == "cache" and str(value).lower() == "disk":
             lines.append(f"train.extra.cache={value}: would write beside the images; must be ram or false")
         elif key == "cache" and not (value is None or isinstance(value, bool) or str(value).lower() == "ram"):

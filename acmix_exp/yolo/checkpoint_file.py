@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.errors import ConfigError
-from acmix_exp.yolo.families import FAMILIES
+from acmix_exp.yolo.families import FAMILIES, TRANSFORMER
 from acmix_exp.yolo.pickle_scan import Scan, StandIn, scan
 
 LARGEST_PICKLE = 64 << 20  # bytes; the structure of yolov8x takes half a megabyte
@@ -253,5 +253,5 @@ def is_other(model: StandIn, stock: list[str], base: str | None) -> bool:
     ``base``: of the family; None for a YAML of the user's own.
     """
     named, _ = family_of(model)
-    known = TRANSFORMERS if stock[-1] == "RTDETRDecoder" else STOCK
+    known = TRANSFORMERS if stock[-1] == TRANSFORMER else STOCK
     return _class(model) not in known or layers(model) != stock or (None not in (named, base) and named != base)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader
+from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils.metrics import box_iou
 from ultralytics.utils.ops import scale_boxes
 
@@ -77,6 +78,10 @@ class RecordingValidator(DetectionValidator):
     def get_stats(self) -> dict[str, Any]:
         self.detections = {key: list(values) for key, values in self.metrics.stats.items()}
         return dict(super().get_stats())
+
+
+class RecordingRTDETRValidator(RecordingValidator, RTDETRValidator):
+    """An RTDETRValidator that records its detections."""
 
 
 def overlaps(preds: Mapping[str, torch.Tensor], batch: Mapping[str, Any]) -> Overlaps:
@@ -189,10 +194,13 @@ def _validate(
         data = {split: split, "names": dict(dataset.names), "nc": len(dataset.names), "channels": 3}
         batch = 2 * config.train.batch  # as in training; the shapes of rectangular batches depend on it
         stride = max(int(model.stride.max()), 32)
-        samples = read_split(dataset, split)
-        images = SampleDataset(samples, args, data, train=False, batch=batch, stride=stride, split=split)
+        samples, stretched = read_split(dataset, split), isinstance(model, RTDETRDetectionModel)
+        images = SampleDataset(
+            samples, args, data, train=False, batch=batch, stride=stride, split=split, stretched=stretched
+        )
         loader = build_dataloader(images, batch=batch, workers=args.workers, shuffle=False, device=torch_device)
-        validator = RecordingValidator(loader, save_dir=Path(scratch), args=args)
+        recording = RecordingRTDETRValidator if stretched else RecordingValidator
+        validator = recording(loader, save_dir=Path(scratch), args=args)
         validator._check_max_det(validator.args, {split: images})
         validator.callbacks.clear()
         model.loss = lambda batch, preds: (None, {})  # not needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ultralytics.data.augment import LetterBox
 from ultralytics.engine.exporter import Exporter
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils.patches import imread
 
 from acmix_exp.block_rules import BACKENDS
@@ -50,8 +51,9 @@ def export_checkpoint(
     """Write the fused network to a file or folder below ``folder``; returns its path.
 
     Input (B, 3, H, W), RGB in 0..1. Output (B, 4 + classes, anchors): centre x, centre y, width and height in pixels,
-    then scores; of two heads, those of the one whose duplicates are to be suppressed. Blocks are exported with the
-    backend "shift". arguments: of the exporter, such as ``dynamic``.
+    then scores; of an RT-DETR (B, queries, 6), in fractions of the image; of two heads, those of the one whose
+    duplicates are to be suppressed. Blocks are exported with the backend "shift". arguments: of the exporter, such as
+    ``dynamic``.
     """
     model = _load(checkpoint)
     set_backend(model, "shift")
@@ -93,11 +95,16 @@ def compare(
 
 
 def difference(expected: Tensor, output: Tensor, height: int, width: int, model: DetectionModel) -> Difference:
-    """Largest difference of two predictions (B, 4 + classes, anchors) for one image size; NaN if either holds NaN."""
+    """Largest difference of two predictions (B, 4 + classes, anchors) for one image size; NaN if either holds NaN.
+
+    Of an RT-DETR: :func:`queries_difference`.
+    """
     if expected.shape != output.shape:
         raise ValueError(
             f"the exported network gives {tuple(output.shape)} at {height}x{width}, not {tuple(expected.shape)}"
         )
+    if isinstance(model, RTDETRDetectionModel):
+        return queries_difference(expected, output, height, width)
     strides = [int(stride) for stride in model.stride]
     cell = torch.cat([torch.full((height // stride * (width // stride),), float(stride)) for stride in strides])
     gap = (expected - output).abs()
@@ -105,6 +112,29 @@ def difference(expected: Tensor, output: Tensor, height: int, width: int, model:
     return Difference(
         height, width, len(expected), float(boxes.max()), float((boxes / cell).max()), float(scores.max())
     )
+
+
+CELL = 32  # pixels in which the differences of an RT-DETR's boxes are measured, the largest of its strides
+AT_THE_CUT = 1e-5  # scores this close to the lowest of an image: which of them are returned is decided by rounding
+
+
+def queries_difference(expected: Tensor, output: Tensor, height: int, width: int) -> Difference:
+    """Largest difference of two predictions of an RT-DETR, (B, queries, 6): centre, size, score and class.
+
+    Boxes are in fractions of the image, by score, which rounding may reorder: each box is compared with the nearest one
+    of its class in the other prediction, those of the lowest scores aside. Scores are compared in their order.
+    """
+    if not (expected.isfinite().all() and output.isfinite().all()):
+        return Difference(height, width, len(expected), math.nan, math.nan, math.nan)
+    pixels = expected.new_tensor([width, height, width, height])
+    gaps = [0.0]
+    for one, other in zip(expected, output, strict=True):
+        apart = ((one[:, None, :4] - other[None, :, :4]).abs() * pixels).amax(-1)
+        apart[one[:, None, 5] != other[None, :, 5]] = math.inf
+        for found, nearest in ((one, apart.amin(1)), (other, apart.amin(0))):
+            gaps += nearest[found[:, 4] > found[:, 4].min() + AT_THE_CUT].tolist()
+    scores = float((expected[..., 4].sort(-1)[0] - output[..., 4].sort(-1)[0]).abs().max())
+    return Difference(height, width, len(expected), max(gaps), max(gaps) / CELL, scores)
 
 
 def set_backend(model: nn.Module, backend: str) -> None:

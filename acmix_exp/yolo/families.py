@@ -106,7 +106,8 @@ FAMILIES = {  # model.family
 }
 FEATURES = {family.backbone.network: family.backbone for family in FAMILIES.values() if family.backbone}
 SCALES = tuple(dict.fromkeys(scale for family in FAMILIES.values() for scale in family.scales))
-HEADS = ("Detect", "v10Detect", "RTDETRDecoder")  # the last layer of a detector
+TRANSFORMER = "RTDETRDecoder"
+HEADS = ("Detect", "v10Detect", TRANSFORMER)  # the last layer of a detector
 
 
 @dataclass(frozen=True)

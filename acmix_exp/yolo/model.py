@@ -168,7 +168,7 @@ def build_model(config: Config, nc: int) -> DetectionModel:
 
 def is_transformer(yaml: Mapping[str, Any]) -> bool:
     """Whether a network's YAML describes an RT-DETR."""
-    return bool(yaml["head"][-1][2] == "RTDETRDecoder")
+    return bool(yaml["head"][-1][2] == families.TRANSFORMER)
 
 
 def insertion_of(config: Config) -> dict[str, Any] | None:

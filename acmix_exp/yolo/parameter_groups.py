@@ -1,4 +1,4 @@
-"""Which group of the optimizer a parameter is in: by its kind, where ultralytics goes by its name.
+"""Which group of the optimizer a parameter of a block is in: by its kind, where ultralytics goes by its name.
 
 ====== ================== ================= =================================================================
 group  weight decay       learning rate     kinds
@@ -13,7 +13,7 @@ bias   no                 from              biases: the ``bias`` of a layer, and
 
 The learning rates are those of the first step of the warm-up. Position tables are not decayed in the code of Swin (Liu
 et al., ICCV 2021), from which HAT's tables come, and of DAT (Xia et al., CVPR 2022); all blocks are treated alike.
-For the layers of a stock network the groups are those of ultralytics.
+The layers of the stock network stay in the groups of ultralytics.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 
-from acmix_exp.yolo.wrap import After
+from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock
 
 LAYERS = (_ConvNd, nn.Linear, nn.Bilinear)
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
@@ -47,13 +47,16 @@ def group_of(module: nn.Module, name: str, parameter: torch.Tensor) -> str:
 
 
 def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, unmoved: Collection[nn.Parameter] = ()) -> None:
-    """Move every parameter of ``model`` to its group of ``optimizer``, before the first step; ``unmoved``: to ``bn``.
+    """Move the parameters of the blocks of ``model`` to their groups of ``optimizer``, before the first step.
 
+    ``unmoved``: to the group ``bn``.
     A parameter that moves is appended, so that the state of a checkpoint still fits where nothing moves.
     """
     kinds = {
         id(parameter): group_of(module, name, parameter)
-        for module in model.modules()
+        for holder in model.modules()
+        if isinstance(holder, (After, BlockConv, ConvBlock))
+        for module in holder.modules()
         for name, parameter in module.named_parameters(recurse=False)
     }
     kinds |= {id(parameter): "bn" for parameter in unmoved}
@@ -63,9 +66,9 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, unmoved: Collect
     moved: dict[str, list[nn.Parameter]] = {kind: [] for kind in groups}
     for kind, group in groups.items():
         for parameter in group["params"]:
-            if kinds[id(parameter)] != kind:
+            if kinds.get(id(parameter), kind) != kind:
                 moved[kinds[id(parameter)]].append(parameter)
-        group["params"] = [parameter for parameter in group["params"] if kinds[id(parameter)] == kind]
+        group["params"] = [parameter for parameter in group["params"] if kinds.get(id(parameter), kind) == kind]
     for kind, group in groups.items():
         group["params"] += moved[kind]
 

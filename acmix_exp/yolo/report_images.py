@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from ultralytics.data.augment import LetterBox
+from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.patches import imread
 
 from acmix_exp.config import Config
@@ -33,10 +35,10 @@ GRID = 12  # grid points per side among which the background point is chosen
 
 class LetterboxedImage(NamedTuple):
     """A resized image with a border. pixels: (1, 3, H, W), RGB in 0..1, H and W multiples of the stride. scale: its
-    pixels per pixel of the image. left, top: width of the border. width, height: of the image."""
+    pixels per pixel of the image, in x and y. left, top: width of the border. width, height: of the image."""
 
     pixels: Tensor
-    scale: float
+    scale: tuple[float, float]
     left: int
     top: int
     width: int
@@ -44,7 +46,7 @@ class LetterboxedImage(NamedTuple):
 
     def to_image(self, x: float, y: float) -> tuple[float, float]:
         """A position in ``pixels`` in fractions of the image."""
-        return (x - self.left) / self.scale / self.width, (y - self.top) / self.scale / self.height
+        return (x - self.left) / self.scale[0] / self.width, (y - self.top) / self.scale[1] / self.height
 
 
 @contextlib.contextmanager
@@ -82,8 +84,8 @@ def site_windows(
         high, wide = boxed.pixels.shape[-2] / rows, boxed.pixels.shape[-1] / columns
         sites = []
         for point in points:
-            row = int((point["y"] * boxed.height * boxed.scale + boxed.top) / high)
-            column = int((point["x"] * boxed.width * boxed.scale + boxed.left) / wide)
+            row = int((point["y"] * boxed.height * boxed.scale[1] + boxed.top) / high)
+            column = int((point["x"] * boxed.width * boxed.scale[0] + boxed.left) / wide)
             sites.append((min(row, rows - 1) // block.stride, min(column, columns - 1) // block.stride))
         windows = attention_windows(block, x, sites)
         entries.append(
@@ -93,7 +95,7 @@ def site_windows(
                 "kernel_att": block.kernel_att,
                 "map": [rows, columns],
                 "origin": list(boxed.to_image(0, 0)),
-                "cell": [wide / boxed.scale / boxed.width, high / boxed.scale / boxed.height],
+                "cell": [wide / boxed.scale[0] / boxed.width, high / boxed.scale[1] / boxed.height],
                 "windows": [
                     {
                         "site": list(site),
@@ -183,7 +185,8 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
         image = imread(str(sample.image), cv2.IMREAD_COLOR)
         if image is None:
             raise OSError(f"{sample.image.name} can't be read")
-        boxed = letterbox(image, config.train.imgsz, stride, torch_device)
+        stretched = isinstance(model, RTDETRDetectionModel)
+        boxed = (stretch if stretched else letterbox)(image, config.train.imgsz, stride, torch_device)
         with torch.no_grad(), recorded_inputs(model) as recorded:
             output = model(boxed.pixels)
         if number == 0 and recorded:
@@ -205,7 +208,7 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
                     }
                     for index, x, y, width, height in sample.boxes.tolist()
                 ],
-                "predictions": _predictions(output, boxed, dataset.names),
+                "predictions": _predictions(in_pixels(output, boxed) if stretched else output, boxed, dataset.names),
             }
         )
     facts = {"split": split, "checkpoint": checkpoint.name, "lowest_confidence": LOWEST_CONFIDENCE}
@@ -227,7 +230,15 @@ def letterbox(image: np.ndarray, imgsz: int, stride: int, device: torch.device) 
     resized = image if scale == 1 else cv2.resize(image, (inner[1], inner[0]), interpolation=cv2.INTER_LINEAR)
     boxed = LetterBox((outer[0], outer[1]), scaleup=False)(image=resized)
     pixels = torch.from_numpy(boxed[..., ::-1].transpose(2, 0, 1)[None].copy()).to(device).float() / 255
-    return LetterboxedImage(pixels, scale, left, top, width, height)
+    return LetterboxedImage(pixels, (scale, scale), left, top, width, height)
+
+
+def stretch(image: np.ndarray, imgsz: int, stride: int, device: torch.device) -> LetterboxedImage:
+    """A BGR image stretched to a square of ``imgsz`` without a border, as the validation of RT-DETR has it."""
+    height, width = image.shape[:2]
+    resized = cv2.resize(image, (imgsz, imgsz), interpolation=cv2.INTER_LINEAR)
+    pixels = torch.from_numpy(resized[..., ::-1].transpose(2, 0, 1)[None].copy()).to(device).float() / 255
+    return LetterboxedImage(pixels, (imgsz / width, imgsz / height), 0, 0, width, height)
 
 
 def encoded(image: np.ndarray) -> bytes:
@@ -242,6 +253,14 @@ def encoded(image: np.ndarray) -> bytes:
         if len(data) <= MOST_BYTES:
             break
     return data
+
+
+def in_pixels(output: Any, boxed: LetterboxedImage) -> Tensor:
+    """What an RT-DETR returns, (1, queries, 6) with centres and sizes in fractions, with corners in pixels."""
+    predictions: Tensor = output[0]
+    height, width = boxed.pixels.shape[-2:]
+    sides = predictions.new_tensor([width, height, width, height])
+    return torch.cat([xywh2xyxy(predictions[..., :4]) * sides, predictions[..., 4:]], dim=-1)
 
 
 def _predictions(output: Any, boxed: LetterboxedImage, names: dict[int, str]) -> list[dict[str, Any]]:

@@ -43,8 +43,9 @@ def seeded(*parts: int | str) -> Iterator[None]:
 class SampleDataset(YOLODataset):
     """A YOLODataset of samples in memory: reads no label files and writes no ``labels.cache``.
 
-    As from ``build_yolo_dataset`` of ultralytics: augmented for training, rectangular otherwise. An item is a function
-    of the seed, the epoch and the index: ``data[epoch, index]``; ``data[index]`` is that of epoch 0.
+    As from ``build_yolo_dataset`` of ultralytics: augmented for training, rectangular otherwise. With ``stretched``, as
+    its dataset for RT-DETR: images are stretched to a square, whatever their shape. An item is a function of the seed,
+    the epoch and the index: ``data[epoch, index]``; ``data[index]`` is that of epoch 0.
     """
 
     def __init__(
@@ -57,16 +58,17 @@ class SampleDataset(YOLODataset):
         batch: int,
         stride: int,
         split: str,
+        stretched: bool = False,
     ) -> None:
         self.samples, self.seed = list(samples), int(args.seed)
-        self._cache_of_images = args.cache
+        self._cache_of_images, self._stretched = args.cache, stretched
         super().__init__(
             img_path="",
             imgsz=args.imgsz,
             batch_size=batch,
             augment=train,
             hyp=args,
-            rect=args.rect or not train,
+            rect=not stretched and (args.rect or not train),
             cache=args.cache or None,
             single_cls=False,
             stride=stride,
@@ -99,9 +101,10 @@ class SampleDataset(YOLODataset):
         with seeded("sample", self.seed, epoch, index):
             return dict(super().__getitem__(index))
 
-    def load_image(self, *args: Any, **options: Any) -> Any:
+    def load_image(self, i: int, rect_mode: bool | None = None, **options: Any) -> Any:
         """A copy of an image that is kept in memory: transforms may change it in place."""
-        image, *shapes = super().load_image(*args, **options)
+        keeps_ratio = not self._stretched if rect_mode is None else rect_mode
+        image, *shapes = super().load_image(i, keeps_ratio, **options)
         return image.copy() if self.augment else image, *shapes
 
     def build_transforms(self, hyp: IterableSimpleNamespace) -> Compose:

@@ -20,7 +20,7 @@ from typing import Any
 from acmix_exp.config import ModelConfig, PlacementConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo import families
-from acmix_exp.yolo.families import Backbone
+from acmix_exp.yolo.families import TRANSFORMER, Backbone
 from acmix_exp.yolo.inner import Inner, second_convolutions
 from acmix_exp.yolo.yaml_layers import Layer, layers
 
@@ -60,10 +60,14 @@ class Site:
 
 @dataclass(frozen=True)
 class Network:
-    """A detector as its YAML describes it. title: its name in messages, such as yolov8n."""
+    """A detector as its YAML describes it.
+
+    title: its name in messages, such as yolov8n. two_heads: it has a head without suppression of duplicates as well.
+    """
 
     title: str
     layers: tuple[Layer, ...]
+    two_heads: bool = False
 
     @classmethod
     def of(cls, model: ModelConfig) -> Network:
@@ -80,7 +84,8 @@ class Network:
         Raises ValueError if it describes no network.
         """
         if backbone is None:
-            return cls(title, layers(yaml, scale))
+            found = layers(yaml, scale)
+            return cls(title, found, bool(yaml.get("end2end")) or found[-1].kind == "v10Detect")
         given = {
             index: Layer(index, "MobileNetV3Stage", (index - 1,), backbone.channels[name], stride)
             for (name, index), stride in zip(stage_indices().items(), (8, 16, 32), strict=True)
@@ -91,6 +96,11 @@ class Network:
     @property
     def head(self) -> Layer:
         return self.layers[-1]
+
+    @property
+    def is_transformer(self) -> bool:
+        """Whether it is an RT-DETR, which has a trainer of its own and takes images stretched to a square."""
+        return self.head.kind == TRANSFORMER
 
     @property
     def stride(self) -> int:

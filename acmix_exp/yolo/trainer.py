@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from ultralytics.data import build_dataloader
 from ultralytics.data.build import InfiniteDataLoader
-from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
@@ -32,6 +33,7 @@ from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import STATE, Progress
 from acmix_exp.yolo.sample_dataset import SampleDataset, seeded
 from acmix_exp.yolo.sample_loader import train_loader
+from acmix_exp.yolo.sites import Network
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
 
 
@@ -71,7 +73,7 @@ class BlockTrainer(DetectionTrainer):
     ) -> None:
         self.config, self.dataset, self.on_epoch = config, dataset, on_epoch
         self.progress, self._state = progress or Progress(), state
-        self._proof, self._batches = SeedProof(), 0
+        self._proof, self._batches, self._network = SeedProof(), 0, Network.of(config.model)
         super().__init__(overrides=train_arguments(config, dataset.source, run_dir, device))
         self.callbacks.clear()  # integrations and telemetry
         self.last, self.best = AtomicPath(self.wdir, "last.pt"), AtomicPath(self.wdir, "best.pt")
@@ -92,10 +94,23 @@ class BlockTrainer(DetectionTrainer):
         train = mode == "train"
         samples = read_split(self.dataset, dataset_path)
         data = SampleDataset(
-            samples, self.args, self.data, train=train, batch=batch_size, stride=self.stride, split=dataset_path
+            samples,
+            self.args,
+            self.data,
+            train=train,
+            batch=batch_size,
+            stride=self.stride,
+            split=dataset_path,
+            stretched=self._network.is_transformer,
         )
         options = {"batch": batch_size, "workers": self.args.workers, "device": self.device, "rank": rank}
         return train_loader(data, **options) if train else build_dataloader(data, shuffle=False, **options)
+
+    def get_validator(self) -> DetectionValidator:
+        validator = super().get_validator()
+        if not self._network.is_transformer:
+            return validator
+        return RTDETRValidator(self.test_loader, self.save_dir, validator.args, self.callbacks)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         self._proof.add(batch)

@@ -21,7 +21,7 @@ def test_the_tables_of_the_page_are_written_by_the_script() -> None:
 
 
 def test_every_family_has_a_config() -> None:
-    assert set(options("model")) == set(FAMILIES) - {"rtdetr"}
+    assert set(options("model")) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", options("model"))

@@ -7,6 +7,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from acmix_exp.config import ModelConfig
 from acmix_exp.yolo.arguments import refused
+from acmix_exp.yolo.families import FAMILIES
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,21 @@ from acmix_exp.yolo.arguments import refused
 def test_lines(name: str, value: Any, cure: str) -> None:
     (line,) = refused({name: value}, ModelConfig())
     assert line.startswith(f"train.extra.{name}={value}: {cure}")
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "value", "line"),
+    [
+        ("rtdetr", "rect", True, "the training of RT-DETR does not use it; leave it out"),
+        ("rtdetr", "dfl", 2.0, "the training of RT-DETR does not use it; leave it out"),
+        ("yolov8", "nms", False, "yolov8n has one head, which needs it; leave it out"),
+        ("yolo26", "freeze", 24, "must be how many layers from the first, 0 to 23"),
+    ],
+)
+def test_lines_of_a_family(family: str, name: str, value: Any, line: str) -> None:
+    (found,) = refused({name: value}, ModelConfig(family, FAMILIES[family].scales[0]))
+    assert found.startswith(f"train.extra.{name}={str(value).lower() if name == 'nms' else value}: {line}")
+    assert refused({"nms": False}, ModelConfig("yolo26")) == refused({"nms": False}, ModelConfig("yolov10")) == []
 
 
 def test_valid_extra_arguments() -> None:

@@ -105,6 +105,27 @@ def test_nan_is_no_agreement():
         assert np.isnan(exporter.difference(right, output, 32, 96, Strides()).largest)
 
 
+def queries(*rows: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor([rows])
+
+
+def test_queries_are_compared_whatever_their_order() -> None:
+    right = queries((0.5, 0.5, 0.1, 0.2, 0.9, 1), (0.2, 0.2, 0.1, 0.1, 0.9, 1), (0.7, 0.7, 0.1, 0.1, 0.1, 0))
+    same = exporter.queries_difference(right, right[:, [1, 0, 2]], 64, 128)
+    assert (same.boxes_px, same.scores) == (0, 0)
+    moved = right.clone()
+    moved[0, 0, 0] += 0.01  # of 128 pixels
+    moved[0, 1, 4] -= 0.001
+    moved[0, 2, :2] = 0.1  # one of the lowest scores
+    found = exporter.queries_difference(right, moved, 64, 128)
+    assert (found.boxes_px, found.boxes, found.scores) == pytest.approx((1.28, 0.04, 0.001), rel=1e-4)
+    other_class = right.clone()
+    other_class[0, 0, 5] = 0
+    assert exporter.queries_difference(right, other_class, 64, 128).largest > 1
+    other_class[0, 0, 1] = float("nan")
+    assert np.isnan(exporter.queries_difference(right, other_class, 64, 128).largest)
+
+
 def test_another_number_of_anchors_is_named():
     with pytest.raises(ValueError, match=r"\(1, 6, 60\) at 32x96, not \(1, 6, 63\)"):
         exporter.difference(torch.zeros(1, 6, 63), torch.zeros(1, 6, 60), 32, 96, Strides())

@@ -15,11 +15,13 @@ from acmix_exp.yolo.report_images import (
     MOST_BYTES,
     chosen,
     encoded,
+    in_pixels,
     letterbox,
     query_points,
     recorded_inputs,
     site_windows,
     store_pictures,
+    stretch,
 )
 from tests.yolo.builders import make_config
 
@@ -106,7 +108,7 @@ def test_letterbox_as_validation_does() -> None:
     image = np.full((50, 100, 3), 255, np.uint8)
     boxed = letterbox(image, 320, 32, torch.device("cpu"))
     assert boxed.pixels.shape == (1, 3, 192, 352)
-    assert (boxed.scale, boxed.left, boxed.top) == (3.2, 16, 16)
+    assert (boxed.scale, boxed.left, boxed.top) == ((3.2, 3.2), 16, 16)
     assert float(boxed.pixels[0, 0, 16, 16]) == 1
     assert float(boxed.pixels[0, 0, 15, 16]) == pytest.approx(114 / 255)
 
@@ -141,3 +143,16 @@ def test_large_windows_keep_their_mean(monkeypatch: Any) -> None:
     assert len(site["windows"]) == 1
     assert site["windows"][0]["heads"] is None
     assert np.sum(site["windows"][0]["mean"]) == pytest.approx(1, abs=5e-3)
+
+
+def test_an_image_stretched_to_a_square() -> None:
+    image = np.zeros((30, 60, 3), np.uint8)
+    boxed = stretch(image, 64, 32, torch.device("cpu"))
+    assert (tuple(boxed.pixels.shape), boxed.left, boxed.top) == ((1, 3, 64, 64), 0, 0)
+    assert boxed.to_image(32, 16) == (0.5, 0.25)
+    queries = torch.tensor([[[0.5, 0.25, 0.2, 0.1, 0.9, 1.0]]])
+    found = in_pixels((queries, None), boxed)
+    assert torch.allclose(found, torch.tensor([[[25.6, 12.8, 38.4, 19.2, 0.9, 1.0]]]))
+    assert np.allclose(
+        [*boxed.to_image(*found[0, 0, :2].tolist()), *boxed.to_image(*found[0, 0, 2:4].tolist())], [0.4, 0.2, 0.6, 0.3]
+    )
