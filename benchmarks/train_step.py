@@ -1,4 +1,4 @@
-"""A training step of YOLOv8, loss and all gradients: stock, with ACmix, and with the published form.
+"""A training step of a detector, loss and all gradients: stock, with ACmix, and with the published form.
 
     python -m benchmarks.train_step [--set cpu|gpu|full]
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from acmix_exp.config import ArmConfig, Config, ModelConfig, PlacementConfig
 from acmix_exp.nn import ACmix
+from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.run import prepare
 from benchmarks.compare import Theme, main
 from benchmarks.published_form import PublishedACmix
@@ -44,10 +45,11 @@ class TrainCase:
     side: int = 640
     dtype: str = "float32"
     device: str = "cpu"
+    family: str = "yolov8"
 
     @property
     def label(self) -> str:
-        return f"YOLOv8{self.scale} {self.placement} {self.batch}x{self.side} {self.dtype}"
+        return f"{FAMILIES[self.family].title}{self.scale} {self.placement} {self.batch}x{self.side} {self.dtype}"
 
     def small(self) -> TrainCase:
         return replace(self, batch=2, side=SMALL_SIDE)
@@ -64,7 +66,9 @@ def tiny_cases() -> list[TrainCase]:
 
 def cpu_cases() -> list[TrainCase]:
     """Small enough for two minutes on two cores."""
-    return [TrainCase(2, "n", placement, 320) for placement in PLACED]
+    return [TrainCase(2, "n", placement, 320) for placement in PLACED] + [
+        TrainCase(2, "n", PLACED[1], 320, family="yolo26")
+    ]
 
 
 def gpu_cases() -> list[TrainCase]:
@@ -72,7 +76,8 @@ def gpu_cases() -> list[TrainCase]:
 
 
 def full_cases() -> list[TrainCase]:
-    return gpu_cases() + [replace(case, scale="s") for case in gpu_cases()]
+    others = [replace(case, family=family) for family in ("yolo11", "yolo26") for case in gpu_cases()]
+    return [*gpu_cases(), *(replace(case, scale="s") for case in gpu_cases()), *others]
 
 
 def names(device: str, compiled: bool) -> list[str]:
@@ -136,7 +141,7 @@ def _network(name: str, case: TrainCase) -> nn.Module:
     placement = yaml.safe_load((PLACEMENTS / f"{case.placement}.yaml").read_text()) | {"zero_init": False}
     config = Config(
         arm=ArmConfig(name=name, insert=name != STOCK),
-        model=ModelConfig(scale=case.scale, placement=PlacementConfig(**placement)),
+        model=ModelConfig(case.family, case.scale, placement=PlacementConfig(**placement)),
         block={"name": "acmix", "kernel_att": 7, "head": 4, "kernel_conv": 3, "path": "mixed", "backend": "auto"},
     )
     torch.manual_seed(0)
@@ -173,7 +178,7 @@ def _batch(case: TrainCase) -> dict[str, Tensor]:
 
 THEME = Theme(
     name="train_step",
-    title="A training step of YOLOv8",
+    title="A training step of a detector",
     baseline=STOCK,
     ours=OURS,
     names=names,

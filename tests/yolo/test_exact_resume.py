@@ -91,6 +91,9 @@ TRAININGS: dict[str, Callable[[Path], Config]] = {
     "drop path, which draws in each forward pass": lambda pretrained: make_config(
         block={"name": "sea_attention", **SEA, "form": "block", "drop_path": 0.5}
     ),
+    "YOLO26, whose losses are weighted by the epoch": lambda pretrained: make_config(
+        model__family="yolo26", train__extra={"warmup_epochs": 1}
+    ),
     "auto": lambda pretrained: make_config(train__optimizer="auto", train__extra={"warmup_epochs": 0}),
     "RMSProp, in place of a convolution": lambda pretrained: make_config(
         train__optimizer="RMSProp",
