@@ -173,9 +173,13 @@ def _own_p(deltas: Sequence[Sequence[float]]) -> list[float | None]:
 
 
 def _verdict(comparison: Comparison) -> Verdict:
-    """The finding on a member of a family. Equivalence comes first: a difference within the margin counts as none."""
+    """The finding on a member of a family. Equivalence comes first: a difference within the margin counts as none.
+
+    Few deltas that are all equal show no spread, so nothing is excluded by them.
+    """
     low, high, margin = comparison.simultaneous_low, comparison.simultaneous_high, comparison.margin
-    if margin is not None and comparison.excludes is not None and comparison.excludes <= margin:
+    spread = comparison.low != comparison.high or comparison.n >= sign_flips.seeds_needed()
+    if margin is not None and comparison.excludes is not None and comparison.excludes <= margin and spread:
         return Verdict.EQUIVALENT
     if comparison.p_floor is None or comparison.p_floor > LEVEL or comparison.p_adjusted is None:
         return Verdict.TOO_FEW_SEEDS

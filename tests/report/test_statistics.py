@@ -133,6 +133,11 @@ def test_a_difference_within_the_margin_is_equivalent_though_it_is_one():
     assert found.simultaneous_low > 0
 
 
+@pytest.mark.parametrize(("n", "verdict"), [(2, "too_few_seeds"), (5, "too_few_seeds"), (6, "equivalent")])
+def test_few_equal_deltas_show_no_equivalence(n, verdict):
+    assert compare(table(np.zeros((n, 1))), margin=0.01)["a0"].verdict == verdict
+
+
 def test_the_joint_test_uses_the_seeds_in_common():
     deltas = np.random.default_rng(0).normal(0.01, 0.01, (9, 3))
     found = compare(table(deltas, missing={("a0", 1), ("a2", 7)}))
