@@ -36,7 +36,7 @@ class PlacementConfig:
     """Where the block is inserted and how it is connected."""
 
     name: str = MISSING  # label of the placement
-    mode: str = "after"  # after: behind a layer | replace: in place of the second 3x3 of its bottlenecks
+    mode: str = "after"  # after: behind a layer | replace: a 3x3 of its bottlenecks | swap: its attention
     sites: List[Any] = field(default_factory=list)  # site names or layer indices
     norm: bool = True  # mode after: BatchNorm behind the block
     act: bool = True  # mode after: SiLU behind the norm

@@ -13,6 +13,8 @@ from acmix_exp.data.headline import NO_TEST
 from acmix_exp.report.records import Record
 from acmix_exp.yolo.families import title_of
 
+NETWORK = {"model", *(f"model.{key}" for key in ("family", "scale", "variant", "yaml"))}  # swept keys
+JOINED = {"replace": "in", "swap": "in place of attention at"}  # by the mode of a placement
 DATA = "dataset"  # the group whose content counts in a run's identity, as "data"
 
 
@@ -97,6 +99,10 @@ def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
     options = record.like or record.identity.get("block") or {}
     block = {key: value for key, value in options.items() if key not in ("name", "path")}
     placement = dict(record.identity.get("placement") or {})
+    if "sites" in placement and not NETWORK.isdisjoint(keys):  # other networks have a group's sites in other places
+        configured = record.config["model"]["placement"]["sites"]
+        configured = ["every site" if site == "attention" else str(site) for site in configured]
+        placement["sites"] = configured or placement["sites"]
     if not {"block.form", "block.position", "block.offsets"}.isdisjoint(keys):
         block.pop("position_tables", None)  # it follows from these options
     if "model.pretrained" in keys:
@@ -227,9 +233,10 @@ def heading(settings: dict[str, Any]) -> str:
 def _inserted_text(settings: dict[str, Any]) -> str:
     """The common settings of the arms with a block: its options and its placement."""
     block, placement = settings.get("block") or {}, settings.get("placement") or {}
-    text = ", ".join(f"{key} {value}" for key, value in block.items() if (key, value) != ("backend", "auto"))
+    said = (("backend", "auto"), ("of", "attention"))
+    text = ", ".join(f"{key} {value}" for key, value in block.items() if (key, value) not in said)
     if "sites" in placement:
-        text += f" {'in' if placement.get('mode') == 'replace' else 'after'} {', '.join(placement['sites'])}"
+        text += f" {JOINED.get(str(placement.get('mode')), 'after')} {', '.join(placement['sites'])}"
         usual = {"norm": True, "act": True, "residual": True, "zero_init": False}
         text += "".join(f", {key} {placement[key]}" for key in usual if placement.get(key, usual[key]) != usual[key])
     return f"; blocks: {text.strip()}" if text else ""

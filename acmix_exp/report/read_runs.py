@@ -16,7 +16,17 @@ from acmix_exp.run.directory import FILES, Run, runs_in
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast
 # Rows come in this order, then by name.
-FIRST_ARMS = ("baseline", "identity", "join", "conv3x3", "conv3x3_matched", "conv", "attention", "mixed")
+FIRST_ARMS = (
+    "baseline",
+    "identity",
+    "no_attention",
+    "join",
+    "conv3x3",
+    "conv3x3_matched",
+    "conv",
+    "attention",
+    "mixed",
+)
 
 Signature = tuple[tuple[int, int] | None, ...]
 _records: dict[Path, tuple[Signature, Record]] = {}

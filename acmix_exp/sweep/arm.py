@@ -9,6 +9,8 @@ from acmix_exp.block_rules import MATCHES, PATHS, shown
 from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, ArmConfig, Config, PlacementConfig
 from acmix_exp.yolo.families import starts_from_features
 
+NO_ATTENTION = "no_attention"  # an arm
+
 
 def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
     """One line per contradiction between the arm and the block or placement.
@@ -27,6 +29,11 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
         lines.append(
             f"arm={arm.name} model/placement={config.model.placement.name}: the arm inserts a block and the placement"
             " has no site for it; use arm=baseline, or another placement"
+        )
+    if arm.name == NO_ATTENTION and config.model.placement.sites and config.model.placement.mode != "swap":
+        lines.append(
+            f"arm={arm.name} model/placement={config.model.placement.name}: this arm takes an attention out; use a "
+            "placement of mode swap, such as model/placement=swap_attention"
         )
     if arm.control:
         return lines
@@ -48,13 +55,15 @@ def apply(config: Config) -> Config:
 
     A plain 3x3 in place of a stock 3x3 without pretrained weights is the stock network, so it becomes the baseline; so
     does join where nothing is joined. Identity gets no norm, activation and residual with any placement. The control
-    that matches a block keeps that block in ``block``: ``arm.match`` says that the control stands in its place.
+    that matches a block keeps that block in ``block``: ``arm.match`` says that the control stands in its place. In mode
+    swap it matches the attention, whatever the configured block.
     """
     arm, placement = config.arm, config.model.placement
     if not arm.insert or not placement.sites:
         return _bare(config, replace(arm, insert=False, match=None))
     matched = _is_matched(arm)
-    block = {"name": arm.block} if arm.control and not matched else dict(config.block)
+    of_attention = matched and placement.mode == "swap"
+    block = {"name": arm.block} if arm.control and (of_attention or not matched) else dict(config.block)
     if arm.path is not None:
         block["path"] = arm.path
     inserted = arm.block if matched else block["name"]
@@ -70,7 +79,8 @@ def _is_stock(block: str, config: Config) -> bool:
     """Whether a control's block leaves the stock network."""
     model, placement = config.model, config.model.placement
     if block == JOIN:
-        return placement.mode == "replace" or not (placement.norm or placement.act or placement.residual)
+        joins = placement.norm or placement.act or placement.residual
+        return placement.mode == "replace" or (placement.mode == "after" and not joins)
     from_scratch = model.pretrained is None or starts_from_features(model)
     return block == CONV3X3 and placement.mode == "replace" and from_scratch
 
@@ -82,7 +92,8 @@ def depends(effective: Config, key: str) -> bool:
     """
     group, *rest = key.replace("/", ".").split(".")
     if group == "block":
-        return effective.arm.insert and (not effective.arm.control or effective.arm.match is not None)
+        matches_block = effective.arm.match is not None and effective.block.get("name") != MATCHED
+        return effective.arm.insert and (not effective.arm.control or matches_block)
     if group == "arm" and rest == ["match"]:
         return effective.arm.match is not None
     if group == "model" and rest[:1] == ["placement"]:

@@ -54,7 +54,8 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
 
 
 def _block(effective: Config) -> dict[str, Any] | None:
-    """A user-defined block also counts by the content of its files. Of the control that matches a block, that counts.
+    """A user-defined block also counts by the content of its files. Of the control that matches a block, that counts;
+    in place of an attention, which it matches then, no block does.
 
     Version 0.1 sorted position tables by their names into the groups of the optimizer. Blocks that have one, and
     user-defined blocks, which may, are trained in another way since.
@@ -66,7 +67,10 @@ def _block(effective: Config) -> dict[str, Any] | None:
     options = {key: value for key, value in block.items() if key != "name"}
     regrouped = custom_block.is_custom(block) or (block["name"] in RULES and has_position_table(block["name"], options))
     parts = {**parts, **({"position_tables": "without decay"} if regrouped else {})}
-    return {"name": MATCHED, "match": effective.arm.match, "like": parts} if effective.arm.match else parts
+    if effective.arm.match is None:
+        return parts
+    like = {"of": "attention"} if block["name"] == MATCHED else {"like": parts}
+    return {"name": MATCHED, "match": effective.arm.match, **like}
 
 
 def _extra(effective: Config) -> dict[str, Any]:
@@ -85,6 +89,8 @@ def _placement(effective: Config) -> dict[str, Any]:
     what = {"mode": placement.mode, "sites": [site.name for site in sites]}
     if placement.mode == "replace":
         return what
+    if placement.mode == "swap":
+        return {**what, "norm": placement.norm}
     joined = {"norm": placement.norm, "act": placement.act, "residual": placement.residual}
     starts_at_zero = zero_init(placement, pretrained=model.pretrained is not None)
     # Version 0.1 moved such a branch by the bias warm-up, if there was one and it did not start at 0.

@@ -240,7 +240,7 @@ def layers(model: StandIn) -> list[str]:
     modules = sequence.get("_modules") if isinstance(sequence, StandIn) else None
     if not isinstance(modules, dict):
         return []
-    return [re.sub(r"After$", "", _class(layer)) for layer in modules.values()]
+    return [re.sub(r"(After|Swapped)$", "", _class(layer)) for layer in modules.values()]
 
 
 def _class(value: Any) -> str:

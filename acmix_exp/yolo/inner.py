@@ -1,4 +1,4 @@
-"""The convolutions inside a layer that a block can replace: the second k x k of each of its bottlenecks.
+"""What a block can replace inside a layer: the second k x k convolution of each bottleneck, and attention.
 
 A block keeps channels and size, so the convolution must too: as many outputs as inputs, one group, stride 1. Read from
 the row of the YAML, as the classes of ultralytics are built from it; yolo/preflight.py compares it with the network.
@@ -27,7 +27,7 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class Inner:
-    """Replaceable convolutions of a layer. paths: of the modules in the layer, in its order. channels: of each."""
+    """Replaceable modules of a layer. paths: of the modules in the layer, in its order. channels: of each."""
 
     paths: tuple[str, ...]
     channels: int
@@ -59,6 +59,24 @@ def second_convolutions(layer: Layer) -> Inner | str:
     if kind == "Bottleneck":
         return NARROWED
     return OTHERS.get(kind, "it has no bottleneck")
+
+
+def attentions(layer: Layer) -> Inner | str:
+    """The attention modules of a layer, (B, C, H, W) to the same, or why it has none."""
+    kind, args, repeats = layer.kind, layer.args, layer.repeats
+    if kind == "AIFI":
+        return Inner(("ma",), layer.channels)
+    if kind == "PSA":
+        paths = ["attn"] if repeats == 1 else [f"{i}.attn" for i in range(repeats)]
+        return Inner(tuple(paths), int(layer.channels * _given(args, 1, 0.5)))
+    if kind in ("C2PSA", "C2fPSA"):
+        return Inner(tuple(f"m.{i}.attn" for i in range(repeats)), int(layer.channels * _given(args, 1, 0.5)))
+    if kind == "A2C2f" and _given(args, 1, True):
+        paths = [f"m.{i}.{j}.attn" for i in range(repeats) for j in range(2)]
+        return Inner(tuple(paths), int(layer.channels * _given(args, 5, 0.5)))
+    if kind == "C3k2" and _given(args, 3, False):
+        return Inner(tuple(f"m.{i}.1.attn" for i in range(repeats)), int(layer.channels * _given(args, 2, 0.5)))
+    return "it holds no attention"
 
 
 def _given(args: tuple[Any, ...], index: int, default: Any) -> Any:

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
+from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.config import MATCHED, Config, block_label
 from acmix_exp.nn import build_block
 from acmix_exp.nn.controls import matched_hidden, size_of
+from acmix_exp.nn.stand_in import parameters
+from acmix_exp.yolo import families
 from acmix_exp.yolo.sites import Site
 
 IMGSZ = 640  # pixels of the image whose FLOPs are counted, as in the table
@@ -18,18 +22,37 @@ IMGSZ = 640  # pixels of the image whose FLOPs are counted, as in the table
 def matched_block(config: Config, sites: Sequence[Site]) -> dict[str, Any]:
     """What a checkpoint keeps of the control for ``config.block``, counted as ``arm.match`` says.
 
-    like: the label of that block. hidden: h by site. size: parameters or FLOPs of that block over all sites.
+    like: the label of that block, or ``attention``: that in whose place the control stands. hidden: h by site. size:
+    parameters or FLOPs of that block over all sites.
 
     Raises ValueError if that block has none at a site.
     """
-    match, options = str(config.arm.match), dict(config.block)
-    name, hidden, total = options.pop("name"), {}, 0
+    match, hidden, total = str(config.arm.match), {}, 0
+    like = "attention" if config.block["name"] == MATCHED else block_label(config.block)
+    with torch.random.fork_rng(devices=[]):
+        stock = DetectionModel(families.yaml_of(config.model), nc=1, verbose=False) if like == "attention" else None
     for site in sites:
         side = IMGSZ // site.stride
-        with torch.random.fork_rng(devices=[]):
-            size = size_of(build_block(name, site.channels, **options), match, site.channels, side, side)
-        if not size:
-            raise ValueError(f"{block_label(config.block)} has no {match} to match at {site.name}")
+        size = _size(config, site, side) if stock is None else _attention_size(stock, config, site, side)
+        if size <= 0:
+            raise ValueError(f"{like} has no {match} to match at {site.name}")
         hidden[site.name] = matched_hidden(size, match, site.channels, side, side)
         total += len(site.block_names) * size
-    return {"name": MATCHED, "match": match, "like": block_label(config.block), "hidden": hidden, "size": total}
+    return {"name": MATCHED, "match": match, "like": like, "hidden": hidden, "size": total}
+
+
+def _size(config: Config, site: Site, side: int) -> int:
+    options = {key: value for key, value in config.block.items() if key != "name"}
+    with torch.random.fork_rng(devices=[]):
+        block = build_block(config.block["name"], site.channels, **options)
+    return size_of(block, str(config.arm.match), site.channels, side, side)
+
+
+def _attention_size(stock: DetectionModel, config: Config, site: Site, side: int) -> int:
+    """Of one attention at a site, less what the norm has that joins the control in its place."""
+    match, attention = str(config.arm.match), stock.model[site.index].get_submodule(site.paths[0])
+    if match == "parameters":
+        return parameters(attention) - 2 * site.channels * config.model.placement.norm
+    if isinstance(attention, nn.MultiheadAttention):  # four projections, and two products over all pairs of pixels
+        return 8 * site.channels**2 * side**2 + 4 * site.channels * side**4
+    return size_of(attention, match, site.channels, side, side)

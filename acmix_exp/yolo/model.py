@@ -24,7 +24,16 @@ from acmix_exp.yolo import families, mobilenet
 from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.matched import matched_block
 from acmix_exp.yolo.sites import Network, Site, resolve_sites, zero_init
-from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock, count_parameters, insert_after, insert_behind
+from acmix_exp.yolo.wrap import (
+    After,
+    BlockConv,
+    ConvBlock,
+    count_parameters,
+    insert_after,
+    insert_after_attention,
+    insert_behind,
+    swap_attention,
+)
 
 
 def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
@@ -109,6 +118,10 @@ class BlockDetectionModel(DetectionModel):
                 zero = bool(placement.zero_init)
                 after = After(block, site.channels, placement.norm, placement.act, placement.residual, zero)
                 insert_after(layer, after)
+            elif placement.mode == "swap":
+                (insert_after_attention if kind == IDENTITY else swap_attention)(
+                    layer, path, After(block, site.channels, placement.norm, act=False, residual=False)
+                )
             elif kind == IDENTITY:
                 insert_behind(layer.get_submodule(path), block)
             else:

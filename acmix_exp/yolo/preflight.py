@@ -22,7 +22,7 @@ import ultralytics
 from torch import nn
 from ultralytics.cfg import check_cfg
 from ultralytics.nn.modules import Bottleneck, Conv
-from ultralytics.nn.modules.block import ResNetBlock
+from ultralytics.nn.modules.block import AAttn, Attention, ResNetBlock
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -141,9 +141,10 @@ def build_stock(config: Config, network: Network) -> tuple[DetectionModel | None
     def compare(layer: Any, inputs: object, output: Any) -> None:
         name = sites[layer.i]
         row = network.sites[name]
-        right = Facts(row.built_as, row.channels, row.stride, network.inner(name))
+        right = Facts(row.built_as, row.channels, row.stride, network.inner(name), network.inner(name, "swap"))
         shape = getattr(output, "shape", (0, 0, math.inf))  # of what is no map
-        built = Facts(type(layer).__name__, shape[1], side / shape[2], replaceable(layer, right.inner))
+        inside = replaceable(layer, right.inner), attention_of(layer, right.attention)
+        built = Facts(type(layer).__name__, shape[1], side / shape[2], *inside)
         if built != right:
             lines.append(f"{named} builds {name}, layer {layer.i}, as {built}; must be {right}, as its row says")
 
@@ -162,11 +163,14 @@ class Facts(NamedTuple):
     channels: int
     stride: float
     inner: Inner | str
+    attention: Inner | str
 
     def __str__(self) -> str:
         inside = ""
         if isinstance(self.inner, Inner):
             inside = f", {len(self.inner.paths)} bottlenecks of {self.inner.channels} channels"
+        if isinstance(self.attention, Inner):
+            inside += f", {len(self.attention.paths)} attentions of {self.attention.channels} channels"
         return f"{self.kind} of {self.channels} channels at stride {self.stride:g}{inside}"
 
 
@@ -187,6 +191,18 @@ def replaceable(layer: nn.Module, why_not: Inner | str) -> Inner | str:
     if not found:
         return why_not if isinstance(why_not, str) else "it has no bottleneck"
     return Inner(tuple(found), max(found.values()))
+
+
+def attention_of(layer: nn.Module, why_not: Inner | str) -> Inner | str:
+    """The attentions in a layer, or ``why_not`` if it says why there are none."""
+    channels = {
+        path: module.embed_dim if isinstance(module, nn.MultiheadAttention) else module.proj.conv.out_channels
+        for path, module in layer.named_modules()
+        if isinstance(module, (Attention, AAttn, nn.MultiheadAttention))
+    }
+    if not channels:
+        return why_not if isinstance(why_not, str) else "it holds no attention"
+    return Inner(tuple(channels), max(channels.values()))
 
 
 def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:

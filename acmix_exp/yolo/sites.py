@@ -6,6 +6,7 @@ sppf, psa           its spatial pyramid pooling, and the attention at its end
 neck_pN_down        the stages of the neck from P5 (or P6) down to the finest map
 neck_pN             the layers that the head reads
 head_inputs         all of neck_pN; ``neck`` is neck_pN and neck_pN_down, ``backbone`` is all of backbone_pN
+attention           all sites with attention inside
 ==================  ================================================================================================
 """
 
@@ -21,10 +22,10 @@ from acmix_exp.config import ModelConfig, PlacementConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo import families
 from acmix_exp.yolo.families import TRANSFORMER, Backbone
-from acmix_exp.yolo.inner import Inner, second_convolutions
+from acmix_exp.yolo.inner import Inner, attentions, second_convolutions
 from acmix_exp.yolo.yaml_layers import Layer, layers
 
-MODES = ("after", "replace")
+MODES = ("after", "replace", "swap")
 POOLING = ("SPPF", "SPP", "SPPELAN")
 ATTENTION = ("C2PSA", "PSA", "C2fPSA", "AIFI")
 # Kinds that only resize, join, split or project maps: they are sites only where the head reads them.
@@ -40,9 +41,9 @@ LEVELS = range(1, 8)
 class Site:
     """A layer that takes the block.
 
-    channels: input and output channels of the block: the layer's output after it, the convolution's inside it.
+    channels: input and output channels of the block: those of the layer's output, or of what it replaces inside.
     stride: pixels of the image per pixel of the block's map, along one side.
-    paths: of the convolutions inside the layer that it replaces, one block each; empty if it sits after the layer.
+    paths: of the modules inside the layer that it replaces, one block each; empty if it sits after the layer.
     """
 
     name: str
@@ -134,16 +135,18 @@ class Network:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """Names that stand for several sites."""
+        """Names that stand for several sites; those without any are left out."""
         names = list(self.sites)
         inputs = [name for name in names if self.sites[name].index in self.head.inputs]
         neck = [name for name in names if name.startswith("neck_")]
         backbone = [name for name in names if name.startswith("backbone_")]
-        return {"head_inputs": inputs, "neck": neck, "backbone": backbone}
+        attention = [name for name in names if isinstance(self.inner(name, "swap"), Inner)]
+        groups = {"head_inputs": inputs, "neck": neck, "backbone": backbone, "attention": attention}
+        return {name: group for name, group in groups.items() if group}
 
-    def inner(self, name: str) -> Inner | str:
-        """The convolutions inside a site that a block can replace, or why there are none."""
-        return second_convolutions(self.sites[name])
+    def inner(self, name: str, mode: str = "replace") -> Inner | str:
+        """What a block can replace inside a site: convolutions, or attention with ``swap``; or why nothing."""
+        return (attentions if mode == "swap" else second_convolutions)(self.sites[name])
 
 
 @lru_cache(maxsize=256)
@@ -192,6 +195,11 @@ def resolve_sites(placement: PlacementConfig, network: Network) -> list[Site]:
         found = _names(value, network)
         if not found:
             indices = ", ".join(str(layer.index) for layer in network.sites.values())
+            if value == "attention":
+                lines.append(
+                    f"{line}: {network.title} has no attention; use a family that has, such as yolo12 or yolo26"
+                )
+                continue
             lines.append(
                 f"{line}: {network.title} has no such site; must be one of "
                 f"{', '.join([*network.sites, *network.groups])}, or of the layer indices {indices}"
@@ -201,8 +209,8 @@ def resolve_sites(placement: PlacementConfig, network: Network) -> list[Site]:
                 lines.append(f"{line}: names {name} twice; name every site once")
             else:
                 names.append(name)
-    if placement.mode == "replace":
-        lines += _irreplaceable(names, network)
+    if placement.mode in ("replace", "swap"):
+        lines += _irreplaceable(names, placement.mode, network)
     if lines:
         raise ConfigError(*lines)
     return [_site(name, placement.mode, network) for name in network.sites if name in names]
@@ -218,16 +226,17 @@ def _names(value: Any, network: Network) -> list[str]:
     return [text] if text in network.sites else []
 
 
-def _irreplaceable(names: list[str], network: Network) -> list[str]:
-    """A line for the sites without a convolution that a block can replace, which says why."""
+def _irreplaceable(names: list[str], mode: str, network: Network) -> list[str]:
+    """A line for the sites without a module that a block can replace, which says why."""
     reasons: dict[str, list[str]] = {}
-    wrong = [name for name in names if isinstance(network.inner(name), str)]
-    for layer in (network.sites[name] for name in wrong):
-        reasons.setdefault(f"{layer.kind}: {second_convolutions(layer)}", []).append(f"layer {layer.index}")
+    wrong = [name for name in names if isinstance(network.inner(name, mode), str)]
+    for name in wrong:
+        layer = network.sites[name]
+        reasons.setdefault(f"{layer.kind}: {network.inner(name, mode)}", []).append(f"layer {layer.index}")
     if not wrong:
         return []
     why = "; ".join(f"{', '.join(indices)}, {reason}" for reason, indices in reasons.items())
-    right = [name for name in network.sites if isinstance(network.inner(name), Inner)]
+    right = [name for name in network.sites if isinstance(network.inner(name, mode), Inner)]
     use = f"use {', '.join(right)}, or model.placement.mode=after" if right else "use model.placement.mode=after"
     return [f"model.placement.sites={', '.join(wrong)}: {network.title} has nothing to replace there ({why}); {use}"]
 
@@ -236,7 +245,7 @@ def _site(name: str, mode: str, network: Network) -> Site:
     layer = network.sites[name]
     if mode == "after":
         return Site(name, layer.index, layer.channels, int(layer.stride))
-    inner = network.inner(name)
+    inner = network.inner(name, mode)
     assert isinstance(inner, Inner)
     return Site(name, layer.index, inner.channels, int(layer.stride), inner.paths)
 

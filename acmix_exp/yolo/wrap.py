@@ -11,7 +11,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from ultralytics.nn.modules import Conv
+from ultralytics.nn.modules import AIFI, Conv
 from ultralytics.nn.modules import block as ultralytics_block
 from ultralytics.nn.modules import conv as ultralytics_conv
 from ultralytics.nn.modules import transformer as ultralytics_transformer
@@ -90,6 +90,30 @@ AFTER |= {stock: _after(stock) for stock in (nn.Sequential, MobileNetV3Stage)}
 globals().update({subclass.__name__: subclass for subclass in AFTER.values()})  # a checkpoint names them
 
 
+class AIFISwapped(AIFI):
+    """An AIFI with ``swapped`` in place of its attention, on maps; made from a stock AIFI by :func:`swap_attention`.
+
+    The rest is as in the stock layer: residuals, norms and the feed-forward part. The position embedding, which is for
+    queries and keys, is gone with them.
+    """
+
+    swapped: After
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        mixed = self._mixed(self.norm1(tokens) if self.normalize_before else tokens, x)
+        tokens = tokens + self.dropout1(mixed)
+        tokens = tokens if self.normalize_before else self.norm1(tokens)
+        inner = self.norm2(tokens) if self.normalize_before else tokens
+        inner = self.fc2(self.dropout(self.act(self.fc1(inner))))
+        tokens = tokens + self.dropout2(inner)
+        tokens = tokens if self.normalize_before else self.norm2(tokens)
+        return tokens.transpose(1, 2).reshape(x.shape)
+
+    def _mixed(self, tokens: Tensor, x: Tensor) -> Tensor:
+        return self.swapped(tokens.transpose(1, 2).reshape(x.shape)).flatten(2).transpose(1, 2)
+
+
 class BlockConv(nn.Module):
     """A block in place of a Conv's convolution, with that Conv's BN and activation: ``act(bn(block(x)))``.
 
@@ -140,6 +164,22 @@ def insert_after(layer: nn.Module, after: After) -> None:
     """
     layer.__class__ = AFTER[type(layer)]
     layer.after = after
+
+
+def swap_attention(layer: nn.Module, path: str, after: After) -> None:
+    """Put ``after`` in place of the attention at ``path`` in a layer, in place."""
+    if isinstance(layer, AIFI):
+        layer.__class__ = AIFISwapped
+        del layer.ma
+        layer.swapped = after
+    else:
+        above, _, attribute = path.rpartition(".")
+        setattr(layer.get_submodule(above), attribute, after)
+
+
+def insert_after_attention(layer: nn.Module, path: str, after: After) -> None:
+    """As :func:`insert_after`, for the attention at ``path`` in a layer; in an AIFI for the layer itself."""
+    insert_after(layer if isinstance(layer, AIFI) else layer.get_submodule(path), after)
 
 
 def insert_behind(conv: Conv, block: nn.Module) -> None:

@@ -35,6 +35,18 @@ REFUSED = {  # what people type: what the line says, and the row of the table
         ],
         "`mode: replace` in a layer of attention",
     ),
+    "model=yolov8 model/placement=swap_attention": (
+        ["model.placement.sites=attention: yolov8n has no attention; use a family that has, such as yolo12 or yolo26"],
+        "`model/placement=swap_attention` where there is no attention",
+    ),
+    "model=yolo26 model.placement.mode=swap model.placement.sites=[psa,backbone_p4]": (
+        ["sites=backbone_p4: yolo26n has nothing to replace there (layer 6, C3k2: it holds no attention); use psa"],
+        "`mode: swap` at a layer without attention",
+    ),
+    "model=yolo26 arm=no_attention": (
+        ["arm=no_attention model/placement=backbone_p4p5: ", "use a placement of mode swap"],
+        "`arm=no_attention` with a placement that leaves the attention where it is",
+    ),
     "model=yolov9 model.scale=m model/placement=bottleneck_p4p5": (
         ["block.head=4: must divide", "backbone_p4 has 90"],
         "heads that do not divide the channels of a site of another family",

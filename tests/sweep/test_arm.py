@@ -81,6 +81,20 @@ def test_identity_has_no_norm_act_and_residual_and_conv3x3_has_the_configured_on
     assert (placement.norm, placement.act, placement.residual) == (True, False, True)
 
 
+def test_in_place_of_an_attention(make_config):
+    swapped = ("model=yolo12", "model/placement=swap_attention")
+    taken = arm.apply(make_config("arm=no_attention", *swapped))
+    assert (taken.block, taken.arm.insert) == ({"name": "join"}, True)
+    matched = arm.apply(make_config("arm=conv3x3_matched", "block=lsk", *swapped))
+    assert (matched.block, matched.arm.match) == ({"name": "conv3x3_matched"}, "parameters")
+    assert not arm.depends(matched, "block.head")
+    assert arm.apply(make_config("arm=conv3x3", *swapped)).block == {"name": "conv3x3"}  # no stock convolution there
+    assert not arm.apply(make_config("arm=identity", *swapped)).model.placement.norm
+    config = make_config("arm=no_attention")
+    (line,) = arm.contradictions(config, ())
+    assert line.startswith("arm=no_attention model/placement=backbone_p4p5: this arm takes an attention out; use ")
+
+
 def test_conv3x3_in_a_bottleneck_from_scratch_is_the_baseline(make_config):
     replaced = make_config("arm=conv3x3", "model/placement=bottleneck_p4p5")
     assert arm.apply(replaced) == arm.apply(make_config("arm=baseline"))

@@ -127,6 +127,20 @@ def test_pretrained_runs_have_no_bias_warmup_in_their_run_key(make_config, tmp_p
     assert parts("+train.extra.warmup_epochs=0")["train"]["extra"] == {"warmup_epochs": 0}  # as in version 0.1
 
 
+def test_what_stands_in_place_of_an_attention(make_config):
+    def parts(*overrides):
+        swapped = ("hardware=cpu", "model=yolo26", "model/placement=swap_attention")
+        return identity(arm.apply(make_config(*swapped, *overrides)), "f")
+
+    assert parts("arm=mixed")["placement"] == {"mode": "swap", "sites": ["psa", "neck_p5"], "norm": True}
+    matched = parts("arm=conv3x3_matched", "block=ema")
+    assert matched["block"] == {"name": "conv3x3_matched", "match": "parameters", "of": "attention"}
+    assert matched == parts("arm=conv3x3_matched", "block=lsk", "model.placement.act=false")
+    assert matched != parts("arm=conv3x3_matched", "arm.match=flops")
+    assert parts("arm=mixed")["model"] == {"name": "yolo26", "scale": "n", "pretrained": None}
+    assert parts("arm=mixed", "model.variant=p2")["model"]["variant"] == "p2"
+
+
 def test_the_number_of_ranks_counts_where_there_are_several(make_config):
     def parts(*overrides):
         return identity(arm.apply(make_config("arm=mixed", *overrides)), "f")["hardware"]

@@ -20,10 +20,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from ultralytics.nn import tasks
+from ultralytics.nn.modules.block import AAttn, Attention
 from ultralytics.utils import DEFAULT_CFG, IterableSimpleNamespace
 
 from acmix_exp.config import Config, ModelConfig, PlacementConfig
 from acmix_exp.data import Dataset
+from acmix_exp.profile.count import count
 from acmix_exp.yolo import families
 from acmix_exp.yolo.exporter import compare, export_checkpoint
 from acmix_exp.yolo.families import FAMILIES
@@ -50,7 +52,7 @@ ZERO = re.compile(r"\.conv_p\.bias$")
 def placed(model: ModelConfig, mode: str, block: str = "acmix", **changes: Any) -> Config:
     """A block at every site of a network that takes it."""
     network = Network.of(model)
-    sites = [name for name in network.sites if mode == "after" or isinstance(network.inner(name), Inner)]
+    sites = [name for name in network.sites if mode == "after" or isinstance(network.inner(name, mode), Inner)]
     joined = block != "identity"
     placement = PlacementConfig("all", mode, sites, norm=joined, act=joined, residual=joined)
     options = {"kernel_att": 3, "head": 4, "kernel_conv": 3, "path": "mixed"} if block == "acmix" else {}
@@ -89,7 +91,7 @@ def head_inputs(network: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 @every_family
-@pytest.mark.parametrize("mode", ["after", "replace"])
+@pytest.mark.parametrize("mode", ["after", "replace", "swap"])
 def test_stock_tensors_keep_their_names_and_values(model: ModelConfig, mode: str) -> None:
     config = placed(model, mode)
     network = Network.of(model)
@@ -100,22 +102,23 @@ def test_stock_tensors_keep_their_names_and_values(model: ModelConfig, mode: str
     state = build(config).state_dict()
     assert torch.equal(torch.rand(1), expected)
     dropped = stock.keys() - state.keys()
-    inner = {name: network.inner(name) for name in config.model.placement.sites if mode == "replace"}
-    assert dropped == {
-        f"model.{network.sites[name].index}.{path}.conv.weight"
+    inner = {name: network.inner(name, mode) for name in config.model.placement.sites if mode != "after"}
+    replaced = tuple(
+        f"model.{network.sites[name].index}.{path}.{'conv.' if mode == 'replace' else ''}"
         for name, found in inner.items()
         if isinstance(found, Inner)
         for path in found.paths
-    }
+    )
+    assert dropped == {key for key in stock if key.startswith(replaced)}
     assert all(torch.equal(value, state[key]) for key, value in stock.items() if key not in dropped)
 
 
 @every_family
-@pytest.mark.parametrize("mode", ["after", "replace"])
+@pytest.mark.parametrize("mode", ["after", "replace", "swap"])
 def test_every_parameter_learns(model: ModelConfig, mode: str) -> None:
     config = placed(model, mode)
     if not config.model.placement.sites:
-        pytest.skip("there is no bottleneck")
+        pytest.skip("there is nothing to replace")
     network = build(config).train()
     network.args, network.nc = IterableSimpleNamespace(**vars(DEFAULT_CFG)), 2
     with torch.no_grad():  # RT-DETR starts some layers at zero, and what is before them learns a step later
@@ -136,11 +139,11 @@ def test_every_parameter_learns(model: ModelConfig, mode: str) -> None:
 
 
 @every_family
-@pytest.mark.parametrize("mode", ["after", "replace"])
+@pytest.mark.parametrize("mode", ["after", "replace", "swap"])
 def test_fusing_keeps_the_inputs_of_the_head(model: ModelConfig, mode: str) -> None:
     config = placed(model, mode)
     if not config.model.placement.sites:
-        pytest.skip("there is no bottleneck")
+        pytest.skip("there is nothing to replace")
     network = build(config)
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.running_mean.uniform_(-0.1, 0.1)
@@ -209,3 +212,34 @@ print(json.dumps([type(network).__name__, network.names["0"] if "0" in network.n
         exported, "torchscript", best, dataset.splits["val"][:2], [(side, side)], threads=1, device="cpu"
     )
     assert difference.largest < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model", [ModelConfig("yolo12"), ModelConfig("yolo26"), ModelConfig("rtdetr", "l")], ids=families.title
+)
+def test_taking_the_attention_out(model: ModelConfig, run_once: Callable[..., Any]) -> None:
+    """Identity leaves it where it is, and is the baseline; without it there is less of the network, and it trains."""
+    train = {"train__epochs": 1, "train__imgsz": 64}
+    histories = []
+    for config in (bare(placed(model, "swap", **train)), placed(model, "swap", "identity", **train)):
+        _, rows, _ = run_once(config)
+        histories.append([{key: row[key] for key in row if key != "seconds"} for row in rows])
+    assert histories[0] == histories[1]
+    _, rows, folder = run_once(placed(model, "swap", "join", **train))
+    assert rows[0]["train/cls_loss"] != histories[0][0]["train/cls_loss"]
+    left = torch.load(folder / "weights" / "last.pt", weights_only=False)["model"]
+    assert not [m for m in left.model[:-1].modules() if isinstance(m, (AAttn, Attention, nn.MultiheadAttention))]
+
+
+@pytest.mark.parametrize("match", ["parameters", "flops"])
+@pytest.mark.parametrize("model", [ModelConfig("yolo12"), ModelConfig("yolo26")], ids=families.title)
+def test_the_control_in_place_of_an_attention_has_its_size(model: ModelConfig, match: str) -> None:
+    config = placed(model, "swap", "conv3x3_matched")
+    config.arm.match = match
+    stock, control = build(bare(config)), build(config)
+    if match == "parameters":
+        sizes = [sum(parameter.numel() for parameter in network.parameters()) for network in (stock, control)]
+    else:
+        sizes = [count(network.eval(), 640).gflops for network in (stock, control)]
+    assert abs(sizes[1] / sizes[0] - 1) < 0.005
