@@ -88,7 +88,7 @@ COLUMNS = (
     Column("p", P_VALUE, {"p": "comparison.p"}, "csv evidence"),
     Column("p", P_VALUE, P_JOINT, "csv tex evidence pairs", "joint test", short="p\njoint"),
     Column("smallest attainable p", P_VALUE, {"p_floor": "comparison.p_floor"}, "csv evidence", "joint test"),
-    Column("detectable", MAP, {"detectable": "comparison.detectable"}, "csv evidence"),
+    Column("detectable", MAP, {"detectable": "comparison.detectable"}, "csv md evidence"),
     Column("excludes beyond", MAP, {"excludes": "comparison.excludes"}, "csv md evidence pairs", "±"),
     Column("verdict", "verdict", VERDICT, "csv md terminal narrow tex html evidence wandb pairs"),
     Column("verdict by seeds alone", "", {"seeds_verdict": "seeds_verdict"}),
