@@ -11,11 +11,11 @@ CANDIDATES := $(or $(PYTHON),python3.12 python3.11 python3)
 RUN := .venv/bin/python -m
 STAMP := .venv/.installed
 
-.PHONY: help install demo ablation plan sync test test-all lint docs bench gpu storm format clean
+.PHONY: help install demo ablation plan sync test test-all lint docs bench gpu storm validity format clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo '  ARGS="..." is added to the command of demo, ablation, plan, test, test-all, bench and gpu.'
+	@echo '  ARGS="..." is added to the command of demo, ablation, plan, test, test-all, bench, gpu and validity.'
 
 install: $(STAMP) ## Create .venv with the versions of constraints.txt (6 GB; every other target does it first)
 
@@ -59,6 +59,9 @@ gpu: $(STAMP) ## On a GPU: parity tests, a short training and benchmarks, into o
 
 storm: $(STAMP) ## Kill random processes of a sweep N times (200) and compare its results with the undisturbed one's
 	$(RUN) benchmarks.crash_storm --kills $(N) $(ARGS)
+
+validity: $(STAMP) ## Simulate how often verdicts are false and effects are found: docs/validity.md, minutes
+	$(RUN) benchmarks.validity $(ARGS)
 
 format: $(STAMP) ## Format and auto-fix with ruff
 	$(RUN) ruff format .

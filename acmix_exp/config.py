@@ -145,6 +145,17 @@ class ProfileConfig:
     seconds: float = 30.0  # total time for timing, over all networks
 
 
+AUTO = "auto"  # of Config.seeds
+
+
+@dataclass
+class SeedsPlanConfig:
+    """seeds=auto: when arms are tested, and may stop. report/sequential.py is the method."""
+
+    looks: List[int] = field(default_factory=lambda: [6, 8, 12, 16])  # numbers of seeds, rising
+    shares: List[float] = field(default_factory=lambda: [0.0, 0.016, 0.014, 0.02])  # of the 5 %, one for each look
+
+
 @dataclass
 class PlanConfig:
     rows: Any = 40  # how many cells task=plan prints | all
@@ -174,6 +185,8 @@ class Config:
 
     name: str = "default"  # the experiment: folder below runs_dir, and W&B group
     seed: int = 0  # initial weights, data order and augmentation
+    seeds: Optional[str] = None  # auto: as many as the verdicts need, by seeds_plan | null: those of seed
+    seeds_plan: SeedsPlanConfig = field(default_factory=SeedsPlanConfig)
     tags: List[str] = field(default_factory=list)  # W&B tags; WANDB_TAGS if there are none
     task: str = "train"
     run: Optional[str] = None  # a run directory, for the tasks that take one

@@ -90,6 +90,7 @@ COLUMNS = (
     Column("smallest attainable p", P_VALUE, {"p_floor": "comparison.p_floor"}, "csv evidence", "joint test"),
     Column("detectable", MAP, {"detectable": "comparison.detectable"}, "csv md evidence"),
     Column("excludes beyond", MAP, {"excludes": "comparison.excludes"}, "csv md evidence pairs", "±"),
+    Column("decided at", "d", {"look": "comparison.look"}, "", "seeds"),
     Column("verdict", "verdict", VERDICT, "csv md terminal narrow tex html evidence wandb pairs"),
     Column("verdict by seeds alone", "", {"seeds_verdict": "seeds_verdict"}),
     Column("val mAP", MAP, {"val_last_mean": "val_last.mean"}, "md html runs", "last"),

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 
 from acmix_exp.config import IDENTITY
 from acmix_exp.report.harness import is_harness_check
 from acmix_exp.report.planned import Asked, fixed_margin
 from acmix_exp.report.records import ArmRuns, Group, contrast_label
+from acmix_exp.report.seed_plans import with_plan
+from acmix_exp.report.sequential import Looks
 from acmix_exp.report.statistics import (
     Comparison,
     Verdict,
@@ -30,7 +33,8 @@ Key = tuple[frozenset[str], frozenset[str], str]  # of a pair: the names of the 
 @dataclass(frozen=True)
 class Family:
     """Comparisons that are judged together. ``tables``: their numbers, from 1; ``between``: how many are not with the
-    reference. ``margin``: of equivalence, with a note if it is not the one asked for.
+    reference. ``margin``: of equivalence, with a note if it is not the one asked for. ``plan_notes``: on the planned
+    seeds; ``looks``: those of seeds=auto.
     """
 
     tables: Sequence[int] = ()
@@ -39,6 +43,8 @@ class Family:
     margin_note: str = ""
     labels: Mapping[Key, str] = field(default_factory=dict)
     comparisons: Mapping[Key, Comparison] = field(default_factory=dict)
+    plan_notes: Sequence[str] = ()
+    looks: Looks | None = None
 
     def comparison(self, pair: Pair) -> Comparison:
         return self.comparisons[_key(pair)]
@@ -128,10 +134,19 @@ def families(references: Sequence[Sequence[Pair]], between: Sequence[Sequence[Pa
                 labels.setdefault(_key(pair), contrast_label(*pair) + suffix)
             pairs |= {_key(pair): pair for pair in (*references[table], *between[table])}
         margin, note = fixed_margin(asked, [run for pair in pairs.values() for row in pair for run in row.all_records])
-        comparisons = dict(zip(pairs, _compared(list(pairs.values()), margin), strict=True))
         with_reference = {_key(pair) for table in tables for pair in references[table]}
+        planned = with_plan(
+            list(pairs.values()),
+            [labels[key] for key in pairs],
+            [key in with_reference for key in pairs],
+            margin,
+            partial(_compared, margin=margin),
+        )
+        comparisons = dict(zip(pairs, planned.comparisons, strict=True))
         numbers = [table + 1 for table in tables]
-        family = Family(numbers, len(pairs.keys() - with_reference), margin, note, labels, comparisons)
+        family = Family(
+            numbers, len(pairs.keys() - with_reference), margin, note, labels, comparisons, planned.notes, planned.looks
+        )
         found |= dict.fromkeys(tables, family)
     return [found[table] for table in range(len(references))]
 

@@ -7,7 +7,9 @@ import numpy as np
 from acmix_exp.report import sample_size, sentences, sign_flips
 from acmix_exp.report.comparison_families import Family
 from acmix_exp.report.notes import count, first_names
+from acmix_exp.report.sign_flips import LEVEL
 from acmix_exp.report.skew import Change, rests_on
+from acmix_exp.report.statistics import Comparison
 
 CHANGES = {
     Change.CLAIM_LOST: "without it, neither better nor worse",
@@ -22,7 +24,7 @@ def family_notes(family: Family, table: int, reference: str) -> list[str]:
         return []
     lines = [_size(family, table, reference)]
     if table == family.tables[0]:
-        lines += [*_seeds(family), *_power(family), *_skewed(family), family.margin_note]
+        lines += [*_seeds(family), *_power(family), *family.plan_notes, *_skewed(family), family.margin_note]
     return [line for line in lines if line]
 
 
@@ -36,6 +38,8 @@ def _size(family: Family, table: int, reference: str) -> str:
         tables = f"table{'s' if len(others) > 1 else ''} {', '.join(others)}"
         text += f", together with {tables} of the same reference runs,"
     used = f", over the {count(len(family.seeds), 'seed')} that they have in common" if family.seeds else ""
+    if family.looks:
+        used = ", over the seeds of the look at which each is decided"
     verb = "is a family" if size == 1 else "are one family"
     return (
         f"{text} {verb} of the joint sign-flip test{used}. To call an arm better or worse needs at least "
@@ -44,6 +48,8 @@ def _size(family: Family, table: int, reference: str) -> str:
 
 
 def _seeds(family: Family) -> list[str]:
+    if family.looks:
+        return []
     sentences = []
     if lacking := family.lacking:
         names = first_names(dict.fromkeys(label for labels in lacking.values() for label in labels))
@@ -60,7 +66,7 @@ def _seeds(family: Family) -> list[str]:
 def _power(family: Family) -> list[str]:
     """The seeds that 0.5, 1 and 2 points need, at the spread of the joint test's deltas."""
     tested = [found for found in family.comparisons.values() if found.joint_seeds]
-    sd = sample_size.pooled([[found.deltas[seed] for seed in family.seeds] for found in tested])
+    sd = sample_size.pooled([[found.deltas[seed] for seed in found.joint_seeds] for found in tested])
     if sd is None or sd < sample_size.ROUNDING:
         return []
     seeds = {effect: sample_size.seeds_for(effect, sd, len(family.comparisons)) for effect in sample_size.EFFECTS}
@@ -68,14 +74,19 @@ def _power(family: Family) -> list[str]:
 
 
 def _skewed(family: Family) -> list[str]:
-    tested = [(family.labels[key], found) for key, found in family.comparisons.items() if found.joint_seeds]
-    if not tested:
-        return []
-    deltas = np.array([[found.deltas[seed] for seed in family.seeds] for _, found in tested]).T
-    found = [
-        f"{tested[arm][0]} rests on seed {family.seeds[seed]} ({CHANGES[change]})"
-        for arm, seed, change in rests_on(deltas)
-    ]
+    """With seeds=auto the arms that one look decided are taken together, at the share of that look."""
+    tested: dict[tuple[int, ...], list[tuple[str, Comparison]]] = {}
+    for key, comparison in family.comparisons.items():
+        if comparison.joint_seeds:
+            tested.setdefault(tuple(comparison.joint_seeds), []).append((family.labels[key], comparison))
+    found = []
+    for seeds, arms in tested.items():
+        deltas = np.array([[comparison.deltas[seed] for seed in seeds] for _, comparison in arms]).T
+        decision = arms[0][1].decision
+        found += [
+            f"{arms[arm][0]} rests on seed {seeds[seed]} ({CHANGES[change]})"
+            for arm, seed, change in rests_on(deltas, decision.share if decision else LEVEL)
+        ]
     if not found:
         return []
     return [f"Skewed deltas, for which the sign-flip test errs more often than in 5 % of families: {'; '.join(found)}."]

@@ -84,9 +84,7 @@ class Record:
     def planned_seeds(self) -> list[int]:
         """The seeds that the command planned which this run was trained under; empty if it was not recorded.
 
-        What is planned for a table is the union over all its runs, pending ones too: until every row has all of them,
-        the table is interim. The runs of one command have the same list. Runs of one table with several lists come from
-        several commands: the seeds that are not in the list of the finished run with the fewest were added later.
+        The runs of one command have the same list. What a report makes of it: ``seed_plans.py``.
         """
         seeds = self.provenance.get("planned_seeds")
         if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from acmix_exp.report.notes import count, first_names
 from acmix_exp.report.records import ArmRuns, Contrast, Row, Table
 from acmix_exp.report.sample_size import CONFIDENCE, POWER, RUN_TO_DELTA
-from acmix_exp.report.statistics import Verdict
+from acmix_exp.report.statistics import Comparison, Verdict
 
 DASH = "–"
 # Formats of numbers; P_VALUE is not one of Python's.
@@ -31,7 +31,7 @@ COMPLEMENTS = {
     Verdict.WORSE: " than {reference}",
     Verdict.EQUIVALENT: " to {reference}",
     Verdict.NO_DIFFERENCE: " to {reference}",
-    Verdict.INTERIM: ", not all seeds are finished",
+    Verdict.INTERIM: ", not all planned seeds are done",
 }
 
 
@@ -58,7 +58,14 @@ def verdict(row: Row | Contrast, *, short: bool = False, complement: str = "") -
     margin = format_number(row.comparison.margin, "g")
     text = VERDICTS[row.seeds_verdict or word].format(needed=row.comparison.seeds_needed, margin=margin) + complement
     text += _of_these_images(row)
-    return ", ".join(filter(None, (text, diverged)))
+    return ", ".join(filter(None, (text, _look(row.comparison), diverged)))
+
+
+def _look(found: Comparison) -> str:
+    """With seeds=auto the look that decided an arm, or that it goes on to; else empty."""
+    if found.goes_on_to:
+        return f"next look at {found.goes_on_to} seeds"
+    return f"decided at {found.look} seeds" if found.look else ""
 
 
 def _of_these_images(row: Row | Contrast) -> str:

@@ -25,12 +25,12 @@ class Change(StrEnum):
     SIGN = "the sign"
 
 
-def rests_on(deltas: Array) -> list[tuple[int, int, Change]]:
+def rests_on(deltas: Array, level: float = LEVEL) -> list[tuple[int, int, Change]]:
     """Arms whose finding one seed decides, each with that seed: ``[n seeds, k arms]`` -> (arm, seed, change).
 
-    Without the seed a claim (a joint p of at most 5 %) is lost; or the seed outweighs the others, and without it the
-    difference has another sign or becomes a claim. A claim is lost if p is above 5 % and above the smallest p that is
-    possible without the seed.
+    Without the seed a claim (a joint p of at most ``level``) is lost; or the seed outweighs the others, and without it
+    the difference has another sign or becomes a claim. A claim is lost if p is above it and above the smallest p that
+    is possible without the seed.
     """
     n, arms = deltas.shape
     if n < 3:
@@ -40,9 +40,9 @@ def rests_on(deltas: Array) -> list[tuple[int, int, Change]]:
     turned = np.sign(without.mean(1)) * signs < 0
     lost, new = np.zeros_like(turned), np.zeros_like(turned)
     if n * arms * len(sign_flips.sign_vectors(n - 1)) <= MOST_SIGNS:
-        claimed, p = sign_flips.joint_p(deltas) <= LEVEL, sign_flips.joint_p(without)
-        lost = claimed & ((p > max(LEVEL, sign_flips.floor(n - 1))) | turned)
-        new = ~claimed & (p <= LEVEL)
+        claimed, p = sign_flips.joint_p(deltas) <= level, sign_flips.joint_p(without)
+        lost = claimed & ((p > max(level, sign_flips.floor(n - 1))) | turned)
+        new = ~claimed & (p <= level)
     found = []
     for arm in range(arms):
         squares = (deltas[:, arm] - np.median(deltas[:, arm])) ** 2

@@ -14,12 +14,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from acmix_exp.report import sample_size, sign_flips
 from acmix_exp.report.sign_flips import LEVEL
+
+if TYPE_CHECKING:
+    from acmix_exp.report.sequential import Decision
 
 
 class Verdict(StrEnum):
@@ -58,6 +61,13 @@ class Comparison:
     seeds_needed: int | None = None  # the fewest with which better or worse is possible
     margin: float | None = None  # of equivalence
     verdict: Verdict | None = None
+    decision: Decision | None = None  # of seeds=auto: the look that decided it
+    goes_on_to: int | None = None  # of seeds=auto: the seeds of the look that is still to come
+
+    @property
+    def look(self) -> int | None:
+        """The seeds of the look that decided it; None without seeds=auto, and before."""
+        return self.decision.seeds if self.decision else None
 
 
 def compare(

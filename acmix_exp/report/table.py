@@ -103,7 +103,7 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     """
     means = [row.map50_95.mean for row in rows if row.map50_95.mean is not None]
     highest = [row for row in rows if means and row.map50_95.mean == max(means)]
-    if len(highest) != 1 or highest[0].n_diverged:
+    if len(highest) != 1 or highest[0].n_diverged or any(row.comparison.verdict is Verdict.INTERIM for row in rows):
         return None
     best = highest[0]
     compared = [row for row in rows if row.comparison.in_family]

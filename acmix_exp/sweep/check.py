@@ -17,7 +17,7 @@ from acmix_exp.config import SEED_LIMIT, Config, HardwareConfig, options, value_
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
-from acmix_exp.sweep import arm, executor_keys
+from acmix_exp.sweep import arm, executor_keys, seed_axis
 from acmix_exp.tracking.variables import PROJECT, PROJECT_RULE, TAG_LIMIT
 from acmix_exp.yolo.arguments import rank_count, refused
 from acmix_exp.yolo.pretrained import find_pretrained
@@ -67,6 +67,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
         *([] if model_lines else refused(config.train.extra, config.model)),
         *_hardware(config),
         *executor_keys.faults(config, explicit),
+        *seed_axis.faults(config, explicit),
     ]
     if not lines:
         lines = arm.contradictions(config, explicit)

@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from acmix_exp.config import GROUPS, SEED_LIMIT, Config, conf_dir, register_schema, to_object
 from acmix_exp.errors import STOPS, ConfigError
 from acmix_exp.files import user_path
+from acmix_exp.sweep import seed_axis
 from acmix_exp.sweep.foreign_arguments import answers, flag_line
 from acmix_exp.sweep.hydra_errors import (
     CONFIG_ERRORS,
@@ -197,7 +198,7 @@ def _axes(
         if override.is_sweep_override() and override.key_or_group == "experiment":
             raise ConfigError(f"{override.input_line}: one experiment at a time")
     of_task = [override for override in parsed if not override.is_hydra_override()]
-    hydra = _common_part(of_task, composer)
+    config, hydra = _common_part(of_task, composer)
     _refuse_other_engines(
         f"{group}={option}"
         for group, option in hydra.runtime.choices.items()
@@ -207,21 +208,23 @@ def _axes(
         of_task = [*_experiment_axes(hydra.sweeper.params, parser), *of_task]
     elif several := [override for override in parsed if override.is_sweep_override()]:
         raise ConfigError(several_values(str(several[0].input_line)))
-    return {override_key(str(override.input_line)): _values(override) for override in of_task}
+    axes = {override_key(str(override.input_line)): _values(override) for override in of_task}
+    typed = [as_typed(str(override.input_line)) for override in parsed if override.key_or_group == "seed"]
+    return seed_axis.with_seeds(axes, config, typed[-1] if typed else None)
 
 
-def _common_part(of_task: Iterable[Override], composer: _Composer) -> Any:
-    """Hydra's part of the config, composed without what is swept over."""
+def _common_part(of_task: Iterable[Override], composer: _Composer) -> tuple[DictConfig, Any]:
+    """The config, composed without what is swept over, and Hydra's part of it."""
     single = tuple(str(override.input_line) for override in of_task if not override.is_sweep_override())
     # A block that is swept over may have an option that the default block lacks.
     without_options = tuple(override for override in single if not override.startswith("block."))
     try:
-        composer.compose(single)
+        config = composer.compose(single)
     except CONFIG_ERRORS:
         if without_options == single:
             raise
-        composer.compose(without_options)
-    return HydraConfig.get()
+        config = composer.compose(without_options)
+    return config, HydraConfig.get()
 
 
 def _experiment_axes(params: Any, parser: OverridesParser) -> Iterator[Override]:

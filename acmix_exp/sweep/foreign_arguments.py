@@ -101,6 +101,9 @@ def answers(overrides: Sequence[str], known: Collection[str], folders: Sequence[
             lines.append(f"{key}={value}: takes one option; to compare several: -m {setting(key, options)}")
         elif key in _CURES:
             lines += _option_lines(key, value, folders)
+        elif key == "seeds" and value not in ("auto", "null"):
+            seeds = f"range(0,{value})" if value.isdecimal() else value
+            lines.append(f"seeds={value}: must be auto; use -m {setting('seed', seeds)}")
         elif key == "task" and (ours := TASKS.get(value.lower())) not in (None, value):
             lines.append(f"task={value}: no such task; use task={ours or 'train'}")
         elif equals and value == "None" and key in optional_keys():

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from acmix_exp import files
 from acmix_exp.block_rules import PATHS
-from acmix_exp.config import SEED_LIMIT, Config, arm_label, from_plain, options, value_of
+from acmix_exp.config import AUTO, SEED_LIMIT, Config, arm_label, from_plain, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import directory, packing
@@ -37,7 +37,7 @@ NOT_COLUMNS = ("arm", "seed", "block")
 # Swept over, these would split one experiment's folder, or say nothing about the result.
 NOT_SWEPT = (
     *("name", "task", "run", "a", "b", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan"),
-    *("sd", "power", "allow_foreign_ultralytics", "allow_unsafe_checkpoint"),
+    *("seeds", "seeds_plan", "sd", "power", "allow_foreign_ultralytics", "allow_unsafe_checkpoint"),
 )
 PREPARED_SECONDS = 0.1  # between two looks at a run that another command prepares
 ONE_PER_COMMAND = ("name", "task", "runs_dir")
@@ -79,10 +79,17 @@ class Plan:
         """The seeds that the command plans for each row, sorted: ``planned_seeds`` in provenance.json of its runs.
 
         It is no part of a run's identity. A finished run keeps the plan that it was trained under, while a run that is
-        still to be trained gets that of the newest command. ``acmix_exp.report.records.Record.planned_seeds`` says how
-        a report reads it.
+        still to be trained gets that of the newest command. With seeds=auto it is all seeds up to the last look.
+        ``acmix_exp.report.seed_plans`` says how a report reads it.
         """
-        return sorted({cell.config.seed for cell in self.cells})
+        plan = self.seeds_plan
+        return list(range(plan["looks"][-1])) if plan else sorted({cell.config.seed for cell in self.cells})
+
+    @property
+    def seeds_plan(self) -> dict[str, Any] | None:
+        """The looks of seeds=auto and their shares, as in provenance.json; None without it."""
+        config = self.cells[0].config
+        return asdict(config.seeds_plan) if config.seeds == AUTO else None
 
     @property
     def runs_at_once(self) -> int:
@@ -180,6 +187,8 @@ def prepare(plan: Plan) -> None:
     command = redact(shlex.join(["python", "-m", "acmix_exp", *sys.argv[1:]]))
     report = {key: getattr(plan.cells[0].config.report, key) for key in ("reference", "margin", "pairs")}
     facts = {"command": command, "planned_seeds": plan.seeds, "report": report}
+    if plan.seeds_plan:
+        facts["seeds_plan"] = plan.seeds_plan
     for line in of_older_sampling(plan):
         print(f"acmix_exp: {line}", file=sys.stderr)
     by_run: dict[directory.Run, list[Cell]] = {}

@@ -15,19 +15,27 @@ from acmix_exp.console import console, text_table
 from acmix_exp.run.directory import RunState
 from acmix_exp.sweep.planning import Cell, Plan, of_older_sampling
 from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
+from acmix_exp.tasks.looks import Course, is_auto
 
 
 def plan(sweep: Plan) -> int:
-    """Print the first ``plan.rows`` cells, counts by arm and status, and the time left; returns the exit code."""
+    """Print the first ``plan.rows`` cells, counts by arm and status, and the time left; returns the exit code.
+
+    With seeds=auto the cells are those that the looks so far needed and the next one does.
+    """
     for line in of_older_sampling(sweep):
         print(f"acmix_exp: {line}", file=sys.stderr)
+    most = ""
+    if is_auto(sweep):
+        most = f" for the next look; at most {_count(len(sweep.runs), 'run')} in all"
+        sweep = Course(sweep).first()
     rows = Survey(sweep).rows()
     jobs = executors.jobs(sweep.folder)
     limit = sweep.cells[0].config.plan.rows
     lines = list(_distinct(sweep.cells, {row.run: row for row in rows}, jobs))
     printed = lines if limit == "all" else lines[:limit]
     more = [f"and {len(lines) - len(printed)} more; plan.rows=all prints them"] if len(printed) < len(lines) else []
-    title = f"{sweep.name}: {_count(len(sweep.cells), 'cell')}, {_count(len(sweep.runs), 'run')}"
+    title = f"{sweep.name}: {_count(len(sweep.cells), 'cell')}, {_count(len(sweep.runs), 'run')}{most}"
     cells = text_table(
         title, ("arm", "seed", *sweep.cells[0].swept, "status", *(["job"] if jobs else []), "run"), [], printed
     )

@@ -12,10 +12,12 @@ from acmix_exp.config import IDENTITY, Config, ReportConfig, arm_label, value_of
 from acmix_exp.files import read_json
 from acmix_exp.report import sentences
 from acmix_exp.report.sample_size import RUN_TO_DELTA, detectable, pooled
+from acmix_exp.report.seed_plans import plan_line
 from acmix_exp.report.sign_flips import seeds_needed
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.planning import Plan, swept_keys, swept_values
+from acmix_exp.tasks.looks import is_auto, looks_of
 
 # A row of the table by its arm and its swept values, those that it depends on; with its seeds.
 Row = tuple[str, tuple[tuple[str, str], ...]]
@@ -25,6 +27,8 @@ Rows = dict[Row, set[int]]
 def first_line(plan: Plan) -> str:
     """What the seeds of the command, and those that the folder's last summary has of the same rows, can show."""
     config = plan.cells[0].config
+    if is_auto(plan):
+        return plan_line(looks_of(plan))
     reference, known = config.report.reference, last_summary(plan.folder)
     rows = rows_of((cell.label, cell.swept, cell.config) for cell in plan.cells)
     for row in rows.keys() & known.rows.keys():

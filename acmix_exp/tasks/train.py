@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from acmix_exp.run.lock_reach import without_reach
 from acmix_exp.sweep.live_view import View
 from acmix_exp.sweep.planning import Plan, prepare
 from acmix_exp.sweep.progress import Survey
+from acmix_exp.tasks.looks import Course, is_auto
 from acmix_exp.tracking import remarks
 
 SUMMARY_SECONDS = 20.0  # shortest time between two summaries while runs finish
@@ -27,18 +29,63 @@ ENDED = ("done", "failed")
 Handlers = Mapping[signal.Signals, Any]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How the training of a part of a plan ended.
+
+    fault: of the machine. apart: what goes on without this process, and how it is reached.
+    """
+
+    code: int
+    fault: OSError | None = None
+    apart: str | None = None
+
+    @classmethod
+    def of(cls, stop: BaseException) -> Outcome:
+        """That of a training, or of what is around it, that ``stop`` ended."""
+        if isinstance(stop, OSError):
+            return cls(1, stop)
+        if isinstance(stop, KeyboardInterrupt):
+            return cls(130)
+        return cls(stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 1)
+
+
 def train(plan: Plan) -> int:
-    """Train the runs that are not done and write the summary; returns the exit code.
+    """Train the runs that are not done and write the summary; returns the exit code. With seeds=auto look by look.
 
     Whatever happens, no child process and no living status ``running`` of this command remains. Ctrl-C gives 130,
     another signal the code that its handler raises, and a fault of the machine, such as a full disk, 1.
     """
-    new = [path for path in (plan.folder, *(run.path for run in plan.runs)) if not path.exists()]
     for remark in remarks(plan.cells[0].config.logger.mode):
         print(f"acmix_exp: {remark}", file=sys.stderr)
     if why := without_reach(plan.folder):
         print(f"acmix_exp: {plan.folder} is on {why}; each run is claimed by a file in its folder", file=sys.stderr)
+    for name, file in installed.startup_files().items():
+        print(f"acmix_exp: {name}: {file} runs in every process; provenance.json has its hash", file=sys.stderr)
     handlers = {number: signal.getsignal(number) for number in STOPS}
+    course = Course(plan) if is_auto(plan) else None
+    part = course.first() if course else plan
+    outcome, last = _train(part), False
+    while course and not last and _is_complete(part, outcome):
+        part, outcome, last = _next_look(course, part, outcome, handlers)
+    code, fault = outcome.code, outcome.fault
+    if outcome.apart:
+        print(f"acmix_exp: {outcome.apart}", file=sys.stderr)
+        if code == 0:
+            return 0
+    later = _conclude(part, code, handlers, hint=not outcome.apart and fault is None)
+    fault = fault or later
+    if fault is not None and code in (0, 1):
+        raise fault  # cli.py says it in one line
+    return code
+
+
+def _train(plan: Plan) -> Outcome:
+    """Prepare, start and await the runs of a plan. Signals are ignored when it returns.
+
+    Raises what happens before the first run is started.
+    """
+    new = [path for path in (plan.folder, *(run.path for run in plan.runs)) if not path.exists()]
     hardware = plan.cells[0].config.hardware
     executor = executors.create(plan.runs, hardware)
     try:
@@ -46,38 +93,53 @@ def train(plan: Plan) -> int:
     except BaseException:
         executor.interrupt()  # it may have started a cluster
         raise
-    for name, file in installed.startup_files().items():
-        print(f"acmix_exp: {name}: {file} runs in every process; provenance.json has its hash", file=sys.stderr)
     view = View(plan, executor.at_once, executor.notes)
-    code, fault, apart = 1, None, None
+    outcome, apart = Outcome(1), None
     try:
         view.start()
         _start(executor, new)
         if hardware.executor != "slurm" or hardware.slurm.wait:
             _wait(executor, plan)
-        code = 0
-    except KeyboardInterrupt:
-        code = 130
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    except OSError as error:
-        fault = error
+        outcome = Outcome(0)
+    except (KeyboardInterrupt, SystemExit, OSError) as stop:
+        outcome = Outcome.of(stop)
     finally:
-        for number in STOPS:
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_signals()
         apart = executor.interrupt()
         view.stop()
-    if apart:
-        print(f"acmix_exp: {apart}", file=sys.stderr)
-        if code == 0:  # the jobs are submitted, which is all that was asked for
-            return 0
-    if code == 0:
-        code = int(not all(run.is_done() for run in plan.runs))
-    later = _conclude(plan, code, handlers, hint=not apart and fault is None)
-    fault = fault or later
-    if fault is not None and code in (0, 1):
-        raise fault  # cli.py says it in one line
-    return code
+    if outcome.code == 0 and not apart:  # else the jobs are submitted, which is all that was asked for
+        outcome = Outcome(int(not all(run.is_done() for run in plan.runs)))
+    return replace(outcome, apart=apart)
+
+
+def _is_complete(part: Plan, outcome: Outcome) -> bool:
+    """Whether a look can be taken at the runs: all have ended, if only because they diverged."""
+    stopped = outcome.code > 1 or outcome.fault or outcome.apart
+    return not stopped and all(run.is_final() for run in part.runs)
+
+
+def _next_look(course: Course, part: Plan, outcome: Outcome, handlers: Handlers) -> tuple[Plan, Outcome, bool]:
+    """Take a look at the complete runs ``part`` and train those of the next one; the last value: there is no next one.
+
+    Nothing is raised, because there are tables to be shown.
+    """
+    try:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        later = course.after(part)
+        return (part, outcome, True) if later is None else (later, _train(later), False)
+    except ConfigError as error:  # of a cluster that takes no more runs
+        print(f"acmix_exp: {error}", file=sys.stderr)
+        return part, Outcome(1), True
+    except (KeyboardInterrupt, SystemExit, OSError) as stop:
+        return part, Outcome.of(stop), True
+    finally:
+        _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _start(executor: executors.Executor, new: Iterable[Path]) -> None:
