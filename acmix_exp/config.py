@@ -152,8 +152,12 @@ AUTO = "auto"  # of Config.seeds
 class SeedsPlanConfig:
     """seeds=auto: when arms are tested, and may stop. report/sequential.py is the method."""
 
-    looks: List[int] = field(default_factory=lambda: [6, 8, 12, 16])  # numbers of seeds, rising
-    shares: List[float] = field(default_factory=lambda: [0.0, 0.016, 0.014, 0.02])  # of the 5 %, one for each look
+    looks: List[int] = field(
+        default_factory=lambda: [6, 8, 12, 16]
+    )  # numbers of seeds at which arms are tested, rising
+    shares: List[float] = field(
+        default_factory=lambda: [0.0, 0.016, 0.014, 0.02]
+    )  # of the 5 % of false claims, for each look
 
 
 @dataclass

@@ -161,13 +161,13 @@ def _interval(*ends: float | None) -> str:
     return " to ".join(format_number(end, DELTA) for end in ends)
 
 
-def prospect(seeds: int, fewest: int, found: float | None, power: float = POWER, *, most: bool = False) -> str:
-    """What so many seeds can and cannot show; ``most``: they are the most that there may be.
+def prospect(seeds: int, fewest: int, found: float | None, power: float = POWER) -> str:
+    """What so many seeds can and cannot show.
 
     fewest: seeds with which a verdict is possible. found: the true difference that is found with the probability
     ``power``, by so many seeds or by the fewest; None if it is not known.
     """
-    text = f"{'up to ' if most else ''}{count(seeds, 'seed')}"
+    text = count(seeds, "seed")
     if seeds < fewest:
         text += f": no arm can be called better or worse; at least {fewest} are needed"
         return text if found is None else f"{text}; with {fewest}, differences above about {difference(found)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.config import IDENTITY, Config, ReportConfig, arm_label, value_of
+from acmix_exp.config import IDENTITY, Config, ReportConfig, arm_label
 from acmix_exp.files import read_json
 from acmix_exp.report import sentences
 from acmix_exp.report.sample_size import RUN_TO_DELTA, detectable, pooled
@@ -26,9 +26,9 @@ Rows = dict[Row, set[int]]
 
 def first_line(plan: Plan) -> str:
     """What the seeds of the command, and those that the folder's last summary has of the same rows, can show."""
-    config = plan.cells[0].config
     if is_auto(plan):
         return plan_line(looks_of(plan))
+    config = plan.cells[0].config
     reference, known = config.report.reference, last_summary(plan.folder)
     rows = rows_of((cell.label, cell.swept, cell.config) for cell in plan.cells)
     for row in rows.keys() & known.rows.keys():
@@ -40,8 +40,6 @@ def first_line(plan: Plan) -> str:
     if not family:
         return sentences.nothing_compared(reference)
     fewest = seeds_needed()
-    if value_of(config, "seeds") == "auto":  # a plan of looks, whose power is another
-        return sentences.prospect(seeds, fewest, None, most=True)
     sd = config.sd * RUN_TO_DELTA if config.sd else pooled(known.deltas)
     found = detectable(sd, max(seeds, fewest), family) if sd else None
     return sentences.prospect(seeds, fewest, found)

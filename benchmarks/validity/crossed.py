@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from acmix_exp.report.population import allows, population_interval
 
+from acmix_exp.report.population import allows, population_interval
 from acmix_exp.report.statistics import compare_family
 from benchmarks.validity.designs import CLAIMS, FALSE, Array
 

@@ -92,9 +92,3 @@ def test_the_sum_of_a_large_folder_is_read_from_one_file(tmp_path):
     ]
     (tmp_path / "summary.json").write_text(json.dumps({"tables": [{"swept_keys": [], "rows": rows}]}))
     assert "with 6, differences above about" in first_line(plan(tmp_path))
-
-
-def test_a_plan_of_looks_has_at_most_so_many_seeds(tmp_path):
-    looks = plan(tmp_path, seeds=range(16), sd=0.01)
-    looks.cells[0].config.seeds = "auto"
-    assert first_line(looks) == "up to 16 seeds: enough to call an arm better or worse, which needs at least 6"
