@@ -80,7 +80,7 @@ def _null() -> list[Scenario]:
 
 def _effect() -> list[Scenario]:
     made = []
-    for n, arms, effect, least in ((6, 11, 2.5, 0.9), (8, 4, 2.0, 0.0), (8, 4, 1.5, 0.0), (16, 4, 1.0, 0.0)):
+    for n, arms, effect, least in ((6, 11, 2.5, 0.9), (8, 4, 2.0, 0.0), (8, 4, 1.5, 0.0), (16, 3, 1.0, 0.0)):
         bounds = at_most(FALSE, MOST_FALSE) | (at_least(FOUND, least) if least else {})
         run = partial(families.verdicts, n=n, arms=arms, effect=effect)
         made.append(Scenario("effect", f"effect {effect:g} sd; {n} seeds, {arms} arms", 1000, run, bounds))
@@ -155,7 +155,7 @@ def _crossed() -> list[Scenario]:
     made = [
         Scenario(
             "crossed",
-            f"{n} seeds, {images} images, of which {share:.0%} of the variance".replace("%", " %"),
+            f"the images are {100 * share:.0f} % of the variance; {n} seeds, {images} images",
             2000,
             partial(crossed.coverage, n=n, images=images, share=share),
             {"population interval holds": (0.93, 0.99)},

@@ -64,4 +64,4 @@ def peeking(repeats: int, seed: int, *, arms: int, first: int, last: int) -> dic
         ]
         at_first += claims[0]
         at_any += any(claims)
-    return {FALSE: at_any / repeats, "of these, at the first number of seeds": at_first / max(1, at_any)}
+    return {FALSE: at_any / repeats, f"of these, already at {first} seeds": at_first / max(1, at_any)}
