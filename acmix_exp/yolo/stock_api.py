@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT, RANK
 
 from acmix_exp import custom_block
-from acmix_exp.block_rules import channel_faults, option_faults, suggestion, with_defaults
+from acmix_exp.block_rules import channel_faults, option_faults, with_defaults
 from acmix_exp.config import IDENTITY, JOIN, MATCHED, ArmConfig, Config, ModelConfig, PlacementConfig, conf_dir, options
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo import checkpoints
@@ -33,6 +34,7 @@ def build(
     *,
     block: str = "acmix",
     placement: str | Sequence[str | int] = "backbone_p4p5",
+    scale: str | None = None,
     pretrained: str | None = None,
     classes: int | Sequence[str] = 80,
     seed: int = 0,
@@ -44,6 +46,7 @@ def build(
         model: a name of ultralytics such as ``yolov8n``, of a family in ``conf/model``, or a YAML file of your own.
         block: a block of ``conf/block``; ``custom`` for a class of your own, named by ``target="module.Class"``.
         placement: a file of ``conf/model/placement``, or a list of sites such as ``["backbone_p4", "neck_p3"]``.
+        scale: of a YAML file that has several; None: n. A name holds its own.
         pretrained: a checkpoint or a name such as ``yolov8n.pt``, whose weights go to every layer that has them, to
             the block too if it is the same; None: from scratch.
         classes: how many classes, or their names. ``train`` replaces them by those of the data set.
@@ -59,7 +62,7 @@ def build(
     config = Config(
         seed=seed,
         arm=ArmConfig(name="configured", insert=True),
-        model=replace(_model(model), placement=_placement(placement), pretrained=pretrained),
+        model=replace(_model(model, scale), placement=_placement(placement), pretrained=pretrained),
         block={"name": block, **block_options},
     )
     _check(config)
@@ -115,21 +118,25 @@ class _BuildsBlocks(BaseTrainer):
         return model
 
 
-def _model(name: str) -> ModelConfig:
+def _model(name: str, scale: str | None) -> ModelConfig:
     """The model of a name such as yolov8n or yolov8n-p2, or of a YAML of the user's."""
     if name.endswith((".yaml", ".yml")):
-        return ModelConfig(yaml=name)
+        return ModelConfig(yaml=name, scale=scale or "n")
+    if scale is not None:
+        raise ConfigError(f"scale={scale}: goes with a YAML file; a name holds its own, as in yolov8s")
     families = {key: FAMILIES[key] for key in options("model")}
     named = {
-        family.network(scale, variant): ModelConfig(family=key, scale=scale, variant=variant)
+        family.network(size, variant): ModelConfig(family=key, scale=size, variant=variant)
         for key, family in families.items()
         if not family.backbone
-        for scale in family.scales
+        for size in family.scales
         for variant in (None, *family.variants)
     }
     named |= {key: ModelConfig(family=key) for key, family in families.items() if family.backbone}
     if name not in named:
-        raise ConfigError(f"model={name}: no such model{suggestion(name, named)}")
+        close = difflib.get_close_matches(name, named, n=1)
+        right = f"must be one of {', '.join(families)}, with its scale as in yolov8n, or a YAML file of your own"
+        raise ConfigError(f"model={name}: no such model; {f'did you mean {close[0]}?' if close else right}")
     return named[name]
 
 

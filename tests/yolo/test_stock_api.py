@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
+from ultralytics.models.rtdetr.train import RTDETRTrainer
 
 import acmix_exp
 from acmix_exp.data import Dataset
@@ -40,6 +41,22 @@ def test_sites_scale_classes_and_block_are_as_given() -> None:
     assert model.names == {0: "cat", 1: "dog"}
     assert model.model.yaml["scale"] == "s"
     assert model.model.yaml["acmix_exp"]["block"]["form"] == "unit"
+
+
+@pytest.mark.parametrize("name", ["yolo11n", "yolo26n", "yolov9t", "yolov8n-p2", "yolov8_mobilenetv3_small"])
+def test_every_family_is_built_by_its_name(name: str) -> None:
+    model = acmix_exp.build(name, kernel_att=3, classes=2)
+    assert isinstance(model, YOLO)
+    assert list(model.model.blocks()) == ["backbone_p4", "backbone_p5"]
+
+
+@pytest.mark.slow
+def test_a_yaml_file_is_built_and_an_rtdetr_is_one(tmp_path: Path) -> None:
+    model = acmix_exp.build("rtdetr-l.yaml", scale="l", placement="head_inputs", kernel_att=3, classes=2)
+    assert isinstance(model, RTDETR)
+    image = np.zeros((64, 64, 3), np.uint8)
+    assert model.predict(image, imgsz=64, device="cpu", verbose=False)[0].names == {0: "0", 1: "1"}
+    assert issubclass(model._smart_load("trainer"), RTDETRTrainer)
 
 
 def test_it_predicts_and_what_it_saves_opens_in_stock_ultralytics(tmp_path: Path) -> None:
@@ -79,6 +96,11 @@ def test_a_block_of_ones_own_is_built(tmp_path: Path, monkeypatch: pytest.Monkey
     ("arguments", "message"),
     [
         ({"model": "yolov8q"}, r"^model=yolov8q: no such model; did you mean yolov8[a-z]?"),
+        (
+            {"model": "resnet"},
+            "^model=resnet: no such model; must be one of yolo11, .*, with its scale as in yolov8n, ",
+        ),
+        ({"model": "yolov8n", "scale": "s"}, "^scale=s: goes with a YAML file; a name holds its own, as in yolov8s$"),
         ({"model": "nowhere.yaml"}, "^model.yaml=nowhere.yaml: no such file; must be a YAML file of a detector"),
         ({"block": "acmx"}, "^block=acmx: must be one of acmix, .*, or custom with target='module.Class'$"),
         ({"block": "custom"}, "^block.target=null: must be MODULE.CLASS, "),
