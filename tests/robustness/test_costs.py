@@ -59,14 +59,14 @@ def test_runs_counted_by_the_older_rule_are_named(tmp_path: Path) -> None:
     from tests.report import builders
 
     paths = builders.add_runs(tmp_path / "x", ("baseline", "mixed"), seeds=2, epochs=2)
-    write_summary(tmp_path / "x", "baseline")
+    write_summary(tmp_path / "x")
     noted = (tmp_path / "x" / "summary.md").read_text()
     assert "GFLOPs of mixed are those of the published form" in noted
     newer = next(path for path in paths if path.name.startswith("mixed-s1"))
     result = json.loads((newer / "result.json").read_text())
     result["cost"] |= {"gflops": 9.5, "gflops_published": 8.48}
     (newer / "result.json").write_text(json.dumps(result))
-    write_summary(tmp_path / "x", "baseline")
+    write_summary(tmp_path / "x")
     assert "those of the published form" not in (tmp_path / "x" / "summary.md").read_text()
     rows = json.loads((tmp_path / "x" / "summary.json").read_text())["tables"][0]["rows"]
     assert {row["gflops"] for row in rows if row["arm"] == "mixed"} == {9.5}

@@ -6,6 +6,7 @@ Another host is played by an owner of another name, and its locks by lock files 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -18,7 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from acmix_exp import files
 from acmix_exp.run import claim as claims
 from acmix_exp.run.claim import SILENT_SECONDS, Claim, Taken, claimed, turn
 from acmix_exp.run.owner import Owner
@@ -98,7 +98,7 @@ def test_without_any_locks_processes_of_this_machine_are_looked_for(tmp_path, mo
     def flock(file, mode):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     left(tmp_path, owner, silence)
     with claimed(tmp_path, HERE) as claim:
         assert (claim is not None) == free

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 
 import pytest
 
-from acmix_exp.run import lock_reach
 from acmix_exp.run.lock_reach import without_reach
 
 LOCAL = "its locks do not reach other hosts"
@@ -53,7 +53,7 @@ def test_no_locks_at_all(tmp_path, monkeypatch):
     def flock(file, mode):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(lock_reach.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     assert without_reach(tmp_path) == "a file system without locks (Function not implemented)"
 
 
