@@ -263,7 +263,7 @@ def test_long_sweeps_are_several_arrays(login: Login) -> None:
 @pytest.mark.skipif(cuda_devices() > 0, reason="the GPUs of this cluster are no GPUs")
 def test_a_gpu_is_requested_and_a_node_that_offers_none_is_an_error_of_the_run(login: Login) -> None:
     process = login.start("arm=baseline", "hardware.device=cuda", epochs=1)
-    wait_until(lambda: login.runs and slurm("squeue", "--noheader", "--states=all"))
+    wait_until(lambda: login.runs and slurm_queue.queue(login.experiment))
     assert "gres:gpu:1" in slurm("scontrol", "show", "job", login.job())
     code, text = end(process)
     assert code == 1

@@ -125,7 +125,7 @@ def test_names_with_markup(tmp_path: Path) -> None:
                 (path / name).write_text(text)
             for images in path.glob("images/*.json"):
                 images.write_text(images.read_text().replace("RBC", json.dumps(MARKUP + LATEX)[1:-1]))
-    report = build(folder, "baseline")
+    report = build(folder)
     assert [figure.error for figure in report.figures if figure.error] == []
     page = (folder / "report.html").read_text()
     assert "<script" not in page
