@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,98 +12,17 @@ import numpy as np
 import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader
-from ultralytics.models.rtdetr.val import RTDETRValidator
-from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
-from ultralytics.utils.metrics import box_iou
-from ultralytics.utils.ops import scale_boxes
 
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError
 from acmix_exp.matching import with_claimed_pairs
-from acmix_exp.outcomes import (
-    CONFUSION_CONFIDENCE,
-    CONFUSION_IOU,
-    THRESHOLDS,
-    Boxes,
-    Outcomes,
-    pack,
-    relative_names,
-    size_bits,
-)
+from acmix_exp.outcomes import Boxes, Outcomes, pack, relative_names
 from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.arguments import train_arguments
 from acmix_exp.yolo.sample_dataset import SampleDataset
-
-
-@dataclass(frozen=True)
-class Overlaps:
-    """Of one image: the sizes of its detections and boxes, and P overlapping pairs of them, as ``Outcomes`` has them.
-
-    detection, target: int [P], indices into the detections and boxes of the image, by detection.
-    """
-
-    size: np.ndarray
-    target_size: np.ndarray
-    detection: np.ndarray
-    target: np.ndarray
-    iou: np.ndarray
-
-
-class RecordingValidator(DetectionValidator):
-    """A DetectionValidator that records its detections.
-
-    files: image paths in the order of evaluation. overlaps: by image. detections: per image tp, conf, pred_cls and
-    target_cls, as in ``metrics.stats`` of ultralytics, which clears them.
-    """
-
-    files: list[str]
-    overlaps: list[Overlaps]
-    detections: dict[str, list[np.ndarray]]
-
-    def init_metrics(self, model: Any) -> None:
-        super().init_metrics(model)
-        self.files, self.overlaps = [], []
-
-    def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
-        self.files += batch["im_file"]
-        super().update_metrics(preds, batch)
-
-    def _process_batch(self, preds: dict[str, Any], batch: dict[str, Any]) -> dict[str, np.ndarray]:
-        self.overlaps.append(overlaps(preds, batch))
-        return dict(super()._process_batch(preds, batch))
-
-    def get_stats(self) -> dict[str, Any]:
-        self.detections = {key: list(values) for key, values in self.metrics.stats.items()}
-        return dict(super().get_stats())
-
-
-class RecordingRTDETRValidator(RecordingValidator, RTDETRValidator):
-    """An RTDETRValidator that records its detections."""
-
-
-def overlaps(preds: Mapping[str, torch.Tensor], batch: Mapping[str, Any]) -> Overlaps:
-    """Of one image as a DetectionValidator prepares it: ``bboxes`` (xyxy, pixels of the network's input) and ``cls`` of
-    both, ``conf`` of ``preds``; ``imgsz``, ``ori_shape`` and ``ratio_pad`` of ``batch``.
-    """
-
-    def sizes(boxes: torch.Tensor) -> np.ndarray:
-        boxes = scale_boxes(batch["imgsz"], boxes.float().clone(), batch["ori_shape"], batch["ratio_pad"])
-        return size_bits(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).cpu().numpy())
-
-    iou = box_iou(batch["bboxes"], preds["bboxes"]).T  # [detections, boxes]
-    same = preds["cls"][:, None] == batch["cls"][None]
-    confident = preds["conf"][:, None] > CONFUSION_CONFIDENCE
-    kept = (same & (iou >= THRESHOLDS[0])) | (confident & (iou > CONFUSION_IOU))
-    detection, target = kept.nonzero(as_tuple=True)
-    return Overlaps(
-        size=sizes(preds["bboxes"]),
-        target_size=sizes(batch["bboxes"]),
-        detection=detection.cpu().numpy(),
-        target=target.cpu().numpy(),
-        iou=iou[detection, target].float().cpu().numpy(),
-    )
+from acmix_exp.yolo.validators import Overlaps, RecordingRTDETRValidator, RecordingValidator
 
 
 def to_outcomes(

@@ -35,6 +35,7 @@ from acmix_exp.yolo.sample_dataset import SampleDataset, seeded
 from acmix_exp.yolo.sample_loader import train_loader
 from acmix_exp.yolo.sites import Network
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
+from acmix_exp.yolo.validators import UntimedValidator
 
 
 class AtomicPath(PosixPath):
@@ -107,10 +108,9 @@ class BlockTrainer(DetectionTrainer):
         return train_loader(data, **options) if train else build_dataloader(data, shuffle=False, **options)
 
     def get_validator(self) -> DetectionValidator:
-        validator = super().get_validator()
-        if not self._network.is_transformer:
-            return validator
-        return RTDETRValidator(self.test_loader, self.save_dir, validator.args, self.callbacks)
+        args = super().get_validator().args
+        kind = RTDETRValidator if self._network.is_transformer else UntimedValidator
+        return kind(self.test_loader, self.save_dir, args, self.callbacks)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         self._proof.add(batch)

@@ -14,7 +14,8 @@ from acmix_exp.matching import RANGES, claims_by_size, ranks, with_claimed_pairs
 from acmix_exp.outcomes import SIZES, THRESHOLDS, Outcomes, pack, size_bits
 from acmix_exp.report.confusion import confusion_matrix
 from acmix_exp.report.object_sizes import average_precision_by_size
-from acmix_exp.yolo.evaluation import overlaps, to_outcomes
+from acmix_exp.yolo.evaluation import to_outcomes
+from acmix_exp.yolo.validators import overlaps
 
 Image = dict[str, np.ndarray]
 

@@ -21,7 +21,7 @@ PARTS = {
     "ultralytics.engine.exporter": "Exporter export_formats FP32_UNSUPPORTED_FORMATS",
     "ultralytics.engine.trainer": " ".join(f"BaseTrainer.{name}" for name in TRAINER.split()),
     "ultralytics.models.yolo.detect": "DetectionTrainer DetectionValidator._check_max_det DetectionValidator.get_stats "
-    "DetectionValidator.init_metrics DetectionValidator.update_metrics",
+    "DetectionValidator.init_metrics DetectionValidator.update_metrics DetectionValidator.postprocess",
     "ultralytics.nn.autobackend": "AutoBackend",
     "ultralytics.nn.modules": "C2f.forward C2f.forward_split SPPF Conv",
     "ultralytics.nn.tasks": "DetectionModel.load DetectionModel.fuse DetectionModel.info load_checkpoint "
