@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 FORMS = ("unit", "residual", "block")
@@ -80,11 +81,15 @@ class Constraint:
 
 class Block:
     """A block: MODULE.NAME below ``acmix_exp.nn`` of what builds it (or of a table of that by form), what it is in one
-    sentence, its options, and the constraints on them.
+    sentence, its options, and the constraints on them. ``library``: a package, an extra of that name, that it is from:
+    further options are passed to that, and only building the block tells whether they are right.
     """
 
-    def __init__(self, target: str, title: str, *constraints: Constraint, **options: Option) -> None:
+    def __init__(
+        self, target: str, title: str, *constraints: Constraint, library: str | None = None, **options: Option
+    ) -> None:
         self.target, self.title, self.constraints, self.options = target, title, constraints, options
+        self.library = library
 
 
 def count_heads(channels: int, num_heads: int | None) -> int:
@@ -147,6 +152,12 @@ SHORTCUT = "unit: as published, starts {}; residual: with a shortcut"
 SHRINKS = "unit: without a shortcut, shrinks its input at initialisation; residual: with {}; block: with {} too"
 VAN_FORM = choice("residual", FORMS, SHRINKS.format("projections and shortcut", "norms and MLP"))
 VAN_OPTIONS = {"mlp_ratio": positive(4.0, MLP_RATIO, form="block"), "drop_path": fraction(0.0, DROP_PATH, form="block")}
+# timm's names of its layers that keep the size of any map. halo and bat split maps into equal parts, and bottleneck has
+# position biases of one size, so they fail on the maps of an image that is not square.
+TIMM_LAYERS = (
+    *("se", "ese", "eca", "ecam", "ceca", "ge", "gc", "gca", "cbam", "lcbam", "coord", "scoord", "ela", "strip"),
+    *("sk", "splat", "lambda", "nl"),
+)
 HAT_WINDOWS = ("group", "hybrid", "overlapping")
 HAT_CONV = ("group", "hybrid", "channel")
 
@@ -160,6 +171,11 @@ RULES = {
         kernel_conv=odd(3, "side of the convolution kernel in pixels"),
         path=choice("mixed", PATHS, "branches in use; the arms conv, attention and mixed set it themselves"),
         backend=choice("auto", BACKENDS, "implementation of the attention; triton needs a CUDA GPU"),
+    ),
+    "coordinate_attention": Block(
+        "coordinate_attention.CoordinateAttention",
+        "Coordinate attention (CVPR 2021): the means of rows and columns gate the map.",
+        reduction=whole(32, "factor by which the gate narrows the map, to 8 channels or more"),
     ),
     "deformable_attention": Block(
         "deformable_attention.BY_FORM",
@@ -276,6 +292,17 @@ RULES = {
         activation=choice("ReLU6", ("ReLU6", "ReLU", "GELU", "SiLU", "Hardswish"), "activation function"),
         drop_path=fraction(0.0, DROP_PATH, form="block"),
     ),
+    "simam": Block(
+        "simam.SimAM",
+        "SimAM (ICML 2021): a gate without parameters, from how far each pixel is from its channel's mean.",
+        e_lambda=positive(1e-4, "added to the variance of a channel"),
+    ),
+    "timm": Block(
+        "timm_layers.timm_layer",
+        "An attention layer of timm: further options, as block.rd_ratio=0.25, go to timm's class.",
+        library="timm",
+        layer=choice("se", TIMM_LAYERS, "timm's name of the layer"),
+    ),
     "conv3x3": Block("controls.Conv3x3", "A plain 3x3 convolution: the control for capacity (arm=conv3x3)."),
     "conv3x3_matched": Block(
         "controls.Conv3x3Matched",
@@ -297,12 +324,30 @@ def has_position_table(name: str, options: Options) -> bool:
     return name == "sea_attention" or (name == "hat" and values["form"] in HAT_WINDOWS)
 
 
+def missing_library(block: Options) -> str | None:
+    """The extra that the config ``block`` needs and that is not installed; None if nothing is missing."""
+    rules = RULES.get(str(block.get("name")))
+    if rules is None or rules.library is None:
+        return None
+    spec = find_spec(rules.library)
+    return rules.library if spec is None or spec.origin is None else None  # a folder of that name has no origin
+
+
+def library_faults(block: Options) -> list[str]:
+    """A line if what :func:`missing_library` says is missing."""
+    library = missing_library(block)
+    name = block.get("name")
+    return [f"block={name}: {library} is not installed; pip install 'acmix_exp[{library}]'"] if library else []
+
+
 def option_faults(name: str, options: Options) -> list[str]:
     """A line for each of the given ``options`` that block ``name`` lacks, refuses or does not use."""
     known = RULES[name].options
     lines = []
     for key, value in options.items():
         if key not in known:
+            if RULES[name].library:
+                continue
             lines.append(f"block.{key}={value}: unknown key{suggestion(key, known, 'block.')}")
         elif not known[key].accepts(value):
             lines.append(f"block.{key}={value}: must be {known[key].allowed}")

@@ -99,9 +99,9 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     assert contents(build("wheel", tmp_path / "wheel", source)) == contents(wheel)
 
 
-# triton comes with torch on the platforms that have it; pi_heif reads HEIC where people have installed it; ray is the
-# extra of its name, and not of the development environment.
-NOT_DECLARED = {"acmix_exp", "pi_heif", "ray", "triton"}
+# triton comes with torch on the platforms that have it; pi_heif reads HEIC where people have installed it; ray and
+# timm are extras, and not of the development environment.
+NOT_DECLARED = {"acmix_exp", "pi_heif", "ray", "timm", "triton"}
 
 
 def test_every_import_is_a_declared_dependency() -> None:
@@ -124,7 +124,7 @@ def test_every_pin_is_a_name_and_an_exact_version() -> None:
 
 
 # Of extras that are not part of the development environment.
-OPTIONAL = [*map(Requirement, EXTRAS["docs"] + EXTRAS["ray"])]
+OPTIONAL = [*map(Requirement, EXTRAS["docs"] + EXTRAS["ray"] + EXTRAS["timm"])]
 
 
 @pytest.mark.parametrize("requirement", [*REQUIREMENTS, *OPTIONAL], ids=lambda requirement: requirement.name)

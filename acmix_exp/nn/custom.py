@@ -1,11 +1,11 @@
-"""User-defined blocks: import the class by its dotted name, build it, and try it before training."""
+"""Blocks from outside this package: import a user's class by its dotted name, build it, and try it before training."""
 
 from __future__ import annotations
 
 import copy
 import pickle
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -54,10 +54,14 @@ def try_custom_block(channels: Sequence[int], target: str, options: Mapping[str,
     Raises ValueError, in one line, if the block does not keep the shape and dtype of its input, does not pass gradients
     to the input and to all its parameters, cannot be copied and saved, or changes its output when fused for inference.
     """
-    name = target.rpartition(".")[2]
+    try_block(channels, target.rpartition(".")[2], lambda width: build_custom_block(width, target, **options))
+
+
+def try_block(channels: Sequence[int], name: str, build: Callable[[int], nn.Module]) -> None:
+    """As :func:`try_custom_block`, of what ``build`` makes for a width; ``name`` is that of the block in messages."""
     for width in channels:
         for height, length in SIZES:
-            block = build_custom_block(width, target, **options)
+            block = build(width)
             case = f"{name}({width}) on a map of {height} x {length}"
             with _one_line(f"{case} raised"):
                 _run(block, torch.randn(2, width, height, length, requires_grad=True), case)

@@ -30,8 +30,8 @@ def register(name: str, factory: Factory) -> None:
 
 
 def block_names() -> list[str]:
-    """The names that :func:`build_block` knows."""
-    return sorted({*RULES, *_registered})
+    """The names that :func:`build_block` knows, but for blocks from a library that is an extra."""
+    return sorted({*(name for name, rules in RULES.items() if not rules.library), *_registered})
 
 
 def build_block(name: str, channels: int, **options: Any) -> nn.Module:
@@ -49,9 +49,10 @@ def build_block(name: str, channels: int, **options: Any) -> nn.Module:
         _check_options(name, options, list(inspect.signature(factory).parameters)[1:])
         check_positive(channels=channels)
         return factory(channels, **options)
-    check_choice("block", name, block_names())
+    check_choice("block", name, sorted({*RULES, *_registered}))
     rules = RULES[name]
-    _check_options(name, options, rules.options)
+    if not rules.library:
+        _check_options(name, options, rules.options)
     check_positive(channels=channels)
     module, _, attribute = rules.target.rpartition(".")
     factory = getattr(import_module(f"acmix_exp.nn.{module}"), attribute)

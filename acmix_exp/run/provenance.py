@@ -29,6 +29,7 @@ PACKAGES = {  # that a result depends on -> the module of each
     "opencv-python": "cv2",
     "wandb": "wandb",
     "scipy": "scipy",
+    "timm": "timm",
 }
 PREFIXES = (  # of environment variables that can change a result
     *("ATEN_", "CUBLAS_", "CUDA_", "CUDNN_", "DNNL_", "HYDRA_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_", "OMP_"),

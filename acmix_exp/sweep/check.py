@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp import custom_block, installed
-from acmix_exp.block_rules import RULES, channel_faults, option_faults, suggestion
+from acmix_exp.block_rules import RULES, channel_faults, library_faults, option_faults, suggestion
 from acmix_exp.config import SEED_LIMIT, Config, HardwareConfig, options, value_of
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
@@ -72,7 +72,8 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
     if not lines:
         lines = arm.contradictions(config, explicit)
     if not lines:
-        lines = _sites(arm.apply(config))
+        effective = arm.apply(config)
+        lines = _sites(effective) or (library_faults(effective.block) if config.task in ("train", "profile") else [])
     return lines if model_lines else lines + _pretrained(config)
 
 

@@ -28,6 +28,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from acmix_exp.block_rules import RULES
 from acmix_exp.config import GROUPS, SEED_LIMIT, Config, conf_dir, register_schema, to_object
 from acmix_exp.errors import STOPS, ConfigError
 from acmix_exp.files import user_path
@@ -151,10 +152,12 @@ def _flags(arguments: Sequence[str]) -> argparse.Namespace:
 def rewritten(arguments: Sequence[str], *, multirun: bool = True) -> list[str]:
     """Overrides with the groups without plus signs, ``++`` where new keys are allowed, and missing quotes added.
 
-    New keys are allowed below ``train.extra``, and below ``block`` if that is a user-defined one.
+    New keys are allowed below ``train.extra``, and below ``block`` if that is a user-defined one, or from a library.
     """
-    user_defined = any(re.match(r"\+{0,2}(block=custom|block\.target=)", argument) for argument in arguments)
-    new_keys = r"^\+{0,2}(?=train\.extra\.|block\.)" if user_defined else r"^\+{0,2}(?=train\.extra\.)"
+    libraries = "|".join(name for name, rules in RULES.items() if rules.library)
+    from_outside = rf"\+{{0,2}}(block=custom|block\.target=|block=(.*\W)?({libraries})\b)"
+    open_block = any(re.match(from_outside, argument) for argument in arguments)
+    new_keys = r"^\+{0,2}(?=train\.extra\.|block\.)" if open_block else r"^\+{0,2}(?=train\.extra\.)"
     arguments = [re.sub(rf"^\+{{1,2}}(?=({'|'.join(GROUPS)})=)", "", argument) for argument in arguments]
     sweep = multirun or any(re.match(r"\+{0,2}(experiment|hydra\.mode)=", argument) for argument in arguments)
     return [literal(re.sub(new_keys, "++", argument), sweep=sweep) for argument in arguments]

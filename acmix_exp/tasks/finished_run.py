@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from acmix_exp import custom_block
+from acmix_exp.block_rules import library_faults
 from acmix_exp.config import Config, load
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import fingerprints
@@ -30,7 +31,7 @@ def finished(cell: Composed) -> tuple[Run, Config]:
     if not os.access(run.path, os.W_OK):
         raise ConfigError(f"run={command.run}: must be writable; copy it to a folder runs/NAME/RUN that is")
     config = load(run.path / "config.yaml")
-    if lines := custom_block.missing(config.block):
+    if lines := custom_block.missing(config.block) or library_faults(config.block):
         raise ConfigError(*lines)
     _announce_block(cell, config)
     config.allow_unsafe_checkpoint = command.allow_unsafe_checkpoint  # never as the directory says, which may be a copy

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 
 from acmix_exp import executors
+from acmix_exp.block_rules import missing_library
 from acmix_exp.console import console, text_table
 from acmix_exp.run.directory import RunState
 from acmix_exp.sweep.planning import Cell, Plan, of_older_sampling
@@ -52,6 +53,8 @@ def _distinct(
         row = rows[cell.run]
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
         arm = f"{cell.alias} (same as {cell.label})" if cell.alias else cell.label
+        if library := missing_library(cell.config.block):
+            arm += f" (needs acmix_exp[{library}])"
         values = ("" if value is None else str(value) for value in cell.swept.values())
         job = [jobs.get(cell.run.name, "")] if jobs else []
         lines[(arm, str(cell.config.seed), *values, status, *job, cell.run.name)] = None

@@ -18,7 +18,7 @@ from typing import Any
 CLASS_MODULES = (
     *("torch.nn.modules.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.", "acmix_exp.nn."),
     *("acmix_exp.yolo.model.", "acmix_exp.yolo.wrap.", "ultralytics.utils.loss.", "ultralytics.utils.tal."),
-    *("torchvision.models.mobilenetv3.", "torchvision.ops.misc.", "torchvision.ops.stochastic_depth."),
+    *("torchvision.models.mobilenetv3.", "torchvision.ops.misc.", "torchvision.ops.stochastic_depth.", "timm.layers."),
 )
 # In classifiers and YOLO-World of ultralytics only. To be described, never to be read: `clip` could be any module.
 OTHER_TASKS = ("torchvision.transforms.", "ultralytics.nn.text_model.", "clip.")

@@ -27,11 +27,12 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from acmix_exp import custom_block
+from acmix_exp.block_rules import RULES
 from acmix_exp.child import Job
 from acmix_exp.config import ArmConfig, Config, ModelConfig, from_plain
 from acmix_exp.errors import ConfigError, one_line
 from acmix_exp.nn import build_block
-from acmix_exp.nn.custom import try_custom_block
+from acmix_exp.nn.custom import try_block, try_custom_block
 from acmix_exp.yolo import checkpoint_file, checkpoints, families
 from acmix_exp.yolo.arguments import OWNED_ARGS
 from acmix_exp.yolo.checkpoint_file import NotACheckpoint
@@ -289,7 +290,7 @@ def _wanted(model: ModelConfig) -> str:
 
 
 def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:
-    """A line if the block cannot be built for one of the numbers of channels; a user-defined block is also run."""
+    """A line if the block cannot be built for one of the numbers of channels; one from outside is also run."""
     if custom_block.is_custom(block):
         try:
             try_custom_block(channels, block["target"], custom_block.options(block))
@@ -303,6 +304,11 @@ def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:
             build_block(block["name"], width, **options)
         except Exception as error:
             return [f"block={block['name']}: cannot be built for {width} channels ({one_line(error)})"]
+    if block["name"] in RULES and RULES[block["name"]].library:
+        try:
+            try_block(channels, block["layer"], lambda width: build_block(block["name"], width, **options))
+        except ValueError as error:
+            return [f"block={block['name']} block.layer={block['layer']}: {error}"]
     return []
 
 
