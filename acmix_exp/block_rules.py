@@ -81,14 +81,22 @@ class Constraint:
 
 class Block:
     """A block: MODULE.NAME below ``acmix_exp.nn`` of what builds it (or of a table of that by form), what it is in one
-    sentence, its options, and the constraints on them. ``library``: a package, an extra of that name, that it is from:
-    further options are passed to that, and only building the block tells whether they are right.
+    sentence, its options, and the constraints on them.
     """
 
-    def __init__(
-        self, target: str, title: str, *constraints: Constraint, library: str | None = None, **options: Option
-    ) -> None:
+    library: str | None = None
+
+    def __init__(self, target: str, title: str, *constraints: Constraint, **options: Option) -> None:
         self.target, self.title, self.constraints, self.options = target, title, constraints, options
+
+
+class LibraryBlock(Block):
+    """A block from the package ``library``, an extra of that name. Further options are passed to it, and only building
+    the block tells whether they are right.
+    """
+
+    def __init__(self, library: str, target: str, title: str, **options: Option) -> None:
+        super().__init__(target, title, **options)
         self.library = library
 
 
@@ -297,10 +305,10 @@ RULES = {
         "SimAM (ICML 2021): a gate without parameters, from how far each pixel is from its channel's mean.",
         e_lambda=positive(1e-4, "added to the variance of a channel"),
     ),
-    "timm": Block(
+    "timm": LibraryBlock(
+        "timm",
         "timm_layers.timm_layer",
         "An attention layer of timm: further options, as block.rd_ratio=0.25, go to timm's class.",
-        library="timm",
         layer=choice("se", TIMM_LAYERS, "timm's name of the layer"),
     ),
     "conv3x3": Block("controls.Conv3x3", "A plain 3x3 convolution: the control for capacity (arm=conv3x3)."),

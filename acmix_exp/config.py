@@ -295,7 +295,7 @@ def arm_label(config: Config) -> str:
 
 
 def block_label(block: Mapping[str, Any]) -> str:
-    """``acmix-mixed``, the name of the block with its path, or with its layer; of a user-defined one as in ``custom_block.label``."""
+    """``acmix-mixed``, ``timm-se``: the name with the path or layer; of a user-defined one, ``custom_block.label``."""
     if custom_block.is_custom(block):
         return custom_block.label(block)
     return "-".join(str(block[key]) for key in ("name", "path", "layer") if block.get(key))

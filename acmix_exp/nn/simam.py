@@ -45,4 +45,3 @@ class SimAM(nn.Module):
 
     def extra_repr(self) -> str:
         return f"e_lambda={self.e_lambda}"
-

@@ -16,8 +16,8 @@ DEFAULTS = {"ge": {"use_mlp": False}}
 def timm_layer(channels: int, layer: str, **options: Any) -> nn.Module:
     """timm's attention layer of that name: (B, C, H, W) -> (B, C, H, W), unless an option such as ``stride`` says else.
 
-    ``options`` go to timm as they are. Raises ImportError without timm, ValueError for a name that is not in TIMM_LAYERS,
-    and what timm raises for wrong options.
+    ``options`` go to timm as they are. Raises ImportError without timm, ValueError for a name that is not one of
+    TIMM_LAYERS, and what timm raises for wrong options.
 
     Source: timm.layers.create_attn, Apache-2.0; docs/blocks.md names the papers.
     """

@@ -16,7 +16,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT, RANK
 
 from acmix_exp import custom_block
-from acmix_exp.block_rules import channel_faults, option_faults, with_defaults
+from acmix_exp.block_rules import channel_faults, library_faults, option_faults, with_defaults
 from acmix_exp.config import IDENTITY, JOIN, MATCHED, ArmConfig, Config, ModelConfig, PlacementConfig, conf_dir, options
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo import checkpoints
@@ -164,5 +164,6 @@ def _check(config: Config) -> None:
     else:
         channels = {site.name: site.channels for site in sites}
         lines = option_faults(name, given) or channel_faults(name, given, channels, config.model.scale)
+        lines = lines or library_faults(config.block)
     if lines:
         raise ConfigError(*lines)

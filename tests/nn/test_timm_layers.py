@@ -6,7 +6,6 @@ import io
 import sys
 import types
 import zipfile
-from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from typing import Any
@@ -38,13 +37,12 @@ class Gate(nn.Conv2d):
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     timm, layers = types.ModuleType("timm"), types.ModuleType("timm.layers")
     timm.__spec__ = ModuleSpec("timm", None, origin="stand-in")
     layers.create_attn = lambda name, channels, **options: Gate(channels, **options)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "timm", timm)
     monkeypatch.setitem(sys.modules, "timm.layers", layers)
-    yield
 
 
 def faults(**options: Any) -> list[str]:
@@ -74,8 +72,8 @@ def test_options_go_to_timm(stand_in: None) -> None:
 def test_a_layer_that_changes_the_shape_is_refused(stand_in: None) -> None:
     (line,) = faults(stride=2)
     assert line == (
-        "block=timm block.layer=se: se(16) on a map of 8 x 8 gives (2, 16, 4, 4) torch.float32; must keep the shape and "
-        "dtype, (2, 16, 8, 8) torch.float32"
+        "block=timm block.layer=se: se(16) on a map of 8 x 8 gives (2, 16, 4, 4) torch.float32; must keep the "
+        "shape and dtype, (2, 16, 8, 8) torch.float32"
     )
 
 

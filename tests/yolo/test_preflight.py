@@ -16,9 +16,9 @@ from ultralytics.engine import exporter
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from acmix_exp.block_rules import RULES
 from acmix_exp.config import Config, ModelConfig
 from acmix_exp.errors import ConfigError
+from acmix_exp.nn import block_names
 from acmix_exp.yolo import preflight, sites
 from acmix_exp.yolo.arguments import OWNED_ARGS
 from acmix_exp.yolo.families import FAMILIES
@@ -93,7 +93,7 @@ def test_a_yaml_of_ones_own_that_does_not_work(module: str, args: list[int], lin
 
 
 def test_every_block_is_built() -> None:
-    assert faults(*(make_config(block={"name": name}) for name in RULES)) == []
+    assert faults(*(make_config(block={"name": name}) for name in block_names())) == []
 
 
 def test_acmix_is_checked_without_imports_that_take_seconds() -> None:
