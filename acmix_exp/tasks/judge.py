@@ -33,7 +33,7 @@ from acmix_exp.yolo import checkpoint_file
 
 FILE = "judge.json"
 SHOWN = 8  # class names in a message
-SCORED = ("DetectionModel", "BlockDetectionModel", "YOLOv10DetectionModel")  # networks that are evaluated here
+SCORED = (*checkpoint_file.STOCK, *checkpoint_file.TRANSFORMERS, "YOLOv10DetectionModel")  # networks evaluated here
 SELECTED = {
     "train": "split=train: networks of this data set were trained on these images",
     "val": "split=val: best.pt of this data set was chosen by its score on these images",
@@ -254,7 +254,7 @@ def work(job: Job) -> list[int]:
         if kind not in SCORED:
             task = checkpoint_file.TASKS.get(kind, "")
             raise ConfigError(
-                f"{item['setting']}: is a {kind}{f' (task {task})' * bool(task)}; must be a YOLO detector, or two COCO "
+                f"{item['setting']}: is a {kind}{f' (task {task})' * bool(task)}; must be a detector, or two COCO "
                 "files of predictions, which may be of any network"
             )
         names[item["setting"]] = [str(model.names[key]) for key in sorted(model.names)]

@@ -255,7 +255,11 @@ def command(*arguments: str) -> tuple[int, str]:
     have="a checkpoint of another task, such as segmentation",
     here=f"{LINE}what it is; two COCO files of predictions may be of any network",
 )
-@case(SECTION, have="checkpoints of two families, such as YOLOv8 and YOLO11", here="evaluated and compared")
+@case(
+    SECTION,
+    have="checkpoints of other families, such as YOLOv8 against YOLO11 or RT-DETR",
+    here="evaluated and compared",
+)
 def test_checkpoints_of_others(things: Path) -> None:
     checkpoint(Path("one.pt"), "yolov8n.yaml", "DetectionModel", ["square"])
     checkpoint(Path("two.pt"), "yolo11n.yaml", "DetectionModel", ["square"])
@@ -265,11 +269,12 @@ def test_checkpoints_of_others(things: Path) -> None:
     assert (code, line) == (2, "acmix_exp: b=cats.pt: its classes are cat, dog; must be those of a=one.pt, square")
     code, line = command("a=one.pt", "b=seg.pt", *DATA.split())
     assert code == 2
-    assert line.startswith(
-        "acmix_exp: b=seg.pt: is a SegmentationModel (task segment); must be a YOLO detector, or two"
-    )
+    assert line.startswith("acmix_exp: b=seg.pt: is a SegmentationModel (task segment); must be a detector, or two")
     assert not Path("runs/j").exists()
     code, line = command("a=one.pt", "b=two.pt", *DATA.split())
     assert code == 11, line
     content = json.loads(Path("runs/j/judge.json").read_text())
     assert content["dataset"]["imgsz"] == [64, 64]
+    checkpoint(Path("detr.pt"), "rtdetr-l.yaml", "RTDETRDetectionModel", ["square"])
+    code, line = command("a=one.pt", "b=detr.pt", *DATA.split())
+    assert code == 11, line
