@@ -143,7 +143,9 @@ def _dispatch(cells: list[Composed], preflight: Preflight) -> int:
     from acmix_exp.sweep import planning
     from acmix_exp.tasks.prospects import first_line
 
-    task = cells[0].config.task
+    task, asked = cells[0].config.task, cells[0].config.report.columns
+    if asked != "default":
+        import_module("acmix_exp.report.columns").chosen(asked)  # raises ConfigError for columns that do not exist
     function = getattr(import_module(f"acmix_exp.tasks.{task}"), task)
     if task in PLANNED:
         preflight.send(cells)

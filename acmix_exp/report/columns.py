@@ -1,21 +1,27 @@
-"""The columns of every output. A new column is one line here and a field of ``Row``."""
+"""The columns of every output. A new column is one line here and a field of ``Row``.
+
+``PRESETS`` and ``chosen`` are what ``report.columns`` may say; ``columns(output, table)`` is what an output shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
-from acmix_exp.report.records import Contrast, Row
+from acmix_exp.errors import ConfigError
+from acmix_exp.report.records import Contrast, Row, Table
 from acmix_exp.report.sentences import DASH, DELTA, MAP, P_VALUE, format_number, verdict
 
-# csv: and W&B's table. md: and a terminal of full width. html, evidence, costs: tables of the page; runs: its list of
-# runs, with the numbers of each run. pairs: comparisons between rows. profile: the table of task=profile. wandb: W&B's
-# scalars.
+# csv: and W&B's table. md: and a wide terminal. terminal, narrow: what a narrower terminal keeps longer, and longest.
+# html, evidence, costs: tables of the page; runs: its list of runs, with the numbers of each run. pairs: comparisons
+# between rows. profile: the table of task=profile. wandb: W&B's scalars.
 Output = Literal[
     "csv", "md", "terminal", "narrow", "tex", "html", "evidence", "costs", "runs", "pairs", "profile", "wandb"
 ]
+SHAPED = ("md", "terminal", "narrow", "tex", "html")  # the outputs that ``report.columns`` shapes
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,12 @@ class Column:
     scale: float = 1
     join: str = ""
     short: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name in ``report.columns``."""
+        key = next(iter(self.numbers))
+        return NAMES.get(key, key)
 
     @property
     def title(self) -> str:
@@ -57,6 +69,32 @@ class Column:
         return self.join.join(texts) or DASH
 
 
+# Names in report.columns of the columns that are not named by their first key.
+NAMES = {
+    "map50_95_mean": "mAP50-95",
+    "map50_mean": "mAP50",
+    "precision_mean": "P",
+    "recall_mean": "R",
+    "delta_mean": "delta",
+    "delta_low": "CI",
+    "simultaneous_low": "CI_simultaneous",
+    "image_low": "CI_images",
+    "population_low": "CI_population",
+    "crossed_low": "CI_crossed",
+    "p_adjusted": "p_joint",
+    "val_last_mean": "val_last",
+    "val_best_mean": "val_best",
+    "gflops": "GFLOPs",
+    "latency_ms_b1": "latency",
+    "fps": "FPS",
+    "peak_memory_mb": "memory",
+    "train_seconds": "training",
+}
+PRESETS: dict[str, tuple[str, ...]] = {
+    "default": (),  # each output has columns of its own
+    "thesis": ("P", "R", "mAP50", "mAP50-95", "parameters", "GFLOPs", "FPS"),
+    "paper": ("n", "mAP50", "mAP50-95", "delta", "CI_simultaneous", "p_joint", "verdict", "parameters", "GFLOPs"),
+}
 MAP50_95 = {"map50_95_mean": "map50_95.mean", "map50_95_std": "map50_95.std"}
 CI = {"delta_low": "comparison.low", "delta_high": "comparison.high"}
 CI_JOINT = {"simultaneous_low": "comparison.simultaneous_low", "simultaneous_high": "comparison.simultaneous_high"}
@@ -73,13 +111,13 @@ COLUMNS = (
     Column("mAP50-95", MAP, MAP50_95, "csv md terminal narrow tex html runs wandb", "± std", join=" ± "),
     Column("mAP50", MAP, {"map50_mean": "map50.mean"}, "csv md terminal narrow html"),
     Column("mAP50, std", MAP, {"map50_std": "map50.std"}),
-    Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html"),
-    Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html"),
+    Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html", short="P"),
+    Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html", short="R"),
     Column("paired seeds", "d", {"n_paired": "comparison.n"}, "pairs"),
     Column("diverged runs", "d", {"n_diverged": "n_diverged"}),
     Column("in the family", "", {"in_family": "comparison.in_family"}),
     Column("delta", DELTA, {"delta_mean": "comparison.mean"}, "csv md terminal narrow tex html evidence wandb pairs"),
-    Column("95 % CI", DELTA, CI, "csv md terminal evidence pairs", join=" to "),
+    Column("95 % CI", DELTA, CI, "csv md terminal evidence pairs", join=" to ", short="95 % CI"),
     Column("95 % CI", DELTA, CI_JOINT, "csv md terminal tex html evidence pairs", JOINT, join=" to ", short=SHORT),
     Column("95 % CI (images)", DELTA, CI_IMAGES, "md evidence", join=" to "),
     Column("95 % CI", DELTA, POPULATION, "csv md evidence pairs", "population", join=" to "),
@@ -100,6 +138,7 @@ COLUMNS = (
     Column("parameters", ".3f", PARAMETERS, "csv md terminal tex costs profile", "M", 1e6, short="params"),
     Column("GFLOPs", ".2f", {"gflops": "cost.gflops"}, "csv md terminal tex costs profile", short="FLOPs\nG"),
     Column("latency", ".2f", {"latency_ms_b1": "cost.latency_ms_b1"}, "csv tex costs profile", "ms", short="time"),
+    Column("FPS", ".1f", {"fps": "cost.fps"}, "costs", "batch 1"),
     Column("latency, p95", ".2f", {"latency_ms_b1_p95": "cost.latency_ms_b1_p95"}, "costs profile", "ms"),
     Column("latency, batch 32", ".2f", {"latency_ms_b32": "cost.latency_ms_b32"}, "costs profile", "ms"),
     Column("latency, batch 32, p95", ".2f", {"latency_ms_b32_p95": "cost.latency_ms_b32_p95"}, "", "ms"),
@@ -117,15 +156,50 @@ COLUMNS = (
 # fmt: on
 
 
-def columns(output: Output) -> list[Column]:
-    """The columns of an output, in their order."""
+BY_NAME = {column.name: column for column in COLUMNS}
+SPELLINGS: dict[str, str] = {}  # of names and presets: their keys, headings and other cases
+for _column in COLUMNS:
+    for _spelling in (_column.name, *_column.numbers, _column.heading, _column.short.partition("\n")[0]):
+        SPELLINGS.setdefault(_spelling.lower(), _column.name)
+SPELLINGS |= {name: name for name in PRESETS}
+
+
+def chosen(value: Any) -> tuple[str, ...]:
+    """The names of the columns that ``report.columns`` asks for: a preset, or a list of columns and presets.
+
+    Empty if each output has columns of its own. Raises ConfigError, in one line, for what is neither.
+    """
+    entries = value if isinstance(value, list) else [value]
+    if not entries:
+        raise ConfigError(f"report.columns=[]: {_right()}")
+    names: list[str] = []
+    for entry in entries:
+        text = str(entry)
+        name = text if text in BY_NAME else SPELLINGS.get(text.lower())
+        if name is None:
+            given = f"[{','.join(map(str, entries))}]: {text}" if isinstance(value, list) else text
+            close = difflib.get_close_matches(text.lower(), SPELLINGS, n=1)
+            right = f"did you mean {SPELLINGS[close[0]]}?" if close else _right()
+            raise ConfigError(f"report.columns={given}: no such column or preset; {right}")
+        names += PRESETS.get(name, (name,))
+    return tuple(dict.fromkeys(names))
+
+
+def _right() -> str:
+    return f"must be {', '.join(PRESETS)}, or a list of columns such as [{','.join(PRESETS['thesis'])}]"
+
+
+def columns(output: Output, table: Table | None = None) -> list[Column]:
+    """The columns of an output, in their order: those chosen for the table where that shapes the output."""
+    if table is not None and table.columns and output in SHAPED:
+        return [BY_NAME[name] for name in table.columns]
     return [column for column in COLUMNS if output in column.outputs.split()]
 
 
-def cells(row: Row, output: Output, *, short: bool = False) -> list[str]:
-    """A row as text: its arm, its swept values and the output's columns; ``short`` for narrow columns."""
+def cells(row: Row, visible: Sequence[Column], *, short: bool = False) -> list[str]:
+    """A row as text: its arm, its swept values and the columns; ``short`` for narrow columns."""
     swept = [format_number(value, "") for value in row.runs.swept.values()]
-    return [row.arm, *swept, *(column.text(row, short=short) for column in columns(output))]
+    return [row.arm, *swept, *(column.text(row, short=short) for column in visible)]
 
 
 def keys(output: Output) -> list[str]:
@@ -138,9 +212,9 @@ def numbers(row: Row) -> dict[str, Any]:
     return {key: value for column in COLUMNS for key, value in column.numbers_of(row).items()}
 
 
-def pair_cells(pair: Contrast, *, short: bool = False) -> list[str]:
-    """A comparison between two rows as text: both labels and the columns of pairs."""
-    return [pair.label, *(column.text(pair, short=short) for column in columns("pairs"))]
+def pair_cells(pair: Contrast, visible: Sequence[Column], *, short: bool = False) -> list[str]:
+    """A comparison between two rows as text: both labels and the columns."""
+    return [pair.label, *(column.text(pair, short=short) for column in visible)]
 
 
 def pair_numbers(pair: Contrast) -> dict[str, Any]:

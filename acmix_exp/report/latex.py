@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -35,19 +34,45 @@ SHORT = {
     Verdict.REFERENCE: DASH,
 }
 INVISIBLE = re.compile(r"\\[A-Za-z]+|[\\${}]")
-# Letters of the widest cells of all columns -> size and half the distance of columns that fit.
-SIZES = ((68, r"\footnotesize", 2.5), (76, r"\scriptsize", 3), (math.inf, r"\scriptsize", 1.2))
+TEXT_WIDTH = 345.0  # points, of an ``article`` with letters of 10 points
+# Size -> width of a letter or digit in points, at most, and the smallest distance of a column's text to its edge.
+SIZES = ((r"\footnotesize", 4.6, 2.0), (r"\scriptsize", 4.06, 0.6), (r"\tiny", 3.5, 0.4))
+WIDEST_DISTANCE = 4.0
 
 
 def latex(name: str, tables: Sequence[Table]) -> str:
-    """Each table as a ``tabular``, for \\input into a ``table`` environment."""
+    """Each table as a ``table`` environment with caption and label, for \\input."""
     lines = [
         f"% {' '.join(name.split())}, by acmix_exp. Needs \\usepackage{{booktabs}}.",
         "% Bold: the highest mean, if the verdicts allow to call it the best.",
     ]
-    for table in tables:
-        lines += ["", f"% {' '.join(table.heading.split())}", *_tabular(table)]
+    for number, table in enumerate(tables, 1):
+        lines += [
+            "",
+            r"\begin{table}[tbp]",
+            r"\centering",
+            rf"\caption{{{escape(_caption(table))}}}",
+            rf"\label{{tab:{label(name, number if len(tables) > 1 else 0)}}}",
+            *_tabular(table),
+            r"\end{table}",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def label(name: str, number: int = 0) -> str:
+    """What follows ``tab:`` in the label: letters and digits of the experiment's name, and the table's number."""
+    return "-".join(filter(None, (re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "results", str(number or ""))))
+
+
+def _caption(table: Table) -> str:
+    numbers = sorted({row.n for row in table.rows if row.n})
+    seeds = f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else count(sum(numbers), "seed")
+    spread = "; mAP50-95 with its standard deviation" if _shows(table, "map50_95_mean") else ""
+    return f"{' '.join(table.heading.split())}. Means over {seeds}{spread}."
+
+
+def _shows(table: Table, key: str) -> bool:
+    return any(key in column.numbers for column in columns("tex", table))
 
 
 def escape(text: str) -> str:
@@ -56,7 +81,7 @@ def escape(text: str) -> str:
 
 def _tabular(table: Table) -> list[str]:
     """In a group, because size and column distance are changed."""
-    visible, swept, best = columns("tex"), table.swept_keys, best_row(table.rows)
+    visible, swept, best = columns("tex", table), table.swept_keys, best_row(table.rows)
     heads = [("arm", ""), *map(_two_lines, swept), *map(_heading, visible)]
     body = []
     for row in table.rows:
@@ -93,15 +118,17 @@ def _heading(column: Column) -> tuple[str, str]:
 def _fit(lines: list[list[str]]) -> str:
     """Size and column distance at which the columns fit the text of an ``article``, by the letters of the widest."""
     letters = sum(max(len(INVISIBLE.sub("", cell)) for cell in column) for column in zip(*lines, strict=True))
-    size, distance = next((size, distance) for most, size, distance in SIZES if letters <= most)
-    return rf"{size}\setlength{{\tabcolsep}}{{{distance}pt}}"
+    edges = max(2 * len(lines[0]) - 2, 1)
+    distances = [(size, (TEXT_WIDTH - letters * width) / edges, least) for size, width, least in SIZES]
+    size, distance, least = next((each for each in distances if each[1] >= each[2]), distances[-1])
+    return rf"{size}\setlength{{\tabcolsep}}{{{max(min(distance, WIDEST_DISTANCE), least):.1f}pt}}"
 
 
 def _cell(column: Column, row: Row, *, bold: bool) -> str:
     word, text = row.comparison.verdict, column.text(row, short=True)
-    if column.form == "verdict" or text == DASH:
+    if not column.form or column.form == "verdict" or text == DASH:
         return escape(SHORT.get(word, text) if column.form == "verdict" and word else text)
-    formula = text.replace("±", r"\pm")
+    formula = text.replace("±", r"\pm").replace(",", "{,}")
     if column.join == " to ":
         formula = f"[{formula.replace(column.join, ', ')}]"
     return rf"$\mathbf{{{formula}}}$" if bold and "map50_95_mean" in column.numbers else f"${formula}$"
@@ -109,13 +136,25 @@ def _cell(column: Column, row: Row, *, bold: bool) -> str:
 
 def _legend(table: Table) -> list[str]:
     """One line per abbreviation of the table."""
-    lines = [rf"delta: mAP50-95 against {escape(table.reference)}, paired by seed."]
-    if any(row.comparison.p_adjusted is not None for row in table.rows):
+    lines = []
+    if any(_shows(table, key) for key in ("delta_mean", "delta_low", "simultaneous_low", "verdict")):
+        lines.append(rf"delta: mAP50-95 against {escape(table.reference)}, paired by seed.")
+    if any(_shows(table, key) for key in ("p_adjusted", "simultaneous_low")) and any(
+        row.comparison.p_adjusted is not None for row in table.rows
+    ):
         lines.append(rf"p, simultaneous 95 \% CI: joint sign-flip test, {count(table.family, 'comparison')}.")
+    if _shows(table, "fps"):
+        devices = dict.fromkeys(row.cost.profiled_on for row in table.rows if row.cost.fps is not None)
+        lines += [f"FPS: one image at a time, float32, on {escape(str(device))}." for device in devices]
+    return [*lines, *_verdicts(table)] if _shows(table, "verdict") else lines
+
+
+def _verdicts(table: Table) -> list[str]:
+    """What the short verdicts mean."""
+    lines = []
     if any(row.comparison.verdict is Verdict.NO_DIFFERENCE for row in table.rows):
         lines.append(f"n.s.: {VERDICTS[Verdict.NO_DIFFERENCE]}.")
-    only = [f"{escape(row.label)}: {verdict(row)}." for row in table.rows if row.seeds_verdict]
-    lines += only
+    lines += [f"{escape(row.label)}: {verdict(row)}." for row in table.rows if row.seeds_verdict]
     diverged = [row for row in table.rows if row.comparison.verdict is Verdict.DIVERGED]
     if diverged:
         lines.append(f"diverged: {'; '.join(escape(f'{row.label}: {verdict(row)}') for row in diverged)}.")

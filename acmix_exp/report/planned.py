@@ -14,6 +14,7 @@ from typing import Any
 
 from acmix_exp.config import ReportConfig
 from acmix_exp.files import read_json
+from acmix_exp.report.columns import chosen
 from acmix_exp.report.records import Record
 
 REFERENCE = "baseline"
@@ -22,15 +23,20 @@ PAIRS = ("reference", "all")
 
 @dataclass(frozen=True)
 class Asked:
-    """``report.reference``, ``report.margin`` and ``report.pairs`` of a command."""
+    """``report.reference``, ``report.margin``, ``report.pairs`` and ``report.columns`` of a command.
+
+    columns: by the names of ``columns.py``. They change no finding, and so are in no history.
+    """
 
     reference: str = REFERENCE
     margin: float | None = None
     pairs: str = PAIRS[0]
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: ReportConfig) -> Asked:
-        return cls(config.reference, config.margin, config.pairs)
+        """Raises ConfigError for columns that do not exist."""
+        return cls(config.reference, config.margin, config.pairs, chosen(config.columns))
 
 
 DEFAULT = Asked()
@@ -93,4 +99,5 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def with_asked(entries: list[dict[str, Any]], asked: Asked) -> list[dict[str, Any]]:
-    return entries if asdict(asked) in entries else [*entries, asdict(asked)]
+    entry = {key: value for key, value in asdict(asked).items() if key != "columns"}
+    return entries if entry in entries else [*entries, entry]

@@ -253,6 +253,7 @@ class Cost:
     gflops_published: with the blocks in the form of their publication; runs of version 0.1 counted only that.
 
     ``latency_from``: profile (of task=profile), run (at the end of a run) or shared (then, but beside other runs).
+    ``profiled_on``: the device of task=profile and the image size, in words.
     """
 
     parameters: int | None = None
@@ -271,6 +272,12 @@ class Cost:
     latency_from: str | None = None
     parameters_fused: int | None = None
     gflops_published: float | None = None
+    profiled_on: str | None = None
+
+    @property
+    def fps(self) -> float | None:
+        """Images per second at batch 1, by task=profile: a latency from beside a training would tell another story."""
+        return 1000 / self.latency_ms_b1 if self.latency_ms_b1 and self.latency_from == "profile" else None
 
 
 @dataclass(frozen=True)
@@ -332,7 +339,8 @@ class Table:
     """Rows that may be compared. ``heading`` says in one line what they share.
 
     family: how many comparisons are judged together, over all tables of the family. margin: of equivalence, if one was
-    planned. pairs: the comparisons between rows, if they were asked for.
+    planned. pairs: the comparisons between rows, if they were asked for. columns: by the names of ``columns.py``, those
+    that were asked for; none if each output has columns of its own.
     """
 
     heading: str
@@ -344,3 +352,4 @@ class Table:
     notes: list[str]
     margin: float | None = None
     pairs: list[Contrast] = field(default_factory=list)
+    columns: tuple[str, ...] = ()

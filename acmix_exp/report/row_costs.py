@@ -102,10 +102,23 @@ def _with_profile(
         arms = ", ".join(lacking)
         return costs, f"{left_out} did not time {arms} as trained here, and one column is measured in one way."
     threads = f", threads: {profile['threads']}" if profile.get("device") == "cpu" and profile.get("threads") else ""
+    device = f"{_name(profiled_on)}{threads}"
     return [
-        replace(cost, **{name: entry.get(name) for name in TIMES}, latency_from="profile") if entry else cost
+        replace(cost, **{name: entry.get(name) for name in TIMES}, latency_from="profile", profiled_on=device)
+        if entry
+        else cost
         for cost, entry in zip(costs, profiled, strict=True)
-    ], f"Latencies are those of task=profile: the networks in turn, on {_name(profiled_on)}{threads}."
+    ], f"Latencies are those of task=profile: the networks in turn, on {device}."
+
+
+def fps_note(rows: Sequence[ArmRuns], costs: Sequence[Cost]) -> str:
+    """What FPS is, or why it is empty."""
+    without = [row.arm for row, cost in zip(rows, costs, strict=True) if row.runs and cost.fps is None]
+    if without:
+        arms = ", ".join(dict.fromkeys(without))
+        return f"FPS is empty for {arms}: it needs the latencies of task=profile, by the command of the runs"
+    devices = ", ".join(dict.fromkeys(str(cost.profiled_on) for cost in costs if cost.fps is not None))
+    return f"FPS: 1000 / latency in ms, of one image at a time (batch 1), in float32, on {devices}"
 
 
 def _of_other_code(rows: Sequence[ArmRuns], profile: dict[str, Any]) -> list[str]:

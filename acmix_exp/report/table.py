@@ -18,7 +18,7 @@ from acmix_exp.report.planned import DEFAULT, Asked, reference_note
 from acmix_exp.report.population import guarded
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.records import ArmRuns, Contrast, Cost, Group, Interval, Row, Spread, Table
-from acmix_exp.report.row_costs import read_profile, row_costs
+from acmix_exp.report.row_costs import fps_note, read_profile, row_costs
 from acmix_exp.report.statistics import Comparison, Verdict, compare_family, differences
 
 
@@ -62,9 +62,11 @@ def _table(
             *seeds_alone,
             *image_notes,
             *cost_notes,
+            *([fps_note(group.rows, costs)] if "FPS" in asked.columns else []),
         ],
         margin=family.margin,
         pairs=contrasts,
+        columns=asked.columns,
     )
 
 

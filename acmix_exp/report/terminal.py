@@ -1,8 +1,9 @@
-"""The tables on the terminal: no number is cut, and a narrow terminal gets fewer columns."""
+"""The tables on the terminal: no word and no number is cut, and a narrow terminal gets fewer columns."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 from rich import box
@@ -10,64 +11,111 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from acmix_exp.report.columns import Output, cells, columns, pair_cells
-from acmix_exp.report.records import Table
+from acmix_exp.report.columns import Column, cells, columns, pair_cells
+from acmix_exp.report.records import Contrast, Row, Table
 
-FULL = 250
-WIDE = 150
-TIGHT = 100
+GAP = 2  # between two columns
+# Columns leave a narrow terminal in the order of these outputs, the last ones first; what is in none of them, before.
+KEPT = ("narrow", "terminal")
+LAST = ("map50_95_mean", "delta_mean", "verdict")  # never left out, by their first keys
 
 
 def terminal(tables: Sequence[Table], width: int) -> RenderableType:
-    """The tables for a terminal of ``width`` columns; below FULL it names the file with the columns left out."""
+    """The tables for a terminal of ``width`` columns; a line names the columns that it has no room for."""
     parts: list[RenderableType] = []
+    left_out: list[str] = []
     for table in tables:
-        parts += [Text(table.heading, "bold"), Text(), _grid(table, width), Text()]
-        parts += [_pairs(table, width), Text()] if table.pairs else []
+        grid, without = _fitted(table.rows, ["arm", *table.swept_keys], columns("md", table), width)
+        left_out += without
+        parts += [Text(table.heading, "bold"), Text(), grid, Text()]
+        if table.pairs:
+            grid, without = _fitted(table.pairs, ["between the rows"], columns("pairs"), width)
+            left_out += without
+            parts += [grid, Text()]
         parts += [Text(f"· {note}") for note in table.notes]
         parts += [Text()] if table.notes else []
-    if tables and width < FULL:
-        parts.append(Text("all columns: summary.csv"))
+    if left_out:
+        names = "; ".join(dict.fromkeys(left_out))
+        parts.append(Text(f"not shown at this width: {names}. All columns: summary.md"))
     return Group(*parts)
 
 
-def _grid(table: Table, width: int) -> Grid:
-    output: Output = "md" if width >= FULL else "terminal" if width >= WIDE else "narrow"
-    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("arm", *table.swept_keys):
-        grid.add_column(_folded(name, width), overflow="fold")
-    for column in columns(output):
+def _fitted(
+    rows: Sequence[Row | Contrast], heads: Sequence[str], visible: Sequence[Column], width: int
+) -> tuple[Grid, list[str]]:
+    """The rows with as many of the columns as fit, and the titles of the others.
+
+    Headings are broken and verdicts shortened before a column is left out.
+    """
+    shown = list(visible)
+    while not (fits := _widths(rows, heads, shown, short=True, folded=True) <= width):
+        free = [column for column in shown if next(iter(column.numbers)) not in LAST]
+        if not free:
+            break
+        shown.remove(min(reversed(free), key=_worth))
+    tries = [(False, False), (True, False), (False, True)] if fits else []
+    short, folded = next(
+        (each for each in tries if _widths(rows, heads, shown, short=each[0], folded=each[1]) <= width), (True, True)
+    )
+    titles = [column.title for column in visible if column not in shown]
+    return _grid(rows, heads, shown, short=short, folded=folded), titles
+
+
+def _worth(column: Column) -> int:
+    outputs = column.outputs.split()
+    return next((len(KEPT) - place for place, output in enumerate(KEPT) if output in outputs), 0)
+
+
+def _texts(row: Row | Contrast, visible: Sequence[Column], *, short: bool) -> list[str]:
+    if isinstance(row, Row):
+        return cells(row, visible, short=short)
+    return pair_cells(row, visible, short=short)
+
+
+def _widths(
+    rows: Sequence[Row | Contrast], heads: Sequence[str], visible: Sequence[Column], *, short: bool, folded: bool
+) -> int:
+    """How wide the grid is."""
+    titles = _titles(rows, heads, visible, short=short, folded=folded)
+    lines = [[max(map(len, title.split("\n"))) for title in titles]]
+    lines += [[len(text) for text in _texts(row, visible, short=short)] for row in rows]
+    return sum(max(column) for column in zip(*lines, strict=True)) + GAP * (len(titles) - 1)
+
+
+def _titles(
+    rows: Sequence[Row | Contrast], heads: Sequence[str], visible: Sequence[Column], *, short: bool, folded: bool
+) -> list[str]:
+    """The headings; ``folded``: with line breaks, so that they do not widen their columns where words allow it."""
+    titles = [*heads, *(column.title for column in visible)]
+    if not folded:
+        return titles
+    texts = [_texts(row, visible, short=short) for row in rows]
+    return [_folded(title, max((len(text[place]) for text in texts), default=1)) for place, title in enumerate(titles)]
+
+
+def _folded(title: str, width: int) -> str:
+    """The heading in lines of ``width``, broken at spaces, before a bracket, and in a key behind dots and underscores."""
+    parts = re.split(r"(?<=[./_])(?=\w)", title) if "." in title else re.split(r" (?=\()", title)
+    if len(parts) == 2 and len(title) <= width:
+        parts = [title]
+    return "\n".join(
+        line
+        for part in parts
+        for line in textwrap.wrap(part, max(width, 1), break_long_words=False, break_on_hyphens=False)
+    )
+
+
+def _grid(
+    rows: Sequence[Row | Contrast], heads: Sequence[str], visible: Sequence[Column], *, short: bool, folded: bool
+) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    titles = [Text(title) for title in _titles(rows, heads, visible, short=short, folded=folded)]
+    for title in titles[: len(heads)]:
+        grid.add_column(title, overflow="fold")
+    for column, title in zip(visible, titles[len(heads) :], strict=True):
         # Rich narrows the widest columns first; of those only a verdict may be broken.
         words = column.form == "verdict"
-        heading = _folded(column.title, width)
-        grid.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
-    for row in table.rows:
-        grid.add_row(*map(Text, cells(row, output, short=width < WIDE)))
+        grid.add_column(title, justify="left" if words else "right", overflow="fold", no_wrap=not words)
+    for row in rows:
+        grid.add_row(*map(Text, _texts(row, visible, short=short)))
     return grid
-
-
-def _pairs(table: Table, width: int) -> Grid:
-    """The comparisons between rows; a narrow terminal shows their difference and verdict alone."""
-    visible = columns("pairs")
-    shown = [
-        place
-        for place, column in enumerate(visible)
-        if width >= (FULL if "population_low" in column.numbers else WIDE)
-        or "delta_mean" in column.numbers
-        or column.form == "verdict"
-    ]
-    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column("between the rows", overflow="fold")
-    for place in shown:
-        words = visible[place].form == "verdict"
-        heading = _folded(visible[place].title, width)
-        grid.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
-    for pair in table.pairs:
-        label, *texts = pair_cells(pair, short=width < WIDE)
-        grid.add_row(Text(label), *(Text(texts[place]) for place in shown))
-    return grid
-
-
-def _folded(name: str, width: int) -> Text:
-    """The heading with line breaks at good places, so that it does not widen its column."""
-    return Text(re.sub(r"(?<=[./_])(?=.)|(?=\()" if width < TIGHT else r"(?<=[./])(?=.)", "\n", name))

@@ -53,6 +53,7 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "reference": table.reference,
             "family": table.family,
             "margin": table.margin,
+            "columns": list(table.columns),
             "rows": [
                 {
                     **csv_row(row),
@@ -110,11 +111,11 @@ def _csv(tables: Sequence[Table]) -> str:
 def _markdown(name: str, tables: Sequence[Table]) -> str:
     lines = [f"# {escape(name)}", ""]
     for table in tables:
-        swept, visible = table.swept_keys, columns("md")
+        swept, visible = table.swept_keys, columns("md", table)
         lines += [f"{escape(table.heading)}.", ""]
         lines.append(_line(["arm", *swept, *(column.title for column in visible)]))
         lines.append(_line(["---"] * (1 + len(swept)) + ["---:"] * len(visible)))
-        lines += [_line(cells(row, "md")) for row in table.rows]
+        lines += [_line(cells(row, visible)) for row in table.rows]
         lines += _pairs(table)
         lines += ["", *(f"- {escape(note)}" for note in table.notes), ""]
     return "\n".join([*lines, FOOTER, ""])
@@ -130,7 +131,7 @@ def _pairs(table: Table) -> list[str]:
         "",
         _line(["pair", *(column.title for column in visible)]),
         _line(["---"] + ["---:"] * len(visible)),
-        *(_line(pair_cells(pair)) for pair in table.pairs),
+        *(_line(pair_cells(pair, visible)) for pair in table.pairs),
     ]
 
 

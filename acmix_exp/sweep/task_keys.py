@@ -18,7 +18,7 @@ TAKEN = {
     "hardware.threads hardware.runs_at_once block.target",
     "export": "run format dataset train.imgsz hardware.device hardware.threads block.target",
     "repeat": "run dataset hardware.device block.target",
-    "report": "name runs_dir report.reference report.margin report.pairs logger experiment",
+    "report": "name runs_dir report.reference report.margin report.pairs report.columns logger experiment",
 }
 # Taken whatever the task: nothing is logged, and the block is that of block.target.
 NO_EFFECT = ("logger=disabled", "logger.mode=disabled", "block=custom")

@@ -18,6 +18,8 @@ from acmix_exp.run.fingerprints import verify_data, verify_finished
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset, require_safe, require_unchanged
 
+SCORES = {"precision": "precision", "recall": "recall", "map50": "mAP50", "map50_95": "mAP50-95"}
+
 
 def evaluate(cell: Composed) -> int:
     """Evaluate the run and write RUN/evaluations/DATASET-SPLIT-FINGERPRINT.json; returns the exit code.
@@ -59,11 +61,13 @@ def evaluate(cell: Composed) -> int:
     metrics |= {**used, "device": device, "precision": "fp32", "data": data}
     path.parent.mkdir(exist_ok=True)
     write_json(path, metrics)
-    scores = {"all": metrics, **metrics["per_class"]}
-    rows = [(name, f"{row['map50']:.3f}", f"{row['map50_95']:.3f}") for name, row in scores.items()]
-    console().print(text_table(run.name, ["class"], ["mAP50", "mAP50-95"], rows))
+    counted = [(name, inspection.counts[split][name], scores) for name, scores in metrics["per_class"].items()]
+    scored = [("all", inspection.boxes[split], metrics), *counted]
+    rows = [(name, f"{boxes:,}", *(f"{scores[key]:.3f}" for key in SCORES)) for name, boxes, scores in scored]
+    console().print(text_table(run.name, ["class"], ["boxes", *SCORES.values()], rows))
+    images = f"{inspection.images[split]:,}"
     sizes = f"{used['imgsz']} px, batch {used['batch']}, {device}, float32"
-    print_line(f"{weights.name} on {dataset.name} ({dataset.source}), split {split}, {sizes}")
+    print_line(f"{weights.name} on {dataset.name} ({dataset.source}), split {split}, {images} images, {sizes}")
     print_line(f"written to {path}")
     return 0
 
@@ -87,6 +91,6 @@ def work(job: Job) -> dict[str, Any]:
         return verify_data(config.dataset, job.request["data"])
 
     dataset = verify()
-    metrics = evaluate_checkpoint(weights, dataset, split, config, job.device)
+    metrics = evaluate_checkpoint(weights, dataset, split, config, job.device, detailed=True)
     verify()
     return metrics

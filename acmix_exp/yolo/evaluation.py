@@ -24,6 +24,8 @@ from acmix_exp.yolo.arguments import train_arguments
 from acmix_exp.yolo.sample_dataset import SampleDataset
 from acmix_exp.yolo.validators import Overlaps, RecordingRTDETRValidator, RecordingValidator
 
+METRICS = ("precision", "recall", "map50", "map50_95")  # in the order of ultralytics
+
 
 def to_outcomes(
     files: Sequence[str],
@@ -70,12 +72,20 @@ def to_outcomes(
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, dataset: Dataset, split: str, config: Config, device: str | int, outcomes: Path | None = None
+    checkpoint: Path,
+    dataset: Dataset,
+    split: str,
+    config: Config,
+    device: str | int,
+    outcomes: Path | None = None,
+    *,
+    detailed: bool = False,
 ) -> dict[str, Any]:
     """Metrics of ``checkpoint`` on ``split``, in float32, with the image size and batches of validation in training.
 
     The detections per image are written to the file ``outcomes`` (:class:`acmix_exp.outcomes.Outcomes`). ``per_class``
-    has the classes with at least one box in the split. Raises ConfigError if the data set and the checkpoint have
+    has the classes with at least one box in the split; ``detailed``: with precision and recall, which result.json has
+    not: a run of any version can be repeated and compared. Raises ConfigError if the data set and the checkpoint have
     different classes.
     """
     model, _ = checkpoints.load(checkpoint)
@@ -91,11 +101,12 @@ def evaluate_checkpoint(
     if outcomes is not None:
         recorded = validator.detections, validator.overlaps
         with_claimed_pairs(to_outcomes(validator.files, *recorded, list(names.values()))).save(outcomes)
-    results = dict(zip(("precision", "recall", "map50", "map50_95"), map(float, metrics.mean_results()), strict=True))
+    results = dict(zip(METRICS, map(float, metrics.mean_results()), strict=True))
     per_class = {}
     for i, index in enumerate(metrics.ap_class_index):
-        _, _, map50, map50_95 = metrics.class_result(i)
-        per_class[names[int(index)]] = {"map50": float(map50), "map50_95": float(map50_95)}
+        values = dict(zip(METRICS, map(float, metrics.class_result(i)), strict=True))
+        kept = METRICS if detailed else METRICS[2:]
+        per_class[names[int(index)]] = {key: values[key] for key in kept}
     return {**results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
 
 
