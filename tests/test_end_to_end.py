@@ -180,7 +180,11 @@ def test_a_finished_run_is_scored_on_another_split(ablation, data):
     result = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=200, check=False)
     assert result.returncode == 0, result.stderr
     (written,) = (run.path / "evaluations").glob("*-train-*.json")
-    assert json.loads(written.read_text())["split"] == "train"
+    scores = json.loads(written.read_text())
+    assert scores["split"] == "train"
+    names = ("precision", "recall", "map50", "map50_95")
+    assert all(0 <= part[name] <= 1 for part in (scores, *scores["per_class"].values()) for name in names)
+    assert all(word in result.stdout for word in ("boxes", "precision", "recall", "mAP50", "images"))
 
 
 def about(folder: Path, run: Run, *arguments: str) -> subprocess.Popen[str]:

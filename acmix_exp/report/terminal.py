@@ -45,18 +45,20 @@ def _fitted(
 ) -> tuple[Grid, list[str]]:
     """The rows with as many of the columns as fit, and the titles of the others.
 
-    Headings are broken and verdicts shortened before a column is left out.
+    Headings are broken and verdicts shortened before a column is left out. Before one of those that a narrow terminal
+    keeps is, verdicts are broken.
     """
     shown = list(visible)
-    while not (fits := _widths(rows, heads, shown, short=True, folded=True) <= width):
-        free = [column for column in shown if next(iter(column.numbers)) not in LAST]
-        if not free:
+    while free := [column for column in reversed(shown) if next(iter(column.numbers)) not in LAST]:
+        broken = min(map(_worth, free)) == len(KEPT)
+        if _width(rows, heads, shown, short=True, folded=True, broken=broken) <= width:
             break
-        shown.remove(min(reversed(free), key=_worth))
-    tries = [(False, False), (True, False), (False, True)] if fits else []
-    short, folded = next(
-        (each for each in tries if _widths(rows, heads, shown, short=each[0], folded=each[1]) <= width), (True, True)
-    )
+        shown.remove(min(free, key=_worth))
+    for short, folded in ((False, False), (True, False), (False, True)):
+        if _width(rows, heads, shown, short=short, folded=folded) <= width:
+            break
+    else:
+        short, folded = True, True
     titles = [column.title for column in visible if column not in shown]
     return _grid(rows, heads, shown, short=short, folded=folded), titles
 
@@ -72,13 +74,25 @@ def _texts(row: Row | Contrast, visible: Sequence[Column], *, short: bool) -> li
     return pair_cells(row, visible, short=short)
 
 
-def _widths(
-    rows: Sequence[Row | Contrast], heads: Sequence[str], visible: Sequence[Column], *, short: bool, folded: bool
+def _width(
+    rows: Sequence[Row | Contrast],
+    heads: Sequence[str],
+    visible: Sequence[Column],
+    *,
+    short: bool,
+    folded: bool,
+    broken: bool = False,
 ) -> int:
-    """How wide the grid is."""
+    """How wide the grid is; ``broken``: with verdicts in lines of one word."""
     titles = _titles(rows, heads, visible, short=short, folded=folded)
     lines = [[max(map(len, title.split("\n"))) for title in titles]]
-    lines += [[len(text) for text in _texts(row, visible, short=short)] for row in rows]
+    verdicts = [column.form == "verdict" and broken for column in visible]
+    for row in rows:
+        texts = _texts(row, visible, short=short)
+        words = [False] * (len(texts) - len(visible)) + verdicts
+        lines.append(
+            [max(map(len, text.split())) if each else len(text) for text, each in zip(texts, words, strict=True)]
+        )
     return sum(max(column) for column in zip(*lines, strict=True)) + GAP * (len(titles) - 1)
 
 
@@ -94,7 +108,7 @@ def _titles(
 
 
 def _folded(title: str, width: int) -> str:
-    """The heading in lines of ``width``, broken at spaces, before a bracket, and in a key behind dots and underscores."""
+    """The heading in lines of ``width``, broken at spaces and before brackets, a key behind dots and underscores."""
     parts = re.split(r"(?<=[./_])(?=\w)", title) if "." in title else re.split(r" (?=\()", title)
     if len(parts) == 2 and len(title) <= width:
         parts = [title]

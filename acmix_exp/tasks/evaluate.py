@@ -58,7 +58,7 @@ def evaluate(cell: Composed) -> int:
     path = run.path / "evaluations" / f"{dataset.name}-{split}-{fingerprint[:8]}{others}.json"
     device = "cpu" if gpu is None else f"cuda:{gpu}"
     data = {"name": dataset.name, "source": str(dataset.source), "fingerprint": fingerprint}
-    metrics |= {**used, "device": device, "precision": "fp32", "data": data}
+    metrics |= {**used, "device": device, "dtype": "float32", "data": data}
     path.parent.mkdir(exist_ok=True)
     write_json(path, metrics)
     counted = [(name, inspection.counts[split][name], scores) for name, scores in metrics["per_class"].items()]

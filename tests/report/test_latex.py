@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from acmix_exp.report.columns import PRESETS, chosen
 from acmix_exp.report.latex import escape, latex
-from acmix_exp.report.records import Cost, Row
+from acmix_exp.report.records import Cost, Row, Spread
 from acmix_exp.report.statistics import Verdict
 from tests.report.rows import row, table
 
 PAPER = r"""\documentclass{article}\usepackage{booktabs}
-\begin{document}\begin{table}\centering\input{table.tex}\end{table}\end{document}"""
+\begin{document}\input{table.tex}\ref{tab:first-1}\end{document}"""
 REFERENCE, BETTER, WORSE = Verdict.REFERENCE, Verdict.BETTER, Verdict.WORSE
 NO_DIFFERENCE, TOO_FEW_SEEDS = Verdict.NO_DIFFERENCE, Verdict.TOO_FEW_SEEDS
 
@@ -27,7 +29,9 @@ def test_a_table() -> None:
     ]
     text = latex("first_try", [table(rows, "50 % of\nCOCO", ("100 %\nshared",))])
     lines = text.splitlines()
-    assert "% 50 % of COCO" in lines
+    assert r"\caption{50 \% of COCO. Means over 8 seeds; mAP50-95 with its standard deviation.}" in lines
+    assert lines.count(r"\label{tab:first-try}") == 1
+    assert [line for line in lines if "{table}" in line] == [r"\begin{table}[tbp]", r"\end{table}"]
     assert "% 100 % shared" in lines
     assert lines.count(r"\toprule") == lines.count(r"\midrule") == lines.count(r"\bottomrule") == 1
     assert r"baseline & -- & $8$ & $0.300 \pm 0.012$ & -- & -- & -- & -- & $3.011$ & $8.08$ & -- \\" in lines
@@ -58,6 +62,32 @@ def test_short_verdicts_are_explained_once() -> None:
     assert "few" not in text
 
 
+def test_several_tables_have_labels_of_their_own() -> None:
+    rows = [row("baseline", 0.3, REFERENCE)]
+    text = latex("a_b 50%", [table(rows), table(rows)])
+    assert re.findall(r"\\label\{(.+)\}", text) == ["tab:a-b-50-1", "tab:a-b-50-2"]
+
+
+def test_the_thesis_table_has_the_columns_that_theses_have() -> None:
+    cost = replace(COST, latency_from="profile", profiled_on="NVIDIA H200")
+    scores = {"precision": Spread(0.812, None), "recall": Spread(0.604, None)}
+    rows = [replace(row("baseline", 0.3, REFERENCE, cost=cost), **scores), row("mixed", 0.4, BETTER)]
+    text = latex("t", [replace(table(rows), columns=chosen("thesis"))])
+    lines = text.splitlines()
+    assert "arm & P & R & mAP50 & mAP50-95 & params & FLOPs & FPS" in text
+    assert r"baseline & $0.812$ & $0.604$ & $0.500$ & $0.300 \pm 0.012$ & $43.123$ & $165.74$ & $9.6$ \\" in lines
+    assert r"mixed & -- & -- & $0.500$ & $\mathbf{0.400 \pm 0.012}$ & $3.011$ & $8.08$ & -- \\" in lines
+    legend = [line for line in lines if line.startswith(r"\multicolumn")]
+    assert legend == [r"\multicolumn{8}{@{}l}{FPS: one image at a time, float32, on NVIDIA H200.} \\"]
+
+
+def test_words_and_large_numbers_of_any_column() -> None:
+    cost = replace(COST, peak_memory_mb=2008.9, latency_from="run")
+    names = ("memory", "latency_from", "in_family")
+    text = latex("t", [replace(table([row("a", 0.3, REFERENCE, cost=cost)]), columns=names)])
+    assert r"a & $2{,}009$ & run & False \\" in text
+
+
 COST = Cost(43_123_456, 165.74, latency_ms_b1=104.31)
 SIX = ("identity", "conv3x3", "conv", "attention", "mixed")
 SETS: dict[str, list[Row]] = {
@@ -75,7 +105,8 @@ SETS: dict[str, list[Row]] = {
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on this machine")
 def test_it_fits_the_text_of_an_article(tmp_path: Path) -> None:
-    (tmp_path / "table.tex").write_text(latex("first", [table(rows, name) for name, rows in SETS.items()]))
+    tables = [replace(table(rows, name), columns=chosen(preset)) for name, rows in SETS.items() for preset in PRESETS]
+    (tmp_path / "table.tex").write_text(latex("first", tables))
     (tmp_path / "paper.tex").write_text(PAPER)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from acmix_exp.report.columns import chosen, columns
 from acmix_exp.report.records import Cost, Spread
 from acmix_exp.report.statistics import Verdict
 from acmix_exp.report.terminal import terminal
@@ -62,16 +63,38 @@ def test_a_row_is_one_line_at_80_columns(swept):
     first = next(number for number, line in enumerate(shown) if line.startswith("───")) + 1
     found = shown[first : first + len(WORDS)]
     for line, verdict in zip(found, WORDS, strict=True):
-        assert line.endswith(verdict.replace("_", " "))
+        assert line.endswith((verdict.replace("_", " "), WORDS[verdict]))
 
 
-def test_the_file_with_the_columns_left_out_is_named():
-    assert lines([table({}), table({})], 80).count("all columns: summary.csv") == 1
-    assert lines([table({})], 150).count("all columns: summary.csv") == 1
+def test_the_columns_left_out_are_named_with_the_file_that_has_them():
+    shown = " ".join(lines([table({}), table({})], 80))
+    assert shown.count("All columns: summary.md") == 1
+    assert shown.count("detectable") == 1
     wide = "\n".join(lines([table({})], 250))
-    assert "summary.csv" not in wide
+    assert "summary.md" not in wide
     assert "95 % CI (images)" in wide
     assert all(words in wide for words in WORDS.values())
+
+
+@pytest.mark.parametrize("width", range(64, 260, 16))
+def test_no_word_is_broken_at_any_width(width):
+    shown = lines([table({})], width)
+    head = shown[: next(i for i, line in enumerate(shown) if line.startswith("───"))]
+    whole = {word for title in (column.title for column in columns("md")) for word in title.split()}
+    beginning = HEADING.split()
+    assert {word for line in head for word in line.split()} <= {*whole, *beginning, "arm"}
+    assert len([line for line in shown if line.startswith("attention ")]) == len(WORDS)
+
+
+@pytest.mark.parametrize("preset", ["thesis", "paper"])
+def test_the_columns_asked_for_are_shown(preset):
+    asked = replace(table({}), columns=chosen(preset))
+    titles = [column.title for column in columns("md", asked)]
+    head = " ".join(lines([asked], 160))
+    assert [title for title in titles if title not in head] == []
+    assert "not shown" not in head
+    narrow = " ".join(lines([asked], 80))
+    assert "mAP50-95" in narrow
 
 
 def test_headings_of_columns_fold():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from acmix_exp import cli
 from acmix_exp.report.build import build
 from acmix_exp.report.planned import Asked
 from tests.report import conftest
@@ -142,3 +144,20 @@ def test_margins_and_pairs_that_are_none(tmp_path, monkeypatch, task):
         assert faults(f"task={task}", f"report.margin={typed}") == [line]
     assert faults(f"task={task}", "report.pairs=some") == ["report.pairs=some: must be one of reference, all"]
     assert faults(f"task={task}", "report.margin=small") == ["report.margin=small: must be of type float"]
+
+
+@case(
+    COMMAND_LINE,
+    have="`report.columns=thesys`, `report.columns=[P,mAP5]`, `report.columns=[]`, with any task",
+    here="one line with the nearest name, or what it may be, exit code 2",
+)
+@pytest.mark.parametrize(
+    ("columns", "right"), [("thesys", "did you mean thesis?"), ("[P,mAP5]", "did you mean mAP50?"), ("[]", "must be")]
+)
+def test_columns_that_do_not_exist(tmp_path, monkeypatch, capsys, columns, right):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["acmix_exp", "task=report", f"report.columns={columns}"])
+    assert cli.main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"acmix_exp: report.columns={columns}: ")
+    assert right in line
