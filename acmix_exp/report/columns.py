@@ -138,7 +138,7 @@ COLUMNS = (
     Column("parameters", ".3f", PARAMETERS, "csv md terminal tex costs profile", "M", 1e6, short="params"),
     Column("GFLOPs", ".2f", {"gflops": "cost.gflops"}, "csv md terminal tex costs profile", short="FLOPs\nG"),
     Column("latency", ".2f", {"latency_ms_b1": "cost.latency_ms_b1"}, "csv tex costs profile", "ms", short="time"),
-    Column("FPS", ".1f", {"fps": "cost.fps"}, "costs", "batch 1"),
+    Column("FPS", ".1f", {"fps": "cost.fps"}, unit="batch 1"),
     Column("latency, p95", ".2f", {"latency_ms_b1_p95": "cost.latency_ms_b1_p95"}, "costs profile", "ms"),
     Column("latency, batch 32", ".2f", {"latency_ms_b32": "cost.latency_ms_b32"}, "costs profile", "ms"),
     Column("latency, batch 32, p95", ".2f", {"latency_ms_b32_p95": "cost.latency_ms_b32_p95"}, "", "ms"),
