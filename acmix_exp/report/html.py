@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,12 +21,16 @@ from PIL import Image
 
 import acmix_exp
 from acmix_exp.report import sentences
-from acmix_exp.report.columns import columns
+from acmix_exp.report.columns import Column, columns
 from acmix_exp.report.figures.style import INK, RULE, Drawing, Drawn
+from acmix_exp.report.overview import Overview
+from acmix_exp.report.page_data import page_data
 from acmix_exp.report.records import Record, Result, Table
 from acmix_exp.report.write import FOOTER, as_json, digest
 
 JPEG_QUALITY = 84
+SCRIPTS = ("page_common.js", "page_tables.js", "page_curves.js", "page_images.js", "page_start.js")
+REPLACED = {"learning_curves": "curves", "predictions": "images"}  # figures that the script draws, by part of its data
 
 
 def page(
@@ -39,8 +45,18 @@ def page(
     environment = Environment(
         loader=PackageLoader("acmix_exp.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    data = page_data(tables)
+    parts = {part: any(table[part] for table in json.loads(data)["tables"]) for part in REPLACED.values()}
+    text = script()
     return environment.get_template("page.html.j2").render(
         name=name,
+        data=data,
+        parts=parts,
+        script=text,
+        script_hash=base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
+        overviews=[Overview(table) for table in tables],
+        labels=_labels(tables),
+        raw=_raw,
         version=acmix_exp.__version__,
         digest=digest(as_json(tables)),
         css=files("acmix_exp.report").joinpath("page.css").read_text(encoding="utf-8"),
@@ -48,7 +64,11 @@ def page(
         tables=tables,
         columns=columns,
         figures=[
-            [(figure.stem, figure.drawing) for figure in drawn if figure.table == index and figure.drawing]
+            [
+                (figure.stem, figure.drawing)
+                for figure in drawn
+                if figure.table == index and figure.drawing and not parts.get(REPLACED.get(figure.name, ""))
+            ]
             for index in range(len(tables))
         ],
         drawn=drawn,
@@ -63,6 +83,28 @@ def page(
         picture=partial(_picture, folder),
         run_numbers=_run_numbers,
     )
+
+
+def script() -> str:
+    """The script of the page: the files in their order, in one scope of their own."""
+    package = files("acmix_exp.report")
+    content = [package.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS]
+    return "\n".join(['(() => {\n"use strict";', *content, "})();"]).replace("\r\n", "\n")
+
+
+def _labels(tables: Sequence[Table]) -> dict[str, tuple[int, str]]:
+    """By run its table and its row in it; of a run in several tables the first."""
+    found = [
+        (record.name, (index, row.label))
+        for index, table in enumerate(tables)
+        for row in table.rows
+        for record in (*row.runs.all_records, *row.runs.repeated)
+    ]
+    return dict(reversed(found))
+
+
+def _raw(column: Column, numbers: dict[str, Any]) -> list[Any]:
+    return [numbers.get(key) for key in column.numbers]
 
 
 def _run_numbers(result: Result | None) -> dict[str, Any]:

@@ -34,6 +34,32 @@ COMPLEMENTS = {
     Verdict.INTERIM: ", not all planned seeds are done",
 }
 
+HARNESS = (Verdict.HARNESS_OK, Verdict.HARNESS_FAULT)
+# What one arm is, and what several are, in the finding of a page.
+PREDICATES = {
+    Verdict.BETTER: ("is better than {reference}", "are better than {reference}"),
+    Verdict.WORSE: ("is worse than {reference}", "are worse than {reference}"),
+    Verdict.EQUIVALENT: (
+        "is equivalent to {reference} within {margin}",
+        "are equivalent to {reference} within {margin}",
+    ),
+    Verdict.NO_DIFFERENCE: (
+        "does not differ significantly from {reference}",
+        "do not differ significantly from {reference}",
+    ),
+    Verdict.TOO_FEW_SEEDS: (
+        "has too few seeds to be called better or worse than {reference} ({needed} needed)",
+        "have too few seeds to be called better or worse than {reference} ({needed} needed)",
+    ),
+    Verdict.INTERIM: (
+        "is not judged yet, because not all planned seeds are done",
+        "are not judged yet, because not all planned seeds are done",
+    ),
+    Verdict.DIVERGED: ("diverged in some runs", "diverged in some runs"),
+}
+MOST_NAMED = 4  # arms without a finding, in one sentence
+UNDECIDED = (Verdict.NO_DIFFERENCE, Verdict.TOO_FEW_SEEDS, Verdict.INTERIM)
+
 
 def format_number(value: float | str | None, form: str) -> str:
     """The number in a format, text as it is, a dash for None."""
@@ -120,6 +146,56 @@ def lead(table: Table) -> str:
     if not any(row.n for row in table.rows):
         return "No run is finished yet."
     return "There is nothing to compare with: no pair of finished runs of an arm and its reference shares a seed."
+
+
+def headline(table: Table) -> str:
+    """The finding of a table in one sentence, with the number of seeds and what is excluded."""
+    rows = [row for row in table.rows if is_compared(row) and row.comparison.verdict not in HARNESS]
+    if not rows:
+        return lead(table)
+    groups: dict[str, list[Row]] = {}
+    for word in Verdict:
+        for row in rows:
+            if row.comparison.verdict is word:
+                groups.setdefault(_predicate(row, table.reference, 2), []).append(row)
+    parts = [_subject(group, rows, table.reference, predicate) for predicate, group in groups.items()]
+    text = "; ".join(parts)
+    seeds = sorted({row.comparison.n for row in rows if row.comparison.n})
+    if seeds:
+        ends = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+        text += f" ({ends} paired seed{'' if seeds == [1] else 's'})"
+    open_rows = [row for row in rows if row.comparison.verdict in UNDECIDED and row.comparison.n]
+    limits = [row.comparison.excludes for row in open_rows]
+    known = [limit for limit in limits if limit is not None]
+    if known and len(known) == len(limits):
+        whose = " for each of them" if len(known) > 1 else f" for {open_rows[0].label}" if len(rows) > 1 else ""
+        text += f"; differences beyond ±{format_number(max(known), MAP)} mAP50-95 are excluded{whose}"
+    return f"{text[0].upper()}{text[1:]}." if len(rows) > 1 else f"{text}."
+
+
+def _predicate(row: Row, reference: str, number: int) -> str:
+    """What the verdict says of one row or of several."""
+    word = row.seeds_verdict or row.comparison.verdict
+    assert word is not None
+    margin = format_number(row.comparison.margin, "g")
+    forms = PREDICATES.get(word, ("is the reference", "are the reference"))
+    text = forms[number > 1].format(reference=reference, margin=margin, needed=row.comparison.seeds_needed)
+    return text + _of_these_images(row)
+
+
+def _subject(group: Sequence[Row], rows: Sequence[Row], reference: str, predicate: str) -> str:
+    """A clause on the rows of a group, with their numbers where a difference was found."""
+    found = group[0].seeds_verdict or group[0].comparison.verdict
+    if len(group) == len(rows) > 2:
+        if found is Verdict.NO_DIFFERENCE:
+            return f"none of the {len(rows)} arms differs significantly from {reference}"
+        return f"all {len(rows)} arms {predicate}"
+    if len(group) > MOST_NAMED and found in UNDECIDED:
+        others = "the other " if len(group) < len(rows) else ""
+        return f"{others}{len(group)} arms {predicate}"
+    decided = found in (Verdict.BETTER, Verdict.WORSE)
+    names = [f"{row.label} ({format_number(row.comparison.mean, DELTA)})" if decided else row.label for row in group]
+    return f"{_listed(names)} {predicate if len(group) > 1 else _predicate(group[0], reference, 1)}"
 
 
 def _between(table: Table) -> list[str]:
