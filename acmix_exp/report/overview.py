@@ -13,7 +13,7 @@ from acmix_exp.report.figures.style import INK, looks
 from acmix_exp.report.records import Row, Table
 from acmix_exp.report.sentences import DELTA, HARNESS, conclusion, format_number, is_compared
 
-WIDTH, HEIGHT = 400, 34  # of a line's drawing, in its own units
+WIDTH, HEIGHT = 360, 34  # of a line's drawing, in its own units
 EDGE = 10  # left free at both ends
 MOST_ROWS = 40
 COSTS = ("latency_ms_b1", "gflops", "parameters")
@@ -51,6 +51,7 @@ class Overview:
         """The ends of the axis; zero is between them."""
         found = [row.comparison for row in self.rows]
         seeds = [delta for each in found for delta in each.deltas.values()]
+        seeds += [each.mean for each in found if each.mean is not None]
         ends = [end for each in found for end in (each.low, each.high, each.simultaneous_low, each.simultaneous_high)]
         farthest = WIDEST * max(map(abs, seeds), default=0.0)
         numbers = [*seeds, *(min(max(end, -farthest), farthest) for end in ends if end is not None)]
@@ -87,7 +88,9 @@ class Overview:
     def line(self, row: Row) -> str:
         """Seeds, mean and intervals of a row, as SVG; what they are is in its label."""
         found, middle = row.comparison, HEIGHT / 2
-        grid = "".join(self._vertical(tick, 0, HEIGHT, "zero" if abs(tick) < 1e-12 else "grid") for tick in self.ticks())
+        grid = "".join(
+            self._vertical(tick, 0, HEIGHT, "zero" if abs(tick) < 1e-12 else "grid") for tick in self.ticks()
+        )
         if not found.deltas:
             return self._svg(grid, "", "line") if self.is_drawn else ""
         parts = [grid, *(self._vertical(delta, 3, 10, "seed") for delta in found.deltas.values())]

@@ -116,6 +116,7 @@ class Curves {
     const area = drawn("rect", { x: left, y: 0, width: this.width - left - right + 3, height: height - bottom + 2 });
     this.svg.append(drawn("clipPath", { id }, area));
     this.drawing = this.svg.appendChild(drawn("g", { "clip-path": `url(#${id})` }));
+    this.drawing.classList.toggle("many", this.lines.length > 4);
   }
 
   band({ arm, points }) {

@@ -134,8 +134,12 @@ def images(table: Table, photos: dict[str, str]) -> Content | None:
     lowest = min(int(1000 * float(of_run.get("lowest_confidence", 0))) for of_run, _ in stored.values())
     split = next(iter(stored.values()))[0].get("split")
     return {
-        **{"images": list(entries.values()), "classes": list(classes), "seeds": kept},
-        **{"lowest": lowest, "split": split, "left_out": left_out},
+        "images": list(entries.values()),
+        "classes": list(classes),
+        "seeds": kept,
+        "lowest": lowest,
+        "split": split,
+        "left_out": left_out,
     }
 
 

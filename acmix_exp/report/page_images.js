@@ -135,7 +135,7 @@ class Images {
     const place = { x: x1, y: y1, width: Math.max(x2 - x1, 1), height: Math.max(y2 - y1, 1) };
     const name = this.content.classes[box[4]];
     const confidence = box.length > 5 ? (box[5] / 1000).toFixed(2) : "";
-    view.append(drawn("rect", { ...place, class: "halo" }));
+    view.append(drawn("rect", { ...place, class: `halo ${kind}` }));
     const words = [name, confidence, KINDS[kind]].filter(Boolean).join(", ");
     view.append(drawn("rect", { ...place, class: `box ${kind}`, "data-words": words }));
     if (!this.texts) return;

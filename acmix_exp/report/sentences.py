@@ -48,8 +48,8 @@ PREDICATES = {
         "do not differ significantly from {reference}",
     ),
     Verdict.TOO_FEW_SEEDS: (
-        "has too few seeds to be called better or worse than {reference} ({needed} needed)",
-        "have too few seeds to be called better or worse than {reference} ({needed} needed)",
+        "has too few seeds to be called better or worse than {reference}, which needs at least {needed}",
+        "have too few seeds to be called better or worse than {reference}, which needs at least {needed}",
     ),
     Verdict.INTERIM: (
         "is not judged yet, because not all planned seeds are done",
@@ -170,7 +170,8 @@ def headline(table: Table) -> str:
     if known and len(known) == len(limits):
         whose = " for each of them" if len(known) > 1 else f" for {open_rows[0].label}" if len(rows) > 1 else ""
         text += f"; differences beyond ±{format_number(max(known), MAP)} mAP50-95 are excluded{whose}"
-    return f"{text[0].upper()}{text[1:]}." if len(rows) > 1 else f"{text}."
+    begins_with_a_name = text.startswith(tuple(f"{row.label}{after}" for row in rows for after in (" ", ",")))
+    return f"{text}." if begins_with_a_name else f"{text[0].upper()}{text[1:]}."
 
 
 def _predicate(row: Row, reference: str, number: int) -> str:

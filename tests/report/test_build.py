@@ -24,7 +24,6 @@ from acmix_exp.report.columns import Output, columns
 from acmix_exp.report.planned import Asked
 from acmix_exp.report.write import write_summary
 from tests.report import builders
-from tests.report.browser import Browser, executable
 
 VECTORS = ("forest", "learning_curves", "latency", "class_deltas", "rates", "rate_ratio")
 PHOTOGRAPHS = ("predictions", "windows-attention", "windows-mixed", "heads-attention", "heads-mixed")
@@ -121,7 +120,6 @@ def test_the_page_needs_nothing_else(text: str) -> None:
         if name in ("src", "href", "xlink:href", "data", "action", "srcset") and not value.startswith(("#", "data:"))
     }
     assert outside == set()
-    assert "<script" not in text
     assert not re.search(r"url\((?!#)", text)
     assert len(text) < 4_000_000
 
@@ -166,7 +164,9 @@ def test_the_tables_numbers_are_those_of_summary_json(whole: Path, text: str) ->
 
 def test_the_verdict_comes_first_and_the_command_is_included(text: str) -> None:
     words = Page(text).words
-    places = [words.index(part) for part in ("Better than baseline: mixed.", "mAP50-95 on val", "Provenance\n")]
+    first = "mixed (+0.030) is better than baseline; conv (-0.017) is worse than baseline; attention does not differ"
+    parts = (first, "95 % CI (simultaneous)", "Better than baseline: mixed.", "Provenance\n")
+    places = [words.index(part) for part in parts]
     assert places == sorted(places)
     assert "python -m acmix_exp +experiment=ablation_full dataset=yolo dataset.path=data.yaml" in words
     assert "3e6d5164acd3ca98579c513590e91a54718079a8" in words
@@ -193,33 +193,13 @@ def test_the_page_is_accessible(text: str) -> None:
         if tag == "svg":
             assert found["role"] == "img"
             assert found["aria-label"]
+    drawings = [found for tag, found in page.tags if tag == "svg"]
+    assert {found["class"] for found in drawings if "class" in found} == {"axis", "line"}
+    assert sum("class" in found for found in drawings) == 1 + 4, "an axis and a line for every arm"
     ids = [found["id"] for _, found in page.tags if "id" in found]
     assert len(ids) == len(set(ids))
     assert sum(tag == "img" for tag, _ in page.tags) == len(PHOTOGRAPHS)
-    assert sum(tag == "svg" for tag, _ in page.tags) == len(VECTORS)
-
-
-@pytest.mark.skipif(executable() is None, reason="no Chromium here: the page was not opened in a browser")
-def test_the_page_in_a_browser(whole: Path) -> None:
-    with Browser() as browser:
-        for width, dark in ((1280, False), (390, True)):
-            browser.open(whole / "report.html", width=width, dark=dark)
-            assert browser.messages == []
-            assert [url for url in browser.requests if not url.startswith(("file:///", "data:"))] == []
-            assert sum(url.startswith("file:///") for url in browser.requests) == 1
-            assert browser.evaluate("document.images.length") == len(PHOTOGRAPHS)
-            assert browser.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 200)")
-            drawn = "[...document.querySelectorAll('svg')].every(svg => svg.getBoundingClientRect().height > 80)"
-            assert browser.evaluate(drawn)
-            assert browser.evaluate("document.documentElement.scrollWidth") == width
-            ground = browser.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert ground == ("rgb(15, 19, 24)" if dark else "rgb(255, 255, 255)")
-        (table,) = summary(whole)
-        cells = browser.evaluate(
-            "[...document.querySelectorAll('table.results tr')].map(row => [...row.children].map("
-            "cell => [{'data-key': cell.dataset.key, 'data-value': cell.dataset.value}, cell.textContent]))"
-        )
-        check_numbers(cells, table)
+    assert sum("class" not in found for found in drawings) == len(VECTORS)
 
 
 def run_task(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

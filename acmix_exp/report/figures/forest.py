@@ -41,6 +41,8 @@ def forest(table: Table) -> Iterator[Drawing]:
         beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
         axes.annotate(text, (1.02, y), fontsize=8.5, color=INK, **beside)
     _finish(axes, [row.label for row in rows], (len(rows) - 0.5, -0.5))
+    for side, word in (("left", "\N{LEFTWARDS ARROW} worse"), ("right", "better \N{RIGHTWARDS ARROW}")):
+        axes.set_title(word, loc=side, fontsize=8.5, color=MUTED)
     yield Drawing(
         figure,
         "Paired differences to the reference",
