@@ -143,7 +143,8 @@ def _rounded(weights: Tensor) -> Any:
 
 
 FOLDER = "images"
-COUNT = 4
+COUNT = 12
+WINDOWS_COUNT = 4  # windows are of the first of so many, which are among the COUNT; version 0.1 stored no others
 LONGEST = 416  # pixels of the longer side of a stored image
 MOST_BYTES = 45_000  # per stored image
 LOWEST_CONFIDENCE = 0.1
@@ -181,7 +182,9 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
     model = model.to(torch_device).eval()
     stride = max(int(model.stride.max()), 32)
     entries = []
-    for number, sample in enumerate(chosen(read_split(dataset, split))):
+    samples = read_split(dataset, split)
+    with_windows = [sample.image for sample in chosen(samples, WINDOWS_COUNT)[:1]]
+    for number, sample in enumerate(chosen(samples)):
         image = imread(str(sample.image), cv2.IMREAD_COLOR)
         if image is None:
             raise OSError(f"{sample.image.name} can't be read")
@@ -189,9 +192,9 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
         boxed = (stretch if stretched else letterbox)(image, config.train.imgsz, stride, torch_device)
         with torch.no_grad(), recorded_inputs(model) as recorded:
             output = model(boxed.pixels)
-        if number == 0 and recorded:
+        if sample.image in with_windows and recorded:
             points = query_points(sample.boxes, dataset.names)
-            windows = {"image": 0, "points": points, "sites": site_windows(recorded, boxed, points)}
+            windows = {"image": number, "points": points, "sites": site_windows(recorded, boxed, points)}
             _write_json(folder / "windows.json", windows)
         name = f"{number}.jpg"
         (folder / name).write_bytes(encoded(image))

@@ -23,6 +23,7 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.outcomes import Outcomes
 from acmix_exp.report.build import build
 from acmix_exp.report.figures.detections import predictions
+from acmix_exp.report.page_data import page_data
 from acmix_exp.report.table import make_tables
 from acmix_exp.run.replicates import FILE as REPLICATES
 from acmix_exp.run.replicates import replicates
@@ -128,7 +129,8 @@ def test_names_with_markup(tmp_path: Path) -> None:
     report = build(folder)
     assert [figure.error for figure in report.figures if figure.error] == []
     page = (folder / "report.html").read_text()
-    assert "<script" not in page
+    assert page.count("<script") == 2, "the page's own data and script"
+    assert page.count("</script") == 2
     assert "<img src=x" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "default-src 'none'" in page
@@ -156,6 +158,23 @@ def test_images_outside_of_a_run(tmp_path: Path) -> None:
         images.write_text(json.dumps(content))
         with pytest.raises(FileNotFoundError):
             next(iter(predictions(make_tables(folder)[0])))
+        assert json.loads(page_data(make_tables(folder)))["photos"] == {}
+
+
+@case(
+    SECTION,
+    have="old or copied runs without stored images, history or outcomes",
+    here="the page is made without the parts that need them",
+)
+def test_runs_without_images_history_and_outcomes(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "test"
+    for arm in ("baseline", "mixed"):
+        (add_run(folder, arm, 0, epochs=2, pictures=False) / "history.csv").unlink()
+    assert [figure.error for figure in build(folder).figures if figure.error] == []
+    page = (folder / "report.html").read_text()
+    assert 'id="images"' not in page
+    assert 'id="curves"' not in page
+    assert 'class="overview"' in page
 
 
 @pytest.fixture

@@ -99,7 +99,9 @@ def test_an_error_is_one_line(
 
 def test_the_choice_depends_on_the_data_only() -> None:
     samples = [Sample(Path(f"{i:02}.png"), 64, 64, np.zeros((i % 2, 5), np.float32)) for i in range(40)]
-    assert [sample.image.stem for sample in chosen(samples)] == ["05", "15", "25", "35"]
+    assert [sample.image.stem for sample in chosen(samples, 4)] == ["05", "15", "25", "35"]
+    assert len(chosen(samples)) == 12
+    assert {"05", "15", "25", "35"} <= {sample.image.stem for sample in chosen(samples)}, "as older versions"
     assert len(chosen(samples[:4])) == 2
     assert chosen([samples[0]]) == []
 

@@ -16,6 +16,7 @@ from acmix_exp.report.records import Record, Table
 
 CONFIDENCE = 0.25  # predictions below it are not drawn
 MOST_ROWS = 6  # of the table, one column each beside the ground truth
+MOST_IMAGES = 4
 MOST_NAMES = 20  # of rows that are left out
 MOST_LABELS = 6  # largest number of boxes per image for which confidences are printed
 MOST_CLASSES = 12  # in the legend
@@ -32,6 +33,8 @@ def predictions(table: Table) -> Iterator[Drawing]:
     drawn = dict(list(kept.items())[:MOST_ROWS])
     first, content = next(iter(drawn.values()))
     images = content["images"]
+    count = min(len(images), MOST_IMAGES)
+    images = [images[(2 * place + 1) * len(images) // (2 * count)] for place in range(count)]
     colours = _class_colours(content for _, content in drawn.values())
     heights = [entry["height"] / entry["width"] for entry in images]
     columns = 1 + len(drawn)
@@ -56,6 +59,7 @@ def predictions(table: Table) -> Iterator[Drawing]:
         "Ground truth, then each arm's predictions with a confidence of at least 0.25, of one seed. The images are "
         "spread evenly over the split and the same in every run.",
         first_of(list(kept), MOST_ROWS, "rows"),
+        f"Of {len(content['images'])} images {count} are drawn." if count < len(content["images"]) else "",
     ]
     without = [row.label for row in table.rows if row.n and row.label not in kept]
     if without:
