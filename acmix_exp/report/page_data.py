@@ -32,6 +32,7 @@ LARGEST_IMAGE = 90_000  # bytes of a stored JPEG that is embedded as it is
 LONGEST = 416  # pixels of the longer side of an image that is larger
 IOU = 0.5  # from which a detection claims a box of its class
 Content = dict[str, Any]
+Predicted = list[list[list[int]] | None]  # boxes by image; None where a run stored another one
 
 
 def page_data(tables: Sequence[Table]) -> str:
@@ -122,7 +123,7 @@ def images(table: Table, photos: dict[str, str]) -> Content | None:
             entries[entry["name"]] = {**facts, "photo": key, "truth": truth}
     if not entries:
         return None
-    by_seed: dict[int, dict[str, Content]] = {}
+    by_seed: dict[int, dict[str, Predicted]] = {}
     for (label, seed), (of_run, _) in stored.items():
         predicted = {
             entry["name"]: _predicted(entry, entries[entry["name"]]["truth"], classes)
@@ -215,9 +216,9 @@ def _index(name: Any, classes: dict[str, int]) -> int:
     return classes.setdefault(str(name), len(classes))
 
 
-def _within_limit(by_seed: Mapping[int, dict[str, Content]]) -> tuple[dict[int, dict[str, Content]], str]:
+def _within_limit(by_seed: Mapping[int, dict[str, Predicted]]) -> tuple[dict[int, dict[str, Predicted]], str]:
     """The seeds that most arms have first, as long as they fit; and a sentence on the others."""
-    kept: dict[int, dict[str, Content]] = {}
+    kept: dict[int, dict[str, Predicted]] = {}
     size = 0
     for seed in sorted(by_seed, key=lambda seed: (-len(by_seed[seed]), seed)):
         size += len(json.dumps(by_seed[seed], separators=(",", ":")))
