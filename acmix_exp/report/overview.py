@@ -14,7 +14,7 @@ from acmix_exp.report.records import Row, Table
 from acmix_exp.report.sentences import DELTA, HARNESS, conclusion, format_number, is_compared
 
 WIDTH, HEIGHT = 360, 34  # of a line's drawing, in its own units
-EDGE = 10  # left free at both ends
+EDGE = 18  # left free at both ends
 MOST_ROWS = 40
 COSTS = ("latency_ms_b1", "gflops", "parameters")
 WIDEST = 2.5  # an axis is at most so many times as long as the farthest seed: two seeds have very wide intervals
