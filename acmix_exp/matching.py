@@ -45,7 +45,7 @@ def with_claimed_pairs(outcomes: Outcomes) -> Outcomes:
     assert boxes is not None
     claimed = np.concatenate(
         [
-            claims_by_size(outcomes, boxes).reshape(len(outcomes.image), -1),
+            claims_by_size(outcomes, boxes).reshape(len(outcomes.image), len(RANGES) * len(THRESHOLDS)),
             claims_of_any_class(outcomes, boxes)[:, None],
         ],
         axis=1,

@@ -16,6 +16,7 @@ TOP_LEVEL = {
     "block_rules",
     "custom_block",
     "matching",
+    "model_tasks",
     "outcomes",
     "moved",
     "child",

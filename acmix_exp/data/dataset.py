@@ -12,6 +12,20 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
+class Keypoints:
+    """The keypoints of a data set for ``model.task=pose``.
+
+    values: per keypoint in a label file: 2 (x y) or 3 (x y visible). flip: which keypoint each one is in a mirrored
+    image; empty: not said, and no image is mirrored. sigmas: of the similarity of keypoints (OKS); empty: the default.
+    """
+
+    count: int
+    values: int
+    flip: tuple[int, ...] = ()
+    sigmas: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set that has been found, generated or converted; its files have not been read yet.
 
@@ -24,7 +38,9 @@ class Dataset:
     splits: dict[str, tuple[Path, ...]]
     source: Path  # the data.yaml or folder it was read from
     setting: str = ""  # the config key and value that error messages name
-    pose_values: int = 0  # values after the box in a pose label; they are ignored
+    pose_values: int = 0  # values after the box in a pose label; ignored unless the task is pose
+    task: str = "detect"  # what its labels are read for, a key of ``model_tasks.TASKS``
+    keypoints: Keypoints | None = None  # of the task pose
     notes: tuple[str, ...] = ()  # what the conversion left out, one line each
     remarks: tuple[str, ...] = ()  # how the files were read where that may surprise, one line each
     read: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # by split, the folders and lists that were read
@@ -39,7 +55,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and its boxes.
+    """One image and its objects.
 
     ``height`` and ``width`` in pixels, after EXIF orientation. ``boxes`` is float32 ``[n, 5]``: class, centre x,
     centre y, width, height as fractions of the image, without degenerate boxes and duplicates.
@@ -49,3 +65,6 @@ class Sample:
     height: int
     width: int
     boxes: np.ndarray
+    # Of each object, in the order of boxes, what its task needs beside the box: float32 [k, 2], the points of a polygon
+    # or the four corners, or [k, 3], keypoints with x, y and visibility (0, 1 or 2). Empty for detection.
+    forms: tuple[np.ndarray, ...] = ()

@@ -23,6 +23,7 @@ from acmix_exp.data.voc import convert_voc
 from acmix_exp.data.yolo_layout import load_yaml, read_data_yaml
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, cache_dir, user_path
+from acmix_exp.model_tasks import DETECT, TASKS
 
 DEFINITIONS = {
     "coco8": "coco8.yaml",
@@ -31,6 +32,7 @@ DEFINITIONS = {
     "voc": "VOC.yaml",
     "visdrone": "VisDrone.yaml",
 }
+HAVE_FORMS = (("coco", "segment"),)  # named data sets whose labels have more than boxes, and the task they serve
 _TIMEOUT = 20.0  # seconds without a byte
 
 
@@ -38,16 +40,21 @@ class DownloadError(RuntimeError):
     """Why a download failed, in one line."""
 
 
-def resolve(cfg: DatasetConfig) -> Dataset:
-    """Find, generate, convert or download the data set of a config.
+def resolve(cfg: DatasetConfig, task: str | None = None) -> Dataset:
+    """Find, generate, convert or download the data set of a config, for ``model.task``; None: detect.
 
     Raises ConfigError: one line with key, value and what would be right.
     """
     root = user_path(cfg.root).absolute() if cfg.root else None
-    output = root or cache_dir()
+    output, task = root or cache_dir(), task or DETECT
+    if task != DETECT and cfg.name not in ("shapes", "yolo") and (cfg.name, task) not in HAVE_FORMS:
+        raise ConfigError(
+            f"dataset.name={cfg.name}: its labels are boxes, and model.task={task} needs {TASKS[task].needs}; "
+            f"use dataset=yolo dataset.path=DATA.yaml, or dataset=shapes"
+        )
     try:
         if cfg.name == "shapes":
-            return read_data_yaml(make_shapes(output), setting="dataset.name=shapes", name="shapes")
+            return read_data_yaml(make_shapes(output, task), setting="dataset.name=shapes", name="shapes", task=task)
         if cfg.name == "voc_xml":
             return convert_voc(_path(cfg), output)
     except OSError as error:
@@ -56,9 +63,9 @@ def resolve(cfg: DatasetConfig) -> Dataset:
             f"{error.filename or output}: {error.strerror or error}; must be a writable folder"
         ) from None
     if cfg.name == "yolo":
-        return read_data_yaml(_path(cfg))
+        return read_data_yaml(_path(cfg), task=task)
     if cfg.name in DEFINITIONS:
-        return find_named(cfg.name, root)
+        return find_named(cfg.name, root, task)
     known = ", ".join(["shapes", "yolo", "voc_xml", *DEFINITIONS])
     raise ConfigError(f"dataset.name={cfg.name}: no such data set; must be one of {known}")
 
@@ -70,7 +77,7 @@ def _path(cfg: DatasetConfig) -> Path:
     return user_path(cfg.path)
 
 
-def find_named(name: str, root: Path | None) -> Dataset:
+def find_named(name: str, root: Path | None, task: str = DETECT) -> Dataset:
     """Return a data set that ultralytics defines, from ``root`` or ultralytics' datasets folder, or download it.
 
     A download appears there complete or not at all. Raises ConfigError that says where to put the files by hand.
@@ -99,7 +106,7 @@ def find_named(name: str, root: Path | None) -> Dataset:
                 f"{content} must be in {folder}, or in FOLDER with dataset.root=FOLDER"
             ) from None
         complete = folder
-    return replace(read_data_yaml(file, setting=setting, name=name, root=complete), source=complete)
+    return replace(read_data_yaml(file, setting=setting, name=name, root=complete, task=task), source=complete)
 
 
 def _download(file: Path, data: dict[str, Any], folder: Path) -> None:

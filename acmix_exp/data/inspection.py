@@ -22,6 +22,7 @@ from acmix_exp.data.label_files import LabelFiles, label_path
 from acmix_exp.data.scan import Scan, scan_split
 from acmix_exp.data.yolo_layout import CONVERT_COCO
 from acmix_exp.errors import ConfigError
+from acmix_exp.model_tasks import DETECT, TASKS
 
 _MOST_CLASSES = 8  # rows; the rest is summed in the last one
 _MOST_WARNINGS = {"short": 4, "plan": 200}
@@ -38,7 +39,6 @@ _LISTED = {
     "unlabelled": "images without label, taken as background",
 }
 _CLASS_LISTS = ("classes.txt", "obj.names", "_darknet.labels")  # of labelImg, CVAT, Roboflow
-_ROWS = "rows 'class x_center y_center width height' in fractions of the image"
 
 
 @dataclass
@@ -96,9 +96,10 @@ def inspect(dataset: Dataset) -> Inspection:
 
 
 def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
+    rows = f"rows '{TASKS[dataset.task].row}' in fractions of the image"
     if not len(scan.boxes):
         if scan.degenerate:
-            raise ConfigError(f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; must be {_ROWS}")
+            raise ConfigError(f"{dataset.setting}: no usable box in {split}: {scan.degenerate[0]}; must be {rows}")
         if not scan.readable.any():
             raise ConfigError(f"{dataset.setting}: no image of {split} can be read: {scan.unreadable[0]}")
         first = dataset.splits[split][0]
@@ -107,7 +108,7 @@ def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
         ):
             raise ConfigError(f"{dataset.setting}: no label files for {split}, and {coco} is {CONVERT_COCO}")
         file = dataset.shown(label_path(first))
-        raise ConfigError(f"{dataset.setting}: no boxes in {split}; label files such as {file} must have {_ROWS}")
+        raise ConfigError(f"{dataset.setting}: no boxes in {split}; label files such as {file} must have {rows}")
 
 
 def _class_lists(dataset: Dataset) -> list[str]:
@@ -148,15 +149,19 @@ def _fingerprint(dataset: Dataset, scans: dict[str, Scan], result: Headline) -> 
     folders = {path.parent for images in dataset.splits.values() for path in images}
     common = os.path.commonpath(folders)
     content = hashlib.sha256(repr(sorted(dataset.names.items())).encode())
+    if dataset.task != DETECT:
+        content.update(f"\0{dataset.task} {dataset.keypoints}\0".encode())
     for split in sorted(scans):
         scan = scans[split]
         content.update(f"\0{split}\0".encode())
-        rows = zip(dataset.splits[split], scan.digests, scan.boxes_by_image(), scan.unlike_stock, strict=True)
-        for image, digest, boxes, unlike_stock in rows:
+        columns = scan.digests, scan.boxes_by_image(), scan.unlike_stock, scan.forms_by_image()
+        for image, digest, boxes, unlike_stock, forms in zip(dataset.splits[split], *columns, strict=True):
             content.update(os.fsencode(os.path.relpath(image, common)) + b"\0" + digest.tobytes())
             content.update(np.ascontiguousarray(boxes, "<f4").tobytes() + b"\0")
             if unlike_stock:  # earlier versions used, or left out, the image as ultralytics' check says
                 content.update(b"unlike")
+            for form in forms:
+                content.update(np.ascontiguousarray(form, "<f4").tobytes() + b"\0form\0")
     if "test" in scans and result.split != "test":  # earlier versions scored on test in any case
         content.update(b"\0headline on val\0")
     return content.hexdigest()

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-_SLACK = 0.01  # how far outside of 0..1 a value may be: rounding, ultralytics' tolerance
+from acmix_exp.data.dataset import Dataset
+from acmix_exp.data.object_forms import SLACK, FormError, form_fault, form_of
+
 _TRACK = "7 columns, as trackers write (class x y w h confidence id); must be class x_center y_center width height"
 _ROW = "a row must be class x_center y_center width height"
 
@@ -27,6 +29,7 @@ class Labels:
 
     # float32 [n, 5]: class, centre x, centre y, width, height
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 5), np.float32))
+    forms: list[np.ndarray] = field(default_factory=list)  # of each box, as in ``Sample.forms``; empty for detection
     degenerate: list[str] = field(default_factory=list)  # boxes dropped, "path:line: why"
     outside: list[str] = field(default_factory=list)  # boxes kept, though they reach beyond the image
     duplicates: list[int] = field(default_factory=list)  # lines of rows that are in the file already
@@ -34,10 +37,10 @@ class Labels:
     track: str = ""  # fault of the first row that may be a tracker's, if the set has no polygons
 
 
-def parse_labels(path: Path, text: str, classes: int, pose_values: int = 0) -> Labels:
-    """Parse the text of a label file. Raises LabelError for a row that cannot be used."""
+def parse_labels(path: Path, text: str, dataset: Dataset) -> Labels:
+    """Parse the text of a label file for the task of ``dataset``. Raises LabelError for a row that cannot be used."""
     rows: dict[tuple[float, ...], np.ndarray] = {}
-    labels = Labels()
+    labels, classes, has_boxes = Labels(), len(dataset.names), dataset.task in ("detect", "pose")
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
@@ -45,20 +48,27 @@ def parse_labels(path: Path, text: str, classes: int, pose_values: int = 0) -> L
         place = f"{path}:{number}"
         values = _numbers(place, words)
         _check_class(place, words[0], values[0], classes)
-        if pose_values and len(values) == 5 + pose_values:
+        try:
+            form = form_of(values, dataset)
+        except FormError as error:
+            raise LabelError(f"{place}: {error}") from None
+        row = tuple(values)
+        if has_boxes and dataset.pose_values and len(values) == 5 + dataset.pose_values:
             values = values[:5]
+            row = tuple(values) if form is None else row
         box = _box(place, values)
         labels.polygons |= len(values) > 7
-        if len(values) == 7 and words[6].isdecimal() and all(-_SLACK <= value <= 1 + _SLACK for value in values[1:6]):
+        if len(values) == 7 and words[6].isdecimal() and all(-SLACK <= value <= 1 + SLACK for value in values[1:6]):
             labels.track = labels.track or f"{place}: {_TRACK}"
             if values[6] > 1:
                 raise LabelError(labels.track)
-        if fault := _fault(box):
+        if fault := _fault(box) or (None if form is None else form_fault(form, dataset.task)):
             labels.degenerate.append(f"{place}: {fault}, box dropped")
-        elif tuple(values) in rows:
+        elif row in rows:
             labels.duplicates.append(number)
         else:
-            rows[tuple(values)] = np.array([values[0], *box])
+            rows[row] = np.array([values[0], *box])
+            labels.forms += [] if form is None else [form]
             if _reaches_beyond(box):
                 labels.outside.append(f"{place}: box reaches beyond the image, kept as ultralytics keeps it")
     if rows:
@@ -107,7 +117,7 @@ def _fault(box: tuple[float, float, float, float]) -> str | None:
     # In float32, as in training: a size that underflows there has no area.
     if not (np.float32(width) > 0 and np.float32(height) > 0):
         return f"zero area, size {width:g} x {height:g}"
-    if not all(-_SLACK <= value <= 1 + _SLACK for value in box):
+    if not all(-SLACK <= value <= 1 + SLACK for value in box):
         return f"out of range, {x:g} {y:g} {width:g} {height:g} is not within 0 to 1"
     return None
 
@@ -115,4 +125,4 @@ def _fault(box: tuple[float, float, float, float]) -> str | None:
 def _reaches_beyond(box: tuple[float, float, float, float]) -> bool:
     x, y, width, height = box
     edges = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return not all(-_SLACK <= edge <= 1 + _SLACK for edge in edges)
+    return not all(-SLACK <= edge <= 1 + SLACK for edge in edges)

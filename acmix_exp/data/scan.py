@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from acmix_exp.data.label_files import LabelFiles, label_path
 from acmix_exp.data.labels import LabelError, Labels, parse_labels
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import cache_dir, write_arrays
+from acmix_exp.model_tasks import DETECT, TASKS
 
-_VERSION = 4  # raise it when the parser or the stored values change
+_VERSION = 5  # raise it when the parser or the stored values change
 _THREADS = 8  # reading waits for the disk; parsing does not gain from more
 
 
@@ -36,6 +38,8 @@ class Scan:
     counts: np.ndarray  # int32 [n], number of boxes
     boxes: np.ndarray  # float32 [sum of counts, 5]
     unlike_stock: np.ndarray  # bool [n], whether the image check of ultralytics decides otherwise
+    points: np.ndarray  # int32, of each box the points of its form; empty for detection
+    forms: np.ndarray  # float32 [sum of points, 2 or 3], see ``Sample.forms``
     unreadable: list[str] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)  # images none of whose boxes can be used
     pages: list[str] = field(default_factory=list)  # images of several pages or frames
@@ -53,6 +57,14 @@ class Scan:
 
     def boxes_by_image(self) -> list[np.ndarray]:
         return np.split(self.boxes, np.cumsum(self.counts)[:-1])
+
+    def forms_by_image(self) -> list[tuple[np.ndarray, ...]]:
+        """Of each image the forms of its boxes; none for detection."""
+        if not len(self.points):
+            return [()] * len(self.counts)
+        forms = np.split(self.forms, np.cumsum(self.points)[:-1])
+        starts = np.cumsum([0, *self.counts])
+        return [tuple(forms[first:end]) for first, end in pairwise(starts)]
 
 
 def scan_split(dataset: Dataset, split: str) -> Scan:
@@ -80,6 +92,10 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
         counts=np.array([len(row.labels.boxes) for row in rows], np.int32),
         boxes=np.concatenate([np.zeros((0, 5), np.float32), *(row.labels.boxes for row in rows)]),
         unlike_stock=np.array([row.unlike_stock for row in rows], bool),
+        points=np.array([len(form) for row in rows for form in row.labels.forms], np.int32),
+        forms=np.concatenate(
+            [form for row in rows for form in row.labels.forms] or [np.zeros((0, 2), np.float32)], dtype=np.float32
+        ),
         unreadable=[row.unreadable for row in rows if row.unreadable],
         emptied=[row.emptied for row in rows if row.emptied],
         pages=[
@@ -122,8 +138,10 @@ def read_split(dataset: Dataset, split: str) -> list[Sample]:
     """
     images, scan = dataset.splits[split], scan_split(dataset, split)
     return [
-        Sample(image, int(height), int(width), boxes)
-        for image, (height, width), boxes in zip(images, scan.sizes, scan.boxes_by_image(), strict=True)
+        Sample(image, int(height), int(width), boxes, forms)
+        for image, (height, width), boxes, forms in zip(
+            images, scan.sizes, scan.boxes_by_image(), scan.forms_by_image(), strict=True
+        )
         if height
     ]
 
@@ -161,12 +179,12 @@ def _read(dataset: Dataset, image: Path, label: Path | None) -> _Row:
     row.labelled = True
     try:
         text = label.read_text(encoding="utf-8-sig")
-        row.labels = parse_labels(label, text, len(dataset.names), dataset.pose_values)
+        row.labels = parse_labels(label, text, dataset)
     except LabelError as error:
         row.fault = str(error)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
-        row.fault = f"{label}: {reason}; must be text, each row class x_center y_center width height"
+        row.fault = f"{label}: {reason}; must be text, each row {TASKS[dataset.task].row}"
     if row.unreadable:
         row.labels = Labels()
     elif row.labels.degenerate and not len(row.labels.boxes):
@@ -200,7 +218,8 @@ def _by_label(images: Iterable[Path], labels: Iterable[Path | None]) -> dict[Pat
 
 def cache_file(dataset: Dataset, split: str) -> Path:
     """The cache of a split's scan: one file per source and split, overwritten when the data changes."""
-    name = hashlib.sha256(f"{dataset.source}\0{split}".encode(errors="surrogateescape")).hexdigest()[:24]
+    task = "" if dataset.task == DETECT else f"\0{dataset.task}"
+    name = hashlib.sha256(f"{dataset.source}\0{split}{task}".encode(errors="surrogateescape")).hexdigest()[:24]
     return cache_dir() / "scans" / f"{name}.npz"
 
 
@@ -209,7 +228,8 @@ def files_state(dataset: Dataset, images: Iterable[Path], labels: Iterable[Path 
 
     The time of the last change of the inode is among them: tools that edit a file can set back the other one.
     """
-    state = hashlib.sha256(f"{_VERSION} {reader_version()} {len(dataset.names)} {dataset.pose_values}".encode())
+    task = "" if dataset.task == DETECT else f" {dataset.task} {dataset.keypoints}"
+    state = hashlib.sha256(f"{_VERSION} {reader_version()} {len(dataset.names)} {dataset.pose_values}{task}".encode())
     for image, label in zip(images, labels, strict=True):
         for path in (os.fspath(image), os.fspath(label or "-")):
             try:

@@ -1,11 +1,11 @@
 """The embedded data set in YOLO layout: textured shapes, generated once, with the same bytes on every machine.
 
-Generation first, then the drawing of one image, then the PNG encoder.
+Every task has a folder of its own with the same images; labels of other tasks than detection are those of
+shape_forms.py. Generation first, then the drawing of one image, then the PNG encoder.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import struct
@@ -15,47 +15,52 @@ from pathlib import Path
 
 import numpy as np
 
+from acmix_exp.data import shape_forms
+from acmix_exp.data.shape_forms import NAMES, SIZE, Shape, fixed
 from acmix_exp.files import appearing
+from acmix_exp.model_tasks import DETECT
 
 VERSION = 1  # part of the folder's name: raise it with every change of the images
 COUNTS = {"train": 200, "val": 64}
 _FIRST_SEED = {"train": 10_000, "val": 20_000}
-NAMES = {0: "ring", 1: "square", 2: "triangle", 3: "cross"}
-SIZE = 128  # pixels, height and width
 _RADIUS = (20, 40)  # pixels, smallest and largest
 _CONTRAST = 110  # smallest distance of a shape's colour from the background's, summed over the channels
-_ONE = 1024  # fixed-point 1.0
+_ONE = shape_forms.ONE
 _Y, _X = (np.arange(SIZE, dtype=np.int32).reshape(shape) for shape in ((SIZE, 1), (1, SIZE)))
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _STORED_BLOCK = 65535  # most bytes in a stored deflate block (RFC 1951, section 3.2.4)
 
 
-def make_shapes(root: Path) -> Path:
-    """Return ``root/shapes-v1/data.yaml``; generate the folder if it is missing or incomplete.
+def make_shapes(root: Path, task: str = DETECT) -> Path:
+    """Return ``root/shapes-v1/data.yaml``, or that of a task; generate the folder if it is missing or incomplete.
 
     Safe for several processes at once: each generates its copy and the first to finish is kept. Raises OSError.
     """
-    folder = root / f"shapes-v{VERSION}"
+    folder = root / (f"shapes-v{VERSION}" if task == DETECT else f"shapes-{task}-v{VERSION}")
     if not _complete(folder):
         if folder.exists():
             _remove(folder)
         with appearing(folder) as output:
-            _generate(output)
+            _generate(output, task)
     return folder / "data.yaml"
 
 
-def _generate(folder: Path) -> None:
+def _generate(folder: Path, task: str) -> None:
     for split, count in COUNTS.items():
         images, labels = folder / "images" / split, folder / "labels" / split
         images.mkdir(parents=True)
         labels.mkdir(parents=True)
         for index in range(count):
-            pixels, boxes = draw_scene(np.random.RandomState(_FIRST_SEED[split] + index))
+            pixels, boxes, shapes = draw_objects(np.random.RandomState(_FIRST_SEED[split] + index))
             (images / f"{index:04}.png").write_bytes(encode_png(pixels))
-            rows = (f"{int(row[0])} " + " ".join(f"{value:.8f}" for value in row[1:]) for row in boxes)
+            if task == DETECT:
+                rows = [f"{int(row[0])} " + " ".join(f"{value:.8f}" for value in row[1:]) for row in boxes]
+            else:
+                rows = [shape_forms.row(*each, task) for each in zip(shapes, boxes, strict=True)]
             (labels / f"{index:04}.txt").write_text("".join(f"{row}\n" for row in rows))
     names = "".join(f"  {index}: {name}\n" for index, name in NAMES.items())
-    (folder / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames:\n{names}")
+    keys = shape_forms.YAML_KEYS.get(task, "")
+    (folder / "data.yaml").write_text(f"train: images/train\nval: images/val\n{keys}names:\n{names}")
 
 
 def _complete(folder: Path) -> bool:
@@ -83,13 +88,21 @@ def draw_scene(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     Returns pixels, uint8 ``[SIZE, SIZE, 3]`` RGB, and boxes, float64 ``[n, 5]``: class, centre x, centre y, width,
     height as fractions of the image; each box is tight around the pixels of its shape.
     """
+    pixels, boxes, _ = draw_objects(random)
+    return pixels, boxes
+
+
+def draw_objects(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray, list[Shape]]:
+    """As :func:`draw_scene`, and the shape of each box."""
     background = random.randint(40, 216, 3)
     pixels = _texture(random, background, random.randint(8, 24))
     boxes: list[tuple[int, int, int, int, int]] = []
+    shapes: list[Shape] = []
     for _ in range(random.randint(1, 4)):
         label, radius = random.randint(len(NAMES)), random.randint(*_RADIUS)
         center_x, center_y = random.randint(radius + 1, SIZE - radius - 1, 2)
-        mask = _shape_mask(label, center_x, center_y, radius, random.randint(360))
+        shape = Shape(label, int(center_x), int(center_y), radius, random.randint(360))
+        mask = _shape_mask(shape)
         colour = _contrasting_colour(random, background)
         texture = _texture(random, colour, random.randint(16, 40))
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -98,8 +111,10 @@ def draw_scene(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
             continue
         pixels[mask] = texture[mask]
         boxes.append((label, *box))
+        shapes.append(shape)
     grain = random.randint(-10, 11, (SIZE, SIZE, 1))
-    return np.clip(pixels + grain, 0, 255).astype(np.uint8), np.array([_normalized(*box) for box in boxes])
+    image = np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    return image, np.array([_normalized(*box) for box in boxes]), shapes
 
 
 def _normalized(label: int, left: int, top: int, right: int, bottom: int) -> tuple[float, ...]:
@@ -143,10 +158,10 @@ def _clouds(random: np.random.RandomState, cell: int) -> np.ndarray:
     return (rows[:, whole] * (cell - part) + rows[:, whole + 1] * part) // cell**2
 
 
-def _shape_mask(label: int, center_x: int, center_y: int, radius: int, degrees: int) -> np.ndarray:
-    """bool ``[SIZE, SIZE]``: the pixels of one shape, rotated about its centre, within ``radius``."""
-    cosine, sine = (round(_ONE * f(math.radians(degrees))) for f in (math.cos, math.sin))
-    x, y = _X - center_x, _Y - center_y
+def _shape_mask(shape: Shape) -> np.ndarray:
+    """bool ``[SIZE, SIZE]``: the pixels of one shape, rotated about its centre, within its radius."""
+    label, radius, (cosine, sine) = shape.label, shape.radius, fixed(shape.degrees)
+    x, y = _X - shape.x, _Y - shape.y
     u, v = (cosine * x + sine * y), (cosine * y - sine * x)
     reach = radius * _ONE
     if NAMES[label] == "ring":

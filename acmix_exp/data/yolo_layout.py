@@ -9,12 +9,14 @@ import yaml
 
 from acmix_exp.data.class_names import NamesError, class_names, is_null, similar_names
 from acmix_exp.data.dataset import SPLITS, Dataset
+from acmix_exp.data.keypoints import read_keypoints
 from acmix_exp.data.label_files import LabelFiles
 from acmix_exp.data.split_images import SplitImages, as_list, located, split_images
 from acmix_exp.data.ultralytics_home import datasets_dir
 from acmix_exp.errors import ConfigError
 from acmix_exp.errors import setting as as_typed
 from acmix_exp.files import user_path
+from acmix_exp.model_tasks import DETECT, TASKS
 
 _UNUSED = ("validation", "valid", "dev", "minival")  # other names of val
 _DATA_YAML = "must be a data.yaml with the keys train, val and names"
@@ -33,9 +35,9 @@ _OTHER_FILES = {
 
 
 def read_data_yaml(
-    path: Path, *, setting: str | None = None, name: str | None = None, root: Path | None = None
+    path: Path, *, setting: str | None = None, name: str | None = None, root: Path | None = None, task: str = DETECT
 ) -> Dataset:
-    """Read a data.yaml as ultralytics does, without its side effects.
+    """Read a data.yaml as ultralytics does for a task, without its side effects.
 
     A relative ``path:`` is searched for beside the file, then in the working folder, then in ultralytics' datasets
     folder; ``root`` replaces it. A split is a folder, a .txt list, an image, or a list of these. A test split that does
@@ -43,7 +45,7 @@ def read_data_yaml(
     """
     setting = setting or f"dataset.path={path}"
     try:
-        return _read(path, setting, name, root)
+        return _read(path, setting, name, root, task)
     except ConfigError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, ~ of an unknown user, a NUL
@@ -51,7 +53,7 @@ def read_data_yaml(
         raise ConfigError(f"{setting}: a path in it cannot be used: {reason}; {_DATA_YAML}") from None
 
 
-def _read(path: Path, setting: str, name: str | None, root: Path | None) -> Dataset:
+def _read(path: Path, setting: str, name: str | None, root: Path | None, task: str) -> Dataset:
     data, written_names = load_yaml(path, setting)
     try:
         names = class_names(written_names, data.get("nc"))
@@ -81,13 +83,22 @@ def _read(path: Path, setting: str, name: str | None, root: Path | None) -> Data
         del found["test"]
         notes = ("test has images but no labels, test split left out",)
     remarks += [remark for split in found.values() for remark in split.remarks]
+    pose_values = _pose_values(data, setting)
+    keypoints = read_keypoints(data, setting) if task == "pose" else None
+    if keypoints and not keypoints.flip:
+        remarks.append("data.yaml has no flip_idx: no image is mirrored in training (fliplr and flipud are 0)")
+    if pose_values and task not in (DETECT, "pose"):
+        needs = f"model.task={task} needs {TASKS[task].needs}"
+        raise ConfigError(f"{setting}: has kpt_shape, so its labels are keypoints; {needs}")
     return Dataset(
         name=name or (path.stem if path.stem not in ("data", "dataset") else path.absolute().parent.name),
         names=names,
         splits={split: images.images for split, images in found.items()},
         source=path.absolute(),
         setting=setting,
-        pose_values=_pose_values(data, setting),
+        pose_values=pose_values,
+        task=task,
+        keypoints=keypoints,
         notes=notes,
         read={split: tuple(images.read) for split, images in found.items()},
         remarks=(*_remarks(data, names, written_names), *remarks),

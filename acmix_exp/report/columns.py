@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -51,6 +51,10 @@ class Column:
     @property
     def title(self) -> str:
         return f"{self.heading} ({self.unit})" if self.unit else self.heading
+
+    def of(self, metric: str) -> Column:
+        """The column of a task whose mAP is of something else than boxes: ``metric``, such as "mask"."""
+        return replace(self, heading=self.heading.replace("mAP", f"{metric} mAP"))
 
     def numbers_of(self, row: Row | Contrast) -> dict[str, Any]:
         """The numbers by key, as in summary.json."""
@@ -190,10 +194,14 @@ def _right() -> str:
 
 
 def columns(output: Output, table: Table | None = None) -> list[Column]:
-    """The columns of an output, in their order: those chosen for the table where that shapes the output."""
+    """The columns of an output, in their order: those chosen for the table where that shapes the output.
+
+    Headings name the mAP of the table's task.
+    """
+    shown = [column for column in COLUMNS if output in column.outputs.split()]
     if table is not None and table.columns and output in SHAPED:
-        return [BY_NAME[name] for name in table.columns]
-    return [column for column in COLUMNS if output in column.outputs.split()]
+        shown = [BY_NAME[name] for name in table.columns]
+    return [column.of(table.metric) for column in shown] if table is not None and table.metric else shown
 
 
 def cells(row: Row, visible: Sequence[Column], *, short: bool = False) -> list[str]:

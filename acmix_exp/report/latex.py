@@ -138,7 +138,7 @@ def _legend(table: Table) -> list[str]:
     """One line per abbreviation of the table."""
     lines = []
     if any(_shows(table, key) for key in ("delta_mean", "delta_low", "simultaneous_low", "verdict")):
-        lines.append(rf"delta: mAP50-95 against {escape(table.reference)}, paired by seed.")
+        lines.append(rf"delta: {table.headline} against {escape(table.reference)}, paired by seed.")
     if any(_shows(table, key) for key in ("p_adjusted", "simultaneous_low")) and any(
         row.comparison.p_adjusted is not None for row in table.rows
     ):

@@ -82,7 +82,8 @@ class Overview:
             f'<text class="worse" x="{EDGE}" y="12">\N{LEFTWARDS ARROW} worse</text>'
             f'<text class="better" x="{WIDTH - EDGE}" y="12" text-anchor="end">better \N{RIGHTWARDS ARROW}</text>'
         )
-        label = f"axis: difference to {self.table.reference} in mAP50-95; left of zero is worse, right is better"
+        compared = f"difference to {self.table.reference} in {self.table.headline}"
+        label = f"axis: {compared}; left of zero is worse, right is better"
         return self._svg(f"{ends}{labels}", label, "axis")
 
     def line(self, row: Row) -> str:

@@ -79,7 +79,8 @@ def curves(table: Table) -> Content | None:
         lines = {key: [values[key] for values in by_epoch.values()] for key in keys}
         runs.setdefault(label, {})[record.seed] = {"epochs": list(by_epoch), **lines}
     left_out = f"Of {last} epochs {len(kept)} are drawn." if len(kept) < last else ""
-    return {"metrics": {key: METRICS.get(key, key) for key in keys}, "runs": runs, "left_out": left_out}
+    titles = {key: METRICS.get(key, key).replace("mAP", f"{table.metric} mAP".lstrip()) for key in keys}
+    return {"metrics": titles, "runs": runs, "left_out": left_out}
 
 
 def _is_drawn(key: str) -> bool:

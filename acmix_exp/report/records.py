@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from acmix_exp.config import MATCHED
+from acmix_exp.model_tasks import headline
 from acmix_exp.report.statistics import Comparison, Verdict
 from acmix_exp.run.directory import Run
 from acmix_exp.run.replicates import Replicates, replicates
@@ -194,6 +195,12 @@ class ArmRuns:
         return str(names[0]) if names else None
 
     @property
+    def headline(self) -> str:
+        """The name of the metric that rows are compared by, such as "mask mAP50-95"."""
+        task = next((record.identity["model"].get("task") for record in self.all_records if record.identity), None)
+        return headline(task)
+
+    @property
     def variant(self) -> str:
         """The swept values, each with the last part of its key."""
         return " ".join(f"{key.split('.')[-1]}={value}" for key, value in self.swept.items() if value is not None)
@@ -353,3 +360,13 @@ class Table:
     margin: float | None = None
     pairs: list[Contrast] = field(default_factory=list)
     columns: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The name of the metric that its rows are compared by, such as "mask mAP50-95"."""
+        return headline((self.settings.get("model") or {}).get("task"))
+
+    @property
+    def metric(self) -> str:
+        """What its mAP is of; empty: of boxes."""
+        return self.headline.removesuffix("mAP50-95").rstrip()

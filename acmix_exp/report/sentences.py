@@ -216,7 +216,7 @@ def conclusion(row: Row, reference: str) -> str:
     found, images = row.comparison, row.images
     if not found.n:
         return "No seed of it finished in both arms."
-    text = f"{format_number(found.mean, DELTA)} mAP50-95 against {reference}"
+    text = f"{format_number(found.mean, DELTA)} {row.runs.headline} against {reference}"
     if found.low is not None:
         text += f", 95 % CI {_interval(found.low, found.high)}"
     if images.low is not None:

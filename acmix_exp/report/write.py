@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.files import remove_temporaries, write_json, write_text
+from acmix_exp.model_tasks import headline
 from acmix_exp.report.columns import cells, columns, keys, numbers, pair_cells, pair_numbers
 from acmix_exp.report.latex import latex
 from acmix_exp.report.planned import DEFAULT, Asked, history, with_asked
@@ -49,6 +50,7 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
     return [
         {
             "settings": table.settings,
+            **({} if table.headline == headline(None) else {"metric": table.headline}),
             "swept_keys": table.swept_keys,
             "reference": table.reference,
             "family": table.family,
@@ -97,14 +99,17 @@ def csv_row(row: Row) -> dict[str, Any]:
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """All tables one after another; a column ``table`` numbers them if there are several."""
+    """All tables one after another; a column ``table`` numbers them if there are several, and a column ``metric`` says
+    what is compared if it is not the mAP50-95 of boxes everywhere.
+    """
     several = ["table"] if len(tables) > 1 else []
+    several += ["metric"] if any(table.headline != headline(None) for table in tables) else []
     text = io.StringIO()
     names = ["arm", *swept_keys(tables), *keys("csv"), *several]
     writer = csv.DictWriter(text, fieldnames=names, extrasaction="ignore")
     writer.writeheader()
     for table_number, table in enumerate(tables, 1):
-        writer.writerows({**csv_row(row), "table": table_number} for row in table.rows)
+        writer.writerows({**csv_row(row), "table": table_number, "metric": table.headline} for row in table.rows)
     return text.getvalue()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp import custom_block, installed
-from acmix_exp.config import MATCHED, Config, DatasetConfig, ModelConfig
+from acmix_exp.config import MATCHED, Config, ModelConfig
 from acmix_exp.data import Dataset, inspect, resolve
 from acmix_exp.errors import ChangedError, ConfigError
 from acmix_exp.run.directory import Run
@@ -58,7 +58,7 @@ def verify(config: Config, identity: Mapping[str, Any]) -> Dataset:
 
     Raises ChangedError, which names each one that is not.
     """
-    dataset, data = _data(config.dataset, str(identity["data"]))
+    dataset, data = _data(config, str(identity["data"]))
     lines = [*data, *_network(config, identity), *_weights(config, identity), *code_changes(config, identity)]
     if lines:
         raise ChangedError("; ".join([*lines, CURE]))
@@ -90,7 +90,7 @@ def finished_changes(run: Run, config: Config, *, pretrained: bool = False) -> l
     return lines
 
 
-def verify_data(config: DatasetConfig, fingerprint: str) -> Dataset:
+def verify_data(config: Config, fingerprint: str) -> Dataset:
     """The data set, if it has this fingerprint. Raises ChangedError."""
     dataset, lines = _data(config, fingerprint)
     if lines or dataset is None:
@@ -98,11 +98,11 @@ def verify_data(config: DatasetConfig, fingerprint: str) -> Dataset:
     return dataset
 
 
-def _data(config: DatasetConfig, fingerprint: str) -> tuple[Dataset | None, list[str]]:
-    place = config.path or config.root
-    name = f"data set {config.name}" + (f" {place}" if place else "")
+def _data(config: Config, fingerprint: str) -> tuple[Dataset | None, list[str]]:
+    place = config.dataset.path or config.dataset.root
+    name = f"data set {config.dataset.name}" + (f" {place}" if place else "")
     try:
-        dataset = resolve(config)
+        dataset = resolve(config.dataset, config.model.task)
         now = inspect(dataset).fingerprint
     except ConfigError as error:
         return None, [f"{name} cannot be used any more ({error.lines[0]})"]

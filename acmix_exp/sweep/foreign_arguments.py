@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from acmix_exp import model_tasks
 from acmix_exp.config import GROUPS, options
 from acmix_exp.errors import setting
 from acmix_exp.sweep.literals import items_of, optional_keys, override_key
@@ -106,6 +107,8 @@ def answers(overrides: Sequence[str], known: Collection[str], folders: Sequence[
             lines.append(f"seeds={value}: must be auto; use -m {setting('seed', seeds)}")
         elif key == "task" and (ours := TASKS.get(value.lower())) not in (None, value):
             lines.append(f"task={value}: no such task; use task={ours or 'train'}")
+        elif key == "task" and value.lower() in model_tasks.TASKS:
+            lines.append(f"task={value}: no such task; use model.task={value.lower()}")
         elif equals and value == "None" and key in optional_keys():
             lines.append(f"{key}=None: use {key}=null")
         elif equals and key not in known and not key.startswith(("block.", "train.extra.", "hydra.", "hydra/")):
@@ -229,7 +232,11 @@ def _model(option: str, known: list[str]) -> str:
         scale, rest = f"{scale} model.variant={variant}", rest if named[3] is None else named[4] or ""
     else:
         rest = named[4] or ""
-    if rest.lower() in ("seg", "pose", "obb", "cls", "sem", "depth"):
+    task = next((task.name for task in model_tasks.TASKS.values() if task.suffix == f"-{rest.lower()}"), None)
+    if task:
+        weights = f" {setting('model.pretrained', option)}" if path.suffix == ".pt" else ""
+        return f"use model={family}{scale} model.task={task}{weights}"
+    if rest.lower() in ("cls", "sem", "depth"):
         return f"{stem} is no detector; use model={family}{scale}"
     if path.suffix == ".pt" and not rest:
         return f"use model={family}{scale} {setting('model.pretrained', option)}"

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from acmix_exp import files
+from acmix_exp import files, model_tasks
 from acmix_exp.block_rules import PATHS
 from acmix_exp.config import AUTO, SEED_LIMIT, Config, arm_label, from_plain, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
@@ -37,7 +37,7 @@ NOT_COLUMNS = ("arm", "seed", "block")
 # Swept over, these would split one experiment's folder, or say nothing about the result.
 NOT_SWEPT = (
     *("name", "task", "run", "a", "b", "runs_dir", "tags", "split", "format", "logger", "hardware", "report", "plan"),
-    *("seeds", "seeds_plan", "sd", "power", "allow_foreign_ultralytics", "allow_unsafe_checkpoint"),
+    *("seeds", "seeds_plan", "sd", "power", "allow_foreign_ultralytics", "allow_unsafe_checkpoint", "model.task"),
 )
 PREPARED_SECONDS = 0.1  # between two looks at a run that another command prepares
 ONE_PER_COMMAND = ("name", "task", "runs_dir")
@@ -112,7 +112,7 @@ def build(cells: Sequence[Composed]) -> Plan:
     for cell in cells:
         effective = arm.apply(cell.config)
         label = arm_label(effective)
-        dataset, inspection = data[astuple(cell.config.dataset)]
+        dataset, inspection = data[_data_key(cell.config)]
         parts = identity(effective, inspection.fingerprint)
         run = directory.Run(folder / f"{label}-s{effective.seed}-{hash8(parts)}")
         alias = arm_label(cell.config) if effective.arm.name != cell.config.arm.name else ""
@@ -126,7 +126,7 @@ def build(cells: Sequence[Composed]) -> Plan:
 def refuse_split(cells: Sequence[Composed], swept: Iterable[str] | None = None) -> None:
     """Raises ConfigError if the cells belong to different experiments, or differ in what no result depends on."""
     keys = swept_keys(cells) if swept is None else swept
-    lines = [_not_swept(key, cells) for key in keys if key.split(".")[0] in NOT_SWEPT]
+    lines = [_not_swept(key, cells) for key in keys if {key, key.split(".")[0]} & {*NOT_SWEPT}]
     for key in ONE_PER_COMMAND:
         values = list(dict.fromkeys(getattr(cell.config, key) for cell in cells))
         if len(values) > 1 and not lines:
@@ -165,18 +165,24 @@ def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset
     """Every distinct data set, read once."""
     numbers: dict[tuple[Any, ...], list[int]] = {}
     for number, cell in enumerate(cells):
-        numbers.setdefault(astuple(cell.config.dataset), []).append(number)
+        numbers.setdefault(_data_key(cell.config), []).append(number)
     data: dict[tuple[Any, ...], tuple[Dataset, Inspection]] = {}
     faults: dict[str, list[int]] = {}
     for key, of_dataset in numbers.items():
         try:
-            dataset = resolve(cells[of_dataset[0]].config.dataset)
+            config = cells[of_dataset[0]].config
+            dataset = resolve(config.dataset, config.model.task)
             data[key] = dataset, inspect(dataset)
         except ConfigError as error:
             for line in error.lines:
                 faults.setdefault(line, []).extend(of_dataset)
     raise_faults(faults, [cell.overrides for cell in cells])
     return data
+
+
+def _data_key(config: Config) -> tuple[Any, ...]:
+    """Equal for configs that read the same data in the same way."""
+    return (*astuple(config.dataset), model_tasks.of(config.model).name)
 
 
 def prepare(plan: Plan) -> None:

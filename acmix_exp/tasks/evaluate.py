@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from acmix_exp import model_tasks
 from acmix_exp.child import Job, require, run_child, unpickling
 from acmix_exp.config import from_plain, load
 from acmix_exp.console import console, print_line, text_table
@@ -30,7 +31,7 @@ def evaluate(cell: Composed) -> int:
     command = cell.config
     run, config = finished(cell)
     config.hardware, config.split = command.hardware, command.split
-    dataset = resolve(config.dataset)
+    dataset = resolve(config.dataset, config.model.task)
     inspection = inspect(dataset)
     split = config.split or headline(dataset).split
     if split not in dataset.splits:
@@ -64,7 +65,9 @@ def evaluate(cell: Composed) -> int:
     counted = [(name, inspection.counts[split][name], scores) for name, scores in metrics["per_class"].items()]
     scored = [("all", inspection.boxes[split], metrics), *counted]
     rows = [(name, f"{boxes:,}", *(f"{scores[key]:.3f}" for key in SCORES)) for name, boxes, scores in scored]
-    console().print(text_table(run.name, ["class"], ["boxes", *SCORES.values()], rows))
+    metric = model_tasks.of(config.model).metric
+    headings = [f"{metric} {name}".lstrip() for name in SCORES.values()]
+    console().print(text_table(run.name, ["class"], ["boxes", *headings], rows))
     images = f"{inspection.images[split]:,}"
     sizes = f"{used['imgsz']} px, batch {used['batch']}, {device}, float32"
     print_line(f"{weights.name} on {dataset.name} ({dataset.source}), split {split}, {images} images, {sizes}")
@@ -88,7 +91,7 @@ def work(job: Job) -> dict[str, Any]:
 
     def verify() -> Dataset:
         verify_finished(Run(job.folder), config)
-        return verify_data(config.dataset, job.request["data"])
+        return verify_data(config, job.request["data"])
 
     dataset = verify()
     metrics = evaluate_checkpoint(weights, dataset, split, config, job.device, detailed=True)

@@ -57,7 +57,7 @@ def export(cell: Composed) -> int:
     require_safe(command, config, weights)
     require_unchanged(cell, run, config, None)
     config.hardware = command.hardware
-    dataset = resolve(config.dataset)
+    dataset = resolve(config.dataset, config.model.task)
     gpus = devices.gpus(config.hardware)
     if format.cpu and gpus and {"hardware", "hardware.device"} & set(cell.keys):
         raise ConfigError(

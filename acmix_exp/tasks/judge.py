@@ -150,7 +150,7 @@ def _data(cell: Composed, config: Config) -> tuple[Dataset, str, dict[str, Any]]
     """The data set of a config, its split to judge on, and what judge.json says of them."""
     if config is cell.config and not names_dataset(cell):
         raise ConfigError("dataset: must be named, dataset=yolo dataset.path=my/data.yaml split=test")
-    dataset = resolve(config.dataset)
+    dataset = resolve(config.dataset, config.model.task)
     inspection = inspect(dataset)
     split = cell.config.split or headline(dataset).split
     if split not in dataset.splits:
@@ -266,7 +266,7 @@ def work(job: Job) -> list[int]:
             raise ConfigError(f"{setting}: its classes are {_some(others)}; must be those of {first}, {_some(classes)}")
     for item, config in things:
         prepare(config)
-        dataset = verify_data(config.dataset, job.request["data"])
+        dataset = verify_data(config, job.request["data"])
         if item["run"]:
             verify_finished(Run(Path(item["run"])), config)
         job.step(f"evaluating {item['weights']}")

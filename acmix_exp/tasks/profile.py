@@ -50,10 +50,12 @@ def _networks_of(plan: Plan) -> list[dict[str, Any]]:
         {
             "arm": cell.label,
             "swept": cell.swept,
-            "classes": len(resolve(cell.config.dataset).names),
+            "classes": len(dataset.names),
+            "keypoints": dataset.keypoints and [dataset.keypoints.count, dataset.keypoints.values],
             "config": asdict(cell.config),
         }
         for cell in distinct.values()
+        for dataset in (resolve(cell.config.dataset, cell.config.model.task),)
     ]
 
 
@@ -76,7 +78,7 @@ def work(job: Job) -> dict[str, Any]:
     for number, cell in enumerate(cells):
         config = from_plain(cell["config"])
         job.step(f"counting {cell['arm']} ({number + 1} of {len(cells)})")
-        model = build_model(config, cell["classes"]).eval()
+        model = build_model(config, cell["classes"], cell["keypoints"]).eval()
         cost, sites = complexity(model)
         site_names = {id(block): site for site, block in getattr(model, "blocks", dict)().items()}
         names = {name: site_names.get(id(module), name) for name, module in model.named_modules()}

@@ -45,7 +45,7 @@ def repeat(composed: Composed) -> int:
         raise ConfigError(*found["faults"])
     require_safe(command, config, *_kept(first), own=found["names"])
     recorded = first.provenance()
-    inspection = inspect(resolve(config.dataset))
+    inspection = inspect(resolve(config.dataset, config.model.task))
     require_unchanged(composed, first, config, inspection.fingerprint, pretrained=True)
     config = _same_hardware(config, command, recorded, composed.keys)
     parts = identity(config, inspection.fingerprint)

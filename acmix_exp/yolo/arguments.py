@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from acmix_exp import model_tasks
 from acmix_exp.config import Config, HardwareConfig, ModelConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo import families
@@ -46,6 +47,11 @@ _UNUSED = (
     "dropout pose kobj rle angle dlog dgrad dlam auto_augment erasing cls_remap"
 )
 UNUSED_ARGS = frozenset(_UNUSED.split())
+USED_BY = {  # those of them that the training of another task reads
+    "segment": ("overlap_mask", "mask_ratio"),
+    "pose": ("pose", "kobj", "rle"),
+    "obb": ("angle",),
+}
 # And those that the training of an RT-DETR does not read: its images are square, its losses and boxes its own.
 UNUSED_BY_TRANSFORMERS = ("rect", "box", "cls", "cls_pw", "dfl", "iou", "nms", "agnostic_nms")
 OWNED_ARGS = {argument: owner for owner, arguments in _OWNERS.items() for argument in arguments.split()}
@@ -56,12 +62,12 @@ def refused(extra: dict[str, Any], model: ModelConfig) -> list[str]:
 
     ``model`` is valid. Types, which ultralytics checks itself, are left to yolo/preflight.py.
     """
-    lines, known = [], known_arguments()
+    lines, known, task = [], known_arguments(), model_tasks.of(model)
     for key, value in extra.items():
         if key in OWNED_ARGS:
             lines.append(f"train.extra.{key}={value}: set by {OWNED_ARGS[key]}")
-        elif key in UNUSED_ARGS:
-            lines.append(f"train.extra.{key}={value}: the training of a detector does not use it; leave it out")
+        elif key in UNUSED_ARGS and key not in USED_BY.get(task.name, ()):
+            lines.append(f"train.extra.{key}={value}: the training of a {task.noun} does not use it; leave it out")
         elif known and key not in known:
             close = difflib.get_close_matches(key, known - OWNED_ARGS.keys() - UNUSED_ARGS, n=1)
             hint = f"did you mean train.extra.{close[0]}?" if close else "see ultralytics' train arguments"
@@ -130,7 +136,7 @@ def train_arguments(config: Config, data: Path, run_dir: Path, device: str | int
         raise ConfigError(*lines)
     return {
         **extra_arguments(config),
-        "task": "detect",
+        "task": model_tasks.of(config.model).name,
         "mode": "train",
         "model": families.yaml_of(config.model)["yaml_file"],
         "pretrained": False,  # weights are transferred, and every tensor accounted for, when the network is built

@@ -35,11 +35,19 @@ TASKS = {  # class of the network in ultralytics: its task
     "YOLOEModel": "detect",
     "YOLOESegModel": "segment",
     "SegmentationModel": "segment",
+    "BlockSegmentationModel": "segment",
     "PoseModel": "pose",
+    "BlockPoseModel": "pose",
     "OBBModel": "obb",
+    "BlockOBBModel": "obb",
     "ClassificationModel": "classify",
 }
-STOCK = ("DetectionModel", "BlockDetectionModel")
+STOCK = {  # by task, the classes of the networks that fit
+    "detect": ("DetectionModel", "BlockDetectionModel"),
+    "segment": ("SegmentationModel", "BlockSegmentationModel"),
+    "pose": ("PoseModel", "BlockPoseModel"),
+    "obb": ("OBBModel", "BlockOBBModel"),
+}
 TRANSFORMERS = ("RTDETRDetectionModel", "BlockRTDETRModel")
 
 
@@ -247,11 +255,11 @@ def _class(value: Any) -> str:
     return type(value).path.rpartition(".")[2] if isinstance(value, StandIn) else type(value).__name__
 
 
-def is_other(model: StandIn, stock: list[str], base: str | None) -> bool:
-    """Whether the network has other layers than ``stock``, the names of their classes, or is of another family.
+def is_other(model: StandIn, stock: list[str], base: str | None, task: str) -> bool:
+    """Whether the network is of another task, has other layers than ``stock``, their classes, or is of another family.
 
     ``base``: of the family; None for a YAML of the user's own.
     """
     named, _ = family_of(model)
-    known = TRANSFORMERS if stock[-1] == TRANSFORMER else STOCK
+    known = TRANSFORMERS if stock[-1] == TRANSFORMER else STOCK[task]
     return _class(model) not in known or layers(model) != stock or (None not in (named, base) and named != base)

@@ -12,25 +12,26 @@ import torch
 from torch import nn
 
 SPLITS = ("train", "val")
-METRIC_KEYS = {  # our name: ultralytics' key
-    "precision": "metrics/precision(B)",
-    "recall": "metrics/recall(B)",
-    "map50": "metrics/mAP50(B)",
-    "map50_95": "metrics/mAP50-95(B)",
-    "lr": "lr/pg0",
+METRIC_KEYS = {  # our name: ultralytics' key, before the letter of the task's headline
+    "precision": "metrics/precision",
+    "recall": "metrics/recall",
+    "map50": "metrics/mAP50",
+    "map50_95": "metrics/mAP50-95",
 }
 
 
 def epoch_row(
-    epoch: int, metrics: Mapping[str, float], seconds: float, blocks: Mapping[str, nn.Module]
+    epoch: int, metrics: Mapping[str, float], seconds: float, blocks: Mapping[str, nn.Module], letter: str = "B"
 ) -> dict[str, float]:
     """Row of an epoch: number (from 1), losses, metrics of the averaged (EMA) network, rates of its blocks, seconds.
 
-    The losses are those of the detector's criterion, such as ``train/box_loss`` and ``val/box_loss``.
+    The losses are those of the network's criterion, such as ``train/box_loss`` and ``val/box_loss``. letter: of the
+    headline (``ModelTask.letter``).
     """
     row: dict[str, float] = {"epoch": epoch}
     row |= {key: float(metrics[key]) for split in SPLITS for key in metrics if key.startswith(f"{split}/")}
-    row |= {name: float(metrics[key]) for name, key in METRIC_KEYS.items()}
+    row |= {name: float(metrics[f"{key}({letter})"]) for name, key in METRIC_KEYS.items()}
+    row["lr"] = float(metrics["lr/pg0"])
     row["seconds"] = seconds
     for site, block in blocks.items():
         for rate in ("rate1", "rate2"):
@@ -40,12 +41,12 @@ def epoch_row(
     return row
 
 
-def epoch_line(row: Mapping[str, float], epochs: int) -> str:
-    """A row as one line of text; ``epochs`` is the number of epochs of the run."""
+def epoch_line(row: Mapping[str, float], epochs: int, metric: str = "") -> str:
+    """A row as one line of text; ``epochs`` is the number of epochs of the run, ``metric`` what its mAP is of."""
     losses = {split: ", ".join(_loss(key, row[key]) for key in row if key.startswith(f"{split}/")) for split in SPLITS}
     return (
         f"epoch {row['epoch']}/{epochs}: train loss {losses['train']}; val loss {losses['val']}; "
-        f"mAP50 {row['map50']:.3f}, mAP50-95 {row['map50_95']:.3f}; {row['seconds']:.1f} s"
+        f"{f'{metric} mAP50'.lstrip()} {row['map50']:.3f}, mAP50-95 {row['map50_95']:.3f}; {row['seconds']:.1f} s"
     )
 
 
@@ -54,10 +55,11 @@ def _loss(key: str, value: float) -> str:
 
 
 BATCHES = 3
+PROVEN = ("img", "cls", "bboxes", "batch_idx", "masks", "keypoints")
 
 
 class SeedProof:
-    """SHA-256 over images (uint8), classes, boxes and image indices of the first batches."""
+    """SHA-256 over images (uint8), classes, boxes, image indices, masks and keypoints of the first batches."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -68,7 +70,9 @@ class SeedProof:
         if not self._remaining:
             return
         self._remaining -= 1
-        for key in ("img", "cls", "bboxes", "batch_idx"):
+        for key in PROVEN:
+            if key not in batch:
+                continue
             array = batch[key].detach().cpu().contiguous().numpy()
             self._hash.update(f"{key}{array.shape}{array.dtype}".encode())
             self._hash.update(array.tobytes())

@@ -14,6 +14,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
+from acmix_exp import model_tasks
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError
@@ -21,8 +22,8 @@ from acmix_exp.matching import with_claimed_pairs
 from acmix_exp.outcomes import Boxes, Outcomes, pack, relative_names
 from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.arguments import train_arguments
-from acmix_exp.yolo.sample_dataset import SampleDataset
-from acmix_exp.yolo.validators import Overlaps, RecordingRTDETRValidator, RecordingValidator
+from acmix_exp.yolo.sample_dataset import SampleDataset, data_of
+from acmix_exp.yolo.validators import RECORDING, Overlaps, RecordingRTDETRValidator, RecordingValidator
 
 METRICS = ("precision", "recall", "map50", "map50_95")  # in the order of ultralytics
 
@@ -97,17 +98,21 @@ def evaluate_checkpoint(
         )
     torch.set_num_threads(config.hardware.threads)
     validator = _validate(model, dataset, split, config, device)
-    metrics = validator.metrics
+    metrics, task = validator.metrics, model_tasks.of(config.model)
     if outcomes is not None:
-        recorded = validator.detections, validator.overlaps
+        recorded = {**validator.detections, "tp": validator.detections[task.hits]}, validator.overlaps
         with_claimed_pairs(to_outcomes(validator.files, *recorded, list(names.values()))).save(outcomes)
-    results = dict(zip(METRICS, map(float, metrics.mean_results()), strict=True))
+    # Of a task with a metric of its own, the metrics of boxes come first and those of the headline last.
+    results: dict[str, Any] = dict(zip(METRICS, map(float, metrics.mean_results()[-4:]), strict=True))
+    if task.letter != "B":
+        results["box"] = dict(zip(METRICS, map(float, metrics.mean_results()[:4]), strict=True))
     per_class = {}
     for i, index in enumerate(metrics.ap_class_index):
-        values = dict(zip(METRICS, map(float, metrics.class_result(i)), strict=True))
+        values = dict(zip(METRICS, map(float, metrics.class_result(i)[-4:]), strict=True))
         kept = METRICS if detailed else METRICS[2:]
         per_class[names[int(index)]] = {key: values[key] for key in kept}
-    return {**results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
+    named = {} if task.name == model_tasks.DETECT else {"task": task.name, "metric": task.headline}
+    return {**named, **results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
 
 
 def _validate(
@@ -120,7 +125,7 @@ def _validate(
     torch_device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     with tempfile.TemporaryDirectory() as scratch:
         args = get_cfg(overrides=train_arguments(config, dataset.source, Path(scratch), device))
-        data = {split: split, "names": dict(dataset.names), "nc": len(dataset.names), "channels": 3}
+        data = {split: split, **data_of(dataset)}
         batch = 2 * config.train.batch  # as in training; the shapes of rectangular batches depend on it
         stride = max(int(model.stride.max()), 32)
         samples, stretched = read_split(dataset, split), isinstance(model, RTDETRDetectionModel)
@@ -128,7 +133,7 @@ def _validate(
             samples, args, data, train=False, batch=batch, stride=stride, split=split, stretched=stretched
         )
         loader = build_dataloader(images, batch=batch, workers=args.workers, shuffle=False, device=torch_device)
-        recording = RecordingRTDETRValidator if stretched else RecordingValidator
+        recording = RecordingRTDETRValidator if stretched else RECORDING[model_tasks.of(config.model).name]
         validator = recording(loader, save_dir=Path(scratch), args=args)
         validator._check_max_det(validator.args, {split: images})
         validator.callbacks.clear()

@@ -18,9 +18,11 @@ from typing import Any
 
 import yaml
 
+from acmix_exp import model_tasks
 from acmix_exp.config import ModelConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import user_path
+from acmix_exp.model_tasks import DETECT, TASKS
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,26 @@ class Family:
     without: tuple[str, ...] = ()
     backbone: Features | None = None
 
-    def network(self, scale: str, variant: str | None) -> str:
-        """The name of a network in ultralytics, such as ``yolov8n-p6``."""
-        return f"{self.base}{scale}" + (f"-{variant}" if variant else "")
+    def network(self, scale: str, variant: str | None, task: str | None = None) -> str:
+        """The name of a network in ultralytics, such as ``yolov8n-p6``; task: None: detect."""
+        return f"{self.base}{scale}{TASKS[task or DETECT].suffix}" + (f"-{variant}" if variant else "")
 
-    def file(self, scale: str, variant: str | None) -> str:
+    def file(self, scale: str, variant: str | None, task: str | None = None) -> str:
         """The name of its YAML."""
-        return f"{self.network(scale if self.own_files else '', variant)}.yaml"
+        return f"{self.network(scale if self.own_files else '', variant, task)}.yaml"
 
-    def checkpoints(self, variant: str | None) -> dict[str, str]:
+    def checkpoints(self, variant: str | None, task: str | None = None) -> dict[str, str]:
         """The names of the published weights by scale."""
-        pattern = (self.weights or {None: f"{self.base}{{}}"}).get(variant)
-        return {scale: f"{pattern.format(scale)}.pt" for scale in self.scales if pattern and scale not in self.without}
+        pattern, suffix = (self.weights or {None: f"{self.base}{{}}"}).get(variant), TASKS[task or DETECT].suffix
+        return {
+            scale: f"{pattern.format(scale)}{suffix}.pt"
+            for scale in self.scales
+            if pattern and scale not in self.without and (not suffix or self.has(scale, variant, task))
+        }
+
+    def has(self, scale: str, variant: str | None, task: str | None) -> bool:
+        """Whether the installed ultralytics describes the network."""
+        return _shipped(self.file(scale, variant, task)) is not None
 
 
 FAMILIES = {  # model.family
@@ -107,7 +117,6 @@ FAMILIES = {  # model.family
 FEATURES = {family.backbone.network: family.backbone for family in FAMILIES.values() if family.backbone}
 SCALES = tuple(dict.fromkeys(scale for family in FAMILIES.values() for scale in family.scales))
 TRANSFORMER = "RTDETRDecoder"
-HEADS = ("Detect", "v10Detect", TRANSFORMER)  # the last layer of a detector
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,8 @@ def faults(model: ModelConfig) -> list[str]:
     family = FAMILIES.get(model.family)
     if family is None:
         return [f"model.family={model.family}: must be one of {', '.join(FAMILIES)}"]
+    if model.task not in (None, *TASKS):
+        return [f"model.task={model.task}: must be one of {', '.join(TASKS)}"]
     lines = []
     if model.yaml is not None:
         if model.variant is not None:
@@ -165,6 +176,8 @@ def faults(model: ModelConfig) -> list[str]:
                 " or ".join([*family.variants, "null"]) if family.variants else f"null: {family.title} has no variants"
             )
             lines.append(f"model.variant={model.variant}: must be {right}")
+        if not lines and model.task not in (None, DETECT) and not family.has(model.scale, model.variant, model.task):
+            lines.append(_without_task(model, family))
     features = family.backbone
     if features is None and model.backbone_p5 is not None:
         owners = " or ".join(f"model={name}" for name, each in FAMILIES.items() if each.backbone)
@@ -172,6 +185,24 @@ def faults(model: ModelConfig) -> list[str]:
     if features and model.backbone_p5 not in (None, *features.p5):
         lines.append(f"model.backbone_p5={model.backbone_p5}: must be {' or '.join(features.p5)}")
     return lines
+
+
+def _without_task(model: ModelConfig, family: Family) -> str:
+    """The line for a network that ultralytics does not have for the task."""
+    scales = [each for each in family.scales if family.has(each, model.variant, model.task)]
+    if scales:
+        right = f"model.scale={' or '.join(scales)}"
+    elif model.variant and family.has(model.scale, None, model.task):
+        right = "model.variant=null"
+    else:
+        able = [
+            name
+            for name, each in FAMILIES.items()
+            if not each.backbone and any(each.has(scale, None, model.task) for scale in each.scales)
+        ]
+        right = f"model={' or '.join(able)}"
+    name = family.network(model.scale, model.variant)
+    return f"model.task={model.task}: ultralytics has no {name} for it; use {right}, or model.task=detect"
 
 
 def starts_from_features(model: ModelConfig) -> bool:
@@ -188,19 +219,21 @@ def title(model: ModelConfig) -> str:
 
 def identity(model: ModelConfig) -> dict[str, Any]:
     """What a valid config's network is: family, scale and variant, or name, scale and content of the user's YAML."""
+    task = {} if model.task in (None, DETECT) else {"task": model.task}
     if model.yaml is not None:
         scale = model.scale if own_yaml(model).get("scales") else None
-        return {"name": Path(model.yaml).stem, "scale": scale, "yaml": yaml_digest(model)}
+        return {"name": Path(model.yaml).stem, "scale": scale, "yaml": yaml_digest(model), **task}
     variant = {} if model.variant is None else {"variant": model.variant}
-    return {"name": model.family, "scale": model.scale, **variant}
+    return {"name": model.family, "scale": model.scale, **variant, **task}
 
 
 def title_of(identity: Mapping[str, Any]) -> str:
     """The title of a network from its :func:`identity`, of which scale and variant may be missing."""
     name, scale, family = str(identity["name"]), identity.get("scale") or "", FAMILIES.get(str(identity["name"]))
+    task = identity.get("task")
     if family is None or family.backbone or "yaml" in identity:
-        return f"{name} {scale}".rstrip()
-    return family.network(scale, identity.get("variant")) if scale else name
+        return " ".join(filter(None, (name, scale, task)))
+    return family.network(scale, identity.get("variant"), task) if scale else name
 
 
 def yaml_of(model: ModelConfig) -> dict[str, Any]:
@@ -213,7 +246,7 @@ def yaml_of(model: ModelConfig) -> dict[str, Any]:
         scale = model.scale if content.get("scales") else ""
         return {**_copy(content), "scale": scale, "yaml_file": f"{Path(model.yaml).stem}.yaml"}
     family = FAMILIES[model.family]
-    path = _shipped(family.file(model.scale, model.variant))
+    path = _shipped(family.file(model.scale, model.variant, model.task))
     if path is None:
         raise ConfigError(
             f"model.family={model.family}: the ultralytics that is installed does not have {title(model)}"
@@ -221,7 +254,7 @@ def yaml_of(model: ModelConfig) -> dict[str, Any]:
     content = _copy(_read(path, _stamp(path)))
     scales = content.get("scales") or [model.scale]
     scale = model.scale if model.scale in scales else next(iter(scales))  # a file of one scale may call it otherwise
-    return {**content, "scale": scale, "yaml_file": f"{family.network(model.scale, model.variant)}.yaml"}
+    return {**content, "scale": scale, "yaml_file": f"{family.network(model.scale, model.variant, model.task)}.yaml"}
 
 
 def _copy(content: Any) -> Any:
@@ -251,8 +284,14 @@ def own_yaml(model: ModelConfig) -> dict[str, Any]:
         raise ConfigError(f"{setting}: describes no network; must have lists backbone: and head:")
     last = (content.get("head") or [[]])[-1]
     kind = last[2] if isinstance(last, list) and len(last) > 2 else None
-    if kind not in HEADS:
-        raise ConfigError(f"{setting}: its last layer is {kind}; must be {', '.join(HEADS[:-1])} or {HEADS[-1]}")
+    heads = (task := model_tasks.of(model)).heads
+    if kind not in heads:
+        of_other = next((f", or model.task={each.name}" for each in TASKS.values() if kind in each.heads), "")
+        right = f"{', '.join(heads[:-1])} or {heads[-1]}" if len(heads) > 1 else heads[0]
+        raise ConfigError(
+            f"{setting}: its last layer is {kind}; must be {right}{f' for model.task={task.name}' if of_other else ''}"
+            f"{of_other}"
+        )
     scales = content.get("scales")
     if scales is not None and model.scale not in scales:
         raise ConfigError(f"model.scale={model.scale}: must be one of {', '.join(scales)}, the scales of {model.yaml}")

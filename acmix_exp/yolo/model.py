@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
@@ -12,9 +12,17 @@ from typing import Any
 import torch
 from thop import profile
 from torch import nn
-from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, yaml_model_load
+from ultralytics.nn.tasks import (
+    DetectionModel,
+    OBBModel,
+    PoseModel,
+    RTDETRDetectionModel,
+    SegmentationModel,
+    yaml_model_load,
+)
 from ultralytics.utils.torch_utils import initialize_weights
 
+from acmix_exp import model_tasks
 from acmix_exp.config import IDENTITY, MATCHED, Config, PlacementConfig
 from acmix_exp.errors import one_line
 from acmix_exp.nn import build_block
@@ -161,6 +169,30 @@ class BlockRTDETRModel(BlockDetectionModel, RTDETRDetectionModel):
     """An RTDETRDetectionModel with blocks inserted."""
 
 
+class BlockSegmentationModel(BlockDetectionModel, SegmentationModel):
+    """A SegmentationModel with blocks inserted."""
+
+
+class BlockPoseModel(BlockDetectionModel, PoseModel):
+    """A PoseModel with blocks inserted."""
+
+    def __init__(self, cfg: str | dict[str, Any], *args: Any, **options: Any) -> None:
+        super().__init__(cfg, *args, **options)
+        self.kpt_shape = self.yaml["kpt_shape"]
+
+
+class BlockOBBModel(BlockDetectionModel, OBBModel):
+    """An OBBModel with blocks inserted."""
+
+
+NETWORKS = {  # by task: the stock network, and that with blocks
+    "detect": (DetectionModel, BlockDetectionModel),
+    "segment": (SegmentationModel, BlockSegmentationModel),
+    "pose": (PoseModel, BlockPoseModel),
+    "obb": (OBBModel, BlockOBBModel),
+}
+
+
 def stock_yaml(yaml: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a network's YAML as the stock network has it, but for the rows of another backbone."""
     yaml = {key: deepcopy(value) for key, value in yaml.items() if key != CONFIG_KEY}
@@ -169,14 +201,20 @@ def stock_yaml(yaml: Mapping[str, Any]) -> dict[str, Any]:
     return yaml
 
 
-def build_model(config: Config, nc: int) -> DetectionModel:
-    """The network of a config with the arm applied: a stock model of ultralytics if nothing is inserted."""
+def build_model(config: Config, nc: int, kpt_shape: Sequence[int] | None = None) -> DetectionModel:
+    """The network of a config with the arm applied: a stock model of ultralytics if nothing is inserted.
+
+    kpt_shape: of ``model.task=pose``, the keypoints and the values of each; None: as its YAML has it.
+    """
     cfg = families.yaml_of(config.model)
+    if kpt_shape is not None:
+        cfg["kpt_shape"] = list(kpt_shape)
     insertion = insertion_of(config)
+    transformers = RTDETRDetectionModel, BlockRTDETRModel
+    stock, with_blocks = transformers if is_transformer(cfg) else NETWORKS[model_tasks.of(config.model).name]
     if insertion is None:
-        return (RTDETRDetectionModel if is_transformer(cfg) else DetectionModel)(cfg, nc=nc, verbose=False)
-    network = BlockRTDETRModel if is_transformer(cfg) else BlockDetectionModel
-    return network(cfg, nc=nc, verbose=False, insertion=insertion)
+        return stock(cfg, nc=nc, verbose=False)
+    return with_blocks(cfg, nc=nc, verbose=False, insertion=insertion)
 
 
 def is_transformer(yaml: Mapping[str, Any]) -> bool:

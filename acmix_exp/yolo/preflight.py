@@ -26,7 +26,7 @@ from ultralytics.nn.modules.block import AAttn, Attention, ResNetBlock
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from acmix_exp import custom_block
+from acmix_exp import custom_block, model_tasks
 from acmix_exp.block_rules import RULES
 from acmix_exp.child import Job
 from acmix_exp.config import ArmConfig, Config, ModelConfig, from_plain
@@ -248,10 +248,10 @@ def _unfit(setting: str, path: Path, config: Config, stock: DetectionModel) -> l
         return []  # it does what cannot be followed without running it
     layers = [type(layer).__name__ for layer in stock.model]
     allowed = checkpoints.own_names()
-    base = None if model.yaml else families.FAMILIES[model.family].base
+    base, task = None if model.yaml else families.FAMILIES[model.family].base, model_tasks.of(model).name
     try:
         network = checkpoint_file.network(found.root)
-        if checkpoint_file.is_other(network, layers, base):  # to be described, and never read
+        if checkpoint_file.is_other(network, layers, base, task):  # to be described, and never read
             allowed |= {name for name in found.names if name.startswith(OTHER_TASKS)}
     finally:
         if not config.allow_unsafe_checkpoint:
@@ -263,7 +263,7 @@ def _unfit(setting: str, path: Path, config: Config, stock: DetectionModel) -> l
     ]
     if networks[0] != networks[1]:
         return [f"{setting}: weights on {networks[0]}; must be on {networks[1]}, as model.family says"]
-    if checkpoint_file.is_other(network, layers, base):
+    if checkpoint_file.is_other(network, layers, base, task):
         return [f"{setting}: is {checkpoint_file.what_it_is(network)}; must be {_wanted(model)}"]
     if base is None:
         return []  # of the user's own YAML: whether its tensors fit is compared below
@@ -281,12 +281,14 @@ def _unfit(setting: str, path: Path, config: Config, stock: DetectionModel) -> l
 def _wanted(model: ModelConfig) -> str:
     """The checkpoints that fit a config, in words."""
     if model.yaml:
-        return f"a detector with the layers of model.yaml={model.yaml}"
+        return f"a {model_tasks.of(model).noun} with the layers of model.yaml={model.yaml}"
     family, variant = families.FAMILIES[model.family], f" model.variant={model.variant}" if model.variant else ""
-    example = family.checkpoints(model.variant).get(model.scale)
+    example = family.checkpoints(model.variant, model.task).get(model.scale)
+    task = model_tasks.of(model)
     keys = f"model.family={model.family} model.scale={model.scale}{variant}"
+    keys += "" if task.name == model_tasks.DETECT else f" model.task={task.name}"
     name = f"{family.title}-{model.variant}" if model.variant else family.title
-    return f"a {name} detector of scale {model.scale}{f', as {example} is' if example else ''} ({keys})"
+    return f"a {name} {task.noun} of scale {model.scale}{f', as {example} is' if example else ''} ({keys})"
 
 
 def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:

@@ -51,7 +51,7 @@ def find_pretrained(model: ModelConfig) -> Path:
     family = FAMILIES[model.family]
     if family.backbone and starts_from_features(model):
         return _find(str(model.pretrained), family.backbone.network, ())
-    published = () if model.yaml else tuple(family.checkpoints(model.variant).values())
+    published = () if model.yaml else tuple(family.checkpoints(model.variant, model.task).values())
     return _find(str(model.pretrained), None, published)
 
 

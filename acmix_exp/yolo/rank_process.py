@@ -40,7 +40,8 @@ def work(job: Job) -> None:
         progress.record_conditions(job.request["conditions"])
         device = "cpu" if job.device == "cpu" else ",".join(map(str, range(WORLD_SIZE)))
         send_row = lambda row: job.step(json.dumps({"row": row}))  # noqa: E731
-        RankTrainer(config, resolve(config.dataset), job.folder, device, send_row, progress, state).train()
+        dataset = resolve(config.dataset, config.model.task)
+        RankTrainer(config, dataset, job.folder, device, send_row, progress, state).train()
         distributed.destroy_process_group()
     except Exception as error:
         job.step(json.dumps({"failed_at": time.monotonic()}))

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from ultralytics.data.augment import LetterBox
 from ultralytics.nn.tasks import RTDETRDetectionModel
-from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.patches import imread
 
@@ -27,6 +26,7 @@ from acmix_exp.files import appearing
 from acmix_exp.nn import ACmix
 from acmix_exp.nn.attention_weights import attention_windows
 from acmix_exp.yolo import checkpoints
+from acmix_exp.yolo.picture_objects import LOWEST_CONFIDENCE, fraction, predictions, truth
 
 OBJECTS = 3
 MOST_NUMBERS = 12_000  # attention weights over all sites and points: about 100 kB of JSON
@@ -120,9 +120,7 @@ def query_points(boxes: np.ndarray, names: dict[int, str]) -> list[dict[str, Any
     order = sorted(range(len(boxes)), key=lambda i: (-float(boxes[i, 3] * boxes[i, 4]), i))
     first_of_class = [i for n, i in enumerate(order) if boxes[i, 0] not in boxes[order[:n], 0]]
     selected = [*first_of_class, *(i for i in order if i not in first_of_class)][:OBJECTS]
-    points = [
-        {"x": _fraction(boxes[i, 1]), "y": _fraction(boxes[i, 2]), "of": names[int(boxes[i, 0])]} for i in selected
-    ]
+    points = [{"x": fraction(boxes[i, 1]), "y": fraction(boxes[i, 2]), "of": names[int(boxes[i, 0])]} for i in selected]
     grid = (np.arange(GRID) + 0.5) / GRID
     x, y = (axis.ravel() for axis in np.meshgrid(grid, grid))
     # Distance of each grid point from the nearest box, then also from the border of the image.
@@ -132,7 +130,7 @@ def query_points(boxes: np.ndarray, names: dict[int, str]) -> list[dict[str, Any
     clearance = np.minimum(from_boxes, np.minimum.reduce([x, y, 1 - x, 1 - y]))
     best = int(clearance.argmax())
     if from_boxes[best] > 0:
-        points.append({"x": _fraction(x[best]), "y": _fraction(y[best]), "of": None})
+        points.append({"x": fraction(x[best]), "y": fraction(y[best]), "of": None})
     return points
 
 
@@ -147,8 +145,6 @@ COUNT = 12
 WINDOWS_COUNT = 4  # windows are of the first of so many, which are among the COUNT; version 0.1 stored no others
 LONGEST = 416  # pixels of the longer side of a stored image
 MOST_BYTES = 45_000  # per stored image
-LOWEST_CONFIDENCE = 0.1
-MOST_BOXES = 50  # predictions per image, the most confident ones
 
 
 def store_pictures(
@@ -157,7 +153,7 @@ def store_pictures(
     """Write ``RUN/images``: a few images, the same in every run of a data set, ``images.json`` with ground truth and
     predictions of the headline's checkpoint, and ``windows.json`` if an ACmix block has attention.
 
-    Boxes are x1, y1, x2, y2 in fractions of the image. Never raises: an error is one line on stdout, and the folder is
+    Objects are as in picture_objects.py. Never raises: an error is one line on stdout, and the folder is
     created complete or not at all.
     """
     target = run_dir / FOLDER
@@ -181,6 +177,7 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
     model, _ = checkpoints.load(checkpoint)
     model = model.to(torch_device).eval()
     stride = max(int(model.stride.max()), 32)
+    task, kpt_shape = dataset.task, getattr(model, "kpt_shape", None)
     entries = []
     samples = read_split(dataset, split)
     with_windows = [sample.image for sample in chosen(samples, WINDOWS_COUNT)[:1]]
@@ -204,14 +201,10 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
                 "name": sample.image.name,
                 "width": image.shape[1],
                 "height": image.shape[0],
-                "truth": [
-                    {
-                        "class": dataset.names[int(index)],
-                        "box": [_fraction(v) for v in (x - width / 2, y - height / 2, x + width / 2, y + height / 2)],
-                    }
-                    for index, x, y, width, height in sample.boxes.tolist()
-                ],
-                "predictions": _predictions(in_pixels(output, boxed) if stretched else output, boxed, dataset.names),
+                "truth": truth(sample, dataset.names, task),
+                "predictions": predictions(
+                    in_pixels(output, boxed) if stretched else output, boxed, dataset.names, task, kpt_shape
+                ),
             }
         )
     facts = {"split": split, "checkpoint": checkpoint.name, "lowest_confidence": LOWEST_CONFIDENCE}
@@ -264,17 +257,3 @@ def in_pixels(output: Any, boxed: LetterboxedImage) -> Tensor:
     height, width = boxed.pixels.shape[-2:]
     sides = predictions.new_tensor([width, height, width, height])
     return torch.cat([xywh2xyxy(predictions[..., :4]) * sides, predictions[..., 4:]], dim=-1)
-
-
-def _predictions(output: Any, boxed: LetterboxedImage, names: dict[int, str]) -> list[dict[str, Any]]:
-    # A long time limit, so that a busy machine does not truncate the list.
-    options: dict[str, Any] = {"multi_label": False, "max_det": MOST_BOXES, "max_time_img": 60.0}
-    boxes = []
-    for x1, y1, x2, y2, confidence, index in non_max_suppression(output, LOWEST_CONFIDENCE, 0.7, **options)[0].tolist():
-        box = [_fraction(value) for value in (*boxed.to_image(x1, y1), *boxed.to_image(x2, y2))]
-        boxes.append({"class": names[int(index)], "confidence": round(confidence, 4), "box": box})
-    return boxes
-
-
-def _fraction(value: float) -> float:
-    return round(min(max(float(value), 0.0), 1.0), 4)

@@ -17,7 +17,7 @@ from ultralytics.data.utils import check_det_dataset, get_split_fraction
 from ultralytics.utils import IterableSimpleNamespace
 
 from acmix_exp.child import Job
-from acmix_exp.data import Sample
+from acmix_exp.data import Dataset, Sample
 from acmix_exp.yolo.sampling import Draw, seed_bytes
 
 
@@ -74,7 +74,7 @@ class SampleDataset(YOLODataset):
             stride=stride,
             pad=0.0 if train else 0.5,
             prefix=f"{split}: ",
-            task="detect",
+            task=str(args.task),
             classes=None,
             data=data,
             fraction=get_split_fraction(args.fraction, split),
@@ -129,13 +129,27 @@ class SampleDataset(YOLODataset):
                 "shape": (sample.height, sample.width),
                 "cls": np.array(sample.boxes[:, :1], dtype=np.float32),
                 "bboxes": np.array(sample.boxes[:, 1:], dtype=np.float32),
-                "segments": [],
-                "keypoints": None,
+                "segments": [form.copy() for form in sample.forms] if self.use_segments or self.use_obb else [],
+                "keypoints": self._keypoints(sample) if self.use_keypoints else None,
                 "normalized": True,
                 "bbox_format": "xywh",
             }
             for sample in self.samples
         ]
+
+    def _keypoints(self, sample: Sample) -> np.ndarray:
+        """float32 [n, keypoints, 3]."""
+        return np.array(sample.forms, dtype=np.float32).reshape(len(sample.boxes), self.data["kpt_shape"][0], 3)
+
+
+def data_of(dataset: Dataset) -> dict[str, Any]:
+    """What the trainers and validators of ultralytics ask of a data set, without its paths."""
+    names, keypoints = dict(dataset.names), dataset.keypoints
+    facts: dict[str, Any] = {"names": names, "nc": len(names), "channels": 3}
+    if keypoints is not None:
+        facts |= {"kpt_shape": [keypoints.count, keypoints.values], "flip_idx": list(keypoints.flip)}
+        facts |= {"kpt_oks_sigmas": list(keypoints.sigmas)} if keypoints.sigmas else {}
+    return facts
 
 
 def download(job: Job) -> None:

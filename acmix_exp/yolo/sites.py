@@ -76,7 +76,7 @@ class Network:
         if lines := families.faults(model):
             raise ConfigError(*lines)
         own = families.yaml_digest(model) if model.yaml else None
-        return _network(model.family, model.scale, model.variant, model.yaml, own, Backbone.of(model))
+        return _network(model.family, model.scale, model.variant, model.yaml, own, Backbone.of(model), model.task)
 
     @classmethod
     def from_yaml(cls, title: str, yaml: Mapping[str, Any], scale: str, backbone: Backbone | None = None) -> Network:
@@ -151,9 +151,15 @@ class Network:
 
 @lru_cache(maxsize=256)
 def _network(
-    family: str, scale: str, variant: str | None, own: str | None, digest: str | None, backbone: Backbone | None
+    family: str,
+    scale: str,
+    variant: str | None,
+    own: str | None,
+    digest: str | None,
+    backbone: Backbone | None,
+    task: str | None,
 ) -> Network:
-    model = ModelConfig(family=family, scale=scale, variant=variant, yaml=own)
+    model = ModelConfig(family=family, scale=scale, variant=variant, yaml=own, task=task)
     content = families.yaml_of(model)
     try:
         return Network.from_yaml(families.title(model), content, content["scale"], backbone)

@@ -18,6 +18,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
+from acmix_exp import model_tasks
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError, NonFiniteLoss
@@ -31,11 +32,11 @@ from acmix_exp.yolo.model import BlockDetectionModel, build_model
 from acmix_exp.yolo.parameter_groups import regroup, zero_branch_biases
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import STATE, Progress
-from acmix_exp.yolo.sample_dataset import SampleDataset, seeded
+from acmix_exp.yolo.sample_dataset import SampleDataset, data_of, seeded
 from acmix_exp.yolo.sample_loader import train_loader
 from acmix_exp.yolo.sites import Network
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
-from acmix_exp.yolo.validators import UntimedValidator
+from acmix_exp.yolo.validators import UNTIMED
 
 
 class AtomicPath(PosixPath):
@@ -75,6 +76,7 @@ class BlockTrainer(DetectionTrainer):
         self.config, self.dataset, self.on_epoch = config, dataset, on_epoch
         self.progress, self._state = progress or Progress(), state
         self._proof, self._batches, self._network = SeedProof(), 0, Network.of(config.model)
+        self._task = model_tasks.of(config.model)
         super().__init__(overrides=train_arguments(config, dataset.source, run_dir, device))
         self.callbacks.clear()  # integrations and telemetry
         self.last, self.best = AtomicPath(self.wdir, "last.pt"), AtomicPath(self.wdir, "best.pt")
@@ -85,8 +87,7 @@ class BlockTrainer(DetectionTrainer):
     # data
 
     def get_dataset(self) -> dict[str, Any]:
-        names = dict(self.dataset.names)
-        return {"train": "train", "val": "val", "names": names, "nc": len(names), "channels": 3}
+        return {"train": "train", "val": "val", **data_of(self.dataset)}
 
     def get_dataloader(
         self, dataset_path: str, batch_size: int = 16, rank: int = -1, mode: str = "train"
@@ -109,7 +110,7 @@ class BlockTrainer(DetectionTrainer):
 
     def get_validator(self) -> DetectionValidator:
         args = super().get_validator().args
-        kind = RTDETRValidator if self._network.is_transformer else UntimedValidator
+        kind = RTDETRValidator if self._network.is_transformer else UNTIMED[self._task.name]
         return kind(self.test_loader, self.save_dir, args, self.callbacks)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +124,7 @@ class BlockTrainer(DetectionTrainer):
     def get_model(
         self, cfg: str | dict[str, Any] | None = None, weights: nn.Module | None = None, verbose: bool = True
     ) -> DetectionModel:
-        model = build_model(self.config, nc=self.data["nc"])
+        model = build_model(self.config, nc=self.data["nc"], kpt_shape=self.data.get("kpt_shape"))
         model.names = self.data["names"]
         model_config = self.config.model
         # When resuming too, because it may rebuild the class head; the tensors are replaced afterwards.
@@ -136,6 +137,13 @@ class BlockTrainer(DetectionTrainer):
             if RANK in (-1, 0):
                 print(summary(audit, model_config.pretrained), flush=True)
         return model
+
+    def set_model_attributes(self) -> None:
+        super().set_model_attributes()
+        if shape := self.data.get("kpt_shape"):
+            network = self.model
+            network.kpt_shape, network.kpt_oks_sigmas = shape, self.data.get("kpt_oks_sigmas")
+            network.kpt_names = {index: list(map(str, range(shape[0]))) for index in range(self.data["nc"])}
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """The parent's optimizer, its parameters grouped by kind (``parameter_groups``).
@@ -174,7 +182,7 @@ class BlockTrainer(DetectionTrainer):
             self._require_finite("loss", float(self.loss.detach()))
         elif event == "on_model_save":
             row = self.progress.rows[-1]
-            print(epoch_line(row, self.epochs), flush=True)
+            print(epoch_line(row, self.epochs, self._task.metric), flush=True)
             self.on_epoch(row)
 
     def _require_precision(self) -> None:
@@ -216,7 +224,7 @@ class BlockTrainer(DetectionTrainer):
         """Record one row per epoch, in place of results.csv."""
         network = unwrap_model(self.ema.ema)
         blocks = network.blocks() if isinstance(network, BlockDetectionModel) else {}
-        row = epoch_row(self.epoch + 1, metrics, time.time() - self.epoch_time_start, blocks)
+        row = epoch_row(self.epoch + 1, metrics, time.time() - self.epoch_time_start, blocks, self._task.letter)
         for key, value in row.items():
             if key.endswith("_loss"):
                 self._require_finite(key, value)

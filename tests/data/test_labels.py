@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.labels import LabelError, parse_labels
 
 PATH = Path("labels/x.txt")
@@ -14,7 +15,8 @@ GOOD = "1 0.5 0.5 0.25 0.25"
 
 
 def parse(text: str, pose_values: int = 0):
-    return parse_labels(PATH, text, 3, pose_values)
+    dataset = Dataset("set", dict(enumerate("abc")), {}, PATH, pose_values=pose_values)
+    return parse_labels(PATH, text, dataset)
 
 
 def test_box_row() -> None:

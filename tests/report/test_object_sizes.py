@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ultralytics.utils import metrics
 
 from acmix_exp.matching import RANGES, claims_by_size, ranks, with_claimed_pairs
 from acmix_exp.outcomes import SIZES, THRESHOLDS, Outcomes, pack, size_bits
 from acmix_exp.report.confusion import confusion_matrix
 from acmix_exp.report.object_sizes import average_precision_by_size
 from acmix_exp.yolo.evaluation import to_outcomes
-from acmix_exp.yolo.validators import overlaps
+from acmix_exp.yolo.validators import box_areas, overlaps
 
 Image = dict[str, np.ndarray]
 
@@ -52,7 +53,9 @@ def recorded(images: list[Image], classes: int = 3) -> Outcomes:
         preds = {"bboxes": image["found_boxes"], "cls": image["found"], "conf": image["confidence"]}
         batch = {"bboxes": torch.tensor(image["boxes"]), "cls": torch.tensor(image["label"])}
         batch |= {"imgsz": (640, 640), "ori_shape": (640, 640), "ratio_pad": ((1.0, 1.0), (0.0, 0.0))}
-        recorded.append(overlaps({key: torch.tensor(value) for key, value in preds.items()}, batch))
+        found = {key: torch.tensor(value) for key, value in preds.items()}
+        iou = metrics.box_iou(batch["bboxes"], found["bboxes"]).T
+        recorded.append(overlaps(found, batch, iou, box_areas(found, batch), box_areas(batch, batch)))
         stats["tp"].append(np.zeros((len(image["found"]), 10), bool))
         for key, value in (("conf", "confidence"), ("pred_cls", "found"), ("target_cls", "label")):
             stats[key].append(image[value])

@@ -11,6 +11,7 @@ import torch
 
 from acmix_exp.data import Dataset, Sample
 from acmix_exp.nn import ACmix
+from acmix_exp.yolo import picture_objects
 from acmix_exp.yolo.report_images import (
     MOST_BYTES,
     chosen,
@@ -75,14 +76,13 @@ def test_images_truth_predictions_and_windows(trained: Any, dataset: Dataset) ->
 
 def test_boxes_of_predictions_come_back_to_the_image(dataset: Dataset, trained: Any, monkeypatch: Any) -> None:
     """A detector that finds the letterbox's pixels (x1, y1, x2, y2) = the image's first truth box."""
-    from acmix_exp.yolo import report_images
 
     def perfect(found: Any, *_: Any, **__: Any) -> list[torch.Tensor]:
         scale, left, top = 1.0, 16, 16  # 64 x 64 in 96 x 96
         x1, y1, x2, y2 = (value * scale for value in (3.5, 5.5, 20.5, 22.5))
         return [torch.tensor([[x1 + left, y1 + top, x2 + left, y2 + top, 0.9, 0]])]
 
-    monkeypatch.setattr(report_images, "non_max_suppression", perfect)
+    monkeypatch.setattr(picture_objects, "non_max_suppression", perfect)
     first = json.loads(store(trained, dataset)["images.json"])["images"][0]
     assert first["predictions"][0]["box"] == first["truth"][0]["box"]
 

@@ -45,11 +45,11 @@ def latency(table: Table) -> Iterator[Drawing]:
             options = {"color": MUTED, "marker": MARKERS[index % len(MARKERS)], "linestyle": "none"}
             entries[machine or "not recorded"] = options
     axes.set_xlabel("latency (ms per image, batch 1)" + (", by task=profile" if profiled else ""))
-    axes.set_ylabel("mAP50-95")
+    axes.set_ylabel(table.headline)
     axes.margins(x=0.1)
     legend(figure, entries, columns=4 if len(machines) == 1 else 2)
     caption = (
-        "Headline mAP50-95 against the latency of one image at batch 1. Large symbols: mean with one standard "
+        f"Headline {table.headline} against the latency of one image at batch 1. Large symbols: mean with one standard "
         "deviation; small symbols: seeds. Times of different machines are never averaged."
     )
     yield Drawing(figure, "Accuracy against latency", caption)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon
 from PIL import Image
 
 from acmix_exp.files import read_json
@@ -107,8 +107,19 @@ def _boxes(axes: Axes, image: Image.Image, boxes: Sequence[Content], colours: Ma
     for box in boxes:
         x1, y1, x2, y2 = (value * side for value, side in zip(box["box"], (width, height) * 2, strict=True))
         colour = colours[box["class"]]
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="white", linewidth=2.2, alpha=0.7))
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.3))
+        corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+        if box.get("polygon"):
+            corners = [(x * width, y * height) for x, y in box["polygon"]]
+        axes.add_patch(Polygon(corners, fill=False, edgecolor="white", linewidth=2.2, alpha=0.7))
+        axes.add_patch(Polygon(corners, fill=False, edgecolor=colour, linewidth=1.3))
+        for x, y in box.get("points", ()):
+            marker: dict[str, Any] = {
+                "color": colour,
+                "markersize": 3,
+                "markeredgecolor": "white",
+                "markeredgewidth": 0.5,
+            }
+            axes.plot(x * width, y * height, "o", **marker)
         if box["confidence"] is not None and len(boxes) <= MOST_LABELS:
             x, y = min(max(x1, 0), 0.85 * width), max(y1, 0.09 * height)
             background = {"facecolor": colour, "edgecolor": "none", "pad": 0.8}

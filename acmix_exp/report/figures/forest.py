@@ -40,7 +40,7 @@ def forest(table: Table) -> Iterator[Drawing]:
         text = f"{format_number(found.mean, DELTA)}  n {found.n}\n{verdict(row, short=True)}"
         beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
         axes.annotate(text, (1.02, y), fontsize=8.5, color=INK, **beside)
-    _finish(axes, [row.label for row in rows], (len(rows) - 0.5, -0.5))
+    _finish(axes, [row.label for row in rows], (len(rows) - 0.5, -0.5), table.headline)
     for side, word in (("left", "\N{LEFTWARDS ARROW} worse"), ("right", "better \N{RIGHTWARDS ARROW}")):
         axes.set_title(word, loc=side, fontsize=8.5, color=MUTED)
     yield Drawing(
@@ -55,13 +55,13 @@ def forest(table: Table) -> Iterator[Drawing]:
     )
 
 
-def _finish(axes: Axes, names: Sequence[str], limits: tuple[float, float]) -> None:
+def _finish(axes: Axes, names: Sequence[str], limits: tuple[float, float], metric: str) -> None:
     axes.axvline(0, color=MUTED, linewidth=1)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(*limits)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("difference in mAP50-95")
+    axes.set_xlabel(f"difference in {metric}")
     low, high = axes.get_xlim()
     margin = 0.04 * (max(high, 0) - min(low, 0))
     axes.set_xlim(min(low, -margin), max(high, margin))  # zero is always visible
@@ -96,7 +96,7 @@ def class_deltas(table: Table) -> Iterator[Drawing]:
                 axes.plot([delta.low, delta.high], [y, y], color=style.colour, linewidth=1.4, alpha=0.8)
             entries[label] = {"color": style.colour, "marker": style.marker, "markersize": 5, "linestyle": "none"}
             axes.plot(delta.mean, y, **entries[label])
-    _finish(axes, drawn, (len(drawn) - 0.4, -0.6))
+    _finish(axes, drawn, (len(drawn) - 0.4, -0.6), table.headline)
     legend(figure, entries)
     caption = (
         "Mean paired difference to the reference with its 95 % t interval, not adjusted for the number of classes: it "

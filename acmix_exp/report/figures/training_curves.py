@@ -37,7 +37,7 @@ def learning_curves(table: Table) -> Iterator[Drawing]:
         return
     axes.set_ylim(bottom=0)
     _label_epochs(axes)
-    axes.set_ylabel("mAP50-95 on val")
+    axes.set_ylabel(f"{table.headline} on val")
     legend(figure, entries)
     ends = [
         f"{row.label} ends at a headline of {format_number(row.map50_95.mean, MAP)}."
@@ -47,7 +47,7 @@ def learning_curves(table: Table) -> Iterator[Drawing]:
     yield Drawing(
         figure,
         "Learning curves",
-        "mAP50-95 on val after every epoch. Thin lines: single seeds; thick line: their mean.",
+        f"{table.headline} on val after every epoch. Thin lines: single seeds; thick line: their mean.",
         " ".join(ends),
     )
 

@@ -1,0 +1,156 @@
+"""Odd input of segmentation, pose and oriented boxes: data, weights and networks that do not fit the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from acmix_exp.config import Config, DatasetConfig, ModelConfig
+from acmix_exp.data import inspect, resolve
+from acmix_exp.errors import ConfigError
+from acmix_exp.sweep.check import faults
+from acmix_exp.sweep.compose import Composed
+from acmix_exp.sweep.planning import refuse_split
+from acmix_exp.yolo.arguments import refused
+from acmix_exp.yolo.sites import Network
+from tests.data.builders import YoloSet
+from tests.robustness.cases import Row as Line
+from tests.robustness.cases import add, case
+
+LABELS, TRAINED, CHECKPOINTS = "YOLO labels and lists", "What is trained", "Checkpoints"
+BOX = "0 0.5 0.5 0.2 0.2\n"
+POSE = "kpt_shape: [1, 3]\n"
+WRONG = {  # what people have: task, rows of every label file, keys of data.yaml, the line
+    "boxes where segmentation needs polygons": (
+        *("segment", BOX, ""),
+        "a.txt:1: a box; model.task=segment needs polygons (class x1 y1 x2 y2 x3 y3 ...) (and 2 more label files",
+    ),
+    "boxes with an angle (x y w h angle) where oriented boxes need corners": (
+        *("obb", "0 0.5 0.5 0.2 0.2 1.5\n", ""),
+        "a.txt:1: 6 columns, as boxes with an angle or a confidence have; model.task=obb needs four corners",
+    ),
+    "a data.yaml without kpt_shape for pose": (
+        *("pose", BOX, ""),
+        "data.yaml: no key kpt_shape, which model.task=pose needs; must be [keypoints, 2 or 3 values of each]",
+    ),
+    "pose labels with another number of keypoints than kpt_shape": (
+        *("pose", "0 0.5 0.5 0.2 0.2 0.5 0.5 2 0.4 0.4 2\n", POSE),
+        "a.txt:1: 11 columns; model.task=pose with kpt_shape [1, 3] needs 8 (class x_center",
+    ),
+    "pose data for segmentation": (
+        *("segment", "0 0.5 0.5 0.2 0.2 0.5 0.5 2\n", POSE),
+        "data.yaml: has kpt_shape, so its labels are keypoints; model.task=segment needs polygons",
+    ),
+    "DOTA's own label files (x1 y1 ... class difficult) for oriented boxes": (
+        *("obb", "10 10 20 10 20 20 10 20 ship 0\n", ""),
+        "a.txt:1: 'ship' is not a number",
+    ),
+}
+for _have in WRONG:
+    add(Line(LABELS, _have, "refused before the first run, with the file and what the task needs"))
+
+
+@pytest.mark.parametrize("have", WRONG)
+def test_labels_of_another_task(have: str, tmp_path: Path) -> None:
+    task, rows, keys, said = WRONG[have]
+    made = YoloSet(tmp_path)
+    for stem in ("train/a", "train/b", "train/c", "val/d", "val/e"):
+        made.label(stem, rows)
+    made.write_yaml(f"train: images/train\nval: images/val\n{keys}names: [cat, dog]\n")
+    with pytest.raises(ConfigError) as caught:
+        inspect(resolve(made.config, task))
+    (line,) = caught.value.lines
+    assert said in line
+
+
+@case(
+    LABELS,
+    have="dataset=coco8, voc, voc_xml or another set of boxes with another task",
+    here="refused; dataset=shapes has them all",
+)
+def test_sets_of_boxes() -> None:
+    with pytest.raises(ConfigError, match=r"coco8: its labels are boxes, and model.task=obb needs four corners"):
+        resolve(DatasetConfig(name="coco8"), "obb")
+
+
+@case(
+    TRAINED,
+    have="a task that a family does not have (YOLOv5u, YOLOv10, RT-DETR)",
+    here="refused; families that have it",
+)
+def test_families_without_the_task() -> None:
+    for model, right in (
+        (ModelConfig("yolov5", task="segment"), "use model=yolov8 or yolov9 or yolo11 or yolo12 or yolo26"),
+        (ModelConfig("rtdetr", "l", task="obb"), "use model=yolov8 or yolo11 or yolo12 or yolo26"),
+        (ModelConfig("yolov9", "t", task="segment"), "use model.scale=c or e"),
+        (ModelConfig("yolov8", variant="p2", task="pose"), "use model.variant=null"),
+        (ModelConfig("yolov8", task="depth"), "must be one of detect, segment, pose, obb"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Network.of(model)
+        (line,) = caught.value.lines
+        assert line.startswith(f"model.task={model.task}: ")
+        assert right in line
+
+
+@case(TRAINED, have="model.yaml= whose last layer is of another task", here="refused; names the task that it is of")
+def test_a_yaml_of_another_task() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Network.of(ModelConfig(yaml="yolov8-seg.yaml"))
+    assert caught.value.lines == [
+        "model.yaml=yolov8-seg.yaml: its last layer is Segment; must be Detect, v10Detect or RTDETRDecoder for "
+        "model.task=detect, or model.task=segment"
+    ]
+    assert Network.of(ModelConfig(yaml="yolov8-seg.yaml", task="segment")).head.kind == "Segment"
+
+
+@case(
+    TRAINED, have="train.extra arguments that only another task reads (mask_ratio, kobj, angle)", here="refused, named"
+)
+def test_arguments_of_another_task() -> None:
+    for task, key in (("segment", "mask_ratio"), ("pose", "kobj"), ("obb", "angle")):
+        assert refused({key: 1}, ModelConfig(task=task)) == []
+        assert "does not use it" in refused({key: 1}, ModelConfig())[0]
+
+
+@case(TRAINED, have="a sweep over model.task", here="refused: metrics of two tasks are never in one table")
+def test_tasks_are_not_swept(make_config: Callable[..., Config]) -> None:
+    overrides = ["model.task=pose", "model.task=obb"]
+    cells = [Composed(make_config(each), [each]) for each in overrides]
+    with pytest.raises(ConfigError, match=r"model.task=pose,obb: can't be swept; give it one value"):
+        refuse_split(cells)
+
+
+def test_both_ways_to_write_the_key(make_config: Callable[..., Config]) -> None:
+    for override in ("model.task=segment", "+model.task=segment", "++model.task=segment"):
+        assert faults(make_config(override), ()) == []
+
+
+@case(CHECKPOINTS, have="weights of another task", here="refused before the first run; the line names both")
+def test_weights_of_another_task(tmp_path: Path) -> None:
+    import torch
+
+    from acmix_exp.yolo.model import build_model
+    from acmix_exp.yolo.preflight import preflight
+    from tests.yolo.task_sets import task_config, without_blocks
+
+    boxes, masks = tmp_path / "boxes.pt", tmp_path / "masks.pt"
+    torch.save({"model": build_model(without_blocks(task_config("detect")), nc=2)}, boxes)
+    torch.save({"model": build_model(task_config("segment"), nc=2)}, masks)
+    found = {}
+    for task, path in (("segment", boxes), ("obb", masks), ("segment", masks)):
+        config = without_blocks(task_config(task, model__pretrained=str(path)))
+        found[task, path.stem] = list(preflight([config]))
+    assert found == {
+        ("segment", "boxes"): [
+            f"model.pretrained={boxes}: is yolov8n (task detect, 2 classes); must be a YOLOv8 segmenter of scale n, as "
+            "yolov8n-seg.pt is (model.family=yolov8 model.scale=n model.task=segment)"
+        ],
+        ("obb", "masks"): [
+            f"model.pretrained={masks}: is yolov8n-seg (task segment, 2 classes); must be a YOLOv8 detector of "
+            "oriented boxes of scale n, as yolov8n-obb.pt is (model.family=yolov8 model.scale=n model.task=obb)"
+        ],
+        ("segment", "masks"): [],
+    }
