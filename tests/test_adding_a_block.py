@@ -59,6 +59,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_its_files_are_written(copy: Path):
     assert "reduction: 4" in (copy / "conf" / "block" / "channel_gate.yaml").read_text(encoding="utf-8")
     page = (copy / "docs" / "blocks.md").read_text(encoding="utf-8")
@@ -66,11 +67,13 @@ def test_its_files_are_written(copy: Path):
     assert "| channel_gate |  | 2,128 |" in page, "its costs"
 
 
+@pytest.mark.slow
 def test_it_is_built_with_its_default(copy: Path):
     result = run(copy, "-c", CHECK)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_knows_it(copy: Path):
     common = ("-m", "acmix_exp", "block=channel_gate", "hardware=cpu", "task=plan")
     result = run(copy, *common, "block.reduction=8")

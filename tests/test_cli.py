@@ -239,7 +239,7 @@ def test_every_spelling_of_experiment_plans_all_arms_and_seeds(command, data, sp
         ("experiment=window", 48, 30),
         ("experiment=heads", 36, 24),
         ("experiment=conv_kernel", 36, 24),
-        ("experiment=zoo", 240, 78),
+        pytest.param("experiment=zoo", 240, 78, marks=pytest.mark.slow),
         ("-m block=lska,lsk block.form=block", 2, 2),
         ("-m block=lska,dlka block.form=residual,block block.drop_path=0", 4, 4),
         ("experiment=zoo block=lska,ema block.form=unit seed=0", 8, 5),

@@ -173,6 +173,7 @@ def test_the_same_command_again_trains_nothing(ablation, data):
     assert before == {run.path: (run.path / "result.json").stat().st_mtime_ns for run in runs(folder).values()}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_scored_on_another_split(ablation, data):
     folder, _, _ = ablation
     run = runs(folder)["mixed"]
@@ -209,6 +210,7 @@ def test_a_finished_run_is_exported_and_compared_with_torch(ablation, format):
     assert "traced at 64x64" in err
 
 
+@pytest.mark.slow
 def test_a_run_repeats_bit_for_bit_from_its_directory_alone(ablation):
     folder, _, _ = ablation
     run = runs(folder)["baseline"]
@@ -229,6 +231,7 @@ def test_a_run_repeats_bit_for_bit_from_its_directory_alone(ablation):
     assert summary == (folder / "runs" / "ablation" / "summary.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_repeat_on_other_data_is_refused(ablation):
     folder, _, _ = ablation
     run = runs(folder)["mixed"]

@@ -38,7 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target / "version_0_1"
 
 
-@pytest.mark.parametrize("safe", ["", "1"], ids=["pickle", "safe load"])
+@pytest.mark.parametrize(
+    "safe", [pytest.param("", id="pickle", marks=pytest.mark.slow), pytest.param("1", id="safe load")]
+)
 def test_stock_ultralytics_opens_the_checkpoints(folder: Path, safe: str):
     paths = sorted(str(path) for path in folder.glob("*/weights/best.pt"))
     assert len(paths) == 5

@@ -27,6 +27,7 @@ def build(case: Case) -> Contender:
     return Contender("known", call, {"leaf": leaf})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_of_a_known_size() -> None:
     peaks = cpu_peaks(build, Case(1, 4, 100, 3))

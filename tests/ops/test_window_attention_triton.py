@@ -207,6 +207,7 @@ def test_opcheck(with_weight: bool) -> None:
     torch.library.opcheck(op._forward, (*split_leaves(with_weight), 3, 2, 1, 0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [pytest.param(False, id="static"), pytest.param(True, id="dynamic", marks=SLOW)])
 def test_compiles_as_one_graph(dynamic: bool) -> None:
     inputs = leaves(1, 2, 3, 3, 4)
@@ -313,6 +314,7 @@ def test_refused(change: dict[str, Any], error: type[Exception], message: str, m
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_triton_is_imported_by_its_first_call_only() -> None:
     code = (
         "import sys, torch; from acmix_exp.ops.window_attention import reflected_window_attention as attend; "

@@ -231,6 +231,7 @@ def messy(folder: Path) -> None:
     (sorted(folder.glob("baseline-*"))[0] / "history.csv").unlink()
 
 
+@pytest.mark.slow
 def test_a_copied_folder_partial_and_of_two_machines(tmp_path: Path) -> None:
     messy(tmp_path / "theirs" / "runs" / "mixed")
     shutil.copytree(tmp_path / "theirs" / "runs", tmp_path / "mine" / "elsewhere")
@@ -290,6 +291,7 @@ def test_a_name_that_does_not_exist(tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / "reel").exists()
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "ablation"
     shutil.copytree(whole, folder)

@@ -57,6 +57,7 @@ def run_of(folder: Path, arm: str) -> Path:
     return path.relative_to(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task",
     [
@@ -117,6 +118,7 @@ def test_a_replaced_checkpoint(tmp_path: Path) -> None:
     assert "restarted from scratch" not in out + err
 
 
+@pytest.mark.slow
 @case(SECTION, have="the same file as `model.pretrained` of `task=plan`", here="refused in the same words")
 def test_a_plan_of_pretrained_weights(stock: Path, tmp_path: Path) -> None:
     with_opcodes(stock, tmp_path / "weights.pt", SYSTEM)

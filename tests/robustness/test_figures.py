@@ -63,6 +63,7 @@ def texts(folder: Path) -> str:
     return "\n".join(map(unescape, words))
 
 
+@pytest.mark.slow
 @case(
     SECTION,
     have="`$`, `_`, `^`, `\\`, `{}`, `[]`, `<>`, `:car:` in the names of classes and arms",
@@ -185,6 +186,7 @@ def test_a_character_of_another_installed_font_is_drawn(tmp_path, monkeypatch):
     assert not report.notes
 
 
+@pytest.mark.slow
 def test_arms_whose_names_have_no_letter_in_common_have_figures_of_their_own(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / "test"
     experiment(folder, monkeypatch, ("a", "b", "c"), arm="混合")

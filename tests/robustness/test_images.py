@@ -75,6 +75,7 @@ def test_there_are_a_hundred() -> None:
     assert sum(len(group()) for group in groups if group is not odd_images.large) > 100
 
 
+@pytest.mark.slow
 def test_every_verdict_and_size_is_that_of_the_reader(tmp_path: Path) -> None:
     from acmix_exp.yolo.run import prepare
 

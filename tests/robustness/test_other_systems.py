@@ -44,6 +44,7 @@ def run(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @case("Other systems", have="`acmix_exp.load` on Windows (simulated)", here="the results are read")
 def test_results_are_read(folder: Path) -> None:
     code = f"{LACKING}\nimport acmix_exp; study = acmix_exp.load('runs/demo')\nprint(study.verdicts, len(study.runs))"

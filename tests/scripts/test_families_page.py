@@ -24,7 +24,12 @@ def test_every_family_has_a_config() -> None:
     assert set(options("model")) == set(FAMILIES)
 
 
-@pytest.mark.parametrize("name", options("model"))
+QUICK = ("yolov8", "yolo26", "rtdetr")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in options("model")]
+)
 def test_the_placements_of_a_family(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = ModelConfig(name, FAMILIES[name].scales[0])

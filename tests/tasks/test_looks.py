@@ -71,6 +71,7 @@ def test_arms_stop_at_the_look_that_decides_them_and_the_baseline_goes_on_with_t
     assert provenance["seeds_plan"] == {"looks": [6, 8, 10], "shares": [0, 0.02, 0.03]}
 
 
+@pytest.mark.slow
 def test_all_arms_may_be_decided_at_the_first_look(command):
     executor = ByHand(lambda arm, seed: 0.5)
     code, rows = command(executor, ARMS, *SMALL)
@@ -86,6 +87,7 @@ def test_the_last_look_decides_everything(command):
     assert (rows["mixed"]["verdict"], rows["mixed"]["look"]) == ("no_difference", 10)
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_the_same_command_go_on_at_the_same_look_with_the_same_decisions(command):
     whole = ByHand(effects(mixed=0.1))
     _, expected = command(whole, ARMS, *SMALL)
@@ -144,6 +146,7 @@ def test_the_harness_check_has_the_seeds_of_the_first_look(command):
     assert rows["identity"]["n"] == 6
 
 
+@pytest.mark.slow
 def test_every_value_of_a_sweep_has_decisions_of_its_own(command):
     values = effects(mixed=0.1)
     executor = ByHand(values)
@@ -154,6 +157,7 @@ def test_every_value_of_a_sweep_has_decisions_of_its_own(command):
     assert [(row["arm"], row["look"]) for row in tables[0]["rows"]] == [("baseline", None), ("mixed", 8), ("mixed", 8)]
 
 
+@pytest.mark.slow
 def test_few_seeds_of_an_earlier_command_are_part_of_the_first_look(command):
     command(ByHand(effects(mixed=0.1)), ARMS, "seed=range(0,3)")
     executor = ByHand(effects(mixed=0.1))
@@ -180,6 +184,7 @@ def test_other_looks_than_those_of_the_folder_are_refused(command, data):
     assert "looks=[6,8,10], shares=[0,0.02,0.03]" in line
 
 
+@pytest.mark.slow
 def test_an_arm_of_the_family_that_the_command_leaves_out_is_refused(command, data):
     command(ByHand(effects()), ARMS, *SMALL)
     assert "has runs of conv too" in refusal(data, "arm=baseline,mixed", *SMALL)
@@ -206,6 +211,7 @@ def test_the_first_line_says_what_each_look_can_show(data):
     )
 
 
+@pytest.mark.slow
 def test_the_plan_shows_the_runs_of_the_next_look(command, data, capsys):
     assert show_plan(plan_of(data, ARMS, "task=plan", *SMALL)) == 0
     output = capsys.readouterr()

@@ -16,6 +16,7 @@ from acmix_exp.tasks.profile import cost_tables
 COMMAND = [sys.executable, "-m", "acmix_exp", "+experiment=demo", "task=profile", "train.imgsz=64", "profile.seconds=1"]
 
 
+@pytest.mark.slow
 def test_the_cost_table_of_all_arms_without_training(tmp_path: Path) -> None:
     done = subprocess.run(COMMAND, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

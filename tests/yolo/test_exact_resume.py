@@ -337,6 +337,7 @@ class Dangerous:
         return os.system, ("exit 1",)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_an_error_of_the_disk(dataset: Dataset, tmp_path: Path) -> None:
     """``ulimit -f`` of 30 MB: last.pt fits, the state does not. What was there stays, and the run goes on later."""
     stopped = Recorded(tmp_path, make_config(), dataset)
@@ -350,6 +351,7 @@ def test_a_disk_that_fills_up_is_an_error_of_the_disk(dataset: Dataset, tmp_path
     assert {path.name for path in (tmp_path / "weights").iterdir()} == {"best.pt", "last.pt", "progress.json"}
 
 
+@pytest.mark.slow
 def test_changed_conditions_are_recorded(dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stopped = Recorded(tmp_path, make_config(train__epochs=3), dataset)
     for torch_version, epoch in (("2.14", 1), ("2.15", 2)):

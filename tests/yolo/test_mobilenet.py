@@ -92,6 +92,7 @@ def test_every_parameter_learns_and_fusing_keeps_the_output(name: str, p5: str) 
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", "nm")
 def test_the_scale_is_of_the_neck(scale: str) -> None:
     model = build(config(NAMES[0], "backbone_p4", "neck_p4", model__scale=scale))
@@ -197,12 +198,14 @@ def trained(run_once: Callable[..., Any], features: Callable[..., Path]) -> tupl
     return outcome, run_dir / "weights" / "best.pt"
 
 
+@pytest.mark.slow
 def test_a_run_says_what_was_transferred(trained: tuple[Any, Path]) -> None:
     audit = trained[0].audit
     assert {key.split(".")[1] for key in audit["transferred"]} == {"4", "6", "8"}
     assert all(key.startswith("model.21.after.") for key in audit["new"])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_as_pretrained_weights(trained: tuple[Any, Path]) -> None:
     model = build(config(NAMES[1], "neck_p3"))
     model.names = {0: "square", 1: "disc"}

@@ -90,6 +90,7 @@ def test_what_a_rank_is_given(train: Callable[..., Any], tmp_path: Path, monkeyp
         assert (tmp_path / f"facts{rank}").read_text() == expected
 
 
+@pytest.mark.slow
 def test_ranks_meet_on_the_loopback_only(train: Callable[..., Any], tmp_path: Path) -> None:
     train(
         """

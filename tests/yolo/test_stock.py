@@ -114,6 +114,7 @@ assert not [name for name in changed if name.startswith(("YOLO", "ACMIX"))], cha
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_restricted_loading_in_our_own_processes(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
     """The import stays light; a run allows our classes where it loads."""
     shutil.copytree(trained[2], tmp_path / "run")
