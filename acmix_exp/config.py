@@ -29,6 +29,7 @@ class ArmConfig:
     path: Optional[str] = None  # conv | attention | mixed; null: the path as configured
     control: bool = False  # true: the arm inserts its block for any configured block
     match: Optional[str] = None  # conv3x3_matched: parameters | flops, in which it equals the configured block
+    insertions: List[Any] = field(default_factory=list)  # several blocks, in place of block and model.placement
 
 
 @dataclass
@@ -287,13 +288,15 @@ def arm_label(config: Config) -> str:
     """Label of the table's row for a config whose arm has been applied.
 
     It is the name of the arm. For the arm ``configured`` it is the name of the block with its path (``acmix-mixed``),
-    for a custom block the label of :func:`acmix_exp.custom_block.label`, and ``baseline`` if no block is inserted.
+    for a custom block the label of :func:`acmix_exp.custom_block.label`, for several blocks those of all
+    (``acmix-mixed+ema``), and ``baseline`` if no block is inserted.
     """
     if config.arm.name != "configured":
         return config.arm.name
     if not config.arm.insert:
         return "baseline"
-    return block_label(config.block)
+    blocks = [each["block"] for each in config.arm.insertions] or [config.block]
+    return "+".join(block if isinstance(block, str) else block_label(block) for block in blocks)
 
 
 def block_label(block: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ TOP_LEVEL = {
     "child",
     "installed",
     "early",
+    "insertions",
 }
 ENTRIES = {"__init__", "cli", "__main__", "worker"}  # what people and child processes start; below they import all
 MAY_IMPORT = {

@@ -11,7 +11,7 @@ from acmix_exp.config import MATCHED
 from acmix_exp.nn.stand_in import Site
 from acmix_exp.profile.count import count
 from acmix_exp.profile.latency import FEWEST, FEWEST_FOR_P95, Latency, fused, latency
-from acmix_exp.yolo.model import CONFIG_KEY, ultralytics_gflops
+from acmix_exp.yolo.model import CONFIG_KEY, parts, ultralytics_gflops
 
 STAGE_2 = ("attention", "convolution")
 BATCHES = {1: FEWEST_FOR_P95, 32: FEWEST}  # batch size: smallest number of timed passes
@@ -43,12 +43,15 @@ def complexity(model: nn.Module, imgsz: int = 640) -> tuple[dict[str, Any], tupl
 
 def _matched(model: nn.Module) -> dict[str, float]:
     """Of the control that matches a block: what that block has, over all sites, and the control's width at each."""
-    block = ((getattr(model, "yaml", None) or {}).get(CONFIG_KEY) or {}).get("block") or {}
-    if block.get("name") != MATCHED or "like" not in block:
+    inserted = (getattr(model, "yaml", None) or {}).get(CONFIG_KEY) or {}
+    blocks = [each.get("block") or {} for each in parts(inserted)]
+    controls = [block for block in blocks if block.get("name") == MATCHED and "like" in block]
+    if not controls:
         return {}
-    size = {"parameters": block["size"], "flops": block["size"] / 1e9}[block["match"]]
-    name = {"parameters": "matched_parameters", "flops": "matched_gflops"}[block["match"]]
-    return {name: size, **{f"hidden_{site}": hidden for site, hidden in block["hidden"].items()}}
+    size, match = sum(block["size"] for block in controls), controls[0]["match"]
+    figure = {"matched_parameters": size} if match == "parameters" else {"matched_gflops": size / 1e9}
+    widths = (item for block in controls for item in block["hidden"].items())
+    return {**figure, **{f"hidden_{site}": hidden for site, hidden in widths}}
 
 
 def timings(model: nn.Module, imgsz: int, device: str | int) -> dict[str, float | None]:

@@ -30,7 +30,8 @@ class Column:
 
     ``numbers``: key in summary.json and summary.csv -> attribute of ``Row``. ``form``: a format of ``format_number``,
     for the number divided by ``scale``. ``outputs``: an ``Output`` per word; summary.json has every column. ``join``:
-    between two numbers. ``short``: heading in table.tex, with its second line.
+    between two numbers. ``short``: heading in table.tex, with its second line. ``if_known``: an output leaves it out
+    where no row has a number, unless ``report.columns`` names it.
     """
 
     heading: str
@@ -41,6 +42,7 @@ class Column:
     scale: float = 1
     join: str = ""
     short: str = ""
+    if_known: bool = False
 
     @property
     def name(self) -> str:
@@ -90,6 +92,8 @@ NAMES = {
     "val_best_mean": "val_best",
     "gflops": "GFLOPs",
     "latency_ms_b1": "latency",
+    "nms_mean": "mAP50-95_nms",
+    "nms_free_mean": "mAP50-95_nms_free",
     "fps": "FPS",
     "peak_memory_mb": "memory",
     "train_seconds": "training",
@@ -100,6 +104,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("n", "mAP50", "mAP50-95", "delta", "CI_simultaneous", "p_joint", "verdict", "parameters", "GFLOPs"),
 }
 MAP50_95 = {"map50_95_mean": "map50_95.mean", "map50_95_std": "map50_95.std"}
+NMS, NMS_FREE = {"nms_mean": "nms.mean"}, {"nms_free_mean": "nms_free.mean"}
 CI = {"delta_low": "comparison.low", "delta_high": "comparison.high"}
 CI_JOINT = {"simultaneous_low": "comparison.simultaneous_low", "simultaneous_high": "comparison.simultaneous_high"}
 POPULATION = {"population_low": "population.low", "population_high": "population.high"}
@@ -115,6 +120,10 @@ COLUMNS = (
     Column("mAP50-95", MAP, MAP50_95, "csv md terminal narrow tex html runs wandb", "± std", join=" ± "),
     Column("mAP50", MAP, {"map50_mean": "map50.mean"}, "csv md terminal narrow html"),
     Column("mAP50, std", MAP, {"map50_std": "map50.std"}),
+    Column("mAP50-95", MAP, NMS, "md terminal html", "with NMS", if_known=True, short="mAP50-95\nNMS"),
+    Column("mAP50-95 (with NMS), std", MAP, {"nms_std": "nms.std"}),
+    Column("mAP50-95", MAP, NMS_FREE, "md terminal html", "NMS-free", if_known=True, short="mAP50-95\nNMS-free"),
+    Column("mAP50-95 (NMS-free), std", MAP, {"nms_free_std": "nms_free.std"}),
     Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html", short="P"),
     Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html", short="R"),
     Column("paired seeds", "d", {"n_paired": "comparison.n"}, "pairs"),
@@ -201,7 +210,13 @@ def columns(output: Output, table: Table | None = None) -> list[Column]:
     shown = [column for column in COLUMNS if output in column.outputs.split()]
     if table is not None and table.columns and output in SHAPED:
         shown = [BY_NAME[name] for name in table.columns]
+    else:
+        shown = [column for column in shown if not column.if_known or (table and _is_known(column, table))]
     return [column.of(table.metric) for column in shown] if table is not None and table.metric else shown
+
+
+def _is_known(column: Column, table: Table) -> bool:
+    return any(value is not None for row in table.rows for value in column.numbers_of(row).values())
 
 
 def cells(row: Row, visible: Sequence[Column], *, short: bool = False) -> list[str]:

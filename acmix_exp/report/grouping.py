@@ -10,11 +10,10 @@ from typing import Any
 
 from acmix_exp.config import IDENTITY
 from acmix_exp.data.headline import NO_TEST
-from acmix_exp.report.records import Record
+from acmix_exp.report.records import JOINED, Record
 from acmix_exp.yolo.families import title_of
 
 NETWORK = {"model", *(f"model.{key}" for key in ("family", "scale", "variant", "yaml"))}  # swept keys
-JOINED = {"replace": "in", "swap": "in place of attention at"}  # by the mode of a placement
 DATA = "dataset"  # the group whose content counts in a run's identity, as "data"
 
 
@@ -26,6 +25,8 @@ def swept_value(record: Record, key: str) -> Any:
     if key in record.swept:
         return _plain(record.swept[key])
     path = key.replace("/", ".")
+    if record.has_own_places and (path.startswith("model.placement") or path.split(".")[0] == "block"):
+        return None
     if path.split(".")[0] == "block" and (not record.inserts or (record.control and not record.like)):
         return None
     if path.startswith("model.placement") and not record.inserts:
@@ -86,8 +87,9 @@ def _grouped(records: Sequence[Record], key: Any) -> list[list[Record]]:
 
 
 def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
-    """The settings that all runs of a table share: the identity without seed, block, placement and ``keys``."""
-    parts = {key: value for key, value in record.identity.items() if key not in ("seed", "block", "placement")}
+    """The settings that all runs of a table share: the identity without seed, what is inserted, and ``keys``."""
+    not_shared = ("seed", "block", "placement", "insertions")
+    parts = {key: value for key, value in record.identity.items() if key not in not_shared}
     if "model.pretrained" in keys and "train" in parts:  # it follows from the weights
         extra = {key: value for key, value in (parts["train"].get("extra") or {}).items() if key != "warmup_bias_lr"}
         parts["train"] = {**parts["train"], "extra": extra}
@@ -115,8 +117,10 @@ def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[lis
     """The inserting records by what they share; a control is in each group that has its placement.
 
     Different blocks share a table, each with its own options. A block that was run with several sets of options has
-    a table for each set, because one row cannot be both.
+    a table for each set, because one row cannot be both. Arms with insertions of their own have a table of their own.
     """
+    own_places = [record for record in members if record.has_own_places]
+    members = [record for record in members if not record.has_own_places]
     arms = [record for record in members if record.inserts and not record.control]
     shared = {record: _inserted(record, keys) for record in members if record.inserts}
     options: dict[str, set[str]] = {}  # of each block at each placement
@@ -141,7 +145,7 @@ def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[lis
             group.append(record)
         if not fitting:
             groups.append([record])
-    return groups
+    return [*groups, own_places] if own_places else groups
 
 
 def _same_sites(control: Record, own: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -179,8 +183,8 @@ def settings(records: Sequence[Record], keys: Sequence[str], folds: int) -> dict
     done = [record for record in records if record.result]
     first, inserting = (done or list(records))[0], next((record for record in records if record.inserts), None)
     shared = _context(first, keys)
-    inserted = {} if inserting is None else _inserted(inserting, keys)
-    if len({record.block for record in records if record.inserts and not record.control}) > 1:
+    inserted = {} if inserting is None or inserting.has_own_places else _inserted(inserting, keys)
+    if "block" in inserted and len({record.block for record in records if record.inserts and not record.control}) > 1:
         inserted.pop("block")  # each row has its own
     return {
         "dataset": None if DATA in keys else _dataset(records if folds else [first], folds),

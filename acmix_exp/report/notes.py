@@ -20,6 +20,8 @@ def notes(group: Group, rows: Sequence[Row], reference: str) -> list[str]:
         *_without_reference(rows, reference),
         *_folds(group),
         *_splits(group),
+        *_heads(group),
+        *_insertions(group),
         *_controls(group, rows),
         *_missing_cells(group),
         *(note for row in group.rows for note in _runs(group, row)),
@@ -56,6 +58,45 @@ def _splits(group: Group) -> list[str]:
         if scored and (made or scored.reason not in ("", NO_TEST)):
             sentences.append(f"{facts['name']}: {made + '; ' if made else ''}{scored}")
     return list(dict.fromkeys(sentences))
+
+
+HEADS = {"nms": "one-to-many, with NMS", "nms_free": "one-to-one, NMS-free"}  # of networks that have both
+
+
+def _heads(group: Group) -> list[str]:
+    """Which head the figures of the table are of, where networks have two."""
+    named = {record.result.head for row in group.rows for record in row.records if record.result}
+    sentences = []
+    for head in sorted(filter(None, named)):
+        of = "of networks with two heads " if None in named or len(named) > 1 else ""
+        sentences.append(
+            f"The headline {of}is of the head {HEADS[head]}: all comparisons are of it, and best.pt is chosen by it. "
+            "The other head is in its own column; train.extra.nms chooses which head is the headline"
+        )
+    return sentences
+
+
+def of_networks(pairs: Iterable[tuple[ArmRuns, ArmRuns]]) -> list[str]:
+    """What a comparison between different networks has in common, if there is one."""
+    if not any(_network(first) and _network(second) and _network(first) != _network(second) for first, second in pairs):
+        return []
+    return [
+        "Comparisons between different networks pair the data alone: a seed gives all of them the same order and "
+        "augmentation of images, but not the same initial weights, so that pairing takes less of the spread away. All "
+        "have the same schedule and settings, which need not suit each of them best"
+    ]
+
+
+def _network(row: ArmRuns) -> str:
+    """What its runs were built from, whatever their weights; empty without runs."""
+    models = [record.identity.get("model") or {} for record in row.all_records]
+    return repr({key: value for key, value in models[0].items() if key != "pretrained"}) if models else ""
+
+
+def _insertions(group: Group) -> list[str]:
+    """What an arm inserts where, if its placements are its own."""
+    found = {row.label: record for row in group.rows for record in row.all_records if record.has_own_places}
+    return [f"{label}: {record.inserted_text}" for label, record in found.items()]
 
 
 def _controls(group: Group, rows: Sequence[Row]) -> list[str]:
@@ -100,9 +141,10 @@ def _matched(row: ArmRuns) -> str:
             if own and size:
                 sites = {key.removeprefix("hidden_"): value for key, value in cost.items() if key.startswith("hidden_")}
                 widths = ", ".join(f"{hidden} at {site}" for site, hidden in sites.items())
+                has = "has" if len(record.likes) == 1 else "have"
                 return (
                     f"a 3x3 convolution to fewer channels ({widths}) and a 1x1 back, {own:{form}} {unit} where "
-                    f"{block_label(record.like)} has {size:{form}} ({own / size - 1:+.1%})"
+                    f"{' and '.join(map(block_label, record.likes))} {has} {size:{form}} ({own / size - 1:+.1%})"
                 )
     return ""
 

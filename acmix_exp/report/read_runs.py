@@ -112,6 +112,8 @@ def _result(content: dict[str, Any]) -> Result:
     metrics = content["metrics"]
     last, best = content.get("val_last") or {}, content.get("val_best") or {}
     classes = metrics.get("per_class") or {}
+    heads = metrics["heads"] if isinstance(metrics.get("heads"), dict) else {}
+    of_heads = {name: _number(part.get("map50_95")) for name, part in heads.items() if isinstance(part, dict)}
     return Result(
         map50_95=float(metrics["map50_95"]),
         map50=float(metrics["map50"]),
@@ -125,6 +127,9 @@ def _result(content: dict[str, Any]) -> Result:
         best_epoch=best.get("epoch"),
         imgsz=content.get("imgsz"),
         cost=content["cost"],
+        head=str(metrics["head"]) if metrics.get("head") in of_heads else None,
+        nms=of_heads.get("nms"),
+        nms_free=of_heads.get("nms_free"),
     )
 
 

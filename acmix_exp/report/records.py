@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import mean, stdev
 from typing import Any
 
-from acmix_exp.config import MATCHED
+from acmix_exp.block_rules import RULES, shown
+from acmix_exp.config import MATCHED, block_label
 from acmix_exp.model_tasks import headline
 from acmix_exp.report.statistics import Comparison, Verdict
 from acmix_exp.run.directory import Run
 from acmix_exp.run.replicates import Replicates, replicates
 
+JOINED = {"replace": "in", "swap": "in place of attention at"}  # by the mode of a placement
 # Environment variables, by their beginning, that change how numbers are rounded or summed.
 NUMERIC = (
     *("ACMIX_EXP_BACKEND", "ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_"),
@@ -37,6 +39,9 @@ class Result:
     best_epoch: int | None
     imgsz: int | None
     cost: dict[str, Any]
+    head: str | None = None  # nms | nms_free: the headline's, of a network with two heads
+    nms: float | None = None  # mAP50-95 of each of them
+    nms_free: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +99,10 @@ class Record:
 
     @property
     def variant(self) -> tuple[Any, ...]:
-        """Name and path of the inserted block, or of that which it matches; empty for the stock network."""
+        """Name and path of the inserted block, or of that which it matches; empty for the stock network. Of an arm with
+        insertions of its own, all that they say."""
+        if self.has_own_places:
+            return (self.inserted_text,)
         block = self.identity.get("block") or {}
         if self.inserts and (like := self.like):
             return (like.get("name"), like.get("path"), block.get("match"))
@@ -102,16 +110,37 @@ class Record:
 
     @property
     def block(self) -> tuple[Any, ...]:
-        """Name of the inserted block and, if it is user-defined, its class."""
-        block = self.identity.get("block") or {}
-        return (block.get("name"), block.get("target"))
+        """Name of the inserted block and, if it is user-defined, its class; of several blocks their names."""
+        blocks = [part["block"] for part in self.parts]
+        names = dict.fromkeys(block.get("name") for block in blocks)
+        return ("+".join(map(str, names)) if len(names) > 1 else next(iter(names)), blocks[0].get("target"))
+
+    @property
+    def likes(self) -> list[dict[str, Any]]:
+        """The blocks that the control conv3x3_matched matches; empty for any other arm."""
+        blocks = [part["block"] for part in self.parts if part["block"].get("name") == MATCHED and self.control]
+        return [like for block in blocks if isinstance(like := block.get("like"), dict)]
 
     @property
     def like(self) -> dict[str, Any]:
-        """The block that the control conv3x3_matched matches; empty for any other arm."""
-        block = self.identity.get("block") or {}
-        like = block.get("like") if block.get("name") == MATCHED and self.control else None
-        return like if isinstance(like, dict) else {}
+        """The first of :attr:`likes`, if there is any."""
+        return next(iter(self.likes), {})
+
+    @property
+    def parts(self) -> list[dict[str, dict[str, Any]]]:
+        """``block`` and ``placement`` of each insertion, as recorded; empty ones for the stock network."""
+        one = {key: self.identity.get(key) for key in ("block", "placement")}
+        return [{key: each.get(key) or {} for key in one} for each in self.identity.get("insertions") or [one]]
+
+    @property
+    def has_own_places(self) -> bool:
+        """Whether its placements are of its arm, ``arm.insertions``, and not those of the other arms."""
+        return self.inserts and bool(self.config["arm"].get("insertions"))
+
+    @property
+    def inserted_text(self) -> str:
+        """What is inserted where, in words; options and settings that are not the defaults are named."""
+        return " and ".join(_in_words(**part) for part in self.parts)
 
     @property
     def inserts(self) -> bool:
@@ -155,6 +184,24 @@ class Record:
         """The run's mAP on resampled images; None if it left no readable outcomes.npz."""
         split = self.result.split if self.result else None
         return replicates(self.run.path, str(self.identity.get("data")), str(split))
+
+
+def _in_words(block: Mapping[str, Any], placement: Mapping[str, Any]) -> str:
+    like, name = block.get("like") or {}, str(block.get("name"))
+    options = {**block, **(like if isinstance(like, dict) else {})}
+    defaults = RULES[str(like.get("name") or name)].options if str(like.get("name") or name) in RULES else {}
+    usual = {key: option.default for key, option in defaults.items()} | {"position_tables": "without decay"}
+    named = [
+        f"{key} {shown(value)}"
+        for key, value in options.items()
+        if key not in ("name", "path", "like") and value != usual.get(key)
+    ]
+    label = f"{name} like {block_label(like)}" if like else block_label(block)
+    usual = {"norm": True, "act": True, "residual": True, "zero_init": False}
+    named += [f"{key} {shown(placement[key])}" for key in usual if placement.get(key, usual[key]) != usual[key]]
+    details = f" ({', '.join(named)})" if named else ""
+    where = JOINED.get(str(placement.get("mode")), "after")
+    return f"{label}{details} {where} {', '.join(map(str, placement.get('sites') or ()))}"
 
 
 def machine_name(hardware: Any) -> str:
@@ -304,6 +351,8 @@ class Row:
     cost: Cost
     population: Population = Population()
     seeds_verdict: Verdict | None = None  # that by seeds alone, where ``population`` does not allow it
+    nms: Spread = Spread(None, None)  # mAP50-95 of the head with suppression of duplicates, and without, if it has both
+    nms_free: Spread = Spread(None, None)
 
     @property
     def arm(self) -> str:

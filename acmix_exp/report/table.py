@@ -13,7 +13,7 @@ from acmix_exp.report.family_notes import family_notes
 from acmix_exp.report.grouping import heading
 from acmix_exp.report.harness import check_harness, harness_verdict, is_harness_check
 from acmix_exp.report.image_intervals import image_intervals
-from acmix_exp.report.notes import notes
+from acmix_exp.report.notes import notes, of_networks
 from acmix_exp.report.planned import DEFAULT, Asked, reference_note
 from acmix_exp.report.population import guarded
 from acmix_exp.report.read_runs import collect
@@ -59,6 +59,7 @@ def _table(
         notes=[
             *family_notes(family, number, asked.reference),
             *notes(group, rows, asked.reference),
+            *of_networks([*between, *((row, other) for row, other in pairs if other)]),
             *seeds_alone,
             *image_notes,
             *cost_notes,
@@ -89,7 +90,7 @@ def _judged(row: ArmRuns, other: ArmRuns | None, reference: str, family: Family,
 
 
 def _row(runs: ArmRuns, other: ArmRuns | None, comparison: Comparison, images: Interval, cost: Cost) -> Row:
-    names = ("map50_95", "map50", "precision", "recall", "val_last", "val_best")
+    names = ("map50_95", "map50", "precision", "recall", "val_last", "val_best", "nms", "nms_free")
     spreads: dict[str, Any] = {
         name: Spread.of(getattr(record.result, name) for record in runs.records) for name in names
     }

@@ -232,7 +232,11 @@ def whole_provenance(value: dict[str, Any] | None) -> dict[str, Any]:
         if key not in PROVENANCE_OBJECTS or part is None or isinstance(part, dict)
     }
     identity = valid.get("identity") or {}
-    if not all(isinstance(identity.get(key) or {}, dict) for key in IDENTITY_OBJECTS):
+    several = identity.get("insertions") or []
+    parts = [identity, *(several if isinstance(several, list) else [None])]
+    if not all(
+        isinstance(part, dict) and isinstance(part.get(key) or {}, dict) for part in parts for key in IDENTITY_OBJECTS
+    ):
         valid.pop("identity")
     return valid
 

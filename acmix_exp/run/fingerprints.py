@@ -17,6 +17,7 @@ from acmix_exp import custom_block, installed
 from acmix_exp.config import MATCHED, Config, ModelConfig
 from acmix_exp.data import Dataset, inspect, resolve
 from acmix_exp.errors import ChangedError, ConfigError
+from acmix_exp.insertions import user_blocks
 from acmix_exp.run.directory import Run
 from acmix_exp.yolo import families
 from acmix_exp.yolo.pretrained import find_pretrained
@@ -141,18 +142,12 @@ def code_changes(config: Config, identity: Mapping[str, Any], *, imported: bool 
     imported: whether it says which code was imported, as that of an older version does not.
     """
     lines = []
-    then = identity.get("block") or {}
-    if then.get("name") == MATCHED:
-        then = then.get("like", then)  # what it matches
-    if "source" in then:
-        target = config.block["target"]
-        now = block(config.block) or {}
-        file = custom_block.source(target) or f"{target}, which is no longer there"
-        if now.get("source") != then["source"]:
-            lines.append(f"block.target={target}: {file}")
-        elif now.get("helpers") != then.get("helpers"):
-            names = ", ".join(str(path) for path in custom_block.helpers(target).values())
-            lines.append(f"block.target={target}: what {file} imports: {names}")
+    for each in [identity, *(identity.get("insertions") or ())]:
+        then = each.get("block") or {}
+        if then.get("name") == MATCHED:
+            then = then.get("like", then)  # what it matches
+        if "source" in then:
+            lines += _block_changes(then)
     before, after = identity.get("code") or {}, imported_code(config) if imported else {}
     lines += [
         f"the code of {name} ({_hash(after, name)}, was {_hash(before, name)})"
@@ -162,12 +157,25 @@ def code_changes(config: Config, identity: Mapping[str, Any], *, imported: bool 
     return lines
 
 
+def _block_changes(then: Mapping[str, Any]) -> list[str]:
+    """A line if the file of a user-defined block, or what it imports, is no longer that of ``then``."""
+    target = str(then["target"])
+    now = block({"target": target}) or {}
+    file = custom_block.source(target) or f"{target}, which is no longer there"
+    if now.get("source") != then["source"]:
+        return [f"block.target={target}: {file}"]
+    if now.get("helpers") != then.get("helpers"):
+        names = ", ".join(str(path) for path in custom_block.helpers(target).values())
+        return [f"block.target={target}: what {file} imports: {names}"]
+    return []
+
+
 def _hash(code: Mapping[str, str], name: str) -> str:
     return f"hash {code[name]}" if name in code else "as installed"
 
 
 def imported_code(config: Config) -> dict[str, str]:
     """Hashes of the modules that no version tells apart: editable, changed, or not the installed ones."""
-    path, target = installed.child_path(), config.block.get("target")
-    own = {name.partition(".")[0] for name in (target, *custom_block.helpers(target))} if target else set()
+    path, targets = installed.child_path(), [str(each["target"]) for each in user_blocks(config)]
+    own = {name.partition(".")[0] for target in targets for name in (target, *custom_block.helpers(target))}
     return installed.code([*installed.found(path, own), *installed.modified(path)])

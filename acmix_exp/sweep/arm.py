@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
 
 from acmix_exp.block_rules import MATCHES, PATHS, shown
-from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, ArmConfig, Config, PlacementConfig
+from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, ArmConfig, Config, ModelConfig, PlacementConfig, value_of
+from acmix_exp.insertions import Insertion, insertions, written_out
 from acmix_exp.yolo.families import starts_from_features
 
 NO_ATTENTION = "no_attention"  # an arm
@@ -24,6 +26,8 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
         return []
     if arm.match not in MATCHES and (arm.match is not None or _is_matched(arm)):
         return [f"arm.match={shown(arm.match)}: must be one of {', '.join(MATCHES)}"]
+    if arm.insertions:
+        return _of_insertions(config, explicit)
     lines = []
     if not config.model.placement.sites and arm.name != "configured":
         lines.append(
@@ -50,34 +54,71 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
     return lines
 
 
+def _of_insertions(config: Config, explicit: Collection[str]) -> list[str]:
+    """One line per contradiction of an arm whose blocks and placements are in ``arm.insertions``."""
+    arm, lines = config.arm, []
+    given = [key for key in sorted(explicit) if re.match(r"block\b|model[/.]placement\b", key)]
+    if given:
+        value = value_of(config, given[0].replace("/", "."))
+        value = value.name if isinstance(value, PlacementConfig) else value["name"] if given[0] == "block" else value
+        lines.append(
+            f"arm={arm.name} {given[0]}={shown(value)}: arm.insertions names its own blocks and placements; "
+            f"leave {given[0]} out, or use an arm without insertions"
+        )
+    own = {key: getattr(arm, key) for key in (("path",) if arm.control else ("block", "path"))}
+    if stated := [f"arm.{key}={value}" for key, value in own.items() if value is not None]:
+        lines.append(
+            f"arm={arm.name} {' '.join(stated)}: arm.insertions names its own blocks, with their options; "
+            "use arm=configured, or a control"
+        )
+    wrong = [each for each in insertions(config) if each.placement.mode != "swap"] if arm.name == NO_ATTENTION else []
+    lines += [
+        f"arm={arm.name} {each.key}.placement: this arm takes an attention out; use a placement of mode swap"
+        for each in wrong
+    ]
+    return lines
+
+
 def apply(config: Config) -> Config:
     """The effective config: without block and placement for the baseline, else with the block and path of the arm.
+    With ``arm.insertions`` these hold all of it, and ``block`` and ``model.placement`` what the only one says, if it is
+    one.
 
     A plain 3x3 in place of a stock 3x3 without pretrained weights is the stock network, so it becomes the baseline; so
     does join where nothing is joined. Identity gets no norm, activation and residual with any placement. The control
     that matches a block keeps that block in ``block``: ``arm.match`` says that the control stands in its place. In mode
     swap it matches the attention, whatever the configured block.
     """
-    arm, placement = config.arm, config.model.placement
-    if not arm.insert or not placement.sites:
-        return _bare(config, replace(arm, insert=False, match=None))
-    matched = _is_matched(arm)
+    arm = config.arm
+    given = insertions(config)
+    if not any(each.placement.sites for each in given):
+        return _bare(config, replace(arm, insert=False, match=None, insertions=[]))
+    found = [inserted for each in given if (inserted := _of_arm(each, arm, config.model))]
+    if not found:
+        return _bare(config, ArmConfig(name="baseline", insert=False))
+    several = written_out(found) if arm.insertions else []
+    arm = replace(arm, match=arm.match if _is_matched(arm) else None, insertions=several)
+    first = found[0] if len(found) == 1 else Insertion({}, PlacementConfig(name="several"))
+    return replace(config, arm=arm, block=first.block, model=replace(config.model, placement=first.placement))
+
+
+def _of_arm(given: Insertion, arm: ArmConfig, model: ModelConfig) -> Insertion | None:
+    """What an arm makes of an insertion; None if that leaves the stock network."""
+    placement, matched = given.placement, _is_matched(arm)
     of_attention = matched and placement.mode == "swap"
-    block = {"name": arm.block} if arm.control and (of_attention or not matched) else dict(config.block)
+    block = {"name": arm.block} if arm.control and (of_attention or not matched) else dict(given.block)
     if arm.path is not None:
         block["path"] = arm.path
     inserted = arm.block if matched else block["name"]
-    if _is_stock(str(inserted), config):
-        return _bare(config, ArmConfig(name="baseline", insert=False))
+    if _is_stock(str(inserted), placement, model):
+        return None
     if inserted == IDENTITY:
         placement = replace(placement, norm=False, act=False, residual=False, zero_init=False)
-    arm = replace(arm, match=arm.match if matched else None)
-    return replace(config, arm=arm, block=block, model=replace(config.model, placement=placement))
+    return replace(given, block=block, placement=placement)
 
 
-def _is_stock(block: str, config: Config) -> bool:
+def _is_stock(block: str, placement: PlacementConfig, model: ModelConfig) -> bool:
     """Whether a control's block leaves the stock network."""
-    model, placement = config.model, config.model.placement
     if block == JOIN:
         joins = placement.norm or placement.act or placement.residual
         return placement.mode == "replace" or (placement.mode == "after" and not joins)
@@ -91,6 +132,10 @@ def depends(effective: Config, key: str) -> bool:
     The control that matches a block depends on it.
     """
     group, *rest = key.replace("/", ".").split(".")
+    if group == "arm" and rest == ["insertions"]:
+        return bool(effective.arm.insertions)
+    if effective.arm.insertions and (group == "block" or (group == "model" and rest[:1] == ["placement"])):
+        return False
     if group == "block":
         matches_block = effective.arm.match is not None and effective.block.get("name") != MATCHED
         return effective.arm.insert and (not effective.arm.control or matches_block)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acmix_exp import custom_block, installed
+from acmix_exp import custom_block, insertions, installed
 from acmix_exp.block_rules import RULES, channel_faults, library_faults, option_faults, suggestion
 from acmix_exp.config import SEED_LIMIT, Config, HardwareConfig, options, value_of
 from acmix_exp.errors import ConfigError
@@ -21,7 +21,7 @@ from acmix_exp.sweep import arm, executor_keys, seed_axis
 from acmix_exp.tracking.variables import PROJECT, PROJECT_RULE, TAG_LIMIT
 from acmix_exp.yolo.arguments import rank_count, refused
 from acmix_exp.yolo.pretrained import find_pretrained
-from acmix_exp.yolo.sites import MODES, Network, resolve_sites
+from acmix_exp.yolo.sites import MODES, Network, sites_of
 
 NAME_MAX = 255  # bytes of a file name, on every file system in use
 NAME = re.compile(r"[^\s/\\.~-](?:[^/\\\x00-\x1f\x7f]*[^\s/\\\x00-\x1f\x7f])?")
@@ -70,10 +70,12 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
         *seed_axis.faults(config, explicit),
     ]
     if not lines:
-        lines = arm.contradictions(config, explicit)
+        lines = _insertions(config) or arm.contradictions(config, explicit)
     if not lines:
         effective = arm.apply(config)
-        lines = _sites(effective) or (library_faults(effective.block) if config.task in ("train", "profile") else [])
+        lines = _sites(effective)
+        if not lines and config.task in ("train", "profile"):
+            lines = [line for each in insertions.insertions(effective) for line in library_faults(each.block)]
     return lines if model_lines else lines + _pretrained(config)
 
 
@@ -152,11 +154,11 @@ def _block(config: Config) -> list[str]:
         return custom_block.faults(config.block, taken=[*options("arm"), *RULES])
     if name not in RULES:
         return [f"block.name={name}: must be one of {', '.join(options('block'))}"]
-    return option_faults(name, _block_options(config))
+    return option_faults(name, _block_options(config.block))
 
 
-def _block_options(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in config.block.items() if key != "name"}
+def _block_options(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in block.items() if key != "name"}
 
 
 def _gpus_per_run(hardware: HardwareConfig) -> tuple[bool, str]:
@@ -170,16 +172,30 @@ def _gpus_per_run(hardware: HardwareConfig) -> tuple[bool, str]:
 
 def _sites(effective: Config) -> list[str]:
     """Lines for sites that do not exist, and for sites whose channels the block cannot take."""
-    if not effective.arm.insert:
-        return []
     try:
-        sites = resolve_sites(effective.model.placement, Network.of(effective.model))
+        found = sites_of(effective)
     except ConfigError as error:
         return error.lines
-    if custom_block.is_custom(effective.block):
+    lines = []
+    for inserted, sites in found:
+        if not custom_block.is_custom(inserted.block):
+            channels = {site.name: site.channels for site in sites}
+            name, options = str(inserted.block["name"]), _block_options(inserted.block)
+            lines += inserted.in_words(channel_faults(name, options, channels, effective.model.scale))
+    return lines
+
+
+def _insertions(config: Config) -> list[str]:
+    """Lines for what is wrong with ``arm.insertions``, but for sites."""
+    if not config.arm.insertions:
         return []
-    channels = {site.name: site.channels for site in sites}
-    return channel_faults(str(effective.block["name"]), _block_options(effective), channels, effective.model.scale)
+    try:
+        found = insertions.read(config.arm.insertions)
+        gpus = devices.kind(config.hardware) == "cuda"
+    except ConfigError as error:
+        return error.lines
+    needs_gpu = [each for each in found if each.block.get("backend") == "triton" and not gpus]
+    return [f"{each.key}.options.backend=triton: needs a CUDA GPU; use auto" for each in needs_gpu]
 
 
 def _hardware(config: Config) -> list[str]:

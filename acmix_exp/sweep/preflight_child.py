@@ -13,9 +13,10 @@ from rich.markup import escape
 
 from acmix_exp import custom_block
 from acmix_exp.child import Child, require, spare, unpickling
-from acmix_exp.config import Config
+from acmix_exp.config import Config, from_plain
 from acmix_exp.console import console
 from acmix_exp.errors import ConfigError
+from acmix_exp.insertions import user_blocks
 from acmix_exp.run import devices
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.compose import Composed, raise_faults
@@ -66,7 +67,8 @@ class Preflight:
         configs: list[dict[str, Any]] = []
         for number, cell in enumerate(cells):
             config = arm.apply(cell.config)
-            key = repr((config.arm.insert, config.arm.match, config.model, config.block, config.train.extra))
+            inserted = config.arm.insert, config.arm.match, config.arm.insertions
+            key = repr((*inserted, config.model, config.block, config.train.extra))
             if key not in self._networks:
                 configs.append(asdict(config))
             self._networks.setdefault(key, []).append(number)
@@ -76,7 +78,7 @@ class Preflight:
 
     def _announce(self, configs: Sequence[dict[str, Any]]) -> None:
         """Say what code from outside this package the children will run: user-defined blocks and checkpoints."""
-        blocks = [each["block"] for each in configs if each["arm"]["insert"] and custom_block.is_custom(each["block"])]
+        blocks = [block for each in configs for block in user_blocks(from_plain(each))]
         for block in {block["target"]: block for block in blocks}.values():
             custom_block.announce(block)
         for path in dict.fromkeys(each["model"]["pretrained"] for each in configs if each["allow_unsafe_checkpoint"]):
@@ -163,4 +165,4 @@ def say_unsafe(what: str) -> None:
 
 
 def is_user_defined(config: Config) -> bool:
-    return config.arm.insert and custom_block.is_custom(config.block)
+    return bool(user_blocks(config))

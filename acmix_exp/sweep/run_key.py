@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, has_position_table
-from acmix_exp.config import MATCHED, Config
+from acmix_exp.config import MATCHED, Config, PlacementConfig
+from acmix_exp.insertions import Insertion
 from acmix_exp.run import devices, fingerprints
 from acmix_exp.yolo import families
 from acmix_exp.yolo.arguments import extra_arguments, precision, rank_count
 from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.sampling import PROTOCOL
-from acmix_exp.yolo.sites import Network, resolve_sites, zero_init
+from acmix_exp.yolo.sites import Site, sites_of, zero_init
 
 
 def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
@@ -32,10 +34,14 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     device = devices.kind(hardware)
     backbone = Backbone.of(model)
     code = installed.code(installed.in_children())
+    inserted = [
+        {"block": _block(effective, each), "placement": _placement(effective, each.placement, sites)}
+        for each, sites in sites_of(effective)
+    ]
     return {
         "seed": effective.seed,
-        "block": _block(effective),
-        "placement": _placement(effective) if effective.arm.insert else None,
+        **(inserted[0] if len(inserted) == 1 else {"block": None, "placement": None}),
+        **({"insertions": inserted} if len(inserted) > 1 else {}),
         "model": {
             **families.identity(model),
             "pretrained": fingerprints.pretrained(model),
@@ -53,14 +59,14 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def _block(effective: Config) -> dict[str, Any] | None:
+def _block(effective: Config, inserted: Insertion) -> dict[str, Any] | None:
     """A user-defined block also counts by the content of its files. Of the control that matches a block, that counts;
     in place of an attention, which it matches then, no block does.
 
     Version 0.1 sorted position tables by their names into the groups of the optimizer. Blocks that have one, and
     user-defined blocks, which may, are trained in another way since.
     """
-    block = effective.block
+    block = inserted.block
     parts = fingerprints.block(block)
     if parts is None:
         return None
@@ -82,17 +88,15 @@ def _warms_up(effective: Config) -> bool:
     return effective.train.extra.get("warmup_epochs") != 0
 
 
-def _placement(effective: Config) -> dict[str, Any]:
+def _placement(effective: Config, placement: PlacementConfig, sites: Sequence[Site]) -> dict[str, Any]:
     """Sites by name and ``zero_init`` settled; what plays no part in the mode left out."""
-    model, placement = effective.model, effective.model.placement
-    sites = resolve_sites(placement, Network.of(model))
     what = {"mode": placement.mode, "sites": [site.name for site in sites]}
     if placement.mode == "replace":
         return what
     if placement.mode == "swap":
         return {**what, "norm": placement.norm}
     joined = {"norm": placement.norm, "act": placement.act, "residual": placement.residual}
-    starts_at_zero = zero_init(placement, pretrained=model.pretrained is not None)
+    starts_at_zero = zero_init(placement, pretrained=effective.model.pretrained is not None)
     # Version 0.1 moved such a branch by the bias warm-up, if there was one and it did not start at 0.
     kept = starts_at_zero and _warms_up(effective) and extra_arguments(effective).get("warmup_bias_lr") != 0
     return {**what, **joined, "zero_init": starts_at_zero, **({"bias_warmup": False} if kept else {})}

@@ -71,6 +71,9 @@ def evaluate(cell: Composed) -> int:
     images = f"{inspection.images[split]:,}"
     sizes = f"{used['imgsz']} px, batch {used['batch']}, {device}, float32"
     print_line(f"{weights.name} on {dataset.name} ({dataset.source}), split {split}, {images} images, {sizes}")
+    for head, scores in (metrics.get("heads") or {}).items():
+        scored_first = " (the headline)" if head == metrics["head"] else ""
+        print_line(f"head {head}{scored_first}: " + ", ".join(f"{SCORES[key]} {scores[key]:.3f}" for key in SCORES))
     print_line(f"written to {path}")
     return 0
 

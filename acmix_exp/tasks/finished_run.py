@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from acmix_exp import custom_block
 from acmix_exp.block_rules import library_faults
 from acmix_exp.config import Config, load
 from acmix_exp.errors import ConfigError
+from acmix_exp.insertions import insertions, user_blocks
 from acmix_exp.run import fingerprints
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
@@ -31,9 +33,11 @@ def finished(cell: Composed) -> tuple[Run, Config]:
     if not os.access(run.path, os.W_OK):
         raise ConfigError(f"run={command.run}: must be writable; copy it to a folder runs/NAME/RUN that is")
     config = load(run.path / "config.yaml")
-    if lines := custom_block.missing(config.block) or library_faults(config.block):
+    blocks = user_blocks(config)
+    lines = [line for block in blocks for line in custom_block.missing(block)]
+    if lines := lines or [line for each in insertions(config) for line in library_faults(each.block)]:
         raise ConfigError(*lines)
-    _announce_block(cell, config)
+    _announce_blocks(cell, blocks)
     config.allow_unsafe_checkpoint = command.allow_unsafe_checkpoint  # never as the directory says, which may be a copy
     if names_dataset(cell):
         config.dataset = command.dataset
@@ -48,22 +52,22 @@ def names_dataset(cell: Composed) -> bool:
     return any(key.split(".")[0] == "dataset" for key in cell.keys)
 
 
-def _announce_block(cell: Composed, config: Config) -> None:
-    """Raise ConfigError if the run's user-defined block is not the user's: no command here has named it."""
+def _announce_blocks(cell: Composed, blocks: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ConfigError if a user-defined block of the run is not the user's: no command here has named it."""
     given = cell.config.block.get("target") if "block.target" in cell.keys else None
-    target = config.block["target"] if custom_block.is_custom(config.block) else None
-    if given is not None and given != target:
-        its = f"has block.target={target}" if target else "has no user-defined block; leave it out"
+    targets = [str(block["target"]) for block in blocks]
+    if given is not None and given not in targets:
+        its = f"has block.target={', '.join(targets)}" if targets else "has no user-defined block; leave it out"
         raise ConfigError(f"block.target={given}: run={cell.config.run} {its}")
-    if target is None:
-        return
-    if cell.config.block.get("target") != target and not custom_block.is_known(target):
-        raise ConfigError(
-            f"run={cell.config.run}: needs block.target={target}, and no command on this machine has named "
-            f"{custom_block.source(target)} as it is now; read it and, to import it, add "
-            f"block=custom block.target={target}"
-        )
-    custom_block.announce(config.block)
+    for target in targets:
+        if cell.config.block.get("target") != target and not custom_block.is_known(target):
+            raise ConfigError(
+                f"run={cell.config.run}: needs block.target={target}, and no command on this machine has named "
+                f"{custom_block.source(target)} as it is now; read it and, to import it, add "
+                f"block=custom block.target={target}"
+            )
+    for block in blocks:
+        custom_block.announce(block)
 
 
 def require_safe(command: Config, config: Config, *paths: Path, own: Collection[str] | None = None) -> None:
@@ -74,7 +78,7 @@ def require_safe(command: Config, config: Config, *paths: Path, own: Collection[
     for path in paths:
         if command.allow_unsafe_checkpoint:
             say_unsafe(str(path))
-        elif own is not None or not custom_block.is_custom(config.block):
+        elif own is not None or not user_blocks(config):
             try:
                 checkpoint_file.require_safe(f"run={command.run}: {path.name}", checkpoint_file.read(path), own or ())
             except checkpoint_file.NotACheckpoint as error:

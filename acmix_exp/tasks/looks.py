@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from acmix_exp.config import AUTO, IDENTITY
+from acmix_exp.config import AUTO
 from acmix_exp.errors import ConfigError
+from acmix_exp.insertions import is_identity
 from acmix_exp.report import sign_flips
 from acmix_exp.report.planned import Asked
 from acmix_exp.report.read_runs import read
@@ -84,7 +85,7 @@ def refuse(plan: Plan) -> None:
     """Raises ConfigError if there is nothing to decide, or if the folder's runs follow another plan."""
     reference = plan.cells[0].config.report.reference
     arms = {label for cell in plan.cells for label in (cell.label, cell.alias) if label}
-    compared = {cell.label for cell in plan.cells if cell.config.block.get("name") != IDENTITY}
+    compared = {cell.label for cell in plan.cells if not is_identity(cell.config)}
     if reference.split(" (")[0] not in arms:
         raise ConfigError(
             f"seeds=auto: compares with report.reference={reference}, which this command does not train; "

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acmix_exp.config import IDENTITY, Config, ReportConfig, arm_label
+from acmix_exp.config import Config, ReportConfig, arm_label
 from acmix_exp.files import read_json
+from acmix_exp.insertions import is_identity
 from acmix_exp.report import sentences
 from acmix_exp.report.sample_size import RUN_TO_DELTA, detectable, pooled
 from acmix_exp.report.seed_plans import plan_line
@@ -49,7 +50,7 @@ def rows_of(cells: Iterable[tuple[str, Mapping[str, Any], Config]], *, harness: 
     """The rows of the table that cells will be. harness: those of identity, which is not compared, too."""
     rows: Rows = {}
     for label, swept, config in cells:
-        if harness or not (config.arm.insert and config.block.get("name") == IDENTITY):
+        if harness or not is_identity(config):
             rows.setdefault(_row(label, swept), set()).add(config.seed)
     return rows
 

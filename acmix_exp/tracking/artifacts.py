@@ -10,6 +10,7 @@ from typing import Any
 import acmix_exp
 from acmix_exp import custom_block
 from acmix_exp.config import Config
+from acmix_exp.insertions import user_blocks
 
 PACKAGE = Path(acmix_exp.__file__).resolve().parent
 NOT_IN_A_NAME = re.compile(r"[^\w.-]")
@@ -18,8 +19,8 @@ NOT_IN_A_NAME = re.compile(r"[^\w.-]")
 def log_code(run: Any, config: Config) -> None:
     """Log the Python files of this package, and the module of a user-defined block, as ``code-EXPERIMENT``."""
     files = {f"acmix_exp/{path.relative_to(PACKAGE).as_posix()}": path for path in sorted(PACKAGE.rglob("*.py"))}
-    if config.arm.insert and custom_block.is_custom(config.block):
-        source = custom_block.source(str(config.block["target"]))
+    for block in user_blocks(config):
+        source = custom_block.source(str(block["target"]))
         files |= {source.name: source} if source else {}
     _log(run, f"code-{config.name}", "code", files)
 

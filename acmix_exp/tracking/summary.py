@@ -9,7 +9,8 @@ from typing import Any
 def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
     """The flat summary of a run's result; missing values are left out.
 
-    Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); val_best/* and val_last/*
+    Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); of a network with two heads also head,
+    heads/nms/map50_95 and heads/nms_free/map50_95; val_best/* and val_last/*
     (epoch, map50, map50_95); parameters, gflops and the other costs by name; audit/transferred,
     audit/rebuilt, audit/new (numbers of tensors); per_class/<class>/<metric>. The tracker adds the last as a table,
     per_class.
@@ -19,6 +20,8 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in (result.get(group) or {}).items():
             if isinstance(value, (bool, int, float, str)):
                 flat[f"{prefix}{key}"] = value
+    heads = (result.get("metrics") or {}).get("heads") or {}
+    flat |= {f"heads/{name}/map50_95": metrics["map50_95"] for name, metrics in heads.items()}
     flat |= {f"audit/{key}": len(tensors) for key, tensors in (result.get("audit") or {}).items()}
     for name, metrics in per_class(result).items():
         flat |= {f"per_class/{name}/{key}": value for key, value in metrics.items()}

@@ -22,6 +22,7 @@ from acmix_exp.matching import with_claimed_pairs
 from acmix_exp.outcomes import Boxes, Outcomes, pack, relative_names
 from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.arguments import train_arguments
+from acmix_exp.yolo.heads import both_heads, has_two_heads, with_other_head
 from acmix_exp.yolo.sample_dataset import SampleDataset, data_of
 from acmix_exp.yolo.validators import RECORDING, Overlaps, RecordingRTDETRValidator, RecordingValidator
 
@@ -86,8 +87,9 @@ def evaluate_checkpoint(
 
     The detections per image are written to the file ``outcomes`` (:class:`acmix_exp.outcomes.Outcomes`). ``per_class``
     has the classes with at least one box in the split; ``detailed``: with precision and recall, which result.json has
-    not: a run of any version can be repeated and compared. Raises ConfigError if the data set and the checkpoint have
-    different classes.
+    not: a run of any version can be repeated and compared. Of a network with two heads also ``head``, the one that is
+    scored, and ``heads``, the metrics of both without classes (:mod:`acmix_exp.yolo.heads`). Raises ConfigError if the
+    data set and the checkpoint have different classes.
     """
     model, _ = checkpoints.load(checkpoint)
     names = {int(key): str(value) for key, value in model.names.items()}
@@ -112,7 +114,12 @@ def evaluate_checkpoint(
         kept = METRICS if detailed else METRICS[2:]
         per_class[names[int(index)]] = {key: values[key] for key in kept}
     named = {} if task.name == model_tasks.DETECT else {"task": task.name, "metric": task.headline}
-    return {**named, **results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
+    scored = {**named, **results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
+    if not has_two_heads(model):
+        return scored
+    other = _validate(model, dataset, split, with_other_head(config), device)
+    of_other = dict(zip(METRICS, map(float, other.metrics.mean_results()[-4:]), strict=True))
+    return {**scored, **both_heads(config, {key: results[key] for key in METRICS}, of_other)}
 
 
 def _validate(

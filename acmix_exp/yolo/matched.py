@@ -10,6 +10,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.config import MATCHED, Config, block_label
+from acmix_exp.insertions import Insertion
 from acmix_exp.nn import build_block
 from acmix_exp.nn.controls import matched_hidden, size_of
 from acmix_exp.nn.stand_in import parameters
@@ -19,8 +20,8 @@ from acmix_exp.yolo.sites import Site
 IMGSZ = 640  # pixels of the image whose FLOPs are counted, as in the table
 
 
-def matched_block(config: Config, sites: Sequence[Site]) -> dict[str, Any]:
-    """What a checkpoint keeps of the control for ``config.block``, counted as ``arm.match`` says.
+def matched_block(config: Config, inserted: Insertion, sites: Sequence[Site]) -> dict[str, Any]:
+    """What a checkpoint keeps of the control for a block at its sites, counted as ``arm.match`` says.
 
     like: the label of that block, or ``attention``: that in whose place the control stands. hidden: h by site. size:
     parameters or FLOPs of that block over all sites.
@@ -28,12 +29,15 @@ def matched_block(config: Config, sites: Sequence[Site]) -> dict[str, Any]:
     Raises ValueError if that block has none at a site.
     """
     match, hidden, total = str(config.arm.match), {}, 0
-    like = "attention" if config.block["name"] == MATCHED else block_label(config.block)
+    like = "attention" if inserted.block["name"] == MATCHED else block_label(inserted.block)
     with torch.random.fork_rng(devices=[]):
         stock = DetectionModel(families.yaml_of(config.model), nc=1, verbose=False) if like == "attention" else None
     for site in sites:
         side = IMGSZ // site.stride
-        size = _size(config, site, side) if stock is None else _attention_size(stock, config, site, side)
+        if stock is None:
+            size = _size(inserted.block, match, site, side)
+        else:
+            size = _attention_size(stock, match, site, side, norm=inserted.placement.norm)
         if size <= 0:
             raise ValueError(f"{like} has no {match} to match at {site.name}")
         hidden[site.name] = matched_hidden(size, match, site.channels, side, side)
@@ -41,18 +45,18 @@ def matched_block(config: Config, sites: Sequence[Site]) -> dict[str, Any]:
     return {"name": MATCHED, "match": match, "like": like, "hidden": hidden, "size": total}
 
 
-def _size(config: Config, site: Site, side: int) -> int:
-    options = {key: value for key, value in config.block.items() if key != "name"}
+def _size(given: dict[str, Any], match: str, site: Site, side: int) -> int:
+    options = {key: value for key, value in given.items() if key != "name"}
     with torch.random.fork_rng(devices=[]):
-        block = build_block(config.block["name"], site.channels, **options)
-    return size_of(block, str(config.arm.match), site.channels, side, side)
+        block = build_block(given["name"], site.channels, **options)
+    return size_of(block, match, site.channels, side, side)
 
 
-def _attention_size(stock: DetectionModel, config: Config, site: Site, side: int) -> int:
+def _attention_size(stock: DetectionModel, match: str, site: Site, side: int, *, norm: bool) -> int:
     """Of one attention at a site, less what the norm has that joins the control in its place."""
-    match, attention = str(config.arm.match), stock.model[site.index].get_submodule(site.paths[0])
+    attention = stock.model[site.index].get_submodule(site.paths[0])
     if match == "parameters":
-        return parameters(attention) - 2 * site.channels * config.model.placement.norm
+        return parameters(attention) - 2 * site.channels * norm
     if isinstance(attention, nn.MultiheadAttention):  # four projections, and two products over all pairs of pixels
         return 8 * site.channels**2 * side**2 + 4 * site.channels * side**4
     return size_of(attention, match, site.channels, side, side)

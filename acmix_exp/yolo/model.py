@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -25,13 +25,14 @@ from ultralytics.utils.torch_utils import initialize_weights
 from acmix_exp import model_tasks
 from acmix_exp.config import IDENTITY, MATCHED, Config, PlacementConfig
 from acmix_exp.errors import one_line
+from acmix_exp.insertions import Insertion
 from acmix_exp.nn import build_block
 from acmix_exp.nn.fusion import fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
 from acmix_exp.yolo import families, mobilenet
 from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.matched import matched_block
-from acmix_exp.yolo.sites import Network, Site, resolve_sites, zero_init
+from acmix_exp.yolo.sites import Network, Site, resolve_sites, sites_of, zero_init
 from acmix_exp.yolo.wrap import (
     After,
     BlockConv,
@@ -70,7 +71,8 @@ class BlockDetectionModel(DetectionModel):
     """A DetectionModel with blocks inserted.
 
     insertion: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block": {name, ...}}``,
-        and ``"backbone": {network, p5}`` if it is one of torchvision; None: as ``cfg``, a checkpoint's YAML, has it.
+        and ``"backbone": {network, p5}`` if it is one of torchvision. Of several blocks, ``placement`` and ``block`` of
+        each are in a list ``"insertions"`` instead. None: as ``cfg``, a checkpoint's YAML, has it.
 
     Stock layers are initialised exactly as in a stock network. Each block, and a backbone that is not stock, draws from
     its own generator, seeded by ``seed`` and its name, so torch's global generator is left as a stock build leaves it.
@@ -95,47 +97,56 @@ class BlockDetectionModel(DetectionModel):
             with _own_generator(f"{insertion['seed']}/{backbone.network}"):
                 mobilenet.install(self, backbone)
             rows[0][2] += STOCK_BUILD_GUARD
-        for site in self.sites:
-            self._insert(site)
-            rows[site.index][2] += STOCK_BUILD_GUARD
+        for placement, block, sites in self.insertions:
+            for site in sites:
+                self._insert(site, placement, block)
+                rows[site.index][2] += STOCK_BUILD_GUARD
         initialize_weights(self)  # ultralytics' eps and momentum for the new batch norms too
         if verbose:
             self.info()
 
     @property
-    def placement(self) -> PlacementConfig:
-        return PlacementConfig(name="", **self.yaml[CONFIG_KEY]["placement"])
+    def insertions(self) -> list[tuple[PlacementConfig, dict[str, Any], list[Site]]]:
+        """Every placement with its block and its sites."""
+        inserted = self.yaml[CONFIG_KEY]
+        backbone = Backbone.from_dict(inserted.get("backbone"))
+        yaml = stock_yaml(self.yaml)
+        title = str(yaml.get("yaml_file", "")).removesuffix(".yaml")
+        network = Network.from_yaml(title, yaml, yaml.get("scale") or "", backbone)
+        found = []
+        for each in parts(inserted):
+            placement = PlacementConfig(name="", **each["placement"])
+            found.append((placement, each["block"], resolve_sites(placement, network)))
+        return found
 
     @property
     def sites(self) -> list[Site]:
-        backbone = Backbone.from_dict(self.yaml[CONFIG_KEY].get("backbone"))
-        yaml = stock_yaml(self.yaml)
-        title = str(yaml.get("yaml_file", "")).removesuffix(".yaml")
-        return resolve_sites(self.placement, Network.from_yaml(title, yaml, yaml.get("scale") or "", backbone))
+        """All sites with a block, in network order."""
+        return sorted((site for _, _, sites in self.insertions for site in sites), key=lambda site: site.index)
 
-    def _insert(self, site: Site) -> None:
-        layer, placement, insertion = self.model[site.index], self.placement, self.yaml[CONFIG_KEY]
-        options = dict(insertion["block"])
+    def _insert(self, site: Site, placement: PlacementConfig, block: Mapping[str, Any]) -> None:
+        layer, seed = self.model[site.index], self.yaml[CONFIG_KEY]["seed"]
+        options = dict(block)
         kind = options.pop("name")
         if kind == MATCHED and "like" in options:
             options = {"hidden": options["hidden"][site.name]}
         for name, path in zip(site.block_names, site.paths or [""], strict=True):
-            with _own_generator(f"{insertion['seed']}/{name}"):
-                block = build_block(kind, site.channels, **options)
+            with _own_generator(f"{seed}/{name}"):
+                module = build_block(kind, site.channels, **options)
             if placement.mode == "after":
                 zero = bool(placement.zero_init)
-                after = After(block, site.channels, placement.norm, placement.act, placement.residual, zero)
+                after = After(module, site.channels, placement.norm, placement.act, placement.residual, zero)
                 insert_after(layer, after)
             elif placement.mode == "swap":
                 (insert_after_attention if kind == IDENTITY else swap_attention)(
-                    layer, path, After(block, site.channels, placement.norm, act=False, residual=False)
+                    layer, path, After(module, site.channels, placement.norm, act=False, residual=False)
                 )
             elif kind == IDENTITY:
-                insert_behind(layer.get_submodule(path), block)
+                insert_behind(layer.get_submodule(path), module)
             else:
                 above, _, attribute = path.rpartition(".")
                 bottleneck = layer.get_submodule(above)
-                setattr(bottleneck, attribute, BlockConv(block, getattr(bottleneck, attribute)))
+                setattr(bottleneck, attribute, BlockConv(module, getattr(bottleneck, attribute)))
         layer.np = count_parameters(layer)
 
     def fuse(self, verbose: bool = True, imgsz: int | list[int] = 640) -> DetectionModel:
@@ -148,8 +159,15 @@ class BlockDetectionModel(DetectionModel):
 
     def blocks(self) -> dict[str, nn.Module]:
         """Every inserted block by the name of its site, numbered if a site has several."""
-        names = [name for site in self.sites for name in site.block_names]
+        names = _block_names(self.sites)
         return dict(zip(names, (holder.block for holder in self._holders().values()), strict=True))
+
+    def zero_branch_biases(self) -> list[nn.Parameter]:
+        """The biases of the norms behind blocks whose branch starts at zero: they alone make its output."""
+        at_zero = [site for placement, _, sites in self.insertions if placement.zero_init for site in sites]
+        starting = set(_block_names(at_zero))
+        holders = zip(_block_names(self.sites), self._holders().values(), strict=True)
+        return [holder.norm.bias for name, holder in holders if name in starting]
 
     def new_keys(self) -> set[str]:
         """The state_dict keys that the stock network does not have."""
@@ -163,6 +181,10 @@ class BlockDetectionModel(DetectionModel):
         return {
             name: module for name, module in self.named_modules() if isinstance(module, After | BlockConv | ConvBlock)
         }
+
+
+def _block_names(sites: Iterable[Site]) -> list[str]:
+    return [name for site in sites for name in site.block_names]
 
 
 class BlockRTDETRModel(BlockDetectionModel, RTDETRDetectionModel):
@@ -191,6 +213,11 @@ NETWORKS = {  # by task: the stock network, and that with blocks
     "pose": (PoseModel, BlockPoseModel),
     "obb": (OBBModel, BlockOBBModel),
 }
+
+
+def parts(inserted: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """``{placement, block}`` of each insertion that a checkpoint's YAML holds under :data:`CONFIG_KEY`."""
+    return list(inserted.get("insertions") or [inserted])
 
 
 def stock_yaml(yaml: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,14 +251,24 @@ def is_transformer(yaml: Mapping[str, Any]) -> bool:
 
 def insertion_of(config: Config) -> dict[str, Any] | None:
     """What a config inserts, in the plain types that a checkpoint keeps; None for the stock network."""
-    placement = config.model.placement
     backbone = Backbone.of(config.model)
-    sites = resolve_sites(placement, Network.of(config.model)) if config.arm.insert else []
-    if not sites and backbone is None:
-        return None
+    found = sites_of(config)
+    if not any(sites for _, sites in found):
+        if backbone is None:
+            return None
+        found = [(Insertion({}, replace(config.model.placement, sites=[])), [])]
+    described = [_described(config, each, sites) for each, sites in found]
     return {
         "scale": config.model.scale,
         "seed": config.seed,
+        **(described[0] if len(described) == 1 else {"insertions": described}),
+        **({"backbone": asdict(backbone)} if backbone else {}),
+    }
+
+
+def _described(config: Config, inserted: Insertion, sites: Sequence[Site]) -> dict[str, Any]:
+    placement = inserted.placement
+    return {
         "placement": {
             "mode": placement.mode,
             "sites": [site.name for site in sites],
@@ -240,8 +277,7 @@ def insertion_of(config: Config) -> dict[str, Any] | None:
             "residual": placement.residual,
             "zero_init": zero_init(placement, pretrained=config.model.pretrained is not None),
         },
-        "block": matched_block(config, sites) if config.arm.match else dict(config.block),
-        **({"backbone": asdict(backbone)} if backbone else {}),
+        "block": matched_block(config, inserted, sites) if config.arm.match else dict(inserted.block),
     }
 
 

@@ -49,7 +49,7 @@ def group_of(module: nn.Module, name: str, parameter: torch.Tensor) -> str:
 def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, unmoved: Collection[nn.Parameter] = ()) -> None:
     """Move the parameters of the blocks of ``model`` to their groups of ``optimizer``, before the first step.
 
-    ``unmoved``: to the group ``bn``.
+    ``unmoved``: to the group ``bn``, such as the biases of norms whose weight is zero, which alone make the output.
     A parameter that moves is appended, so that the state of a checkpoint still fits where nothing moves.
     """
     kinds = {
@@ -71,8 +71,3 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, unmoved: Collect
         group["params"] = [parameter for parameter in group["params"] if kinds.get(id(parameter), kind) == kind]
     for kind, group in groups.items():
         group["params"] += moved[kind]
-
-
-def zero_branch_biases(model: nn.Module) -> list[nn.Parameter]:
-    """The biases of the norms of all branches: where the norm's weight is zero, they alone make the output."""
-    return [module.norm.bias for module in model.modules() if isinstance(module, After)]  # type: ignore[misc]

@@ -31,6 +31,7 @@ from acmix_exp.block_rules import RULES
 from acmix_exp.child import Job
 from acmix_exp.config import ArmConfig, Config, ModelConfig, from_plain
 from acmix_exp.errors import ConfigError, one_line
+from acmix_exp.insertions import Insertion
 from acmix_exp.nn import build_block
 from acmix_exp.nn.custom import try_block, try_custom_block
 from acmix_exp.yolo import checkpoint_file, checkpoints, families
@@ -43,7 +44,7 @@ from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import CONFIG_KEY, build_model
 from acmix_exp.yolo.pickle_scan import OTHER_TASKS
 from acmix_exp.yolo.pretrained import find_pretrained
-from acmix_exp.yolo.sites import Network, Site, resolve_sites
+from acmix_exp.yolo.sites import Network, Site, sites_of
 from acmix_exp.yolo.transfer import require_fit
 from acmix_exp.yolo.wrap import AFTER
 
@@ -75,25 +76,25 @@ def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda te
 
     faults: dict[str, list[int]] = {}
     for index, config in enumerate(configs):
-        model, block = config.model, config.block
+        model = config.model
         parts = (model.family, model.scale, model.variant, model.yaml, model.backbone_p5)
         network = Network.of(model)
         stock, lines = once(f"building {network.title}", parts, partial(build_stock, config, network))
         lines = [*argument_faults(config.train.extra), *lines]
-        if config.arm.insert and stock is not None:
-            sites = resolve_sites(model.placement, network)
-            channels = sorted({site.channels for site in sites})
+        for inserted, sites in sites_of(config) if stock is not None else ():
+            block, channels = inserted.block, sorted({site.channels for site in sites})
             text = f"building {block['name']} for {', '.join(map(str, channels))} channels"
-            lines += (faulty := once(text, block, partial(block_faults, block, channels)))
+            faulty = once(text, block, partial(block_faults, block, channels))
             if config.arm.match and not faulty:
                 text = f"matching {block['name']} in {config.arm.match}"
-                lines += once(text, (block, sites), partial(matching_faults, config, sites))
-            lines += [
+                faulty = once(text, (block, sites), partial(matching_faults, config, inserted, sites))
+            no_map = [
                 f"model.placement.sites={site.name}: layer {site.index} of {network.title} is "
                 f"{type(stock.model[site.index]).__name__}, which cannot take a block; name another site"
                 for site in sites
-                if model.placement.mode == "after" and type(stock.model[site.index]) not in AFTER
+                if inserted.placement.mode == "after" and type(stock.model[site.index]) not in AFTER
             ]
+            lines += inserted.in_words([*faulty, *no_map])
         if model.pretrained and stock is not None:
             lines += once(f"reading {model.pretrained}", parts, partial(pretrained_faults, config, stock))
         for line in lines:
@@ -314,12 +315,12 @@ def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:
     return []
 
 
-def matching_faults(config: Config, sites: Sequence[Site]) -> list[str]:
+def matching_faults(config: Config, inserted: Insertion, sites: Sequence[Site]) -> list[str]:
     """A line if the control cannot be made as large as the block."""
     try:
-        matched_block(config, sites)
+        matched_block(config, inserted, sites)
     except ValueError as error:
-        return [f"arm={config.arm.name} block={config.block['name']}: {error}; use a block that has, or another arm"]
+        return [f"arm={config.arm.name} block={inserted.block['name']}: {error}; use a block that has, or another arm"]
     return []
 
 

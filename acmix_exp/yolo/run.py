@@ -145,12 +145,12 @@ def prepare(config: Config | None = None) -> None:
         return
     from acmix_exp import custom_block
     from acmix_exp.yolo import checkpoints
-    from acmix_exp.yolo.sites import Network, resolve_sites
+    from acmix_exp.yolo.sites import sites_of
 
     checkpoints.restrict(not config.allow_unsafe_checkpoint)
-    if custom_block.is_custom(config.block) and config.arm.insert:
-        sites = resolve_sites(config.model.placement, Network.of(config.model))
-        checkpoints.allow_block(config.block, [site.channels for site in sites])
+    for inserted, sites in sites_of(config):
+        if custom_block.is_custom(inserted.block):
+            checkpoints.allow_block(inserted.block, [site.channels for site in sites])
 
 
 def _strip(weights: Path) -> None:

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from acmix_exp.config import ModelConfig, PlacementConfig
+from acmix_exp.config import Config, ModelConfig, PlacementConfig, block_label
 from acmix_exp.errors import ConfigError
+from acmix_exp.insertions import Insertion, insertions
 from acmix_exp.yolo import families
 from acmix_exp.yolo.families import TRANSFORMER, Backbone
 from acmix_exp.yolo.inner import Inner, attentions, second_convolutions
@@ -220,6 +221,34 @@ def resolve_sites(placement: PlacementConfig, network: Network) -> list[Site]:
     if lines:
         raise ConfigError(*lines)
     return [_site(name, placement.mode, network) for name in network.sites if name in names]
+
+
+def sites_of(config: Config) -> list[tuple[Insertion, list[Site]]]:
+    """What a config, its arm applied, inserts, each with its sites; by the first of them in network order.
+
+    Raises ConfigError as :func:`resolve_sites`, and for a site that two insertions name.
+    """
+    network = Network.of(config.model)
+    found: list[tuple[Insertion, list[Site]]] = []
+    owners: dict[str, Insertion] = {}
+    lines = []
+    for each in insertions(config):
+        try:
+            sites = resolve_sites(each.placement, network)
+        except ConfigError as error:
+            lines += each.in_words(error.lines)
+            continue
+        found.append((each, sites))
+        for site in sites:
+            if other := owners.get(site.name):
+                lines.append(
+                    f"{each.key}.placement: {site.name} takes {block_label(other.block)} already ({other.key}); "
+                    "must be a site of its own"
+                )
+            owners[site.name] = each
+    if lines:
+        raise ConfigError(*lines)
+    return sorted(found, key=lambda item: item[1][0].index if item[1] else 0)
 
 
 def _names(value: Any, network: Network) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.model import CONFIG_KEY, BlockDetectionModel, BlockRTDETRModel, build_model, is_transformer
 from acmix_exp.yolo.pretrained import find_pretrained
-from acmix_exp.yolo.sites import Network, resolve_sites
+from acmix_exp.yolo.sites import sites_of
 from acmix_exp.yolo.transfer import require_fit
 
 CONTROLS = (IDENTITY, JOIN, MATCHED)  # blocks that make sense beside other arms alone
@@ -38,6 +38,7 @@ def build(
     pretrained: str | None = None,
     classes: int | Sequence[str] = 80,
     seed: int = 0,
+    insertions: Sequence[Mapping[str, Any]] = (),
     **block_options: Any,
 ) -> YOLO | RTDETR:
     """A detector with ``block`` inserted, as a model of ultralytics: train, val, predict, export and save work.
@@ -51,6 +52,8 @@ def build(
             the block too if it is the same; None: from scratch.
         classes: how many classes, or their names. ``train`` replaces them by those of the data set.
         seed: of the initial weights of the blocks; the other layers draw from torch's own generator.
+        insertions: several blocks, in place of block and placement, as in ``arm.insertions``:
+            ``[{"block": "acmix", "placement": "backbone_p4p5"}, {"block": "ema", "placement": "neck"}]``.
         block_options: options of the block, such as ``kernel_att=5``.
 
     One network is not an ablation: arms that share batches and initial weights, seeds and verdicts come with
@@ -61,12 +64,14 @@ def build(
     """
     config = Config(
         seed=seed,
-        arm=ArmConfig(name="configured", insert=True),
+        arm=ArmConfig(name="configured", insert=True, insertions=list(insertions)),
         model=replace(_model(model, scale), placement=_placement(placement), pretrained=pretrained),
         block={"name": block, **block_options},
     )
+    if insertions and (block_options or (block, placement) != ("acmix", "backbone_p4p5")):
+        raise ConfigError("insertions: names its own blocks, options and placements; leave those arguments out")
     _check(config)
-    if not custom_block.is_custom(config.block):
+    if not insertions and not custom_block.is_custom(config.block):
         config = replace(config, block=with_defaults(block, config.block))
     names = [str(i) for i in range(classes)] if isinstance(classes, int) else list(classes)
     network = build_model(config, nc=len(names))
@@ -152,18 +157,21 @@ def _placement(placement: str | Sequence[str | int]) -> PlacementConfig:
 
 def _check(config: Config) -> None:
     """Raise ConfigError for a block, option or site that does not exist, and for sites that the block cannot take."""
-    name, given = str(config.block["name"]), {key: value for key, value in config.block.items() if key != "name"}
-    sites = resolve_sites(config.model.placement, Network.of(config.model))
-    if not sites:
-        raise ConfigError("placement=[]: must be at least one site")
     known = [each for each in options("block") if each not in (*CONTROLS, custom_block.NAME)]
-    if custom_block.is_custom(config.block):
-        lines = custom_block.faults(config.block, taken=())
-    elif name not in known:
-        lines = [f"block={name}: must be one of {', '.join(known)}, or custom with target='module.Class'"]
-    else:
-        channels = {site.name: site.channels for site in sites}
-        lines = option_faults(name, given) or channel_faults(name, given, channels, config.model.scale)
-        lines = lines or library_faults(config.block)
+    lines = []
+    for inserted, sites in sites_of(config):
+        block = inserted.block
+        name, given = str(block["name"]), {key: value for key, value in block.items() if key != "name"}
+        if not sites:
+            raise ConfigError("placement=[]: must be at least one site")
+        if custom_block.is_custom(block):
+            found = custom_block.faults(block, taken=())
+        elif name not in known:
+            found = [f"block={name}: must be one of {', '.join(known)}, or custom with target='module.Class'"]
+        else:
+            channels = {site.name: site.channels for site in sites}
+            found = option_faults(name, given) or channel_faults(name, given, channels, config.model.scale)
+            found = found or library_faults(block)
+        lines += inserted.in_words(found)
     if lines:
         raise ConfigError(*lines)

@@ -29,7 +29,7 @@ from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_m
 from acmix_exp.yolo.families import starts_from_features
 from acmix_exp.yolo.mobilenet import load_backbone
 from acmix_exp.yolo.model import BlockDetectionModel, build_model
-from acmix_exp.yolo.parameter_groups import regroup, zero_branch_biases
+from acmix_exp.yolo.parameter_groups import regroup
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import STATE, Progress
 from acmix_exp.yolo.sample_dataset import SampleDataset, data_of, seeded
@@ -153,9 +153,9 @@ class BlockTrainer(DetectionTrainer):
         """
         optimizer = super().build_optimizer(model, *args, **kwargs)
         network = unwrap_model(model)
-        starts_at_zero = isinstance(network, BlockDetectionModel) and network.placement.zero_init
-        moves = starts_at_zero and self.args.warmup_epochs and self.args.warmup_bias_lr
-        regroup(optimizer, network, zero_branch_biases(network) if moves else ())
+        biases = network.zero_branch_biases() if isinstance(network, BlockDetectionModel) else []
+        moves = self.args.warmup_epochs and self.args.warmup_bias_lr
+        regroup(optimizer, network, biases if moves else ())
         return optimizer
 
     # training loop

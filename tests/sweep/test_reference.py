@@ -27,7 +27,7 @@ def test_planned_and_shipped_arms_may_be_the_reference(check, name):
 
 
 def test_an_arm_of_the_folder_may_be_the_reference(check, make_run):
-    with pytest.raises(ConfigError, match=r"^report.reference=mine: .*; choose from mixed, attention, baseline, "):
+    with pytest.raises(ConfigError, match=r"^report.reference=mine: .*; choose from mixed, acmix_backbone, "):
         check("mine")
     make_run("mine-s0-00000000", arm="mine")
     check("mine")

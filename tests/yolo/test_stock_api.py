@@ -77,7 +77,7 @@ def test_pretrained_weights_go_to_every_layer_that_has_them(tmp_path: Path) -> N
     other = acmix_exp.build(block="lsk", classes=2, pretrained=str(tmp_path / "first.pt")).model
     new = other.new_keys()
     assert all(torch.equal(value.float(), given[key]) for key, value in other.state_dict().items() if key not in new)
-    assert other.placement.zero_init
+    assert other.insertions[0][0].zero_init
 
 
 def test_a_block_of_ones_own_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""Columns of both heads, and the note that names the headline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from acmix_exp.report.planned import Asked
+from acmix_exp.report.write import write_summary
+from tests.report.builders import summary
+
+
+def with_heads(path: Path, head: str, **scores: float) -> None:
+    result = json.loads((path / "result.json").read_text())
+    result["metrics"] |= {"head": head, "heads": {name: {"map50_95": value} for name, value in scores.items()}}
+    (path / "result.json").write_text(json.dumps(result))
+
+
+def test_both_heads_are_columns_and_the_headline_is_named(folder: Path, add: Any) -> None:
+    for seed in range(2):
+        with_heads(add("baseline", seed, 0.3 + seed / 10), "nms", nms=0.3 + seed / 10, nms_free=0.2 + seed / 10)
+    (table,) = summary(folder)
+    (row,) = table["rows"]
+    assert (round(row["nms_mean"], 3), round(row["nms_free_mean"], 3)) == (0.35, 0.25)
+    assert any(note.startswith("The headline is of the head one-to-many, with NMS: all") for note in table["notes"])
+    text = (folder / "summary.md").read_text(encoding="utf-8")
+    assert "mAP50-95 (with NMS)" in text
+    assert "mAP50-95 (NMS-free)" in text
+
+
+def test_networks_with_one_head_have_no_such_columns(folder: Path, add: Any) -> None:
+    add("baseline", 0, 0.3)
+    (table,) = summary(folder)
+    assert table["rows"][0]["nms_free_mean"] is None
+    assert "NMS" not in (folder / "summary.md").read_text(encoding="utf-8")
+    write_summary(folder, Asked(columns=("mAP50-95_nms_free",)))
+    assert "mAP50-95 (NMS-free)" in (folder / "summary.md").read_text(encoding="utf-8")
+
+
+def test_a_result_from_elsewhere_may_hold_anything(folder: Path, add: Any) -> None:
+    path = add("baseline", 0, 0.3)
+    for heads in (4, {"nms": 4}, {"nms": {"map50_95": "x"}}, [1]):
+        result = json.loads((path / "result.json").read_text())
+        result["metrics"] |= {"head": "nms", "heads": heads}
+        (path / "result.json").write_text(json.dumps(result))
+        (table,) = summary(folder)
+        assert table["rows"][0]["nms_mean"] is None

@@ -1,0 +1,65 @@
+"""Networks with two heads: both are scored, and the headline is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from acmix_exp.data import Dataset
+from acmix_exp.yolo import evaluation
+from acmix_exp.yolo.heads import has_two_heads, headline_head, with_other_head
+from acmix_exp.yolo.model import build_model
+from tests.yolo.builders import NAMES, make_config
+
+
+@pytest.fixture
+def scored_heads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each evaluation was of the head without NMS."""
+    found: list[bool] = []
+    stock = evaluation.RecordingValidator.get_stats
+
+    def get_stats(self: Any) -> Any:
+        found.append(self.end2end)
+        return stock(self)
+
+    monkeypatch.setattr(evaluation.RecordingValidator, "get_stats", get_stats)
+    return found
+
+
+@pytest.mark.parametrize("nms_free", [False, True], ids=["nms", "nms_free"])
+def test_both_heads_are_scored(
+    nms_free: bool, dataset: Dataset, tmp_path: Path, scored_heads: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {"nms": False} if nms_free else {}
+    config = make_config(model__family="yolo26", arm__insert=False, train__extra=extra)
+    network = build_model(config, nc=2)
+    network.names = dict(NAMES)
+    torch.save({"model": network}, tmp_path / "last.pt")
+    metrics = evaluation.evaluate_checkpoint(tmp_path / "last.pt", dataset, "val", config, "cpu")
+    assert scored_heads == [nms_free, not nms_free]
+    assert metrics["head"] == ("nms_free" if nms_free else "nms")
+    assert metrics["heads"].keys() == {"nms", "nms_free"}
+    assert metrics["heads"][metrics["head"]] == {key: metrics[key] for key in metrics["heads"]["nms"]}
+
+
+@pytest.mark.parametrize(
+    ("family", "scale", "two"), [("yolo26", "n", True), ("yolov10", "n", True), ("yolov8", "n", False)]
+)
+def test_which_networks_have_two(family: str, scale: str, two: bool) -> None:
+    config = make_config(model__family=family, model__scale=scale, arm__insert=False)
+    assert has_two_heads(build_model(config, nc=2)) is two
+    assert headline_head(config) == "nms"
+    assert headline_head(with_other_head(config)) == "nms_free"
+    assert with_other_head(with_other_head(config)) == config
+
+
+@pytest.mark.slow
+def test_the_scores_of_a_trained_network_are_those_of_each_head(run_once: Any) -> None:
+    """Another training with the other head as the headline has the same two scores of the same weights."""
+    config = make_config(model__family="yolov10", arm__insert=False, train__epochs=1)
+    results = [run_once(each)[0].metrics for each in (config, with_other_head(config))]
+    assert [result["head"] for result in results] == ["nms", "nms_free"]
+    assert results[0]["heads"] == results[1]["heads"]
