@@ -141,6 +141,7 @@ def judge(
     *,
     margin: float | None = None,
     coco: bool = False,
+    metric: str = "mAP50-95",
     diverged: tuple[Sequence[int], Sequence[int]] = ((), ()),
 ) -> Judgement:
     """Judge a against b, given by seed; the seeds that both have count. With one of each their seeds do not matter.
@@ -182,7 +183,7 @@ def judge(
     known = [one.by_size for one in (*first, *second)]
     return Judgement(
         finding=finding,
-        metric="AP" if coco else "mAP50-95",
+        metric="AP" if coco else metric,
         seeds=seeds,
         a=means[0],
         b=means[1],

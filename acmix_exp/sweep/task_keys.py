@@ -15,7 +15,7 @@ TAKEN = {
     "evaluate": "run split dataset train.imgsz train.batch hardware.device hardware.workers hardware.threads "
     "hardware.runs_at_once block.target",
     "judge": "a b name runs_dir dataset split train.imgsz train.batch report.margin hardware.device hardware.workers "
-    "hardware.threads hardware.runs_at_once block.target",
+    "hardware.threads hardware.runs_at_once block.target model.task",
     "export": "run format dataset train.imgsz hardware.device hardware.threads block.target",
     "repeat": "run dataset hardware.device block.target",
     "report": "name runs_dir report.reference report.margin report.pairs report.columns logger experiment",

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from acmix_exp import model_tasks
 from acmix_exp.child import Job, require, run_child, unpickling
 from acmix_exp.config import Config, from_plain
 from acmix_exp.console import console, print_line, showing_steps, text_table
@@ -33,7 +34,11 @@ from acmix_exp.yolo import checkpoint_file
 
 FILE = "judge.json"
 SHOWN = 8  # class names in a message
-SCORED = (*checkpoint_file.STOCK, *checkpoint_file.TRANSFORMERS, "YOLOv10DetectionModel")  # networks evaluated here
+# By task, the networks that are evaluated here.
+SCORED = {
+    **checkpoint_file.STOCK,
+    "detect": (*checkpoint_file.STOCK["detect"], *checkpoint_file.TRANSFORMERS, "YOLOv10DetectionModel"),
+}
 SELECTED = {
     "train": "split=train: networks of this data set were trained on these images",
     "val": "split=val: best.pt of this data set was chosen by its score on these images",
@@ -67,6 +72,7 @@ def judge(cell: Composed) -> int:
         margin=command.report.margin,
         coco=coco,
         diverged=(a.diverged, b.diverged),
+        metric=model_tasks.headline(facts.pop("task", None)),
     )
     notes = [*a.notes, *b.notes, *facts.pop("notes"), *found.notes]
     if found.margin is not None:
@@ -121,6 +127,7 @@ def _stored(things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]
         "fingerprint": record.identity.get("data"),
         "split": record.result.split,
         "images": len(outcomes.images),
+        "task": record.identity["model"].get("task"),
     }
     old = [thing.path.name for thing in things if scores[thing.path].by_size is None]
     why = f"AP by size is not known: outcomes.npz of {old[0]} is of an older version" if old else ""
@@ -176,6 +183,7 @@ def _evaluated(cell: Composed, things: Sequence[Thing]) -> tuple[dict[str, Any],
         requests.append((thing, config, weights))
     run_configs = [config for thing, config, _ in requests if thing.kind == RUN]
     of_data = command if names_dataset(cell) or not run_configs else run_configs[0]
+    of_data = replace(of_data, model=replace(of_data.model, task=_one_task(requests)))
     _, split, facts = _data(cell, of_data)
     for thing, config, _ in requests:
         if thing.kind == RUN:
@@ -208,8 +216,24 @@ def _evaluated(cell: Composed, things: Sequence[Thing]) -> tuple[dict[str, Any],
             drawn = multiplicities(str(facts["fingerprint"]), split, len(outcomes.images))
             scores[thing.path] = score(outcomes, drawn, coco=False)
     device = "cpu" if gpu is None else f"cuda:{gpu}"
-    facts |= {"imgsz": sizes, "batch": [config.train.batch for _, config, _ in requests], "device": device}
+    facts |= {
+        "task": of_data.model.task,
+        "imgsz": sizes,
+        "batch": [config.train.batch for _, config, _ in requests],
+        "device": device,
+    }
     return facts, scores
+
+
+def _one_task(requests: Sequence[tuple[Thing, Config, Path]]) -> str:
+    """``model.task`` of all things. Raises ConfigError if they are of several tasks."""
+    (first, config, _), *others = requests
+    task = model_tasks.of(config.model).name
+    for thing, other, _ in others:
+        if (its := model_tasks.of(other.model).name) != task:
+            tasks = f"{thing.path.name} is of model.task={its} and {first.path.name} of model.task={task}"
+            raise ConfigError(f"{thing.setting}: {tasks}; must be of one task")
+    return task
 
 
 def _weights(cell: Composed, thing: Thing) -> tuple[Config, Path]:
@@ -251,11 +275,13 @@ def work(job: Job) -> list[int]:
         except checkpoint_file.NotACheckpoint as error:
             raise ConfigError(checkpoint_file.cannot_be_loaded(item["setting"], f"it is {error}")) from error
         kind = type(model).__name__
-        if kind not in SCORED:
+        wanted = model_tasks.of(config.model)
+        if kind not in SCORED[wanted.name]:
             task = checkpoint_file.TASKS.get(kind, "")
+            hint = f", or add model.task={task}" if task in SCORED and not item["run"] else ""
             raise ConfigError(
-                f"{item['setting']}: is a {kind}{f' (task {task})' * bool(task)}; must be a detector, or two COCO "
-                "files of predictions, which may be of any network"
+                f"{item['setting']}: is a {kind}{f' (task {task})' * bool(task)}; must be a {wanted.noun}{hint}, or "
+                "two COCO files of predictions, which may be of any network"
             )
         names[item["setting"]] = [str(model.names[key]) for key in sorted(model.names)]
         if item["own_imgsz"]:

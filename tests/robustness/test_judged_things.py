@@ -269,7 +269,7 @@ def test_checkpoints_of_others(things: Path) -> None:
     assert (code, line) == (2, "acmix_exp: b=cats.pt: its classes are cat, dog; must be those of a=one.pt, square")
     code, line = command("a=one.pt", "b=seg.pt", *DATA.split())
     assert code == 2
-    assert line.startswith("acmix_exp: b=seg.pt: is a SegmentationModel (task segment); must be a detector, or two")
+    assert line.startswith("acmix_exp: b=seg.pt: is a SegmentationModel (task segment); must be a detector, or add ")
     assert not Path("runs/j").exists()
     code, line = command("a=one.pt", "b=two.pt", *DATA.split())
     assert code == 11, line

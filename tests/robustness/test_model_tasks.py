@@ -13,6 +13,8 @@ from acmix_exp.errors import ConfigError
 from acmix_exp.sweep.check import faults
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.planning import refuse_split
+from acmix_exp.tasks.judge import _one_task
+from acmix_exp.tasks.judge_inputs import RUN, Thing
 from acmix_exp.yolo.arguments import refused
 from acmix_exp.yolo.sites import Network
 from tests.data.builders import YoloSet
@@ -154,3 +156,12 @@ def test_weights_of_another_task(tmp_path: Path) -> None:
         ],
         ("segment", "masks"): [],
     }
+
+
+def test_runs_of_two_tasks_are_not_judged(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    things = [
+        (Thing(RUN, tmp_path / name, f"{name}={name}"), make_config(f"model.task={task}"), tmp_path)
+        for name, task in (("a", "pose"), ("b", "obb"))
+    ]
+    with pytest.raises(ConfigError, match=r"b=b: b is of model.task=obb and a of model.task=pose; must be of one task"):
+        _one_task(things)
