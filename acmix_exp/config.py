@@ -147,6 +147,16 @@ class ProfileConfig:
     seconds: float = 30.0  # total time for timing, over all networks
 
 
+@dataclass
+class ExportConfig:
+    """task=export. What a format lacks is refused, by ultralytics' own table."""
+
+    quantize: Any = None  # precision as ultralytics names it: 32 | 16 | 8 | w8a16 | w8a32; null: 32, float32
+    nms: Optional[bool] = None  # true: non-maximum suppression inside | false: the head without it | null: raw boxes
+    dynamic: Optional[bool] = None  # any height and width; null: true where the format can and nms is not true
+    opset: Optional[int] = None  # of ONNX; null: as ultralytics chooses
+
+
 AUTO = "auto"  # of Config.seeds
 
 
@@ -214,6 +224,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     power: PowerConfig = field(default_factory=PowerConfig)
     report: ReportConfig = field(default_factory=ReportConfig)

@@ -205,8 +205,10 @@ def test_a_finished_run_is_exported_and_compared_with_torch(ablation, format):
     assert not [entry for entry in run.path.rglob(".*") if entry.name != ".lock"]
     facts = json.loads((run.path / "export" / f"last.{format}.json").read_text())
     assert [(size["height"], size["width"], size["images"]) for size in facts["sizes"]] == [(64, 64, 4), (32, 96, 4)]
-    assert 0 < facts["largest_difference"] < 1e-4
-    assert f"largest difference {facts['largest_difference']:.1e}" in out
+    assert all(0 < size[key] < 1e-4 for size in facts["sizes"] for key in ("boxes", "scores"))
+    assert f"{facts['sizes'][0]['boxes']:.1e}" in out
+    assert min(facts["latency_ms"].values()) > 0
+    assert "last.pt, the last epoch" in out
     assert "traced at 64x64" in err
 
 

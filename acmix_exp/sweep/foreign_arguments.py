@@ -34,18 +34,15 @@ KEYS = {name: key for key, names in SAME.items() for name in names.split()}
 RERUN = "rerun the same command: it resumes interrupted runs and skips finished ones"
 CHOOSE = "choose the network with model=OPTION, model.scale=, model/placement=OPTION and block=OPTION"
 PREDICT = "predict with yolo predict model=runs/NAME/RUN/weights/best.pt source=IMAGES"
-QUANTIZE = "task=export is in float32; quantise the checkpoint yourself with yolo export"
 GPUS = "use 'hardware.device=[0,1]', the indices of the GPUs; runs are spread over them"
 ANSWERS = {
     "amp": "use hardware.precision=fp16, bf16 or fp32",
-    "half": "use hardware.precision=fp16 to train; task=evaluate and task=export are in float32",
+    "half": "use hardware.precision=fp16 to train, export.quantize=16 with task=export",
     "fp16": "use hardware.precision=fp16",
     "bf16": "use hardware.precision=bf16",
-    "quantize": QUANTIZE,
-    "int8": QUANTIZE,
-    "dynamic": "task=export makes height and width symbolic where the format can",
+    "int8": "use task=export export.quantize=8",
+    "nms": "use train.extra.nms=VALUE to train, export.nms=VALUE with task=export",
     "simplify": "task=export does not simplify: it takes minutes, and nothing runs faster",
-    "opset": "leave it out: the exporter of ultralytics chooses it",
     "resume": RERUN,
     "ckpt_path": f"{RERUN}; model.pretrained=FILE.pt starts from weights, run=runs/NAME/RUN names a finished run",
     "exist_ok": f"leave it out and {RERUN}",

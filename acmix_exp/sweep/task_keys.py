@@ -16,7 +16,7 @@ TAKEN = {
     "hardware.runs_at_once block.target",
     "judge": "a b name runs_dir dataset split train.imgsz train.batch report.margin hardware.device hardware.workers "
     "hardware.threads hardware.runs_at_once block.target model.task",
-    "export": "run format dataset train.imgsz hardware.device hardware.threads block.target",
+    "export": "run format export dataset train.imgsz hardware.device hardware.threads block.target",
     "repeat": "run dataset hardware.device block.target",
     "report": "name runs_dir report.reference report.margin report.pairs report.columns logger experiment",
 }
@@ -34,13 +34,17 @@ OF_OTHER_TASKS = {
     "plan.rows": "task=plan",
     "power": "task=power",
     "profile.seconds": "task=profile",
+    "export": "task=export",
 }
 NOT_HERE = {
     ("evaluate", "hardware.precision"): "an evaluation is in float32",
     ("judge", "hardware.precision"): "an evaluation is in float32",
     ("judge", "run"): "it compares a=... with b=...",
-    ("export", "hardware.precision"): "an export is in float32",
-    ("export", "train.batch"): "an export is traced with one image, and takes any number where the format can",
+    ("export", "hardware.precision"): "use export.quantize=16 or 8",
+    (
+        "export",
+        "train.batch",
+    ): "an export is traced with one image, and with export.dynamic=true takes any number where the format can",
     ("report", "run"): "a report is of a whole experiment, name=NAME runs_dir=DIR",
     ("report", "report.auto"): "it is for task=train",
     ("repeat", "train.imgsz"): "a repeat trains as the run did",

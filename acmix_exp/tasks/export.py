@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import platform
 import shutil
 import sys
 import traceback
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,19 @@ from acmix_exp.config import Config, from_plain
 from acmix_exp.console import console, print_line, showing_steps, text_table
 from acmix_exp.data import Dataset, resolve
 from acmix_exp.errors import ConfigError
+from acmix_exp.model_tasks import DETECT
 from acmix_exp.run import devices, provenance
 from acmix_exp.run.directory import Run
-from acmix_exp.run.fingerprints import verify_finished
+from acmix_exp.run.fingerprints import digest, verify_finished
 from acmix_exp.sweep.compose import Composed
-from acmix_exp.tasks.finished_run import finished, kept_weights, require_safe, require_unchanged
+from acmix_exp.tasks.finished_run import finished, kept_weights, require_safe, require_unchanged, why_kept
+from acmix_exp.yolo.export_formats import KEYS, Format
 from acmix_exp.yolo.sites import Network
 
-TOLERANCE = 1e-3
 EXPORTED = "made"  # subfolder of the temporary folder
-IMAGES = 4
-DIFFERENCES = ("boxes_px", "boxes", "scores")
-# Not simplified: for the many slices of a window onnxslim takes minutes, the file grows, and nothing runs faster.
-ARGUMENTS = {"dynamic": True, "simplify": False}
-EXTRA = {"onnx": ("onnx", "onnxruntime")}  # packages of the extra `export`
-
-
-@dataclass(frozen=True)
-class Format:
-    """An export format as ultralytics describes it; the fields are those of yolo/preflight.py."""
-
-    name: str
-    title: str
-    cpu: bool  # can be exported on a CPU
-    arguments: list[str]  # supported arguments of the exporter; with dynamic, height and width are symbolic
+IMAGES, IMAGES_BELOW_FP32 = 4, 16  # compared: one shows whether the graph is right, a mean needs more
+CALIBRATION = 300  # images of val at most; ultralytics recommends as many
+TIMED_SECONDS, FEWEST_PASSES = 1.5, 20
 
 
 def export(cell: Composed) -> int:
@@ -59,20 +48,20 @@ def export(cell: Composed) -> int:
     config.hardware = command.hardware
     dataset = resolve(config.dataset, config.model.task)
     gpus = devices.gpus(config.hardware)
-    if format.cpu and gpus and {"hardware", "hardware.device"} & set(cell.keys):
-        raise ConfigError(
-            f"hardware.device={command.hardware.device}: {format.name} is exported on a CPU; leave it out"
-        )
-    gpus = [] if format.cpu else gpus
-    if not (format.cpu or gpus):
-        raise ConfigError(f"format={format.name}: {format.title} can only be exported on a GPU; use hardware=gpu")
+    name = f"format={format.name}" + (f" export.quantize={format.quantize}" if format.quantize else "")
+    if gpus and not format.needs_gpu and {"hardware", "hardware.device"} & set(cell.keys):
+        raise ConfigError(f"hardware.device={command.hardware.device}: {name} is exported on a CPU; leave it out")
+    gpus = gpus if format.needs_gpu else []
+    if format.needs_gpu and not gpus:
+        raise ConfigError(f"{name}: can only be exported on a GPU; use hardware=gpu")
+    chosen = _images(format, dataset)
     folder = run.path / "export"
     is_new = not folder.exists()
     temporary = folder / f".making-{platform.node()}-{os.getpid()}"
     try:
         temporary.mkdir(parents=True)
         _remove_abandoned(folder)
-        request = _request(format, weights, config, dataset, temporary)
+        request = _request(format, weights, config, dataset, chosen, temporary)
         threads, log = config.hardware.threads, temporary / "log"
         with devices.gpu_slot(gpus, 1) as gpu, showing_steps() as show:
             options = {"log": log, "on_step": show, "variables": unpickling(command.allow_unsafe_checkpoint)}
@@ -84,7 +73,8 @@ def export(cell: Composed) -> int:
         if answer.error is not None:
             files.require_space(folder)  # torch aborts without a word if it cannot write
             report = {"error": answer.error if answer.kind else f"the export {answer.error}"}
-        return _conclude(run, format, weights, temporary, request, {**report, "device": device})
+        why = why_kept(run, config, weights)
+        return _conclude(run, format, why, temporary, request, {**report, "device": device})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_new and folder.is_dir() and not any(folder.iterdir()):
@@ -92,59 +82,92 @@ def export(cell: Composed) -> int:
 
 
 def _format(command: Config) -> Format:
-    """The export format. Raises ConfigError if packages are missing, the format is unknown, or it has no float32."""
-    missing = [package for package in EXTRA.get(command.format, ()) if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ConfigError(f"format={command.format}: needs {', '.join(missing)}; pip install 'acmix_exp[export]'")
+    """The format. Raises ConfigError if it is unknown, lacks what the command asks for, or a package is missing."""
+    request = {"format": command.format, "export": {key: getattr(command.export, key) for key in KEYS}}
     with console(stderr=True).status("reading the export formats of ultralytics"):
-        answer = run_child("preflight", Path(command.run or command.runs_dir), {"format": command.format})
+        answer = run_child("preflight", Path(command.run or command.runs_dir), request)
     return Format(**require(answer, "the preflight"))
 
 
-def _request(format: Format, weights: Path, config: Config, dataset: Dataset, temporary: Path) -> dict[str, Any]:
+def _images(format: Format, dataset: Dataset) -> tuple[str, list[Path], list[Path]]:
+    """The split and images to compare on, and those of val to calibrate on, of which none has the bytes of the others.
+
+    Raises ConfigError if val is too small for both.
+    """
+    split = "test" if "test" in dataset.splits else "val"
+    images, val = dataset.splits[split], dataset.splits["val"]
+    number = IMAGES if format.precision == "fp32" else IMAGES_BELOW_FP32
+    if not format.calibrates:
+        return split, _spread(images, number), []
+    compared = _spread(images, number if split == "test" else min(number, len(val) // 2))
+    rest = [image for image in val if image not in compared]
+    contents = {digest(image) for image in compared}
+    calibration = [image for image in _spread(rest, CALIBRATION) if digest(image) not in contents]
+    if not (compared and calibration):
+        raise ConfigError(
+            f"export.quantize={format.quantize}: is calibrated on images of val and compared with torch on others; "
+            f"{dataset.name} has too few, {len(val)} in val"
+        )
+    return split, compared, calibration
+
+
+def _spread(images: Sequence[Path], number: int) -> list[Path]:
+    """At most ``number`` of the images, evenly spaced."""
+    number = min(number, len(images))
+    return [images[i * len(images) // number] for i in range(number)]
+
+
+def _request(
+    format: Format,
+    weights: Path,
+    config: Config,
+    dataset: Dataset,
+    chosen: tuple[str, list[Path], list[Path]],
+    temporary: Path,
+) -> dict[str, Any]:
     """The request to the child: compare at the traced size and, if sizes are symbolic, at another height and width."""
     imgsz = config.train.imgsz
     sizes, stride = [(imgsz, imgsz)], Network.of(config.model).stride
-    if "dynamic" in format.arguments:
+    if format.dynamic:
         sizes.append((max(stride, imgsz * 3 // 4 // stride * stride), imgsz + stride))
-    split = "test" if "test" in dataset.splits else "val"
-    images = dataset.splits[split]
-    chosen = [images[i * len(images) // min(IMAGES, len(images))] for i in range(min(IMAGES, len(images)))]
+    split, compared, calibration = chosen
     return {
         "weights": str(weights.resolve()),
         "config": asdict(config),
-        "format": format.name,
+        "format": asdict(format),
         "imgsz": imgsz,
-        "arguments": {key: value for key, value in ARGUMENTS.items() if key in format.arguments},
         "sizes": sizes,
         "dataset": dataset.name,
         "split": split,
-        "images": [str(image) for image in chosen],
+        "images": [str(image) for image in compared],
+        "calibration": [str(image) for image in calibration],
         "threads": config.hardware.threads,
         "folder": str((temporary / EXPORTED).absolute()),
     }
 
 
 def _conclude(
-    run: Run, format: Format, weights: Path, temporary: Path, request: dict[str, Any], report: dict[str, Any]
+    run: Run, format: Format, why: str, temporary: Path, request: dict[str, Any], report: dict[str, Any]
 ) -> int:
-    """Keep the exported file if it matches torch, else its log; print the result; returns the exit code."""
+    """Keep the exported file if it matches torch, else its log; print the result; returns the exit code.
+
+    why: the checkpoint and why it is this one.
+    """
     if "missing" in report:
         raise ConfigError(f"format={format.name}: needs the package {report['missing']}; pip install it")
     folder = run.path / "export"
-    largest = max((size["largest"] for size in report.get("sizes", [])), default=None)
-    wrong = report.get("error")
-    if largest is not None and not largest <= TOLERANCE:
-        wrong = f"differs from torch by {largest:.1e}, more than {TOLERANCE:.0e}; it was not kept"
+    wrong = report.get("error") or _disagreement(report)
     if wrong:
         log = folder / f"{format.name}.log"
         os.replace(temporary / "log", log)
         print(f"acmix_exp: format={format.name}: {wrong}; see {log}", file=sys.stderr)
         return 1
-    facts = {key: request[key] for key in ("format", "imgsz", "arguments", "dataset", "split")}
-    names = [Path(image).name for image in request["images"]]
-    facts |= {"weights": weights.name, "checkpoint": weights.name, "batch": 1, "precision": "fp32"}
-    facts |= {"images": names, "tolerance": TOLERANCE, "largest_difference": largest}
+    facts: dict[str, Any] = {key: request[key] for key in ("imgsz", "dataset", "split", "threads")}
+    facts |= {"format": format.name, "precision": format.precision, "batch": 1, "opset": format.opset}
+    facts |= {"nms": format.nms, "dynamic": format.dynamic}
+    facts |= {"checkpoint": Path(request["weights"]).name, "why": why}
+    for key in ("images", "calibration"):
+        facts[key] = [Path(image).name for image in request[key]]
     exported, facts_file = folder / report["file"], folder / f"{report['file']}.json"
     files.write_json(temporary / "facts.json", {**facts, **report})
     facts_file.unlink(missing_ok=True)
@@ -153,25 +176,69 @@ def _conclude(
     os.replace(temporary / EXPORTED / report["file"], exported)
     os.replace(temporary / "facts.json", facts_file)
     (folder / f"{format.name}.log").unlink(missing_ok=True)
-    _print_result(exported, {**facts, **report}, largest)
+    _print_result(exported, format, {**facts, **report})
     return 0
 
 
-def _print_result(exported: Path, report: dict[str, Any], largest: float | None) -> None:
-    if report["sizes"]:
-        columns = ("height x width", "images", "boxes, pixels", "boxes, cells", "scores")
+def _disagreement(report: dict[str, Any]) -> str:
+    """What is beyond its limit, in words; empty if nothing is."""
+    for size in report.get("sizes", []):
+        for key, limit in report["limits"].items():
+            if not size[key] <= limit:
+                place = f"{size['height']}x{size['width']}"
+                return f"differs from torch: {key} at {place} by {size[key]:.2g}, limit {limit:g}; it was not kept"
+    return ""
+
+
+def _print_result(exported: Path, format: Format, report: dict[str, Any]) -> None:
+    sizes, limits = report["sizes"], report["limits"]
+    shown = ".1e" if format.precision == "fp32" else ".4f"
+    if sizes:
+        columns = ("height x width", "images", "largest, pixels", *limits)
         rows = [
-            (f"{size['height']}x{size['width']}", str(size["images"]), *(f"{size[key]:.1e}" for key in DIFFERENCES))
-            for size in report["sizes"]
+            (
+                f"{size['height']}x{size['width']}",
+                str(size["images"]),
+                f"{size['boxes_px']:.2g}",
+                *(f"{size[key]:{shown}}" for key in limits),
+            )
+            for size in sizes
         ]
+        rows.append(("limit", "", "", *(f"{limit:g}" for limit in limits.values())))
         console().print(text_table(f"{exported} against torch", [], columns, rows))
-        unit = "in grid cells, or in scores"
-        print_line(f"largest difference {largest:.1e}, {unit}; the tolerance is {TOLERANCE:.0e}")
+        print_line(f"differences: {report['measure']}")
+        if not any(size["compared"] for size in sizes):
+            print_line("torch predicts nothing above the score of the suppression on these images: nothing to compare")
+        print_line(f"on images of {report['dataset']}, split {report['split']}{_calibrated(report)}")
     else:
         print_line(f"not run, so not compared with torch: {report['not_run']}")
-    made = f"{report['checkpoint']} as {report['format']}, float32, traced at {report['imgsz']} px, {report['device']}"
-    print_line(f"{made}; images of {report['dataset']}, split {report['split']}")
+    times = report.get("latency_ms") or {}
+    rows = [
+        (name, f"{report['bytes'][key] / 1e6:.2f}", f"{times[key]:.2f}" if key in times else "-")
+        for key, name in (("torch", f"torch, fp32 ({report['checkpoint']})"), ("exported", _name(format)))
+    ]
+    console().print(text_table("size and latency", ["network"], ["MB", "ms per image"], rows))
+    timed = f"; median of {report['passes']} passes in turn" if times else ""
+    threads = f", {report['threads']} thread{'s' * (report['threads'] > 1)}" if report["device"] == "cpu" else ""
+    print_line(f"{report['imgsz']}x{report['imgsz']}, batch 1, {report['device']}{threads}{timed}")
+    print_line(f"checkpoint: {report['why']}")
+    inside = {
+        None: "raw boxes and scores",
+        True: "non-maximum suppression inside",
+        False: "the head without suppression",
+    }
+    any_size = "any height and width" if format.dynamic else "this size only"
+    print_line(f"{_name(format)}, traced at {report['imgsz']} px, {any_size}, {inside[format.nms]}")
     print_line(f"written to {exported}")
+
+
+def _calibrated(report: dict[str, Any]) -> str:
+    number = len(report["calibration"])
+    return f"; calibrated on {number} other image{'s' * (number > 1)} of val" if number else ""
+
+
+def _name(format: Format) -> str:
+    return f"{format.name}, {format.precision}"
 
 
 def _remove_abandoned(folder: Path) -> None:
@@ -199,24 +266,44 @@ def _export(job: Job) -> dict[str, Any]:
     config, run = from_plain(request["config"]), Run(job.folder)
     prepare(config)
     verify_finished(run, config)
+    from acmix_exp.profile.latency import fused, latencies
     from acmix_exp.yolo import exporter
+    from acmix_exp.yolo.agreement import limits, measure
 
-    weights, format, imgsz = Path(request["weights"]), request["format"], request["imgsz"]
-    folder = Path(request["folder"])
+    weights, format, imgsz = Path(request["weights"]), Format(**request["format"]), request["imgsz"]
+    images, calibration = ([Path(image) for image in request[key]] for key in ("images", "calibration"))
+    folder, options = Path(request["folder"]), {"threads": request["threads"], "device": device}
     folder.mkdir()
-    job.step(f"exporting {weights.name} to {format}, traced at {imgsz}x{imgsz}")
-    exported = exporter.export_checkpoint(weights, format, imgsz, folder, arguments=request["arguments"], device=device)
+    calibrated = f", calibrated on {len(calibration)} images" if calibration else ""
+    job.step(f"exporting {weights.name} to {format.name}, {format.precision}, at {imgsz}x{imgsz}{calibrated}")
+    exported = exporter.export_checkpoint(weights, format, imgsz, folder, calibration=calibration, device=device)
     verify_finished(run, config)
-    report = {"file": str(exported.relative_to(folder)), "measure": exporter.MEASURE, "versions": provenance.versions()}
+    report: dict[str, Any] = {
+        "file": str(exported.relative_to(folder)),
+        "measure": measure(format.precision, config.model.task or DETECT),
+        "reference": exporter.REFERENCE,
+        "limits": limits(format.precision, config.model.task or DETECT),
+        "bytes": {"torch": weights.stat().st_size, "exported": exporter.size_of(exported)},
+        "versions": provenance.versions(),
+        "sizes": [],
+    }
+    if not format.runs_here:
+        return {**report, "not_run": f"{format.title} runs on its own devices"}
     sizes = [(height, width) for height, width in request["sizes"]]
     names = " and ".join(f"{height}x{width}" for height, width in sizes)
-    images = [Path(image) for image in request["images"]]
     job.step(f"comparing with torch at {names} on {len(images)} images")
     try:
-        compared = exporter.compare(exported, format, weights, images, sizes, threads=request["threads"], device=device)
+        compared = exporter.compare(exported, format, weights, images, sizes, **options)
+        job.step(f"timing at {imgsz}x{imgsz}")
+        network, module = exporter.to_time(exported, format, weights, **options)
     except ImportError as error:
-        return {**report, "sizes": [], "not_run": f"the package {error.name or error} is not installed"}
+        return {**report, "not_run": f"the package {error.name or error} is not installed"}
     for size in compared:
-        if not math.isfinite(size.largest):
+        if not math.isfinite(size.boxes + size.scores + size.others):
             raise ArithmeticError(f"gives values at {size.height}x{size.width} that are not finite, unlike torch")
-    return {**report, "sizes": [{**asdict(size), "largest": size.largest} for size in compared]}
+    both = {"torch": fused(network), "exported": module}
+    place = "cpu" if device == "cpu" else f"cuda:{device}"
+    times = latencies(both, imgsz, 1, place, seconds=TIMED_SECONDS, fewest=FEWEST_PASSES)
+    report["latency_ms"] = {key: time.median for key, time in times.items()}
+    report["passes"] = min(time.passes for time in times.values())
+    return {**report, "sizes": [asdict(size) for size in compared]}

@@ -10,8 +10,13 @@ from typing import Any
 from acmix_exp import custom_block
 from acmix_exp.block_rules import library_faults
 from acmix_exp.config import Config, load
+from acmix_exp.console import print_line
 from acmix_exp.errors import ConfigError
+from acmix_exp.files import user_path
 from acmix_exp.insertions import insertions, user_blocks
+from acmix_exp.report.grouping import canonical
+from acmix_exp.report.read_runs import read
+from acmix_exp.report.records import Record
 from acmix_exp.run import fingerprints
 from acmix_exp.run.directory import Run
 from acmix_exp.sweep.compose import Composed
@@ -22,14 +27,22 @@ from acmix_exp.yolo import checkpoint_file
 def finished(cell: Composed) -> tuple[Run, Config]:
     """The run and its config, with the data set, image size and batch of the command if that names them.
 
+    ``run=runs/NAME/ARM`` stands for the first finished seed of that arm; the command's ``run`` then becomes that run.
+
     Raises ConfigError if the run is missing, not done or not writable, or if its user-defined block is missing.
     """
     command = cell.config
     if not command.run:
-        raise ConfigError(f"run=null: task={command.task} needs a run directory, run=runs/NAME/RUN")
-    run = Run(Path(command.run))
+        raise ConfigError(f"run=null: task={command.task} needs a run directory or an arm, run=runs/NAME/RUN or ARM")
+    run = Run(user_path(command.run))
+    if not run.path.exists() and (records := [each for each in read(run.path.parent) if not each.fault]):
+        run = _first_of_arm(command.run, run.path, records)
+        command.run = str(run.path)
     if not run.is_done():
-        raise ConfigError(f"run={command.run}: no finished run; must be a directory runs/NAME/RUN whose status is done")
+        raise ConfigError(
+            f"run={command.run}: no finished run; must be a directory runs/NAME/RUN whose status is done, or an arm "
+            "runs/NAME/ARM"
+        )
     if not os.access(run.path, os.W_OK):
         raise ConfigError(f"run={command.run}: must be writable; copy it to a folder runs/NAME/RUN that is")
     config = load(run.path / "config.yaml")
@@ -45,6 +58,24 @@ def finished(cell: Composed) -> tuple[Run, Config]:
         if f"train.{key}" in cell.keys:
             setattr(config.train, key, getattr(command.train, key))
     return run, config
+
+
+def _first_of_arm(given: str, path: Path, records: Sequence[Record]) -> Run:
+    """The finished run of the arm ``path.name`` with the lowest seed. Raises ConfigError without one."""
+    mine = [record for record in records if path.name in (record.arm, *record.status.get("serves", []))]
+    if not mine:
+        arms = ", ".join(dict.fromkeys(record.arm for record in records))
+        raise ConfigError(f"run={given}: no such run or arm; the arms of {path.parent} are {arms}")
+    done = sorted((record for record in mine if record.run.is_done()), key=lambda record: record.seed)
+    if not done:
+        raise ConfigError(f"run={given}: none of its {len(mine)} runs is finished")
+    variants = {canonical({**record.identity, "seed": None}): record for record in done}
+    if len(variants) > 1:
+        names = ", ".join(str(record.run.path) for record in list(variants.values())[:3])
+        raise ConfigError(f"run={given}: {len(variants)} settings are of this arm; name a run, such as {names}")
+    seeds = f", the first of its finished seeds {', '.join(str(record.seed) for record in done)}" if done[1:] else ""
+    print_line(f"run={given}: is {done[0].run.path}{seeds}")
+    return done[0].run
 
 
 def names_dataset(cell: Composed) -> bool:
@@ -94,6 +125,18 @@ def kept_weights(run: Run, config: Config) -> Path:
             "delete the directory and rerun its command with train.keep=both"
         )
     return weights
+
+
+def why_kept(run: Run, config: Config, weights: Path) -> str:
+    """The checkpoint that :func:`kept_weights` found, and why it is this one, in words."""
+    metrics = (run.result() or {}).get("metrics") or {}
+    headline, split = Path(str(metrics.get("checkpoint") or "")).name, metrics.get("split")
+    if weights.name == headline == "best.pt":
+        return f"best.pt, the best epoch on val; the table's figures are its own, on {split}"
+    if weights.name == headline:
+        return f"{headline}, the last epoch; the table's figures are its own, on {split}, where best.pt was chosen"
+    lacks = f", as {headline} of the table's figures was not kept (train.keep={config.train.keep})" if headline else ""
+    return f"{weights.name}{lacks}"
 
 
 def require_unchanged(

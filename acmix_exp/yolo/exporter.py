@@ -2,72 +2,121 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from ultralytics.data.augment import LetterBox
-from ultralytics.engine.exporter import Exporter
+from ultralytics.engine.exporter import Exporter, NMSModel
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.patches import imread
 
 from acmix_exp.block_rules import BACKENDS
+from acmix_exp.errors import ConfigError
 from acmix_exp.yolo import checkpoints
-
-Network = Callable[[Tensor], Tensor]
-
-MEASURE = (
-    "the largest absolute difference to the network in torch, unfused, in float32, with the reference backend: "
-    "boxes in cells of their grid (pixels / stride), scores as they are"
+from acmix_exp.yolo.agreement import (
+    Difference,
+    dense_difference,
+    listed_difference,
+    queries_to_list,
+    suppressed_difference,
 )
+from acmix_exp.yolo.export_formats import Format
+
+Network = Callable[[Tensor], list[Tensor]]  # images to the outputs: predictions and, for segmentation, prototypes
+
+REFERENCE = "the network in torch, unfused, in float32, with the reference backend"
+MORE_ARGUMENTS: dict[str, Any] = {}  # of the exporter
+NMS_SCORE = 0.25  # of the exporter with nms: a prediction with a lower score is dropped
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Largest difference from torch at one image size, over all anchors and images; ``boxes`` in grid cells."""
+class _Exporter(Exporter):
+    """Calibrates on the given images, letterboxed as for the comparison; nothing is written beside them."""
 
-    height: int
-    width: int
-    images: int
-    boxes_px: float
-    boxes: float
-    scores: float
+    images: Sequence[Path] = ()
 
-    @property
-    def largest(self) -> float:
-        return float(np.max([self.boxes, self.scores]))  # NaN if either is NaN
+    def get_int8_calibration_dataloader(self, prefix: str = "") -> DataLoader[dict[str, Tensor]]:
+        height, width = self.imgsz
+        return DataLoader(_Images(self.images, height, width), batch_size=self.args.batch)  # type: ignore[arg-type]
+
+
+class _Images:
+    """Images (3, H, W), uint8, each read when it is asked for."""
+
+    def __init__(self, paths: Sequence[Path], height: int, width: int) -> None:
+        self.paths, self.height, self.width = paths, height, width
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        return {"img": (read_image(self.paths[number], self.height, self.width) * 255).round().byte()}
 
 
 def export_checkpoint(
-    checkpoint: Path, format: str, imgsz: int, folder: Path, *, arguments: dict[str, Any], device: str | int
+    checkpoint: Path, format: Format, imgsz: int, folder: Path, *, calibration: Sequence[Path] = (), device: str | int
 ) -> Path:
-    """Write the fused network to a file or folder below ``folder``; returns its path.
+    """Write the fused network to a file or folder below ``folder``; returns its path, whose name is ``format.file``.
 
-    Input (B, 3, H, W), RGB in 0..1. Output (B, 4 + classes, anchors): centre x, centre y, width and height in pixels,
-    then scores; of an RT-DETR (B, queries, 6), in fractions of the image; of two heads, those of the one whose
-    duplicates are to be suppressed. Blocks are exported with the backend "shift". arguments: of the exporter, such as
-    ``dynamic``.
+    Input (B, 3, H, W), RGB in 0..1; B is 1 unless sizes are dynamic. Output (B, 4 + classes, anchors): centre x, centre
+    y, width and height in pixels, then scores; of an RT-DETR (B, queries, 6), in fractions of the image; with
+    ``format.nms`` not None (B, 300, 6), x1, y1, x2, y2 in pixels, score and class. Blocks are exported with the backend
+    "shift". calibration: images for int8.
+
+    Raises ConfigError if the network, or ultralytics, cannot do what ``format`` says.
     """
     model = _load(checkpoint)
+    require_head(model, format)
     set_backend(model, "shift")
     model.pt_path = str(folder / checkpoint.name)  # the exporter derives the name of its file from it
-    exporter = Exporter(overrides={**arguments, "format": format, "imgsz": imgsz, "device": str(device)})
+    # Not simplified: for the many slices of a window onnxslim takes minutes, the file grows, and nothing runs faster.
+    asked = {"quantize": format.quantize, "nms": format.nms, "dynamic": format.dynamic}
+    options: dict[str, Any] = {"opset": format.opset, "simplify": False, "data": "val" if calibration else None}
+    options = {**asked, "batch": 1, **{key: value for key, value in options.items() if key in format.arguments}}
+    exporter = _Exporter(
+        overrides={**options, **MORE_ARGUMENTS, "format": format.name, "imgsz": imgsz, "device": str(device)}
+    )
+    exporter.images = calibration
     exporter.callbacks.clear()  # integrations and telemetry
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer about constant sizes: ``compare`` runs two sizes
-        return Path(exporter(model=model))
+        made = Path(exporter(model=model))
+    for key, value in {**asked, "end2end": format.nms is False}.items():
+        got = exporter.metadata["end2end"] if key == "end2end" else getattr(exporter.args, key)
+        if (got or None) != (value or None):
+            key, got = ("nms", None) if key == "end2end" else (key, got)
+            raise ConfigError(f"export.{key}={asked[key]}: ultralytics exports {format.name} with {key}={got} only")
+    named = made.with_name(format.file(checkpoint.stem))
+    return made if made == named else made.rename(named)
+
+
+def require_head(model: DetectionModel, format: Format) -> None:
+    """Raise ConfigError if the network has no head for ``format.nms``."""
+    if format.nms is not None and model.task != "detect":
+        raise ConfigError(
+            f"export.nms={str(format.nms).lower()}: goes with model.task=detect, for which it is compared with torch; "
+            f"this network is for {model.task}, leave it out"
+        )
+    if format.nms and isinstance(model, RTDETRDetectionModel):
+        raise ConfigError("export.nms=true: an RT-DETR predicts without duplicates; leave it out")
+    if format.nms is False and getattr(model.model[-1], "one2one_cv2", None) is None:
+        raise ConfigError(
+            "export.nms=false: exports the head without non-maximum suppression, which this network does not have; "
+            "leave it out for raw boxes and scores"
+        )
 
 
 def compare(
     exported: Path,
-    format: str,
+    format: Format,
     checkpoint: Path,
     images: Sequence[Path],
     sizes: Sequence[tuple[int, int]],
@@ -80,61 +129,65 @@ def compare(
     Raises ImportError if the runtime of the format is not installed.
     """
     torch.set_num_threads(threads)
-    model = _load(checkpoint)
+    model = _load(checkpoint, end2end=format.nms is False)
     set_backend(model, "reference")
-    run, batched = _runner(exported, format, threads, device)
+    strides = [int(stride) for stride in model.stride]
+    reference = _with_nms(model, format) if format.nms else lambda x: _tensors(model(x)[0])
+    run = runner(exported, format, threads, device)
+    batched = format.dynamic and not format.nms and format.name in ("onnx", "torchscript")
     differences = []
     for height, width in sizes:
         batch = torch.stack([read_image(path, height, width) for path in images])
         with torch.inference_mode():
-            expected = torch.cat([model(image[None])[0] for image in batch])
-            outputs = [run(batch)] if batched else [run(image[None]) for image in batch]
-        output = torch.cat([output.float().cpu() for output in outputs])
-        differences.append(difference(expected, output, height, width, model))
+            expected = _joined([reference(image[None]) for image in batch])
+            output = _joined([run(batch)] if batched else [run(image[None]) for image in batch])[: len(expected)]
+        if format.nms and format.precision == "fp32":
+            with torch.inference_mode():
+                raw = torch.cat([model(image[None])[0] for image in batch])
+            differences.append(suppressed_difference(expected[0], output[0], raw, height, width, NMS_SCORE))
+        elif format.nms is not None:
+            lowest = NMS_SCORE if format.nms else 0.0
+            differences.append(listed_difference(expected[0], output[0], height, width, format.precision, lowest))
+        elif isinstance(model, RTDETRDetectionModel):
+            one, other = (queries_to_list(each, height, width) for each in (expected[0], output[0]))
+            differences.append(listed_difference(one, other, height, width, format.precision))
+        else:
+            differences.append(
+                dense_difference(expected, output, height, width, strides, len(model.names), format.precision)
+            )
     return differences
 
 
-def difference(expected: Tensor, output: Tensor, height: int, width: int, model: DetectionModel) -> Difference:
-    """Largest difference of two predictions (B, 4 + classes, anchors) for one image size; NaN if either holds NaN.
-
-    Of an RT-DETR: :func:`queries_difference`.
-    """
-    if expected.shape != output.shape:
-        raise ValueError(
-            f"the exported network gives {tuple(output.shape)} at {height}x{width}, not {tuple(expected.shape)}"
-        )
-    if isinstance(model, RTDETRDetectionModel):
-        return queries_difference(expected, output, height, width)
-    strides = [int(stride) for stride in model.stride]
-    cell = torch.cat([torch.full((height // stride * (width // stride),), float(stride)) for stride in strides])
-    gap = (expected - output).abs()
-    boxes, scores = gap[:, :4], gap[:, 4:]
-    return Difference(
-        height, width, len(expected), float(boxes.max()), float((boxes / cell).max()), float(scores.max())
-    )
+def to_time(
+    exported: Path, format: Format, checkpoint: Path, *, threads: int, device: str | int
+) -> tuple[DetectionModel, nn.Module]:
+    """The network in torch, unfused, and the exported one as a module, for profile/latency.py."""
+    torch.set_num_threads(threads)
+    return _load(checkpoint, end2end=format.nms is False), _Module(runner(exported, format, threads, device))
 
 
-CELL = 32  # pixels in which the differences of an RT-DETR's boxes are measured, the largest of its strides
-AT_THE_CUT = 1e-5  # scores this close to the lowest of an image: which of them are returned is decided by rounding
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    return sum(each.stat().st_size for each in (path.rglob("*") if path.is_dir() else [path]) if each.is_file())
 
 
-def queries_difference(expected: Tensor, output: Tensor, height: int, width: int) -> Difference:
-    """Largest difference of two predictions of an RT-DETR, (B, queries, 6): centre, size, score and class.
+class _Module(nn.Module):
+    def __init__(self, run: Network) -> None:
+        super().__init__()
+        self.run = [run]  # in a list, so that it is no submodule, which would be moved and converted
 
-    Boxes are in fractions of the image, by score, which rounding may reorder: each box is compared with the nearest one
-    of its class in the other prediction, those of the lowest scores aside. Scores are compared in their order.
-    """
-    if not (expected.isfinite().all() and output.isfinite().all()):
-        return Difference(height, width, len(expected), math.nan, math.nan, math.nan)
-    pixels = expected.new_tensor([width, height, width, height])
-    gaps = [0.0]
-    for one, other in zip(expected, output, strict=True):
-        apart = ((one[:, None, :4] - other[None, :, :4]).abs() * pixels).amax(-1)
-        apart[one[:, None, 5] != other[None, :, 5]] = math.inf
-        for found, nearest in ((one, apart.amin(1)), (other, apart.amin(0))):
-            gaps += nearest[found[:, 4] > found[:, 4].min() + AT_THE_CUT].tolist()
-    scores = float((expected[..., 4].sort(-1)[0] - output[..., 4].sort(-1)[0]).abs().max())
-    return Difference(height, width, len(expected), max(gaps), max(gaps) / CELL, scores)
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.run[0](x)
+
+
+def _with_nms(model: DetectionModel, format: Format) -> Network:
+    """The network in torch with the non-maximum suppression that the exporter adds."""
+    model.model[-1].xyxy = True
+    names = ("iou", "max_det", "agnostic_nms")
+    arguments = {**{name: DEFAULT_CFG_DICT[name] for name in names}, "conf": NMS_SCORE}
+    arguments |= {"format": "-", "batch": 1, "dynamic": False, "opset": None, "quantize": None}
+    suppress = NMSModel(model, SimpleNamespace(**arguments))
+    return lambda x: [suppress(x)]
 
 
 def set_backend(model: nn.Module, backend: str) -> None:
@@ -153,31 +206,40 @@ def read_image(path: Path, height: int, width: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).float() / 255
 
 
-def _load(checkpoint: Path) -> DetectionModel:
+def _load(checkpoint: Path, *, end2end: bool = False) -> DetectionModel:
     model, _ = checkpoints.load(checkpoint)
-    model.end2end = False  # as the exporter sets it; training may have chosen the other head
+    model.end2end = end2end  # as the exporter sets it; training may have chosen the other head
     return model.float().eval()
 
 
-def _runner(exported: Path, format: str, threads: int, device: str | int) -> tuple[Network, bool]:
-    """A function that runs the exported network, and whether it accepts several images at once."""
-    if format == "onnx":
+def runner(exported: Path, format: Format, threads: int, device: str | int) -> Network:
+    """A function that runs the exported network on images (B, 3, H, W) in 0..1, float32."""
+    if format.name == "onnx":
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(str(exported), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
-        return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0]), True
-    if format == "torchscript":
+        return lambda x: _tensors(session.run(None, {name: x.numpy()}))
+    place = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
+    if format.name == "torchscript":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.jit.load(exported), True
-    backend = AutoBackend(exported, device=torch.device("cpu" if device == "cpu" else f"cuda:{device}"), verbose=False)
+            network = torch.jit.load(exported, map_location=place)
+        type_ = torch.float16 if format.precision == "fp16" else torch.float32
+        return lambda x: _tensors(network(x.to(place, type_)))
+    backend = AutoBackend(exported, device=place, verbose=False)
 
-    def run(x: Tensor) -> Tensor:
-        output: Any = backend(x.to(backend.device))
-        output = output[0] if isinstance(output, (list, tuple)) else output
-        return output if isinstance(output, Tensor) else torch.from_numpy(output)
+    return lambda x: _tensors(backend(x.to(backend.device)))
 
-    return run, False
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    """The outputs of a network, arrays too, as tensors on the CPU in float32."""
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return [torch.as_tensor(each).float().cpu() for each in outputs]
+
+
+def _joined(outputs: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The outputs of several images, each as one tensor."""
+    return [torch.cat(each) for each in zip(*outputs, strict=True)]

@@ -64,7 +64,10 @@ def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
 CONFIG_KEY = "acmix_exp"  # of model.yaml: what was inserted
 # Appended to the module name of a changed row in model.yaml. Ultralytics' parser looks the name up and raises KeyError
 # with this text; without it, it would rebuild the network without its blocks.
-STOCK_BUILD_GUARD = " + acmix_exp block (a stock build would drop it: train this checkpoint with acmix_exp)"
+STOCK_BUILD_GUARD = (
+    " + acmix_exp block: stock ultralytics would drop the block; to train from this checkpoint, use "
+    "python -m acmix_exp model.pretrained=best.pt"
+)
 
 
 class BlockDetectionModel(DetectionModel):
@@ -224,7 +227,7 @@ def stock_yaml(yaml: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a network's YAML as the stock network has it, but for the rows of another backbone."""
     yaml = {key: deepcopy(value) for key, value in yaml.items() if key != CONFIG_KEY}
     for row in yaml["backbone"] + yaml["head"]:
-        row[2] = row[2].removesuffix(STOCK_BUILD_GUARD)
+        row[2] = row[2].partition(" + acmix_exp block")[0]  # the rest of the text differs between versions
     return yaml
 
 

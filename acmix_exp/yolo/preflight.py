@@ -34,7 +34,7 @@ from acmix_exp.errors import ConfigError, one_line
 from acmix_exp.insertions import Insertion
 from acmix_exp.nn import build_block
 from acmix_exp.nn.custom import try_block, try_custom_block
-from acmix_exp.yolo import checkpoint_file, checkpoints, families
+from acmix_exp.yolo import checkpoint_file, checkpoints, export_formats, families
 from acmix_exp.yolo.arguments import OWNED_ARGS
 from acmix_exp.yolo.checkpoint_file import NotACheckpoint
 from acmix_exp.yolo.families import Backbone, starts_from_features
@@ -53,7 +53,7 @@ def work(job: Job) -> dict[str, Any]:
     """The child's side: the facts of an export ``format``, or of the ``networks`` of a plan the ``faults`` and the
     ``names`` that the checkpoints of their user-defined blocks may hold."""
     if "format" in job.request:
-        return export_format(job.request["format"])
+        return export_formats.settled(job.request["format"], job.request["export"])
     faults = preflight([from_plain(config) for config in job.request["networks"]], job.step)
     return {"faults": faults, "names": sorted(checkpoints.own_names())}
 
@@ -322,27 +322,3 @@ def matching_faults(config: Config, inserted: Insertion, sites: Sequence[Site]) 
     except ValueError as error:
         return [f"arm={config.arm.name} block={inserted.block['name']}: {error}; use a block that has, or another arm"]
     return []
-
-
-def export_format(name: str) -> dict[str, Any]:
-    """What ultralytics knows about an export format: name, title, cpu (whether it can be exported there), arguments.
-
-    Raises ConfigError for an unknown format, and for one without float32, which cannot equal torch.
-    """
-    from ultralytics.engine.exporter import FP32_UNSUPPORTED_FORMATS, export_formats
-
-    table = export_formats()
-    names = table["Argument"][1:]  # the first row is PyTorch itself
-    exact = [known for known in names if known not in FP32_UNSUPPORTED_FORMATS]
-    if name not in names:
-        close = difflib.get_close_matches(name, exact, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"must be one of {', '.join(exact)}"
-        raise ConfigError(f"format={name}: unknown format; {hint}")
-    if name not in exact:
-        raise ConfigError(
-            f"format={name}: has no float32, so it cannot equal torch; must be one of {', '.join(exact)} "
-            f"(or quantise the checkpoint yourself: yolo export model=RUN/weights/best.pt format={name})"
-        )
-    index = table["Argument"].index(name)
-    columns = {"title": "Format", "cpu": "CPU", "arguments": "Arguments"}
-    return {"name": name, **{key: table[column][index] for key, column in columns.items()}}

@@ -34,7 +34,7 @@ UNUSED = {
     "export": "train.batch=2|split=test|hardware.precision=fp32|hardware.workers=3|seed=1|block.head=2|name=a",
     "repeat": "train.imgsz=64|train.batch=2|hardware.threads=2|hardware.precision=fp32|seed=1|split=val|format=onnx",
     "report": "run=a|split=test|train.imgsz=64|arm=mixed|report.auto=false|hardware=cpu|dataset=shapes|seed=1",
-    "train": "run=a|split=test|format=onnx|plan.rows=3|profile.seconds=3|power.level=0.9",
+    "train": "run=a|split=test|format=onnx|export.quantize=8|plan.rows=3|profile.seconds=3|power.level=0.9",
     "plan": "run=a|split=test|format=onnx|profile.seconds=3|power.effects=[0.01]",
     "power": "run=a|split=test|format=onnx|plan.rows=3|profile.seconds=3",
     "profile": "run=a|split=test|format=onnx|plan.rows=3|sd=0.01|power.level=0.9",
@@ -61,6 +61,7 @@ def test_what_a_task_would_not_use_is_refused(task: str, typed: str) -> None:
         "task=judge a=x b=y name=z runs_dir=w dataset=yolo dataset.path=x split=test train.imgsz=64 train.batch=2 "
         "report.margin=0.01 hardware=cpu allow_unsafe_checkpoint=true logger=disabled",
         "task=export run=a format=torchscript train.imgsz=64 hardware=cpu allow_unsafe_checkpoint=true",
+        "task=export run=a export.quantize=8 export.nms=true export.dynamic=false export.opset=17",
         "task=repeat run=a hardware=cpu dataset=yolo dataset.path=x",
         "task=report name=x runs_dir=y report.reference=conv logger=offline logger.project=p",
         "task=plan plan.rows=3 seed=1 train.epochs=3",
@@ -129,4 +130,4 @@ def test_a_run_in_a_folder_with_an_odd_name_and_what_its_tasks_take(tmp_path: Pa
     facts = json.loads((path / "export" / "last.torchscript.json").read_text())
     names = ("imgsz", "format", "checkpoint", "device", "split", "dataset")
     assert [facts[key] for key in names] == [96, "torchscript", "last.pt", "cpu", "val", "my set"]
-    assert "last.pt as torchscript, float32, traced at 96 px" in out
+    assert "torchscript, fp32, traced at 96 px" in out

@@ -9,7 +9,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from acmix_exp.config import Config, PlacementConfig, options
 from acmix_exp.yolo.families import FAMILIES
-from acmix_exp.yolo.model import CONFIG_KEY, STOCK_BUILD_GUARD, BlockDetectionModel, build_model
+from acmix_exp.yolo.model import CONFIG_KEY, STOCK_BUILD_GUARD, BlockDetectionModel, build_model, stock_yaml
 from tests.yolo.builders import bare, is_zero_branch, make_config
 
 
@@ -92,8 +92,15 @@ def test_a_network_from_its_yaml() -> None:
 
 
 def test_a_stock_rebuild_fails_and_says_why() -> None:
-    with pytest.raises(KeyError, match="a stock build would drop it: train this checkpoint with acmix_exp"):
+    with pytest.raises(
+        KeyError, match=r"stock ultralytics would drop the block; .* python -m acmix_exp model.pretrained=best.pt"
+    ):
         DetectionModel(build(at("backbone_p5")).yaml, verbose=False)
+    older = build(at("backbone_p5")).yaml
+    older["backbone"][9][2] = (
+        "SPPF + acmix_exp block (a stock build would drop it: train this checkpoint with acmix_exp)"
+    )
+    assert stock_yaml(older) == stock_yaml(build(at("backbone_p5")).yaml)
     assert STOCK_BUILD_GUARD not in str(build(bare(make_config())).yaml)
 
 

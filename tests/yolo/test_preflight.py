@@ -1,4 +1,4 @@
-"""What the preflight finds before the first run: arguments, layers, pretrained files, blocks, export formats."""
+"""What the preflight finds before the first run: arguments, layers, pretrained files, blocks."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ import pytest
 import torch
 import torchvision
 import yaml
-from ultralytics.engine import exporter
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from acmix_exp.config import Config, ModelConfig
-from acmix_exp.errors import ConfigError
 from acmix_exp.nn import block_names
 from acmix_exp.yolo import preflight, sites
 from acmix_exp.yolo.arguments import OWNED_ARGS
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.model import build_model
-from acmix_exp.yolo.preflight import argument_faults, export_format
+from acmix_exp.yolo.preflight import argument_faults
 from acmix_exp.yolo.yaml_layers import Layer, layers
 from tests.yolo.builders import make_config
 
@@ -210,23 +208,3 @@ def test_files_that_are_no_weights_of_torchvision(content: bytes | None, tmp_pat
     assert line.startswith(f"model.pretrained={path}: ")
     assert line.endswith("must be torchvision's weights of the model's backbone (a state_dict, .pth)")
     assert "\n" not in line
-
-
-def test_export_formats_are_those_of_ultralytics() -> None:
-    table = exporter.export_formats()
-    for row in range(1, len(table["Format"])):
-        name = table["Argument"][row]
-        if name in exporter.FP32_UNSUPPORTED_FORMATS:
-            with pytest.raises(ConfigError, match=f"^format={name}: has no float32"):
-                export_format(name)
-        else:
-            facts = {"title": table["Format"][row], "cpu": table["CPU"][row], "arguments": table["Arguments"][row]}
-            assert export_format(name) == {"name": name, **facts}
-    assert "dynamic" in export_format("onnx")["arguments"]
-    assert not export_format("engine")["cpu"]
-
-
-@pytest.mark.parametrize(("name", "cure"), [("onxx", "did you mean onnx?"), ("-", "must be one of torchscript, onnx")])
-def test_an_unknown_export_format(name: str, cure: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^format={name}: unknown format; {cure}"):
-        export_format(name)
