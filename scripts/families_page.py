@@ -1,4 +1,4 @@
-"""Write the tables of docs/families.md: families, their sites, and which placements they take.
+"""Write the tables of docs/families.md (families, their sites, which placements they take) and its pictures.
 
 python -m scripts.families_page
 """
@@ -9,14 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import yaml
 
 from acmix_exp.config import ModelConfig, PlacementConfig, conf_dir, options
 from acmix_exp.errors import ConfigError
+from acmix_exp.report.figures.catalogue import LOOK
+from acmix_exp.report.figures.network_map import Mark, Panel, draw_panels
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.sites import Network, resolve_sites
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "families.md"
+PICTURES = PAGE.parent / "networks"
 SHOWN = [
     name for name in options("model") if name != "yolov8_mobilenetv3_small"
 ]  # which has the sites of the large one
@@ -42,14 +46,18 @@ def _ends(files: dict[str, str]) -> list[str]:
 
 def sites_table() -> str:
     """A row for the smallest network of each family: index and class of the layer at each site, and its channels."""
-    models = [ModelConfig(name, scale) for name in SHOWN for scale in _designs(FAMILIES[name].scales)]
     roles = ROLES.split()
     lines = [f"| network | {' | '.join(roles)} |", "| --- |" + " --- |" * len(roles)]
-    for network in map(Network.of, models):
+    for network in networks():
         layers = [network.sites.get(role) for role in roles]
         cells = [f"{layer.index} {layer.kind} {layer.channels}" if layer else "" for layer in layers]
         lines.append(f"| {network.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def networks() -> list[Network]:
+    """The smallest of each family and design."""
+    return [Network.of(ModelConfig(name, scale)) for name in SHOWN for scale in _designs(FAMILIES[name].scales)]
 
 
 def _designs(scales: tuple[str, ...]) -> list[str]:
@@ -75,6 +83,28 @@ def placements_table() -> str:
         lines.append(f"| `{placement.name}` | {' | '.join(cells)} |")
         notes += [f"- `{placement.name}`: {reason}: {'; '.join(names)}." for reason, names in reasons.items()]
     return "\n".join([*lines, "", *notes])
+
+
+def pictures() -> dict[str, list[Panel]]:
+    """What is drawn, by the name of the file: each network with its sites, and the shipped placements."""
+    found = {network.title.replace(" ", "_"): [Panel(network, {}, network.title)] for network in networks()}
+    panels = []
+    for placement in (read(name) for name in options("model/placement") if name != "none"):
+        model = next(each for each in map(ModelConfig, ("yolov8", "yolo26")) if fault(placement, each) is None)
+        network = Network.of(model)
+        sites = resolve_sites(placement, network)
+        marks = {site.name: Mark("block", placement.mode) for site in sites}
+        panels.append(Panel(network, marks, f"{placement.name} ({network.title})"))
+    return {**found, "placements": panels}
+
+
+def draw(name: str, panels: list[Panel], folder: Path) -> Path:
+    """Write ``name.svg``."""
+    small, path = len(panels) > 1, folder / f"{name}.svg"
+    with mpl.rc_context({**LOOK, "svg.hashsalt": name}):
+        figure = draw_panels(panels, 2 if small else 1, names=not small, text=not small)
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+    return path
 
 
 def read(name: str) -> PlacementConfig:
@@ -114,6 +144,9 @@ def with_tables(page: str) -> str:
 
 def main() -> int:
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PICTURES.mkdir(exist_ok=True)
+    for name, panels in pictures().items():
+        draw(name, panels, PICTURES)
     return 0
 
 

@@ -17,6 +17,7 @@ from acmix_exp.report.figures.cost_plots import latency
 from acmix_exp.report.figures.detections import predictions
 from acmix_exp.report.figures.fonts import advice, missing_characters, use_fonts_with
 from acmix_exp.report.figures.forest import class_deltas, forest
+from acmix_exp.report.figures.network_map import placements
 from acmix_exp.report.figures.style import Drawing, Drawn
 from acmix_exp.report.figures.training_curves import learning_curves, rate_ratio, rates
 from acmix_exp.report.records import Table
@@ -25,7 +26,9 @@ DOTS = 200  # per inch, of the PNG files
 MOST_ROWS = 40  # of a table, in a figure
 FIGURES: dict[str, Callable[[Table], Iterable[Drawing]]] = {
     figure.__name__: figure
-    for figure in (forest, learning_curves, latency, rates, rate_ratio, class_deltas, predictions, windows, heads)
+    for figure in (
+        *(forest, learning_curves, latency, rates, rate_ratio, class_deltas, placements, predictions, windows, heads),
+    )
 }
 LOOK: dict[Any, Any] = {
     **{key: mpl.rcParamsDefault[key] for key in mpl.rcParamsDefault if key != "backend"},
