@@ -25,7 +25,7 @@ from acmix_exp.report.planned import Asked
 from acmix_exp.report.write import write_summary
 from tests.report import builders
 
-VECTORS = ("forest", "learning_curves", "latency", "class_deltas", "rates", "rate_ratio")
+VECTORS = ("forest", "learning_curves", "latency", "class_deltas", "rates", "rate_ratio", "placements")
 PHOTOGRAPHS = ("predictions", "windows-attention", "windows-mixed", "heads-attention", "heads-mixed")
 
 
@@ -261,7 +261,7 @@ def test_one_run_is_enough(tmp_path: Path, arm: str) -> None:
     report = build(folder)
     assert [entry for entry in report.figures if entry.error] == []
     drawn = {path.stem for path in (folder / "figures").glob("*.svg")}
-    assert drawn == {"learning_curves", "latency"} | ({"rates", "rate_ratio"} if arm == "mixed" else set())
+    assert drawn == {"learning_curves", "latency"} | ({"rates", "rate_ratio", "placements"} if arm == "mixed" else set())
     assert "There is nothing to compare with" in (folder / "report.html").read_text()
 
 

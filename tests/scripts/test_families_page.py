@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,25 @@ def test_the_placements_of_a_family(name: str, tmp_path: Path, monkeypatch: pyte
     assert len(caught.value.lines) == len(refused)
     for line, placement in zip(sorted(caught.value.lines), sorted(refused), strict=True):
         assert line.startswith(f"model/placement={placement} model.placement.sites=")
+
+
+def test_the_pictures_are_of_these_networks() -> None:
+    """By their words, because another version of matplotlib may draw the same with other bytes."""
+    pictures = families_page.pictures()
+    assert {path.stem for path in families_page.PICTURES.iterdir()} == set(pictures)
+    for name, panels in pictures.items():
+        text = (families_page.PICTURES / f"{name}.svg").read_text(encoding="utf-8")
+        words = {html.unescape(word) for word in re.findall(r">([^<>]+)</text>", text)}
+        expected = {panel.title for panel in panels}
+        if name != "placements":
+            expected |= {*panels[0].network.sites, panels[0].network.head.kind}
+        assert expected <= words, "run: python -m scripts.families_page"
+
+
+def test_a_picture_is_drawn_as_it_was(tmp_path: Path) -> None:
+    drawn = families_page.draw("yolov8n", families_page.pictures()["yolov8n"], tmp_path)
+    words = [
+        re.findall(r">([^<>]+)</text>", path.read_text(encoding="utf-8"))
+        for path in (drawn, families_page.PICTURES / drawn.name)
+    ]
+    assert words[0] == words[1], "run: python -m scripts.families_page"
