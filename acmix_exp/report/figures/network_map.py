@@ -164,8 +164,9 @@ def _site(
     """``scale``: of the text in the box; 0: none."""
     (x, y), half = centre, SITE / 2
     corner, inside = (x - half, y - HEIGHT / 2), bool(mark and mark.mode != "after")
-    style = {"facecolor": "none", "edgecolor": INK if mark else MUTED, "linewidth": 1.1 if mark else 0.7}
-    axes.add_patch(FancyBboxPatch(corner, SITE, HEIGHT, "round,pad=0,rounding_size=0.08", zorder=2, **style))
+    box = FancyBboxPatch(corner, SITE, HEIGHT, "round,pad=0,rounding_size=0.08", zorder=2)
+    box.set(facecolor="none", edgecolor=INK if mark else MUTED, linewidth=1.1 if mark else 0.7)
+    axes.add_patch(box)
     if mark:
         edge, width, height = (x - 0.3, 0.6, 0.15) if inside else (x + half - 0.07, 0.15, HEIGHT + 0.08)
         area = Rectangle((edge, corner[1] - (0.09 if inside else 0.04)), width, height, zorder=4)
