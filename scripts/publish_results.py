@@ -41,6 +41,7 @@ ARCHIVE = "runs.tar.xz"
 PAGE = ("summary.json", "summary.csv", "summary.md", "table.tex", "report.html")
 FIGURES = ("forest*.png", "latency*.png")  # for a README; report.html holds every figure
 PROFILE = "profile.json"
+LABELS = "labels-*.json"  # statistics of the labels, for a figure
 MACHINE_KEYS = ("host", "boot", "pids", "owner", "pid")  # of status.json: meaningless on another machine
 SENTENCE_KEYS = ("error",)  # hold text with paths in it, not a path
 
@@ -69,7 +70,8 @@ def publish(source: Path, target: Path) -> list[str]:
             copy_run(run, folder / run.name)
             if _seed(run) == illustrated_seed and (run.path / "images").is_dir():
                 shutil.copytree(run.path / "images", folder / run.name / "images")
-        _write_cleaned(source / PROFILE, folder, read_json(source / PROFILE))
+        for path in (source / PROFILE, *source.glob(LABELS)):
+            _write_cleaned(path, folder, read_json(path))
         pack(folder, Path(scratch) / ARCHIVE)
         build(folder, _asked(done))  # from the copies: the page can only tell what the archive holds
         for name in PAGE:

@@ -3,7 +3,7 @@
 Read dataset.py (the types) and find.py (from the config to a data set); then the three sources yolo_layout.py (with
 class_names.py, split_images.py and label_files.py), voc.py (with voc_layout.py, voc_split.py, voc_annotation.py and
 voc_boxes.py) and shapes.py; then the reading in images.py, labels.py and scan.py, the choice of the headline in
-headline.py, and the counting in inspection.py.
+headline.py, and the counting in inspection.py and label_statistics.py.
 """
 
 from acmix_exp.data.dataset import Dataset, Sample

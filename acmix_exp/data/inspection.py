@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -19,6 +20,7 @@ from acmix_exp.data.class_names import other_order
 from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.headline import Headline, headline, repeated_lines, shared_lines
 from acmix_exp.data.label_files import LabelFiles, label_path
+from acmix_exp.data.label_statistics import label_statistics
 from acmix_exp.data.scan import Scan, scan_split
 from acmix_exp.data.yolo_layout import CONVERT_COCO
 from acmix_exp.errors import ConfigError
@@ -59,6 +61,7 @@ class Inspection:
     fingerprint: str = ""
     split: str = ""  # how the splits were made or what they were read from, and the headline
     headline: Headline | None = None
+    labels: dict[str, Any] = field(default_factory=dict)  # as label_statistics.py has them
 
 
 def inspect(dataset: Dataset) -> Inspection:
@@ -92,6 +95,7 @@ def inspect(dataset: Dataset) -> Inspection:
     inspection.headline = headline(dataset)
     inspection.split = f"{_made(dataset, inspection)}; {inspection.headline}"
     inspection.fingerprint = _fingerprint(dataset, scans, inspection.headline)
+    inspection.labels = label_statistics(dataset.names, scans)
     return inspection
 
 

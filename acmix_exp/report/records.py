@@ -11,6 +11,7 @@ from typing import Any
 from acmix_exp.block_rules import RULES, shown
 from acmix_exp.config import MATCHED, block_label
 from acmix_exp.model_tasks import headline
+from acmix_exp.report.detection_curves import DetectionCurves, read_curves
 from acmix_exp.report.statistics import Comparison, Verdict
 from acmix_exp.run.directory import Run
 from acmix_exp.run.replicates import Replicates, replicates
@@ -184,6 +185,11 @@ class Record:
         """The run's mAP on resampled images; None if it left no readable outcomes.npz."""
         split = self.result.split if self.result else None
         return replicates(self.run.path, str(self.identity.get("data")), str(split))
+
+    @cached_property
+    def detection_curves(self) -> DetectionCurves | None:
+        """The curves and the confusion matrix of its headline; None if it left no readable outcomes.npz."""
+        return read_curves(self.run.path)
 
 
 def _in_words(block: Mapping[str, Any], placement: Mapping[str, Any]) -> str:

@@ -151,7 +151,7 @@ def _weight_below(targets: np.ndarray, coco: bool) -> tuple[np.ndarray, np.ndarr
 
 FILE = "replicates.npz"  # a cache: if it is removed, it is computed again
 # What an empty, cut or damaged file raises, and one that holds something else.
-_DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -172,13 +172,13 @@ def replicates(run_dir: Path, fingerprint: str, split: str) -> Replicates | None
     except OSError:
         return None
     key = hashlib.sha256(data + f"{fingerprint}/{split}/{REPLICATES}".encode()).hexdigest()
-    with contextlib.suppress(*_DAMAGED), np.load(run_dir / FILE, allow_pickle=False) as cached:
+    with contextlib.suppress(*DAMAGED), np.load(run_dir / FILE, allow_pickle=False) as cached:
         if str(cached["key"]) == key and cached["map50_95"].shape == (REPLICATES,):
             return Replicates(cached["map50_95"], str(cached["images"]), int(cached["count"]))
     try:
         content = outcomes.Outcomes.load(run_dir / outcomes.FILE)
         values = mean_average_precision(content, multiplicities(fingerprint, split, len(content.images))).mean(1)
-    except _DAMAGED:
+    except DAMAGED:
         return None
     names = "\n".join([*content.images, *content.classes]).encode()
     images = hashlib.sha256(names + content.targets.tobytes()).hexdigest()

@@ -19,6 +19,7 @@ from acmix_exp import files, model_tasks
 from acmix_exp.block_rules import PATHS
 from acmix_exp.config import AUTO, SEED_LIMIT, Config, arm_label, from_plain, options, value_of
 from acmix_exp.data import Dataset, Inspection, inspect, resolve
+from acmix_exp.data.label_statistics import store
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import directory, packing
 from acmix_exp.run.directory import runs_in
@@ -212,6 +213,8 @@ def prepare(plan: Plan) -> None:
             if claim or (run.path / "status.json").exists():
                 break
             time.sleep(PREPARED_SECONDS)  # another command is about to prepare it
+    for inspection in plan.inspections:
+        store(plan.folder, inspection.fingerprint, inspection.labels)
 
 
 def of_older_sampling(plan: Plan) -> list[str]:

@@ -25,7 +25,7 @@ from acmix_exp.report.planned import Asked
 from acmix_exp.report.write import write_summary
 from tests.report import builders
 
-VECTORS = ("forest", "learning_curves", "latency", "class_deltas", "rates", "rate_ratio", "placements")
+VECTORS = ("forest", "learning_curves", "latency", "losses", "class_deltas", "rates", "rate_ratio", "placements")
 PHOTOGRAPHS = ("predictions", "windows-attention", "windows-mixed", "heads-attention", "heads-mixed")
 
 
@@ -82,7 +82,7 @@ def summary(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_every_file_is_there_and_nothing_else(whole: Path) -> None:
-    names = [f"{stem}.{suffix}" for stem in (*VECTORS, *PHOTOGRAPHS) for suffix in ("png", "svg")]
+    names = [f"{stem}.png" for stem in (*VECTORS, *PHOTOGRAPHS)] + [f"{stem}.svg" for stem in VECTORS]
     assert sorted(path.name for path in (whole / "figures").iterdir()) == sorted(names)
     for path in (whole / "figures").glob("*.png"):
         with Image.open(path) as image:
@@ -262,7 +262,7 @@ def test_one_run_is_enough(tmp_path: Path, arm: str) -> None:
     assert [entry for entry in report.figures if entry.error] == []
     drawn = {path.stem for path in (folder / "figures").glob("*.svg")}
     of_blocks = {"rates", "rate_ratio", "placements"}
-    assert drawn == {"learning_curves", "latency"} | (of_blocks if arm == "mixed" else set())
+    assert drawn == {"learning_curves", "latency", "losses"} | (of_blocks if arm == "mixed" else set())
     assert "There is nothing to compare with" in (folder / "report.html").read_text()
 
 

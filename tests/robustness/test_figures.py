@@ -232,3 +232,20 @@ def test_attention_that_is_uniform_is_flat_on_disk(tmp_path, monkeypatch):
     large = sorted(zip(counts.tolist(), colours.tolist(), strict=True), reverse=True)[:4]
     levels = {colour[0] // 10 for number, colour in large if number > 0.01 * panel.size}
     assert levels == {11, 19, 25}, "image, window and paper"
+
+
+@case(
+    SECTION,
+    have="finished runs of version 0.1, or ones whose outcomes.npz is lost or cut",
+    here="figures that need it are left out, a line and the page name them and say why; the others are drawn",
+)
+@pytest.mark.parametrize("damage", ["lost", "cut"])
+def test_figures_without_their_data(folder, add, damage):
+    path = add("baseline", 0, 0.3)
+    if damage == "cut":
+        (path / "outcomes.npz").write_bytes(b"PK")
+    report = build(folder)
+    assert [figure.error for figure in report.figures if figure.error] == []
+    why = "left out: precision_recall, f1_confidence, confusion, because no run has a readable outcomes.npz"
+    assert report.notes[0] == why
+    assert why in (folder / "report.html").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -57,13 +58,20 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in its files ``stem``.png and .svg, or why it could not be drawn. ``table``: index of its table."""
+    """A figure in its files ``stem``.png and .svg, or why it could not be drawn. ``table``: index of its table.
+
+    Drawings that are not ``vector`` have no .svg.
+    """
 
     table: int
     name: str
     drawing: Drawing | None = None
     stem: str | None = None
     error: str | None = None
+
+
+class NoData(Exception):
+    """A figure that is left out although runs have finished, and what they lack, in words."""
 
 
 class Look(NamedTuple):
@@ -78,6 +86,47 @@ def subplots(
     """A figure and the array [rows, columns] of its axes; outside of pyplot, so nothing has to be closed."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def panels(
+    titles: Sequence[str], columns: int, names: tuple[str, str], *, side: float, labels: tuple[float, float]
+) -> tuple[Figure, list[Any]]:
+    """A figure with a panel for each title, and their axes, row by row, which share their limits.
+
+    names: of the x and the y axis. side: height of a panel in inches. labels: inches that their tick labels take, below
+    and on the left. Everything is placed by these sizes: to measure texts would take longer than to draw them.
+    """
+    columns = min(columns, len(titles))
+    lines = math.ceil(len(titles) / columns)
+    titles = [_wrapped(title, 64 // columns) for title in titles]
+    above = 0.1 + 0.155 * max(title.count("\n") + 1 for title in titles)
+    gap = above + 0.08
+    below, left = labels[0] + 0.28, labels[1] + 0.3
+    height = lines * side + (lines - 1) * gap + above + below
+    figure = Figure(figsize=(WIDTH, height), layout="none")
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    width = (WIDTH - left - 0.1 - 0.12 * (columns - 1)) / columns
+    figure.subplots_adjust(
+        left=left / WIDTH,
+        right=1 - 0.1 / WIDTH,
+        top=1 - above / height,
+        bottom=below / height,
+        wspace=0.12 / width,
+        hspace=gap / side,
+    )
+    axes = list(grid.flat)
+    for each in axes[len(titles) :]:
+        each.set_visible(False)
+    for place, (title, each) in enumerate(zip(titles, axes, strict=False)):
+        each.set_title(title, loc="left", fontsize=9, pad=3)
+        each.tick_params(labelsize=8, labelbottom=place + columns >= len(titles))
+    figure.supxlabel(names[0], fontsize=9, x=(left + WIDTH - 0.1) / 2 / WIDTH, y=0.06 / height, va="bottom")
+    figure.supylabel(names[1], fontsize=9, x=0.05 / WIDTH, y=(below + height - above) / 2 / height, ha="left")
+    return figure, axes[: len(titles)]
+
+
+def _wrapped(title: str, letters: int) -> str:
+    return "\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, letters))
 
 
 def looks(rows: Sequence[Row]) -> dict[str, Look]:

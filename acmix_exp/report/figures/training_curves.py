@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from statistics import fmean
 from typing import Any
@@ -16,23 +16,13 @@ from acmix_exp.report.records import Record, Table
 from acmix_exp.report.sentences import MAP, format_number
 
 RATES: dict[str, tuple[str, Any]] = {"rate1": ("attention", "solid"), "rate2": ("convolution", (0, (3, 1.5)))}
+MOST_BANDS = 3  # rows with which each has a band; of more, the reference alone
 Points = list[tuple[float, float]]  # epoch and value
 
 
 def learning_curves(table: Table) -> Iterator[Drawing]:
-    look = looks(table.rows)
     figure, ((axes,),) = subplots(height=3.5)
-    entries = {}
-    for row in table.rows:
-        style = look[row.label]
-        curves = [points for record in row.runs.records if (points := _points(record, "map50_95"))]
-        for points in curves:
-            axes.plot(*zip(*points, strict=True), color=style.colour, linewidth=0.8, alpha=0.4, linestyle=style.line)
-            if len(points) == 1:
-                axes.plot(*points[0], style.marker, color=style.colour, markersize=4, alpha=0.6)
-        if mean := _mean(curves):
-            entries[row.label] = {"color": style.colour, "linewidth": 2, "linestyle": style.line}
-            axes.plot(*zip(*mean, strict=True), **entries[row.label])
+    entries = _draw(axes, table, "map50_95")
     if not entries:
         return
     axes.set_ylim(bottom=0)
@@ -44,40 +34,89 @@ def learning_curves(table: Table) -> Iterator[Drawing]:
         for row in table.rows
         if row.map50_95.mean is not None
     ]
-    yield Drawing(
-        figure,
-        "Learning curves",
-        f"{table.headline} on val after every epoch. Thin lines: single seeds; thick line: their mean.",
-        " ".join(ends),
+    caption = f"{table.headline} on val after every epoch. {_lines(table, entries)}"
+    yield Drawing(figure, "Learning curves", caption, " ".join(ends))
+
+
+def losses(table: Table) -> Iterator[Drawing]:
+    """The parts of the loss on train and val, one panel each."""
+    histories = [record.history for row in table.rows for record in row.runs.records]
+    keys = list(dict.fromkeys(key for history in histories for key in (history[0] if history else ())))
+    parts = list(dict.fromkeys(key.split("/", 1)[1] for key in keys if key.startswith(("train/", "val/"))))
+    parts = [part for part in parts if any(_values(history, f"train/{part}") for history in histories)]
+    if not parts:
+        return
+    shown = [split for split in ("train", "val") if any(f"{split}/{part}" in keys for part in parts)]
+    figure, grid = subplots(len(shown), len(parts), height=0.7 + 1.75 * len(shown), width=max(5.0, 1.9 * len(parts)))
+    entries: dict[str, dict[str, Any]] = {}
+    for (split, part), axes in zip(product(shown, parts), grid.flat, strict=True):
+        entries |= _draw(axes, table, f"{split}/{part}", linewidth=1.3)
+        axes.set_title(f"{part.removesuffix('_loss')}, {split}", loc="left", fontsize=9)
+        axes.tick_params(labelsize=8)
+        _label_epochs(axes, few=True)
+    for axes in grid[:-1].flat:
+        axes.set_xlabel("")
+    legend(figure, entries)
+    caption = (
+        f"The parts of the loss after every epoch. {_lines(table, entries)} On val: of the averaged (EMA) network."
     )
+    yield Drawing(figure, "Training and validation losses", caption)
 
 
-def _label_epochs(axes: Axes) -> None:
+def _draw(axes: Axes, table: Table, key: str, **style: Any) -> dict[str, dict[str, Any]]:
+    """The mean of each row over its seeds, and the bands; by label the options of the line. style: other options."""
+    look, entries = looks(table.rows), {}
+    curves_by_row = {
+        row.label: (row.arm, curves)
+        for row in table.rows
+        if (curves := [points for record in row.runs.records if (points := _points(record, key))])
+    }
+    for label, (arm, curves) in curves_by_row.items():
+        of_row, mean = look[label], _mean(curves)
+        if not mean:
+            continue
+        entries[label] = {"color": of_row.colour, "linewidth": 2, "linestyle": of_row.line}
+        axes.plot(*zip(*mean, strict=True), **(entries[label] | style))
+        if len(mean) == 1:
+            axes.plot(*mean[0], of_row.marker, color=of_row.colour, markersize=5)
+        if len(curves) > 1 and (len(curves_by_row) <= MOST_BANDS or arm == table.reference):
+            by_epoch = [dict(points) for points in curves]
+            epochs = [epoch for epoch, _ in mean]
+            low, high = ([end(values[epoch] for values in by_epoch) for epoch in epochs] for end in (min, max))
+            axes.fill_between(epochs, low, high, color=of_row.colour, alpha=0.15, linewidth=0)
+    return entries
+
+
+def _lines(table: Table, entries: Mapping[str, Any]) -> str:
+    """What lines and bands are. entries: the rows that are drawn."""
+    lines = "Lines: means over the seeds"
+    if len(entries) <= MOST_BANDS:
+        return f"{lines}; bands: from the lowest to the highest seed."
+    if any(row.arm == table.reference for row in table.rows if row.label in entries):
+        return f"{lines}; band: from the lowest to the highest seed of {table.reference}."
+    return f"{lines}."
+
+
+def _label_epochs(axes: Axes, *, few: bool = False) -> None:
     axes.set_xlabel("epoch")
     low, high = axes.get_xlim()
     if high - low < 2:  # a single epoch
         axes.set_xlim(math.floor(low), math.ceil(high))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4 if few else 6))
 
 
 def rates(table: Table) -> Iterator[Drawing]:
     sites = _sites(table)
     if not sites:
         return
-    look = looks(table.rows)
     columns = min(len(sites), 2)
     lines = math.ceil(len(sites) / columns)
     figure, grid = subplots(lines, columns, height=0.9 + 2.2 * lines, sharex=True, sharey=True)
     entries: dict[str, dict[str, Any]] = {}
     for site, axes in zip(sites, grid.flat, strict=False):
-        for row in table.rows:
-            style = look[row.label]
-            for record, (rate, (_, line)) in product(row.runs.records, RATES.items()):
-                if points := _points(record, f"rates/{site}/{rate}"):
-                    marker = "." if len(points) == 1 else None
-                    options = {"linewidth": 1, "alpha": 0.7, "linestyle": line, "marker": marker}
-                    axes.plot(*zip(*points, strict=True), color=style.colour, **options)
-                    entries[row.label] = {"color": style.colour, "linewidth": 2}
+        for rate, (_, line) in RATES.items():
+            for label, options in _draw(axes, table, f"rates/{site}/{rate}", linestyle=line, linewidth=1.5).items():
+                entries[label] = {"color": options["color"], "linewidth": 2}
         axes.set_title(site, loc="left")
         _label_epochs(axes)
     for axes in list(grid.flat)[len(sites) :]:
@@ -86,10 +125,11 @@ def rates(table: Table) -> Iterator[Drawing]:
         axes.set_xlabel("")
     for axes in grid[:, 0]:
         axes.set_ylabel("rate")
+    words = _lines(table, entries)
     for rate, (branch, line) in RATES.items():
         entries[f"{branch} ({rate})"] = {"color": MUTED, "linestyle": line}
     legend(figure, entries)
-    caption = "rate1 scales the attention branch, rate2 the convolution branch; one line per seed."
+    caption = f"rate1 scales the attention branch, rate2 the convolution branch. {words}"
     yield Drawing(figure, "The rates of every ACmix over the epochs", caption)
 
 
@@ -138,6 +178,10 @@ def _sites(table: Table) -> list[str]:
 def _points(record: Record, key: str) -> Points:
     pairs = ((_number(row.get("epoch")), _number(row.get(key))) for row in record.history)
     return [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
+
+
+def _values(history: Sequence[dict[str, str]], key: str) -> list[float]:
+    return [value for row in history if (value := _number(row.get(key))) is not None]
 
 
 def _number(text: str | None) -> float | None:
