@@ -26,6 +26,8 @@ def scan(rows: list[list[float]], counts: list[int], sizes: list[tuple[int, int]
         counts=np.array(counts, np.int32),
         boxes=np.array(rows, np.float32).reshape(-1, 5),
         unlike_stock=np.zeros(count, bool),
+        points=np.zeros(0, np.int32),
+        forms=np.zeros((0, 2), np.float32),
     )
 
 

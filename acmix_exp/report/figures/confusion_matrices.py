@@ -38,9 +38,9 @@ def confusion(table: Table) -> Iterator[Drawing]:
     names = [_shortened(classes[index]) for index in kept] + ["background"]
     shown = list(by_row)[:MOST_ROWS]
     columns = 3 if len(names) <= 5 else 2
-    label = 0.1 + LETTER * (1 if len(names) <= MOST_NUMBERS + 1 else 0.75) * max(map(_letters, names))
+    letters = 0.1 + LETTER * (1 if len(names) <= MOST_NUMBERS + 1 else 0.75) * max(map(_letters, names))
     side = 1.25 if columns == 3 else 2.0
-    figure, grid = panels(shown, columns, ("true class", "predicted class"), side=side, labels=(label, label))
+    figure, grid = panels(shown, columns, ("true class", "predicted class"), side=side, labels=(letters, letters))
     means = {label: _shares(by_row[label])[np.ix_([*kept, -1], [*kept, -1])] for label in shown}
     for label, axes in zip(shown, grid, strict=True):
         _panel(axes, means[label], names, numbers=len(names) <= MOST_NUMBERS + 1)

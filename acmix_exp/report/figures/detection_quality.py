@@ -52,8 +52,8 @@ def f1_confidence(table: Table) -> Iterator[Drawing]:
     yield Drawing(
         figure,
         "F1 over confidence",
-        "Of the detections above a confidence, at the threshold of mAP50, mean over the classes. Numbers: the highest F1 "
-        f"of the mean curve, and where it is. {caption}",
+        "Of the detections above a confidence, at the threshold of mAP50, mean over the classes. Numbers: the highest "
+        f"F1 of the mean curve, and where it is. {caption}",
         " ".join(f"{label}: highest {text}." for label, text in texts.items()),
     )
 

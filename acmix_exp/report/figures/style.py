@@ -103,7 +103,7 @@ def panels(
     gap = above + 0.08
     below, left = labels[0] + 0.28, labels[1] + 0.3
     height = lines * side + (lines - 1) * gap + above + below
-    figure = Figure(figsize=(WIDTH, height), layout="none")
+    figure = Figure(figsize=(WIDTH, height), layout="none")  # type: ignore[arg-type]  # as its documentation names it
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     width = (WIDTH - left - 0.1 - 0.12 * (columns - 1)) / columns
     figure.subplots_adjust(
