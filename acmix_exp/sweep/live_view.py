@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from acmix_exp import model_tasks
 from acmix_exp.sweep.planning import Plan
 from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
 
@@ -33,6 +34,7 @@ class View:
     def __init__(self, plan: Plan, at_once: Callable[[], int], notes: Callable[[], Mapping[str, str]] = dict) -> None:
         """at_once: how many runs train side by side. notes: why runs have to wait, by their names."""
         self.plan = plan
+        self._metric = model_tasks.of(plan.cells[0].config.model).metric if plan.cells else ""
         self._notes, self._waiting = notes, ""
         self._at_once = at_once
         self._survey = Survey(plan)
@@ -84,7 +86,8 @@ class View:
             self._printed[row.run.name] = state
             line = f"{row.run.name}: {row.status}"
             if row.epoch:
-                line += f", epoch {row.epoch}/{row.epochs}, mAP50 {row.map50:.3f}, mAP50-95 {row.map50_95:.3f}"
+                name = f"{self._metric} mAP50".lstrip()
+                line += f", epoch {row.epoch}/{row.epochs}, {name} {row.map50:.3f}, mAP50-95 {row.map50_95:.3f}"
             if row.status == "failed":
                 line += f", {row.error}"
             if row.status == "running" and all_left is not None:
@@ -101,7 +104,10 @@ class View:
         table.add_column("epoch", justify="right", no_wrap=True)
         if width >= BAR_FROM_WIDTH:
             table.add_column("", no_wrap=True)
-        for name in ("mAP50", "mAP50-95" if width >= BAR_FROM_WIDTH else "mAP50\n-95", "left"):
+        names = ("mAP50", "mAP50-95" if width >= BAR_FROM_WIDTH else "mAP50\n-95")
+        if self._metric:
+            names = (f"{self._metric}\nmAP50", f"{self._metric}\n50-95")
+        for name in (*names, "left"):
             table.add_column(name, justify="right", no_wrap=True)
         notes = self._notes()
         fitting = _fitting(rows, max(1, height - LINES_AROUND))

@@ -9,7 +9,8 @@ from typing import Any
 def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
     """The flat summary of a run's result; missing values are left out.
 
-    Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); of a network with two heads also head,
+    Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); of another task than detection task and
+    metric, and of masks and keypoints box/* with the metrics of the boxes; of a network with two heads also head,
     heads/nms/map50_95 and heads/nms_free/map50_95; val_best/* and val_last/*
     (epoch, map50, map50_95); parameters, gflops and the other costs by name; audit/transferred,
     audit/rebuilt, audit/new (numbers of tensors); per_class/<class>/<metric>. The tracker adds the last as a table,
@@ -20,6 +21,8 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in (result.get(group) or {}).items():
             if isinstance(value, (bool, int, float, str)):
                 flat[f"{prefix}{key}"] = value
+    boxes = (result.get("metrics") or {}).get("box") or {}
+    flat |= {f"box/{key}": value for key, value in boxes.items()}
     heads = (result.get("metrics") or {}).get("heads") or {}
     flat |= {f"heads/{name}/map50_95": metrics["map50_95"] for name, metrics in heads.items()}
     flat |= {f"audit/{key}": len(tensors) for key, tensors in (result.get("audit") or {}).items()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,3 +168,29 @@ def test_runs_of_two_tasks_are_not_judged(make_config: Callable[..., Config], tm
     ]
     with pytest.raises(ConfigError, match=r"b=b: b is of model.task=obb and a of model.task=pose; must be of one task"):
         _one_task(things)
+
+
+@pytest.mark.slow
+@case(TRAINED, have="an ablation of masks or keypoints", here="as of boxes; the headline names its metric")
+def test_the_program_from_end_to_end(tmp_path: Path) -> None:
+    """Two arms of pose: the plan, the tables, the control for the harness, and an evaluation."""
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "acmix_exp", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    train = ("train.epochs=1", "train.imgsz=64", "hardware=cpu", "logger=disabled", "+train.extra.fraction=0.1")
+    asked = ("arm=baseline,identity", "model.task=pose", "dataset=shapes", "name=pose", *train)
+    assert "yolov8n-pose" in run("-m", *asked)
+    (table,) = json.loads((tmp_path / "runs/pose/summary.json").read_text())["tables"]
+    assert table["metric"] == "pose mAP50-95"
+    assert [row["verdict"] for row in table["rows"]] == ["reference", "harness_ok"]
+    (folder,) = (tmp_path / "runs" / "pose").glob("identity-s0-*")
+    assert "pose mAP50-95" in run("task=evaluate", f"run={folder}", "hardware.device=cpu")
+    result = json.loads((folder / "result.json").read_text())
+    assert {"precision", "recall", "map50", "map50_95"} == result["metrics"]["box"].keys()
+    assert (folder / "images" / "images.json").is_file()
+    page = (tmp_path / "runs/pose/report.html").read_text()
+    assert "pose mAP50-95" in page
