@@ -49,7 +49,7 @@ class EMAttention(nn.Module):
         first = torch.group_norm(gated, self.gn.num_groups, self.gn.weight, self.gn.bias, self.gn.eps)
         second = self.conv3x3(group)
         # The mean of a normalised map is the norm's bias.
-        weigh_second = torch.softmax(self.gn.bias, 0).to(second.dtype).expand(len(group), 1, -1)
+        weigh_second = torch.softmax(self.gn.bias, 0).to(second.dtype).expand(group.shape[0], 1, -1)
         weigh_first = torch.softmax(second.mean((2, 3)), 1).to(first.dtype).unsqueeze(1)
         score = torch.bmm(weigh_first, first.flatten(2)) + torch.bmm(weigh_second, second.flatten(2))
         score = score.unflatten(2, (height, width))

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from acmix_exp.block_rules import RULES, shown
-from acmix_exp.config import MATCHED, block_label
+from acmix_exp.config import IDENTITY, MATCHED, block_label
 from acmix_exp.model_tasks import headline
 from acmix_exp.report.detection_curves import DetectionCurves, read_curves
 from acmix_exp.report.statistics import Comparison, Verdict
@@ -141,7 +141,10 @@ class Record:
     @property
     def inserted_text(self) -> str:
         """What is inserted where, in words; options and settings that are not the defaults are named."""
-        return " and ".join(_in_words(**part) for part in self.parts)
+        sites: dict[str, list[str]] = {}
+        for part in self.parts:
+            sites.setdefault(_in_words(**part), []).extend(site_names(part["placement"]))
+        return " and ".join(f"{what} {', '.join(names)}" for what, names in sites.items())
 
     @property
     def inserts(self) -> bool:
@@ -192,10 +195,17 @@ class Record:
         return read_curves(self.run.path)
 
 
+def site_names(placement: Mapping[str, Any]) -> list[str]:
+    """The sites of a placement as recorded; none if that is no list."""
+    sites = placement.get("sites")
+    return list(map(str, sites)) if isinstance(sites, list) else []
+
+
 def _in_words(block: Mapping[str, Any], placement: Mapping[str, Any]) -> str:
-    like, name = block.get("like") or {}, str(block.get("name"))
-    options = {**block, **(like if isinstance(like, dict) else {})}
-    defaults = RULES[str(like.get("name") or name)].options if str(like.get("name") or name) in RULES else {}
+    like, name = block.get("like"), str(block.get("name"))
+    like = like if isinstance(like, dict) else {}
+    options, kind = {**block, **like}, str(like.get("name") or name)
+    defaults = RULES[kind].options if kind in RULES else {}
     usual = {key: option.default for key, option in defaults.items()} | {"position_tables": "without decay"}
     named = [
         f"{key} {shown(value)}"
@@ -205,9 +215,8 @@ def _in_words(block: Mapping[str, Any], placement: Mapping[str, Any]) -> str:
     label = f"{name} like {block_label(like)}" if like else block_label(block)
     usual = {"norm": True, "act": True, "residual": True, "zero_init": False}
     named += [f"{key} {shown(placement[key])}" for key in usual if placement.get(key, usual[key]) != usual[key]]
-    details = f" ({', '.join(named)})" if named else ""
-    where = JOINED.get(str(placement.get("mode")), "after")
-    return f"{label}{details} {where} {', '.join(map(str, placement.get('sites') or ()))}"
+    details = f" ({', '.join(named)})" if named and name != IDENTITY else ""
+    return f"{label}{details} {JOINED.get(str(placement.get('mode')), 'after')}"
 
 
 def machine_name(hardware: Any) -> str:

@@ -202,6 +202,15 @@ def test_flops(name: str, options: dict[str, Any], size: tuple[int, int]) -> Non
     assert published_flops(block, *size) == counter.get_total_flops()
 
 
+@every_block
+def test_torchscript_at_another_size_and_batch(name: str) -> None:
+    block = make(name).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(block, image((16, 16), 16, 1), check_trace=False)
+        x = image((20, 24), 16, 3)
+        torch.testing.assert_close(traced(x), block(x), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
 @every_block
 def test_onnx_at_another_size(name: str, exporter: str, tmp_path: Path) -> None:

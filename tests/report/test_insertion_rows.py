@@ -85,6 +85,24 @@ def test_a_control_of_several_blocks_says_what_it_matches(folder: Path, add: Any
     assert "(4 at sppf, 2 at neck_p3) and a 1x1 back, 990 parameters where acmix-mixed and ema have 1,000 (-1" in notes
 
 
+def test_parts_of_a_wrong_type_are_words_all_the_same(folder: Path, add: Any, add_inserted: Any) -> None:
+    add("baseline", 0, 0.3)
+    odd = {"block": {"name": 4, "like": "x"}, "placement": {"mode": [], "sites": 4}}
+    add_inserted("both", 0, 0.31, odd, EMA, control=True)
+    (table,) = summary(folder)
+    assert [row["arm"] for row in table["rows"]] == ["baseline", "both"]
+    build(folder)
+
+
+def test_identity_at_several_places_is_named_once(folder: Path, add: Any, add_inserted: Any) -> None:
+    add("baseline", 0, 0.3)
+    joined = {"norm": False, "act": False, "residual": False}
+    parts = [{"block": {"name": "identity"}, "placement": {**part["placement"], **joined}} for part in (ACMIX, EMA)]
+    add_inserted("identity", 0, 0.3, *parts, control=True)
+    (table,) = summary(folder)
+    assert "identity: identity after sppf, neck_p3, neck_p4" in table["notes"]
+
+
 def test_a_folder_from_elsewhere_may_hold_anything(folder: Path, add: Any, add_inserted: Any) -> None:
     add("baseline", 0, 0.3)
     path = add_inserted("both", 0, 0.31, ACMIX, EMA)

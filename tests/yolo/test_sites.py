@@ -198,14 +198,14 @@ def test_a_damaged_yaml_of_ones_own(content: str, line: str, tmp_path: Path) -> 
 def test_every_yaml_of_ultralytics_is_read_at_once() -> None:
     folder = families._shipped("yolov8.yaml")
     assert folder is not None
-    start, read = time.monotonic(), 0
+    start, read = time.process_time(), 0
     for path in sorted(folder.parents[1].rglob("*.yaml")):
         content = yaml.load(path.read_text(), yaml.CSafeLoader)
         for scale in content.get("scales") or [""]:
             found = Network(path.stem, layers(content, scale))
             read += bool(found.sites)
     assert read > 200
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_the_families_are_those_of_ultralytics() -> None:

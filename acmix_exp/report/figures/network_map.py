@@ -13,7 +13,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from acmix_exp.config import ModelConfig, block_label
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.figures.style import INK, MUTED, OTHERS, Drawing, legend, subplots
-from acmix_exp.report.records import Record, Table
+from acmix_exp.report.records import Record, Table, site_names
 from acmix_exp.yolo.sites import Network
 from acmix_exp.yolo.yaml_layers import Layer
 
@@ -95,7 +95,7 @@ def _panels(table: Table) -> Iterator[Panel]:
                 _label(part["block"]) if record.has_own_places else "",
             )
             for part in record.parts
-            for site in map(str, part["placement"].get("sites") or ())
+            for site in site_names(part["placement"])
             if site in network.sites
         }
         if sites:
