@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import product
 
 from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, block_label
@@ -10,12 +10,14 @@ from acmix_exp.data.headline import NO_TEST, Headline
 from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.report.harness import check_harness
 from acmix_exp.report.records import ArmRuns, Group, Record, Row
+from acmix_exp.report.waiting_runs import waiting
 
 MOST_NAMES = 3
 
 
 def notes(group: Group, rows: Sequence[Row], reference: str) -> list[str]:
     """The notes on the runs of a table. ``rows`` are in the order of ``group.rows``."""
+    waits, counted = waiting(group)
     return [
         *_without_reference(rows, reference),
         *_folds(group),
@@ -24,7 +26,8 @@ def notes(group: Group, rows: Sequence[Row], reference: str) -> list[str]:
         *_insertions(group),
         *_controls(group, rows),
         *_missing_cells(group),
-        *(note for row in group.rows for note in _runs(group, row)),
+        *waits,
+        *(note for row in group.rows for note in _runs(group, row, counted)),
         *_diverged(group),
         *_pairing(group),
         *_origins([record for row in group.rows for record in row.runs.values()]),
@@ -180,13 +183,16 @@ def _missing_cells(group: Group) -> list[str]:
     return sentences
 
 
-def _runs(group: Group, row: ArmRuns) -> list[str]:
-    """Unfinished, missing, resumed and repeated runs of a row, and the transfer of its pretrained weights."""
+def _runs(group: Group, row: ArmRuns, counted: Collection[str]) -> list[str]:
+    """Unfinished, missing, resumed and repeated runs of a row, and the transfer of its pretrained weights.
+
+    counted: names of unfinished runs that are noted elsewhere.
+    """
     sentences = [f"{row.label} seed {seed} {_divergence(record)}" for seed, record in sorted(row.diverged.items())]
     again = [seed for seed, record in row.runs.items() if record.diverged_attempts]
     if again:
         sentences.append(f"{row.label} seed {_joined(again)} diverged in an earlier attempt; the finished one counts")
-    for record in row.unfinished:
+    for record in (each for each in row.unfinished if each.name not in counted):
         error = f": {record.error}" if record.error else ""
         sentences.append(f"{row.label} seed {record.seed} is {record.state}{error}")
     seeds = {seed for other in group.rows for seed in other.runs}

@@ -13,11 +13,15 @@ from acmix_exp.run.directory import Run, RunState
 from acmix_exp.sweep.planning import Plan
 
 LOOKED_AT = 1000  # runs, beside those that run, whose files one look of a survey checks
+MEASURED = 20  # finished runs by which the time beside the epochs is known
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One run as it stands. ``epoch`` is the last finished one; ``left`` are the seconds still needed, if known."""
+    """One run as it stands. ``epoch`` is the last finished one; ``left`` are the seconds still needed, if known.
+
+    beside: of a running one, the seconds that it has taken beside its epochs: its start.
+    """
 
     run: Run
     label: str
@@ -30,6 +34,7 @@ class Progress:
     error: str | None = None
     resumed: bool = False
     epoch_seconds: float | None = None
+    beside: float | None = None
 
 
 class Survey:
@@ -46,6 +51,7 @@ class Survey:
         self._read: list[Progress] = []  # without the time left
         self._rows: list[Progress] = []
         self._next = 0
+        self._finished: dict[str, float] = {}  # by name of a finished run, the seconds beside its epochs
 
     def rows(self, *, whole: bool = False) -> list[Progress]:
         """Every run in the plan's order; the same list as before if nothing has changed.
@@ -60,8 +66,21 @@ class Survey:
         for number in range(len(self._runs)) if whole else self._in_turn():
             changed |= self._look(number)
         if changed:
-            self._rows = _with_time_left(self._read)
+            self._rows = _with_time_left(self._read, self._beside())
         return self._rows
+
+    def _beside(self) -> float | None:
+        """Seconds that a run takes beside its epochs, by the first finished ones, else by what has started."""
+        for row in self._read:
+            if len(self._finished) >= MEASURED:
+                break
+            if row.status == "done" and row.epoch_seconds is not None and row.run.name not in self._finished:
+                whole = row.run.provenance().get("seconds_in_all")
+                if isinstance(whole, (int, float)) and not row.resumed:
+                    self._finished[row.run.name] = max(0.0, whole - row.epoch_seconds * row.epoch)
+        starts = [row.beside for row in self._read if row.status == "running" and row.beside is not None]
+        known = list(self._finished.values()) or starts
+        return fmean(known) if known else None
 
     def _in_turn(self) -> Iterable[int]:
         """The numbers of the runs to look at."""
@@ -89,7 +108,8 @@ class Survey:
         return True
 
 
-def _with_time_left(rows: list[Progress]) -> list[Progress]:
+def _with_time_left(rows: list[Progress], beside: float | None) -> list[Progress]:
+    """beside: seconds that a run takes beside its epochs, for its start and its evaluation; None: unknown."""
     seconds: dict[str, list[float]] = {}
     for row in rows:
         if row.epoch_seconds is not None:
@@ -98,7 +118,10 @@ def _with_time_left(rows: list[Progress]) -> list[Progress]:
         return list(rows)
     by_label = {label: fmean(values) for label, values in seconds.items()}
     overall = fmean(value for values in seconds.values() for value in values)
-    return [replace(row, left=_epochs_left(row) * by_label.get(row.label, overall)) for row in rows]
+    return [
+        replace(row, left=_epochs_left(row) * by_label.get(row.label, overall) + _beside_left(row, beside or 0.0))
+        for row in rows
+    ]
 
 
 def _changed(path: str) -> int:
@@ -115,8 +138,11 @@ def _read(run: Run, label: str, epochs: int) -> Progress:
     progress = Progress(run, label, run.state(), 0, epochs, error=run.broken() or status.get("error"), resumed=resumed)
     if not history:
         return progress
-    with contextlib.suppress(KeyError, ValueError):
+    with contextlib.suppress(KeyError, ValueError, OSError):
         progress = replace(progress, epoch_seconds=fmean(float(row["seconds"]) for row in history))
+        if progress.status == "running" and not resumed:
+            past = os.stat(run.path / "history.csv").st_mtime - float(status["started"])
+            progress = replace(progress, beside=max(0.0, past - sum(float(row["seconds"]) for row in history)))
     with contextlib.suppress(KeyError):
         epoch, map50, map50_95 = (float(history[-1][key]) for key in ("epoch", "map50", "map50_95"))
         progress = replace(progress, epoch=min(int(epoch), epochs), map50=map50, map50_95=map50_95)
@@ -125,6 +151,12 @@ def _read(run: Run, label: str, epochs: int) -> Progress:
 
 def _epochs_left(row: Progress) -> int:
     return 0 if row.status == "done" else row.epochs if row.status == "failed" else row.epochs - row.epoch
+
+
+def _beside_left(row: Progress, beside: float) -> float:
+    if row.status == "done":
+        return 0.0
+    return max(0.0, beside - row.beside) if row.status == "running" and row.beside is not None else beside
 
 
 def seconds_left(rows: Sequence[Progress], runs_at_once: int) -> float | None:

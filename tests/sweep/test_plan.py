@@ -189,6 +189,26 @@ def test_progress_counts_epochs_and_seconds(plan):
     assert seconds_left([row, row, row], 2) == 180.0
 
 
+def test_the_time_left_counts_the_start_and_the_evaluation(plan):
+    prepare(plan)
+    (run,) = plan.runs
+    epochs, third = plan.cells[0].config.train.epochs, run.path.with_name("third")
+    rows = "".join(f"{epoch},0.5,0.25,30\n" for epoch in range(1, epochs + 1))
+    survey = Survey(replace(plan, cells=[plan.cells[0], replace(plan.cells[0], run=Run(third))]))
+    run.set_status(status="running", owner=os.getpid(), host=platform.node(), started=1000.0)
+    (run.path / "history.csv").write_text("epoch,map50,map50_95,seconds\n1,0.5,0.25,30\n")
+    os.utime(run.path / "history.csv", (1042.0, 1042.0))  # 12 seconds before the first epoch
+    running, pending = survey.rows()
+    assert (running.left, pending.left) == (30.0 * (epochs - 1), 30.0 * epochs + 12)
+    (run.path / "history.csv").write_text(f"epoch,map50,map50_95,seconds\n{rows}")
+    write_json(run.path / "provenance.json", {"seconds_in_all": 30.0 * epochs + 50})
+    write_json(run.path / "result.json", {"metrics": {"map50": 0.5, "map50_95": 0.25}, "cost": {}})
+    run.set_status(status="done")
+    done, pending = survey.rows(whole=True)
+    assert (done.left, pending.left) == (0.0, 30.0 * epochs + 50)
+    assert seconds_left([done, pending], 1) == 30.0 * epochs + 50
+
+
 def test_durations():
     assert [duration(seconds) for seconds in (None, 40, 720, 3900)] == ["?", "40 s", "12 min", "65 min"]
     assert duration(6000) == "1 h 40 min"
