@@ -187,6 +187,15 @@ def _print_data(plan: Plan) -> None:
         err.print(f"and {len(plan.inspections) - PRINTED_DATASETS} more data sets")
 
 
+def _completion(arguments: list[str]) -> str | None:
+    """What ``--shell-completion install=bash`` and ``uninstall=bash`` print; None for others, which are Hydra's."""
+    if not {"--shell-completion", "-sc"} & set(arguments):
+        return None
+    from acmix_exp.sweep.completion import UNINSTALL, script
+
+    return script() if "install=bash" in arguments else UNINSTALL if "uninstall=bash" in arguments else None
+
+
 def _show(arguments: list[str]) -> int:
     """Hydra's own command line, for the flags that show the config or install completion."""
     import hydra
@@ -202,6 +211,9 @@ def _show(arguments: list[str]) -> int:
         for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
             if argument in (flag, flag[1:3]) and value not in choices:
                 raise ConfigError(f"{argument} {value}".strip() + f": must be followed by one of {', '.join(choices)}")
+    if (answer := _completion(arguments)) is not None:
+        print(answer)
+        return DONE
     register_schema()
     settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     own_options = any(argument.startswith(("--config-dir", "-cd")) for argument in arguments)

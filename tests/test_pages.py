@@ -32,7 +32,16 @@ PAGES = {
 }
 PROGRAMS = (
     *("python -m acmix_exp", "python -m benchmarks.", "python -m scripts.", "python -m venv ", "pip install ", "make "),
-    *("wandb sync ", "squeue ", "scancel ", "tail ", "cp ", ". .venv/", 'eval "$(acmix-exp --shell-completion '),
+    *(
+        "wandb sync ",
+        "squeue ",
+        "scancel ",
+        "tail ",
+        "cp ",
+        ". .venv/",
+        'eval "$(acmix-exp --shell-completion ',
+        "acmix-exp --shell-completion ",
+    ),
 )
 
 
