@@ -8,96 +8,29 @@ This module does not import torch.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
+
+from acmix_exp.block_options import (
+    Block,
+    Constraint,
+    LibraryBlock,
+    Options,
+    choice,
+    fraction,
+    odd,
+    positive,
+    switch,
+    whole,
+)
+from acmix_exp.slot_rules import SLOT_RULES
 
 FORMS = ("unit", "residual", "block")
 MATCHES = ("parameters", "flops")  # of arm.match
 PATHS = ("conv", "attention", "mixed")
 BACKENDS = ("auto", "reference", "shift", "tile", "triton")
 HEAD_DIM = 32
-
-Options = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of a block.
-
-    ``allowed`` follows the words "must be"; a default of None allows null too. ``used_with`` gives the values of other
-    options with which this one has an effect; with any other value it must keep its default.
-    """
-
-    default: Any
-    meaning: str
-    allowed: str
-    accepts: Callable[[Any], bool]
-    used_with: Mapping[str, tuple[Any, ...]]
-    choices: Sequence[Any] = ()
-
-
-def _option(allowed: str, accepts: Callable[[Any], bool], default: Any, meaning: str, **used_with: Any) -> Option:
-    values = {key: value if isinstance(value, tuple) else (value,) for key, value in used_with.items()}
-    if default is None:
-        return Option(None, meaning, f"{allowed}, or null", lambda value: value is None or accepts(value), values)
-    return Option(default, meaning, allowed, accepts, values)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
-whole = partial(_option, "a whole number from 1", lambda value: type(value) is int and value >= 1)
-odd = partial(_option, "an odd number from 1", lambda value: type(value) is int and value >= 1 and value % 2 == 1)
-positive = partial(_option, "a number above 0", lambda value: _is_number(value) and 0 < value < float("inf"))
-fraction = partial(_option, "a number from 0, below 1", lambda value: _is_number(value) and 0 <= value < 1)
-switch = partial(_option, "true or false", lambda value: type(value) is bool)
-
-
-def choice(default: Any, values: Sequence[Any], meaning: str, **used_with: Any) -> Option:
-    def accepts(value: Any) -> bool:
-        return type(value) is type(default) and value in values
-
-    option = _option(f"one of {', '.join(map(str, values))}", accepts, default, meaning, **used_with)
-    return replace(option, choices=values)
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A condition on the options of a block and, unless ``at_sites`` is false, on the channels of each site.
-
-    ``must`` follows the word "must" in a message that names the option ``key``, or the block if ``key`` is None.
-    ``holds`` takes the channels and all options.
-    """
-
-    key: str | None
-    must: str
-    holds: Callable[[int, Options], bool]
-    at_sites: bool = True
-
-
-class Block:
-    """A block: MODULE.NAME below ``acmix_exp.nn`` of what builds it (or of a table of that by form), what it is in one
-    sentence, its options, and the constraints on them.
-    """
-
-    library: str | None = None
-
-    def __init__(self, target: str, title: str, *constraints: Constraint, **options: Option) -> None:
-        self.target, self.title, self.constraints, self.options = target, title, constraints, options
-
-
-class LibraryBlock(Block):
-    """A block from the package ``library``, an extra of that name. Further options are passed to it, and only building
-    the block tells whether they are right.
-    """
-
-    def __init__(self, library: str, target: str, title: str, **options: Option) -> None:
-        super().__init__(target, title, **options)
-        self.library = library
 
 
 def count_heads(channels: int, num_heads: int | None) -> int:
@@ -321,6 +254,7 @@ RULES = {
     ),
     "join": Block("controls.Join", "Its input, unchanged, but joined as a block is: the control for that (arm=join)."),
     "identity": Block("controls.Identity", "Its input, unchanged: the control for the harness (arm=identity)."),
+    **SLOT_RULES,
 }
 
 

@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from acmix_exp import custom_block
 from acmix_exp.errors import ConfigError
+from acmix_exp.slot_rules import SLOTS
 
 GROUPS = ("experiment", "arm", "model", "model/placement", "block", "dataset", "train", "hardware", "logger")
 SEED_LIMIT = 2**31  # a seed is below it
@@ -37,7 +38,7 @@ class PlacementConfig:
     """Where the block is inserted and how it is connected."""
 
     name: str = MISSING  # label of the placement
-    mode: str = "after"  # after: behind a layer | replace: a 3x3 of its bottlenecks | swap: its attention
+    mode: str = "after"  # the slot: after | replace | swap | down | up | fuse | loss; usual: that of the block
     sites: List[Any] = field(default_factory=list)  # site names or layer indices
     norm: bool = True  # mode after: BatchNorm behind the block
     act: bool = True  # mode after: SiLU behind the norm
@@ -186,6 +187,13 @@ class PowerConfig:
 
 
 @dataclass
+class LossConfig:
+    """The box loss of a placement of mode loss."""
+
+    assigner: str = "stock"  # what assigns boxes: stock: by CIoU | same: by the similarity of the loss
+
+
+@dataclass
 class ReportConfig:
     """The table and the report."""
 
@@ -222,6 +230,7 @@ class Config:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
@@ -300,10 +309,12 @@ def arm_label(config: Config) -> str:
 
     It is the name of the arm. For the arm ``configured`` it is the name of the block with its path (``acmix-mixed``),
     for a custom block the label of :func:`acmix_exp.custom_block.label`, for several blocks those of all
-    (``acmix-mixed+ema``), and ``baseline`` if no block is inserted.
+    (``acmix-mixed+ema``), and ``baseline`` if no block is inserted. A control in a slot of its own is another row,
+    ``identity_down``.
     """
     if config.arm.name != "configured":
-        return config.arm.name
+        mode = config.model.placement.mode
+        return f"{config.arm.name}_{mode}" if config.arm.control and mode in SLOTS else config.arm.name
     if not config.arm.insert:
         return "baseline"
     blocks = [each["block"] for each in config.arm.insertions] or [config.block]

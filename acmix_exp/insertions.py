@@ -108,7 +108,7 @@ def _block(key: str, name: Any, given: Any) -> dict[str, Any]:
         block = {"name": name, **values}
         lines = custom_block.faults(block, taken=[*options("arm"), *RULES])
     elif name not in RULES:
-        known = options("block")
+        known = sorted([*RULES, custom_block.NAME])
         raise ConfigError(f"{key}.block={shown(name)}: {_unknown(name)}must be one of {', '.join(known)}")
     elif foreign := [option for option in values if not RULES[name].library and option not in RULES[name].options]:
         owners = [other for other, rule in RULES.items() if foreign[0] in rule.options]
@@ -141,8 +141,8 @@ def _placement(key: str, given: Any) -> PlacementConfig:
         assert isinstance(placement, PlacementConfig)
     elif isinstance(given, (list, tuple)):
         placement = PlacementConfig(name="sites", sites=list(given))
-    elif given in (known := [name for name in options("model/placement") if name != "none"]):
-        placement = PlacementConfig(**_file(str(given)))
+    elif given in (known := [name for name in options("model/placement") if name not in ("none", "usual")]):
+        placement = PlacementConfig(**placement_file(str(given)))
     else:
         raise ConfigError(
             f"{key}.placement={shown(given)}: must be one of {', '.join(known)}, a list of sites such as "
@@ -154,7 +154,8 @@ def _placement(key: str, given: Any) -> PlacementConfig:
 
 
 @lru_cache(maxsize=64)
-def _file(name: str) -> dict[str, Any]:
+def placement_file(name: str) -> dict[str, Any]:
+    """The keys of a file of conf/model/placement."""
     with open(conf_dir() / "model" / "placement" / f"{name}.yaml", encoding="utf-8") as file:
         content: dict[str, Any] = yaml.safe_load(file)
     return content

@@ -17,14 +17,21 @@ PAGE = ROOT / "docs" / "blocks.md"
 COLUMNS = 120
 
 
+PRESETS = {  # files of a library's block with another of its layers
+    "timm_cbam": ("timm", {"layer": "cbam"}),
+    "timm_eca": ("timm", {"layer": "eca"}),
+}
+
+
 def config_file(name: str) -> Path:
     return ROOT / "conf" / "block" / f"{name}.yaml"
 
 
 def config_text(name: str) -> str:
     """The text of ``conf/block/NAME.yaml``: the defaults, each with its meaning and what it must be."""
+    name, preset = PRESETS.get(name, (name, dict[str, str]()))
     block = RULES[name]
-    entries = {f"{key}: {shown(option.default)}": key for key, option in block.options.items()}
+    entries = {f"{key}: {shown(preset.get(key, option.default))}": key for key, option in block.options.items()}
     width = max(map(len, (f"name: {name}", *entries)))
     lines = [f"# {block.title}", "# Written by `python -m scripts.block_options`.", f"name: {name}"]
     lines[1:1] = [f"# It must {words}." for words in _constraints(block, None)]
@@ -65,7 +72,7 @@ def with_tables(page: str) -> str:
 
 
 def main() -> int:
-    for name in RULES:
+    for name in (*RULES, *PRESETS):
         config_file(name).write_text(config_text(name), encoding="utf-8")
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return 0

@@ -16,8 +16,10 @@ from acmix_exp.config import ModelConfig, PlacementConfig, conf_dir, options
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.figures.catalogue import LOOK
 from acmix_exp.report.figures.network_map import Mark, Panel, draw_panels
+from acmix_exp.slot_rules import MAPS, SLOTS
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.sites import Network, resolve_sites
+from acmix_exp.yolo.slot_sites import why_none
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "families.md"
 PICTURES = PAGE.parent / "networks"
@@ -69,7 +71,7 @@ def placements_table() -> str:
     """Which scales of a family take a placement: all, some or none; below, why not."""
     lines = [f"| `model/placement=` | {' | '.join(SHOWN)} |", "| --- |" + " --- |" * len(SHOWN)]
     notes = []
-    for placement in (read(name) for name in options("model/placement") if name != "none"):
+    for placement in (read(name) for name in options("model/placement") if name not in ("none", "usual")):
         cells, reasons = [], dict[str, list[str]]()
         for name in SHOWN:
             scales = FAMILIES[name].scales
@@ -89,7 +91,8 @@ def pictures() -> dict[str, list[Panel]]:
     """What is drawn, by the name of the file: each network with its sites, and the shipped placements."""
     found = {network.title.replace(" ", "_"): [Panel(network, {}, network.title)] for network in networks()}
     panels = []
-    for placement in (read(name) for name in options("model/placement") if name != "none"):
+    shipped = (read(name) for name in options("model/placement") if name != "none")
+    for placement in (each for each in shipped if each.mode in MAPS):
         model = next(each for each in map(ModelConfig, ("yolov8", "yolo26")) if fault(placement, each) is None)
         network = Network.of(model)
         sites = resolve_sites(placement, network)
@@ -119,6 +122,8 @@ def fault(placement: PlacementConfig, model: ModelConfig) -> str | None:
     try:
         resolve_sites(placement, network)
     except ConfigError:
+        if placement.mode in SLOTS:
+            return why_none(network.layers, placement.mode).partition(";")[0]
         known = {*network.sites, *network.groups}
         if missing := [str(site) for site in placement.sites if site not in known]:
             return f"there is no {', '.join(missing)}"

@@ -27,8 +27,8 @@ every_own_block = pytest.mark.parametrize("name", block_names())
 
 
 def test_every_block_has_rules_and_a_config_file() -> None:
-    assert sorted(RULES) == [name for name in options("block") if name != "custom"]
-    assert block_names() == [name for name in sorted(RULES) if not RULES[name].library]
+    assert sorted([*RULES, *block_options.PRESETS]) == [name for name in options("block") if name != "custom"]
+    assert block_names() == [name for name in sorted(RULES) if not (RULES[name].library or RULES[name].slot)]
 
 
 @every_block
@@ -37,6 +37,14 @@ def test_the_config_file_is_written_from_the_rules(name: str) -> None:
     assert text == block_options.config_text(name), "run: python -m scripts.block_options"
     assert yaml.safe_load(text) == {"name": name, **with_defaults(name, {})}
     assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("name", block_options.PRESETS)
+def test_the_file_of_a_preset(name: str) -> None:
+    text = block_options.config_file(name).read_text(encoding="utf-8")
+    assert text == block_options.config_text(name), "run: python -m scripts.block_options"
+    block, options = block_options.PRESETS[name]
+    assert yaml.safe_load(text) == {"name": block, **with_defaults(block, options)}
 
 
 def test_the_tables_of_the_page_are_written_from_the_rules_and_the_blocks() -> None:

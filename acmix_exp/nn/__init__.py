@@ -6,6 +6,15 @@ Read ``registry`` (names and options), then ``acmix`` with ``acmix_weights``; ea
 
 from acmix_exp.nn.acmix import ACmix
 from acmix_exp.nn.controls import Conv3x3, Conv3x3Matched, Identity
-from acmix_exp.nn.registry import block_names, build_block, register
+from acmix_exp.nn.registry import block_names, build_block, build_slot_block, register
 
-__all__ = ["ACmix", "Conv3x3", "Conv3x3Matched", "Identity", "block_names", "build_block", "register"]
+__all__ = [
+    "ACmix",
+    "Conv3x3",
+    "Conv3x3Matched",
+    "Identity",
+    "block_names",
+    "build_block",
+    "build_slot_block",
+    "register",
+]

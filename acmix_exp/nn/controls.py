@@ -84,5 +84,9 @@ def size_of(block: nn.Module, match: str, channels: int, height: int, width: int
 
 def matched_hidden(size: int, match: str, channels: int, height: int, width: int) -> int:
     """The ``hidden``, at least 1, with which a :class:`Conv3x3Matched` comes nearest to a size of :func:`size_of`."""
-    each = 10 * channels if match == "parameters" else 20 * channels * height * width
-    return max(1, round(size / each))
+    return max(1, round(size / size_of_one(match, channels, height, width)))
+
+
+def size_of_one(match: str, channels: int, height: int, width: int) -> int:
+    """The size of a :class:`Conv3x3Matched` of one hidden channel."""
+    return 10 * channels if match == "parameters" else 20 * channels * height * width

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from acmix_exp.block_rules import RULES, with_defaults
 from acmix_exp.nn.custom import build_custom_block
 from acmix_exp.ops.checks import check_choice, check_positive
+from acmix_exp.slot_rules import SLOT_RULES
 
 Factory = Callable[..., nn.Module]
 _registered: dict[str, Factory] = {}
@@ -31,7 +32,7 @@ def register(name: str, factory: Factory) -> None:
 
 def block_names() -> list[str]:
     """The names that :func:`build_block` knows, but for blocks from a library that is an extra."""
-    return sorted({*(name for name, rules in RULES.items() if not rules.library), *_registered})
+    return sorted({*(name for name, rules in RULES.items() if not (rules.library or rules.slot)), *_registered})
 
 
 def build_block(name: str, channels: int, **options: Any) -> nn.Module:
@@ -49,13 +50,12 @@ def build_block(name: str, channels: int, **options: Any) -> nn.Module:
         _check_options(name, options, list(inspect.signature(factory).parameters)[1:])
         check_positive(channels=channels)
         return factory(channels, **options)
-    check_choice("block", name, sorted({*RULES, *_registered}))
+    check_choice("block", name, sorted({*(key for key, rules in RULES.items() if not rules.slot), *_registered}))
     rules = RULES[name]
     if not rules.library:
         _check_options(name, options, rules.options)
     check_positive(channels=channels)
-    module, _, attribute = rules.target.rpartition(".")
-    factory = getattr(import_module(f"acmix_exp.nn.{module}"), attribute)
+    factory = _factory(name)
     options = with_defaults(name, options)
     if "form" in options:
         form = options.pop("form")
@@ -65,6 +65,26 @@ def build_block(name: str, channels: int, **options: Any) -> nn.Module:
             if form not in option.used_with.get("form", (form,)):
                 del options[key]
     return factory(channels, **options)
+
+
+def build_slot_block(name: str, inputs: Sequence[int], channels: int, **options: Any) -> nn.Module:
+    """The block ``name`` of a slot of its own (``acmix_exp.slot_rules``), with the default of each option not given.
+
+    inputs: channels of the maps that it takes; of an upsampling the one, of a loss none. channels: of its result.
+
+    Raises ValueError as :func:`build_block`.
+    """
+    rules = SLOT_RULES[name]
+    _check_options(name, options, rules.options)
+    options = with_defaults(name, options)
+    shapes = {"down": [*inputs, channels], "up": [channels], "fuse": [len(inputs)], "loss": []}
+    made: nn.Module = _factory(name)(*shapes[str(rules.slot)], **options)
+    return made
+
+
+def _factory(name: str) -> Any:
+    module, _, attribute = RULES[name].target.rpartition(".")
+    return getattr(import_module(f"acmix_exp.nn.{module}"), attribute)
 
 
 def _check_options(name: str, options: Iterable[str], known: Iterable[str]) -> None:

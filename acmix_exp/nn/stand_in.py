@@ -49,13 +49,16 @@ class StandIn(nn.Module):
         except AttributeError:
             return getattr(self.__dict__["real"][0], name)
 
-    def forward(self, x: Tensor) -> Tensor:
-        real, pixels = self.real[0], (x.shape[-2], x.shape[-1])
+    def forward(self, x: Any) -> Tensor:
+        """x: a map, or the list of maps that a block in place of a concatenation takes."""
+        first = x if isinstance(x, Tensor) else x[0]
+        zeros = torch.zeros(x.shape) if isinstance(x, Tensor) else [torch.zeros(each.shape) for each in x]
+        real, pixels = self.real[0], (first.shape[-2], first.shape[-1])
         inner = [module for module in real.modules() if isinstance(module, StandIn)]
         for block in inner:
             block.counts.clear()
         with _disable_current_modes(), FlopCounterMode(display=False) as counter:
-            output: Tensor = real(torch.zeros(x.shape))
+            output: Tensor = real(zeros)
         if counts_itself(real):
             count = int(real.flops(*pixels)), int(published_flops(real, *pixels))
         else:
@@ -63,7 +66,7 @@ class StandIn(nn.Module):
             count = tuple(counter.get_total_flops() + sum(part[form] for part in parts) for form in (0, 1))
         self.maps.append(pixels)
         self.counts.append(count)
-        return output.to(x.device)
+        return output.to(first.device)
 
     def sites(self, name: str, trained: Mapping[str, int]) -> list[Site]:
         real = self.real[0]

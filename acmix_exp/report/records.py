@@ -16,7 +16,14 @@ from acmix_exp.report.statistics import Comparison, Verdict
 from acmix_exp.run.directory import Run
 from acmix_exp.run.replicates import Replicates, replicates
 
-JOINED = {"replace": "in", "swap": "in place of attention at"}  # by the mode of a placement
+JOINED = {  # by the mode of a placement
+    "replace": "in",
+    "swap": "in place of attention at",
+    "down": "at",
+    "up": "at",
+    "fuse": "at",
+    "loss": "as",
+}
 # Environment variables, by their beginning, that change how numbers are rounded or summed.
 NUMERIC = (
     *("ACMIX_EXP_BACKEND", "ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_"),

@@ -7,11 +7,24 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from acmix_exp.block_rules import MATCHES, PATHS, shown
-from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, ArmConfig, Config, ModelConfig, PlacementConfig, value_of
-from acmix_exp.insertions import Insertion, insertions, written_out
+from acmix_exp.config import (
+    CONV3X3,
+    IDENTITY,
+    JOIN,
+    MATCHED,
+    ArmConfig,
+    Config,
+    LossConfig,
+    ModelConfig,
+    PlacementConfig,
+    value_of,
+)
+from acmix_exp.insertions import Insertion, insertions, placement_file, written_out
+from acmix_exp.slot_rules import SIMILARITIES, slot_of
 from acmix_exp.yolo.families import starts_from_features
 
 NO_ATTENTION = "no_attention"  # an arm
+USUAL, USUAL_AFTER = "usual", "backbone_p4p5"  # placements
 
 
 def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
@@ -52,6 +65,35 @@ def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
             "leave block.path out, or use arm=configured"
         )
     return lines
+
+
+def usual(config: Config) -> Config:
+    """The config with the placement of its block's kind in place of ``model/placement=usual``, whatever the arm.
+
+    What else the placement says, such as ``norm``, is kept.
+    """
+    placement = config.model.placement
+    if placement.mode != USUAL:
+        return config
+    of_kind = PlacementConfig(**placement_file(slot_of(config.block) or USUAL_AFTER))
+    placement = replace(placement, name=of_kind.name, mode=of_kind.mode, sites=placement.sites or of_kind.sites)
+    return replace(config, model=replace(config.model, placement=placement))
+
+
+def loss_faults(config: Config) -> list[str]:
+    """A line if boxes cannot be assigned as ``loss.assigner`` says."""
+    given = f"loss.assigner={config.loss.assigner}"
+    if config.loss.assigner == "stock" or config.arm.control or not config.arm.insert:
+        return []
+    names = [str(each.block.get("name")) for each in insertions(config) if slot_of(each.block) == "loss"]
+    if not names:
+        return [f"{given}: goes with a box loss, model/placement=loss and block={', '.join(SIMILARITIES)}"]
+    return [
+        f"{given} block={name}: it weights a loss and is no similarity; use loss.assigner=stock, or "
+        f"block={', '.join(SIMILARITIES)}"
+        for name in names
+        if name not in SIMILARITIES
+    ]
 
 
 def _of_insertions(config: Config, explicit: Collection[str]) -> list[str]:
@@ -99,7 +141,9 @@ def apply(config: Config) -> Config:
     several = written_out(found) if arm.insertions else []
     arm = replace(arm, match=arm.match if _is_matched(arm) else None, insertions=several)
     first = found[0] if len(found) == 1 else Insertion({}, PlacementConfig(name="several"))
-    return replace(config, arm=arm, block=first.block, model=replace(config.model, placement=first.placement))
+    loss = config.loss if any(slot_of(each.block) == "loss" for each in found) else LossConfig()
+    model = replace(config.model, placement=first.placement)
+    return replace(config, arm=arm, block=first.block, model=model, loss=loss)
 
 
 def _of_arm(given: Insertion, arm: ArmConfig, model: ModelConfig) -> Insertion | None:
@@ -139,6 +183,8 @@ def depends(effective: Config, key: str) -> bool:
     if group == "block":
         matches_block = effective.arm.match is not None and effective.block.get("name") != MATCHED
         return effective.arm.insert and (not effective.arm.control or matches_block)
+    if group == "loss":
+        return any(slot_of(each.block) == "loss" for each in insertions(effective))
     if group == "arm" and rest == ["match"]:
         return effective.arm.match is not None
     if group == "model" and rest[:1] == ["placement"]:
@@ -152,4 +198,5 @@ def _is_matched(arm: ArmConfig) -> bool:
 
 
 def _bare(config: Config, arm: ArmConfig) -> Config:
-    return replace(config, arm=arm, block={}, model=replace(config.model, placement=PlacementConfig(name="none")))
+    model = replace(config.model, placement=PlacementConfig(name="none"))
+    return replace(config, arm=arm, block={}, model=model, loss=LossConfig())

@@ -17,6 +17,7 @@ from acmix_exp.config import SEED_LIMIT, Config, HardwareConfig, options, value_
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
+from acmix_exp.slot_rules import ASSIGNERS, slot_faults
 from acmix_exp.sweep import arm, executor_keys, seed_axis
 from acmix_exp.tracking.variables import PROJECT, PROJECT_RULE, TAG_LIMIT
 from acmix_exp.yolo.arguments import rank_count, refused
@@ -34,6 +35,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "task": TASKS,
     "split": (None, "train", "val", "test"),
     "model.placement.mode": MODES,
+    "loss.assigner": ASSIGNERS,
     "train.optimizer": ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp"),
     "train.keep": ("best", "last", "both", "none"),
     "logger.mode": ("auto", "online", "offline", "disabled"),
@@ -70,7 +72,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
         *seed_axis.faults(config, explicit),
     ]
     if not lines:
-        lines = _insertions(config) or arm.contradictions(config, explicit)
+        lines = _insertions(config) or arm.contradictions(config, explicit) or arm.loss_faults(config)
     if not lines:
         effective = arm.apply(config)
         lines = _sites(effective)
@@ -153,7 +155,7 @@ def _block(config: Config) -> list[str]:
     if custom_block.is_custom(config.block):
         return custom_block.faults(config.block, taken=[*options("arm"), *RULES])
     if name not in RULES:
-        return [f"block.name={name}: must be one of {', '.join(options('block'))}"]
+        return [f"block.name={name}: must be one of {', '.join(sorted([*RULES, custom_block.NAME]))}"]
     return option_faults(name, _block_options(config.block))
 
 
@@ -178,7 +180,12 @@ def _sites(effective: Config) -> list[str]:
         return error.lines
     lines = []
     for inserted, sites in found:
-        if not custom_block.is_custom(inserted.block):
+        mode = inserted.placement.mode
+        if unfit := slot_faults(inserted.block, mode):
+            lines += inserted.in_words(unfit)
+        elif mode == "loss" and effective.arm.match:
+            lines.append(f"arm={effective.arm.name} model.placement.mode=loss: a loss has no size; use arm=identity")
+        elif not custom_block.is_custom(inserted.block):
             channels = {site.name: site.channels for site in sites}
             name, options = str(inserted.block["name"]), _block_options(inserted.block)
             lines += inserted.in_words(channel_faults(name, options, channels, effective.model.scale))

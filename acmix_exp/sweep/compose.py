@@ -155,7 +155,7 @@ def rewritten(arguments: Sequence[str], *, multirun: bool = True) -> list[str]:
     New keys are allowed below ``train.extra``, and below ``block`` if that is a user-defined one, or from a library.
     """
     libraries = "|".join(name for name, rules in RULES.items() if rules.library)
-    from_outside = rf"\+{{0,2}}(block=custom|block\.target=|block=(.*\W)?({libraries})\b)"
+    from_outside = rf"\+{{0,2}}(block=custom|block\.target=|block=(.*\W)?({libraries}))"
     open_block = any(re.match(from_outside, argument) for argument in arguments)
     new_keys = r"^\+{0,2}(?=train\.extra\.|block\.)" if open_block else r"^\+{0,2}(?=train\.extra\.)"
     arguments = [re.sub(rf"^\+{{1,2}}(?=({'|'.join(GROUPS)})=)", "", argument) for argument in arguments]
@@ -352,11 +352,12 @@ def _interpolates_seed(config: DictConfig) -> bool:
 def _checked(unresolved: DictConfig, overrides: Iterable[str]) -> Config:
     """The config as an object. Raises ConfigError with every fault that shows without the data set."""
     from acmix_exp.sweep import check  # here, because Hydra's own command line needs none of it
+    from acmix_exp.sweep.arm import usual
 
     lines = check.unknown_keys(OmegaConf.to_container(unresolved, resolve=False))  # type: ignore[arg-type]
     if not lines:
         with signals_deferred():
-            config = to_object(unresolved)
+            config = usual(to_object(unresolved))
         lines = check.faults(config, keys := set(map(override_key, overrides)))
     if lines:
         raise ConfigError(*lines)

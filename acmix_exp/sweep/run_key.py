@@ -10,9 +10,10 @@ from typing import Any
 
 from acmix_exp import custom_block, installed
 from acmix_exp.block_rules import RULES, has_position_table
-from acmix_exp.config import MATCHED, Config, PlacementConfig
+from acmix_exp.config import MATCHED, Config
 from acmix_exp.insertions import Insertion
 from acmix_exp.run import devices, fingerprints
+from acmix_exp.slot_rules import slot_of
 from acmix_exp.yolo import families
 from acmix_exp.yolo.arguments import extra_arguments, precision, rank_count
 from acmix_exp.yolo.families import Backbone
@@ -35,7 +36,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
     backbone = Backbone.of(model)
     code = installed.code(installed.in_children())
     inserted = [
-        {"block": _block(effective, each), "placement": _placement(effective, each.placement, sites)}
+        {"block": _block(effective, each), "placement": _placement(effective, each, sites)}
         for each, sites in sites_of(effective)
     ]
     return {
@@ -55,6 +56,7 @@ def identity(effective: Config, fingerprint: str) -> dict[str, Any]:
             **({"gpus_per_run": ranks} if (ranks := rank_count(hardware)) > 1 else {}),
         },
         "sampling": PROTOCOL,
+        **({"loss": asdict(effective.loss)} if effective.loss.assigner != "stock" else {}),
         **({"code": code} if code else {}),
     }
 
@@ -88,10 +90,11 @@ def _warms_up(effective: Config) -> bool:
     return effective.train.extra.get("warmup_epochs") != 0
 
 
-def _placement(effective: Config, placement: PlacementConfig, sites: Sequence[Site]) -> dict[str, Any]:
+def _placement(effective: Config, inserted: Insertion, sites: Sequence[Site]) -> dict[str, Any]:
     """Sites by name and ``zero_init`` settled; what plays no part in the mode left out."""
+    placement = inserted.placement
     what = {"mode": placement.mode, "sites": [site.name for site in sites]}
-    if placement.mode == "replace":
+    if placement.mode in ("replace", "loss") or (slot_of(inserted.block) and effective.arm.match is None):
         return what
     if placement.mode == "swap":
         return {**what, "norm": placement.norm}

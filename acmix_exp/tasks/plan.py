@@ -13,6 +13,7 @@ from rich.table import Table
 from acmix_exp import executors
 from acmix_exp.block_rules import missing_library
 from acmix_exp.console import console, text_table
+from acmix_exp.insertions import insertions
 from acmix_exp.run.directory import RunState
 from acmix_exp.sweep.planning import Cell, Plan, of_older_sampling
 from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
@@ -53,8 +54,8 @@ def _distinct(
         row = rows[cell.run]
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
         arm = f"{cell.alias} (same as {cell.label})" if cell.alias else cell.label
-        if library := missing_library(cell.config.block):
-            arm += f" (needs acmix_exp[{library}])"
+        for library in dict.fromkeys(missing_library(each.block) for each in insertions(cell.config)):
+            arm += f" (needs acmix_exp[{library}])" if library else ""
         values = ("" if value is None else str(value) for value in cell.swept.values())
         job = [jobs.get(cell.run.name, "")] if jobs else []
         lines[(arm, str(cell.config.seed), *values, status, *job, cell.run.name)] = None

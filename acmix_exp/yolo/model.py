@@ -26,13 +26,15 @@ from acmix_exp import model_tasks
 from acmix_exp.config import IDENTITY, MATCHED, Config, PlacementConfig
 from acmix_exp.errors import one_line
 from acmix_exp.insertions import Insertion
-from acmix_exp.nn import build_block
+from acmix_exp.nn import build_block, build_slot_block
 from acmix_exp.nn.fusion import fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
+from acmix_exp.slot_rules import CONTROLS, SLOTS
 from acmix_exp.yolo import families, mobilenet
 from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.matched import matched_block
 from acmix_exp.yolo.sites import Network, Site, resolve_sites, sites_of, zero_init
+from acmix_exp.yolo.slot_wrap import ConcatBlock, UpsampleBlock, install_losses, put_in_place
 from acmix_exp.yolo.wrap import (
     After,
     BlockConv,
@@ -61,6 +63,7 @@ def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
     return 2e-9 * float(macs) or None
 
 
+HOLDERS = (After, BlockConv, ConvBlock, UpsampleBlock, ConcatBlock)
 CONFIG_KEY = "acmix_exp"  # of model.yaml: what was inserted
 # Appended to the module name of a changed row in model.yaml. Ultralytics' parser looks the name up and raises KeyError
 # with this text; without it, it would rebuild the network without its blocks.
@@ -74,7 +77,8 @@ class BlockDetectionModel(DetectionModel):
     """A DetectionModel with blocks inserted.
 
     insertion: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block": {name, ...}}``,
-        and ``"backbone": {network, p5}`` if it is one of torchvision. Of several blocks, ``placement`` and ``block`` of
+        ``"backbone": {network, p5}`` if it is one of torchvision, and ``"assigner": "same"`` if a box loss is also what
+        boxes are assigned by. Of several blocks, ``placement`` and ``block`` of
         each are in a list ``"insertions"`` instead. None: as ``cfg``, a checkpoint's YAML, has it.
 
     Stock layers are initialised exactly as in a stock network. Each block, and a backbone that is not stock, draws from
@@ -103,7 +107,9 @@ class BlockDetectionModel(DetectionModel):
         for placement, block, sites in self.insertions:
             for site in sites:
                 self._insert(site, placement, block)
-                rows[site.index][2] += STOCK_BUILD_GUARD
+                # Ultralytics reads the task of a network from the last row, which a loss leaves as it is.
+                row = rows[0 if placement.mode == "loss" else site.index]
+                row[2] = row[2].removesuffix(STOCK_BUILD_GUARD) + STOCK_BUILD_GUARD
         initialize_weights(self)  # ultralytics' eps and momentum for the new batch norms too
         if verbose:
             self.info()
@@ -124,8 +130,9 @@ class BlockDetectionModel(DetectionModel):
 
     @property
     def sites(self) -> list[Site]:
-        """All sites with a block, in network order."""
-        return sorted((site for _, _, sites in self.insertions for site in sites), key=lambda site: site.index)
+        """All sites with a block in the network, in its order."""
+        found = [site for placement, _, sites in self.insertions if placement.mode != "loss" for site in sites]
+        return sorted(found, key=lambda site: site.index)
 
     def _insert(self, site: Site, placement: PlacementConfig, block: Mapping[str, Any]) -> None:
         layer, seed = self.model[site.index], self.yaml[CONFIG_KEY]["seed"]
@@ -133,6 +140,9 @@ class BlockDetectionModel(DetectionModel):
         kind = options.pop("name")
         if kind == MATCHED and "like" in options:
             options = {"hidden": options["hidden"][site.name]}
+        if placement.mode in SLOTS:
+            self._insert_in_slot(site, placement, kind, options)
+            return
         for name, path in zip(site.block_names, site.paths or [""], strict=True):
             with _own_generator(f"{seed}/{name}"):
                 module = build_block(kind, site.channels, **options)
@@ -151,6 +161,30 @@ class BlockDetectionModel(DetectionModel):
                 bottleneck = layer.get_submodule(above)
                 setattr(bottleneck, attribute, BlockConv(module, getattr(bottleneck, attribute)))
         layer.np = count_parameters(layer)
+
+    def _insert_in_slot(self, site: Site, placement: PlacementConfig, kind: str, options: Mapping[str, Any]) -> None:
+        layer, is_control = self.model[site.index], kind in CONTROLS
+        with _own_generator(f"{self.yaml[CONFIG_KEY]['seed']}/{site.name}"):
+            if is_control:
+                module = build_block(kind, site.channels, **options)
+            else:
+                module = build_slot_block(kind, site.inputs, site.channels, **options)
+        if placement.mode == "loss":
+            heads = 2 if getattr(layer, "one2one_cv2", None) is not None else 1
+            self.box_losses = nn.ModuleList([module, *(deepcopy(module) for _ in range(heads - 1))])
+        elif is_control:
+            zero = bool(placement.zero_init)
+            insert_after(layer, After(module, site.channels, placement.norm, placement.act, placement.residual, zero))
+            layer.np = count_parameters(layer)
+        else:
+            put_in_place(self.model, site.index, module)
+
+    def init_criterion(self) -> Any:
+        """The loss of ultralytics, with that of the slot ``loss`` in it."""
+        criterion = super().init_criterion()
+        if (losses := getattr(self, "box_losses", None)) is not None:
+            install_losses(criterion, losses, self.yaml[CONFIG_KEY].get("assigner", "stock"))
+        return criterion
 
     def fuse(self, verbose: bool = True, imgsz: int | list[int] = 640) -> DetectionModel:
         """For inference, in place: fuse what ultralytics fuses, and the blocks with the norms that follow them."""
@@ -177,13 +211,11 @@ class BlockDetectionModel(DetectionModel):
         prefixes = tuple(
             f"{name}." if isinstance(holder, After) else f"{name}.block." for name, holder in self._holders().items()
         )
-        return {key for key in self.state_dict() if key.startswith(prefixes)}
+        return {key for key in self.state_dict() if key.startswith((*prefixes, "box_losses."))}
 
     def _holders(self) -> dict[str, Any]:
         """The modules that hold a block, by their names, in network order."""
-        return {
-            name: module for name, module in self.named_modules() if isinstance(module, After | BlockConv | ConvBlock)
-        }
+        return {name: module for name, module in self.named_modules() if isinstance(module, HOLDERS)}
 
 
 def _block_names(sites: Iterable[Site]) -> list[str]:
@@ -266,6 +298,7 @@ def insertion_of(config: Config) -> dict[str, Any] | None:
         "seed": config.seed,
         **(described[0] if len(described) == 1 else {"insertions": described}),
         **({"backbone": asdict(backbone)} if backbone else {}),
+        **({"assigner": config.loss.assigner} if config.loss.assigner != "stock" else {}),
     }
 
 

@@ -17,7 +17,13 @@ from typing import Any
 # Classes of networks: they may only be created empty and then filled, which is how torch.save writes a module.
 CLASS_MODULES = (
     *("torch.nn.modules.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.", "acmix_exp.nn."),
-    *("acmix_exp.yolo.model.", "acmix_exp.yolo.wrap.", "ultralytics.utils.loss.", "ultralytics.utils.tal."),
+    *(
+        "acmix_exp.yolo.model.",
+        "acmix_exp.yolo.wrap.",
+        "acmix_exp.yolo.slot_wrap.",
+        "ultralytics.utils.loss.",
+        "ultralytics.utils.tal.",
+    ),
     *("torchvision.models.mobilenetv3.", "torchvision.ops.misc.", "torchvision.ops.stochastic_depth.", "timm.layers."),
 )
 # In classifiers and YOLO-World of ultralytics only. To be described, never to be read: `clip` could be any module.

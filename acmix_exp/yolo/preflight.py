@@ -21,7 +21,7 @@ import torch
 import ultralytics
 from torch import nn
 from ultralytics.cfg import check_cfg
-from ultralytics.nn.modules import Bottleneck, Conv
+from ultralytics.nn.modules import Bottleneck, Concat, Conv
 from ultralytics.nn.modules.block import AAttn, Attention, ResNetBlock
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
@@ -32,8 +32,9 @@ from acmix_exp.child import Job
 from acmix_exp.config import ArmConfig, Config, ModelConfig, from_plain
 from acmix_exp.errors import ConfigError, one_line
 from acmix_exp.insertions import Insertion
-from acmix_exp.nn import build_block
+from acmix_exp.nn import build_block, build_slot_block
 from acmix_exp.nn.custom import try_block, try_custom_block
+from acmix_exp.slot_rules import slot_of
 from acmix_exp.yolo import checkpoint_file, checkpoints, export_formats, families
 from acmix_exp.yolo.arguments import OWNED_ARGS
 from acmix_exp.yolo.checkpoint_file import NotACheckpoint
@@ -84,7 +85,10 @@ def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda te
         for inserted, sites in sites_of(config) if stock is not None else ():
             block, channels = inserted.block, sorted({site.channels for site in sites})
             text = f"building {block['name']} for {', '.join(map(str, channels))} channels"
-            faulty = once(text, block, partial(block_faults, block, channels))
+            if slot_of(block):
+                faulty = once(text, (block, sites), partial(slot_block_faults, block, sites))
+            else:
+                faulty = once(text, block, partial(block_faults, block, channels))
             if config.arm.match and not faulty:
                 text = f"matching {block['name']} in {config.arm.match}"
                 faulty = once(text, (block, sites), partial(matching_faults, config, inserted, sites))
@@ -92,7 +96,7 @@ def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda te
                 f"model.placement.sites={site.name}: layer {site.index} of {network.title} is "
                 f"{type(stock.model[site.index]).__name__}, which cannot take a block; name another site"
                 for site in sites
-                if inserted.placement.mode == "after" and type(stock.model[site.index]) not in AFTER
+                if not _takes(stock.model[site.index], inserted)
             ]
             lines += inserted.in_words([*faulty, *no_map])
         if model.pretrained and stock is not None:
@@ -313,6 +317,25 @@ def block_faults(block: dict[str, Any], channels: Sequence[int]) -> list[str]:
         except ValueError as error:
             return [f"block={block['name']} block.layer={block['layer']}: {error}"]
     return []
+
+
+def slot_block_faults(block: dict[str, Any], sites: Sequence[Site]) -> list[str]:
+    """A line if the block of a slot cannot be built for one of the sites."""
+    options = {key: value for key, value in block.items() if key != "name"}
+    for site in sites:
+        try:
+            build_slot_block(block["name"], site.inputs, site.channels, **options)
+        except Exception as error:
+            return [f"block={block['name']}: cannot be built for {site.name} ({one_line(error)})"]
+    return []
+
+
+def _takes(layer: nn.Module, inserted: Insertion) -> bool:
+    """Whether a layer of the built network can take the insertion."""
+    mode, slot = inserted.placement.mode, slot_of(inserted.block)
+    if slot is None:
+        return mode in ("replace", "swap", "loss") or type(layer) in AFTER
+    return isinstance(layer, {"down": Conv, "up": nn.Upsample, "fuse": Concat, "loss": nn.Module}[mode])
 
 
 def matching_faults(config: Config, inserted: Insertion, sites: Sequence[Site]) -> list[str]:

@@ -12,7 +12,7 @@ from torchvision.ops import StochasticDepth, misc
 
 import acmix_exp.nn
 from acmix_exp import moved
-from acmix_exp.yolo import model, wrap
+from acmix_exp.yolo import model, slot_wrap, wrap
 
 
 def register(target: str | None = None) -> None:
@@ -22,7 +22,7 @@ def register(target: str | None = None) -> None:
     """
     names = [info.name for info in pkgutil.walk_packages(acmix_exp.nn.__path__, "acmix_exp.nn.")]
     blocks = [import_module(name) for name in (*names, *([target.rpartition(".")[0]] if target else []))]
-    modules = (model, wrap, *blocks, mobilenetv3, misc)
+    modules = (model, wrap, slot_wrap, *blocks, mobilenetv3, misc)
     classes = [
         value
         for module in modules

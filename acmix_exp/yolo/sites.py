@@ -21,12 +21,14 @@ from typing import Any
 from acmix_exp.config import Config, ModelConfig, PlacementConfig, block_label
 from acmix_exp.errors import ConfigError
 from acmix_exp.insertions import Insertion, insertions
+from acmix_exp.slot_rules import MAPS, SLOTS
 from acmix_exp.yolo import families
 from acmix_exp.yolo.families import TRANSFORMER, Backbone
 from acmix_exp.yolo.inner import Inner, attentions, second_convolutions
+from acmix_exp.yolo.slot_sites import as_named, inputs_of, reasons, slot_groups, slot_layers, why_none
 from acmix_exp.yolo.yaml_layers import Layer, layers
 
-MODES = ("after", "replace", "swap")
+MODES = (*MAPS, *SLOTS)
 POOLING = ("SPPF", "SPP", "SPPELAN")
 ATTENTION = ("C2PSA", "PSA", "C2fPSA", "AIFI")
 # Kinds that only resize, join, split or project maps: they are sites only where the head reads them.
@@ -45,6 +47,7 @@ class Site:
     channels: input and output channels of the block: those of the layer's output, or of what it replaces inside.
     stride: pixels of the image per pixel of the block's map, along one side.
     paths: of the modules inside the layer that it replaces, one block each; empty if it sits after the layer.
+    inputs: channels of the maps that the layer reads, in a slot of its own (``acmix_exp.slot_rules``).
     """
 
     name: str
@@ -52,6 +55,7 @@ class Site:
     channels: int
     stride: int
     paths: tuple[str, ...] = ()
+    inputs: tuple[int, ...] = ()
 
     @property
     def block_names(self) -> list[str]:
@@ -196,6 +200,8 @@ def resolve_sites(placement: PlacementConfig, network: Network) -> list[Site]:
             "model.placement.zero_init=true: needs norm and residual; "
             "set model.placement.norm=true and model.placement.residual=true"
         )
+    if placement.mode in SLOTS:
+        return _slot_sites(placement, network)
     names: list[str] = []
     for value in placement.sites:
         line = f"model.placement.sites={value}"
@@ -221,6 +227,31 @@ def resolve_sites(placement: PlacementConfig, network: Network) -> list[Site]:
     if lines:
         raise ConfigError(*lines)
     return [_site(name, placement.mode, network) for name in network.sites if name in names]
+
+
+def _slot_sites(placement: PlacementConfig, network: Network) -> list[Site]:
+    """As :func:`resolve_sites`, of a slot of its own."""
+    slot, lines, names = placement.mode, [], []
+    found = slot_layers(network.layers, slot)
+    for value in placement.sites:
+        line = f"model.placement.sites={value}: {network.title}"
+        if not found:
+            lines.append(f"{line} cannot take it: {why_none(network.layers, slot)}")
+            break
+        named = as_named(found, value)
+        if not named:
+            why = reasons(network.layers, slot, str(value)) or f"has no such site for model.placement.mode={slot}"
+            right = ", ".join([*found, *slot_groups(list(found))])
+            lines.append(f"{line}: {why}; must be one of {right}")
+        lines += [f"{line}: names {name} twice; name every site once" for name in named if name in names]
+        names += named
+    if lines:
+        raise ConfigError(*lines)
+    return [
+        Site(name, layer.index, layer.channels, int(layer.stride), inputs=inputs_of(layer, network.layers))
+        for name, layer in found.items()
+        if name in names
+    ]
 
 
 def sites_of(config: Config) -> list[tuple[Insertion, list[Site]]]:
@@ -287,5 +318,5 @@ def _site(name: str, mode: str, network: Network) -> Site:
 
 def zero_init(placement: PlacementConfig, pretrained: bool) -> bool:
     """Whether branches start at zero: as configured, else if weights are pretrained and the placement allows it."""
-    able = placement.mode == "after" and placement.norm and placement.residual
+    able = placement.mode not in ("replace", "swap", "loss") and placement.norm and placement.residual
     return able and (pretrained if placement.zero_init is None else placement.zero_init)

@@ -16,9 +16,10 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT, RANK
 
 from acmix_exp import custom_block
-from acmix_exp.block_rules import channel_faults, library_faults, option_faults, with_defaults
+from acmix_exp.block_rules import RULES, channel_faults, library_faults, option_faults, with_defaults
 from acmix_exp.config import IDENTITY, JOIN, MATCHED, ArmConfig, Config, ModelConfig, PlacementConfig, conf_dir, options
 from acmix_exp.errors import ConfigError
+from acmix_exp.slot_rules import slot_faults
 from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.model import CONFIG_KEY, BlockDetectionModel, BlockRTDETRModel, build_model, is_transformer
@@ -148,7 +149,7 @@ def _model(name: str, scale: str | None) -> ModelConfig:
 def _placement(placement: str | Sequence[str | int]) -> PlacementConfig:
     if not isinstance(placement, str):
         return PlacementConfig(name="sites", sites=list(placement))
-    known = [name for name in options("model/placement") if name != "none"]
+    known = [name for name in options("model/placement") if name not in ("none", "usual")]
     if placement not in known:
         raise ConfigError(f"placement={placement}: must be one of {', '.join(known)}, or a list of sites")
     with open(conf_dir() / "model" / "placement" / f"{placement}.yaml", encoding="utf-8") as file:
@@ -157,7 +158,7 @@ def _placement(placement: str | Sequence[str | int]) -> PlacementConfig:
 
 def _check(config: Config) -> None:
     """Raise ConfigError for a block, option or site that does not exist, and for sites that the block cannot take."""
-    known = [each for each in options("block") if each not in (*CONTROLS, custom_block.NAME)]
+    known = [each for each in sorted(RULES) if each not in CONTROLS]
     lines = []
     for inserted, sites in sites_of(config):
         block = inserted.block
@@ -170,7 +171,8 @@ def _check(config: Config) -> None:
             found = [f"block={name}: must be one of {', '.join(known)}, or custom with target='module.Class'"]
         else:
             channels = {site.name: site.channels for site in sites}
-            found = option_faults(name, given) or channel_faults(name, given, channels, config.model.scale)
+            found = slot_faults(block, inserted.placement.mode)
+            found = found or option_faults(name, given) or channel_faults(name, given, channels, config.model.scale)
             found = found or library_faults(block)
         lines += inserted.in_words(found)
     if lines:

@@ -86,7 +86,7 @@ AFTER: dict[type[nn.Module], type[nn.Module]] = {
     for stock in vars(module).values()
     if isinstance(stock, type) and issubclass(stock, nn.Module) and stock.__module__ == module.__name__
 }
-AFTER |= {stock: _after(stock) for stock in (nn.Sequential, MobileNetV3Stage)}
+AFTER |= {stock: _after(stock) for stock in (nn.Sequential, nn.Upsample, MobileNetV3Stage)}
 globals().update({subclass.__name__: subclass for subclass in AFTER.values()})  # a checkpoint names them
 
 

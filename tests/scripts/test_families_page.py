@@ -10,11 +10,17 @@ import pytest
 
 from acmix_exp.config import ModelConfig, options
 from acmix_exp.errors import ConfigError
+from acmix_exp.slot_rules import MAPS, SLOTS
 from acmix_exp.sweep.compose import compose_cells
 from acmix_exp.yolo.families import FAMILIES
 from scripts import families_page
 
-PLACEMENTS = [name for name in options("model/placement") if name != "none"]
+PLACEMENTS = [
+    name
+    for name in options("model/placement")
+    if name != "none" and families_page.read(name).mode in MAPS  # which ema goes to
+]
+SLOT_BLOCKS = {"down": "spd_conv", "up": "carafe", "fuse": "bifpn", "loss": "wiou"}
 
 
 def test_the_tables_of_the_page_are_written_by_the_script() -> None:
@@ -67,3 +73,15 @@ def test_a_picture_is_drawn_as_it_was(tmp_path: Path) -> None:
         for path in (drawn, families_page.PICTURES / drawn.name)
     ]
     assert words[0] == words[1], "run: python -m scripts.families_page"
+
+
+@pytest.mark.parametrize("name", options("model"))
+def test_the_slots_of_a_family(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert set(SLOT_BLOCKS) == set(SLOTS)
+    model = ModelConfig(name, FAMILIES[name].scales[0])
+    refused = [slot for slot in SLOTS if families_page.fault(families_page.read(slot), model)]
+    assert refused == (["loss"] if name == "rtdetr" else [])
+    blocks = ",".join(block for slot, block in SLOT_BLOCKS.items() if slot not in refused)
+    cells = compose_cells(["-m", f"model={name}", "model/placement=usual", f"block={blocks}", "hardware=cpu"])
+    assert [cell.config.model.placement.mode for cell in cells] == [slot for slot in SLOTS if slot not in refused]
