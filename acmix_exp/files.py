@@ -141,6 +141,12 @@ def user_path(text: str | Path) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def shipped(name: str) -> Path | None:
+    """The file of this package that has that name, such as ``yolov8_mini.yaml``; None if there is none."""
+    path = Path(__file__).parent / "shipped" / name
+    return path if os.path.basename(name) == name and path.is_file() else None
+
+
 def cache_dir() -> Path:
     """The user's cache folder of this program: ``$XDG_CACHE_HOME/acmix_exp`` or ``~/.cache/acmix_exp``."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

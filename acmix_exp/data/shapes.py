@@ -11,6 +11,7 @@ import shutil
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,17 +48,26 @@ def make_shapes(root: Path, task: str = DETECT) -> Path:
 
 def _generate(folder: Path, task: str) -> None:
     for split, count in COUNTS.items():
-        images, labels = folder / "images" / split, folder / "labels" / split
-        images.mkdir(parents=True)
-        labels.mkdir(parents=True)
-        for index in range(count):
-            pixels, boxes, shapes = draw_objects(np.random.RandomState(_FIRST_SEED[split] + index))
-            (images / f"{index:04}.png").write_bytes(encode_png(pixels))
-            if task == DETECT:
-                rows = [f"{int(row[0])} " + " ".join(f"{value:.8f}" for value in row[1:]) for row in boxes]
-            else:
-                rows = [shape_forms.row(*each, task) for each in zip(shapes, boxes, strict=True)]
-            (labels / f"{index:04}.txt").write_text("".join(f"{row}\n" for row in rows))
+        write_split(folder, split, range(_FIRST_SEED[split], _FIRST_SEED[split] + count), task)
+    write_data_yaml(folder, task)
+
+
+def write_split(folder: Path, split: str, seeds: Iterable[int], task: str = DETECT) -> None:
+    """Write ``images/SPLIT`` and ``labels/SPLIT``, an image for each seed."""
+    images, labels = folder / "images" / split, folder / "labels" / split
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    for index, seed in enumerate(seeds):
+        pixels, boxes, shapes = draw_objects(np.random.RandomState(seed))
+        (images / f"{index:04}.png").write_bytes(encode_png(pixels))
+        if task == DETECT:
+            rows = [f"{int(row[0])} " + " ".join(f"{value:.8f}" for value in row[1:]) for row in boxes]
+        else:
+            rows = [shape_forms.row(*each, task) for each in zip(shapes, boxes, strict=True)]
+        (labels / f"{index:04}.txt").write_text("".join(f"{row}\n" for row in rows))
+
+
+def write_data_yaml(folder: Path, task: str = DETECT) -> None:
     names = "".join(f"  {index}: {name}\n" for index, name in NAMES.items())
     keys = shape_forms.YAML_KEYS.get(task, "")
     (folder / "data.yaml").write_text(f"train: images/train\nval: images/val\n{keys}names:\n{names}")

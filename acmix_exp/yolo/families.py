@@ -21,7 +21,7 @@ import yaml
 from acmix_exp import model_tasks
 from acmix_exp.config import ModelConfig
 from acmix_exp.errors import ConfigError
-from acmix_exp.files import user_path
+from acmix_exp.files import shipped, user_path
 from acmix_exp.model_tasks import DETECT, TASKS
 
 
@@ -265,7 +265,7 @@ def _copy(content: Any) -> Any:
 
 
 def own_yaml(model: ModelConfig) -> dict[str, Any]:
-    """The content of ``model.yaml``: a file of the user, else the YAML of that name in ultralytics.
+    """The content of ``model.yaml``: a file of the user, else the YAML of that name in ultralytics or in this package.
 
     Raises ConfigError if it is missing or describes no detector, or does not have the scale.
     """
@@ -273,7 +273,7 @@ def own_yaml(model: ModelConfig) -> dict[str, Any]:
     path = user_path(str(model.yaml))
     if path.is_dir():
         raise ConfigError(f"{setting}: is a folder; must be a YAML file of a detector")
-    found = path if path.is_file() else _shipped(str(model.yaml))
+    found = path if path.is_file() else _shipped(str(model.yaml)) or shipped(str(model.yaml))
     if found is None:
         raise ConfigError(f"{setting}: no such file; must be a YAML file of a detector, as ultralytics describes one")
     try:

@@ -1,5 +1,7 @@
 """The file of pretrained weights: a path, or a name that is looked up on this machine and, once, downloaded.
 
+Names are those that ultralytics and torchvision publish, and that of the weights that this package ships.
+
 The parent finds and downloads it, with urllib, because a run's key holds the digest of the file and is computed
 before any child starts. What is in the file is read by yolo/preflight.py.
 """
@@ -18,7 +20,7 @@ from pathlib import Path
 from acmix_exp.config import ModelConfig
 from acmix_exp.data.ultralytics_home import settings_folder
 from acmix_exp.errors import ConfigError, storage_fault
-from acmix_exp.files import cache_dir, replacing, user_path
+from acmix_exp.files import cache_dir, replacing, shipped, user_path
 from acmix_exp.yolo.families import FAMILIES, FEATURES, starts_from_features
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
@@ -48,6 +50,8 @@ def find_pretrained(model: ModelConfig) -> Path:
     path = user_path(str(model.pretrained))  # looked up each time, because it may be gone
     if path.is_file():
         return path.resolve()
+    if ours := shipped(str(model.pretrained)):
+        return ours.resolve()
     family = FAMILIES[model.family]
     if family.backbone and starts_from_features(model):
         return _find(str(model.pretrained), family.backbone.network, ())
