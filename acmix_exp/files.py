@@ -144,7 +144,7 @@ def user_path(text: str | Path) -> Path:
 def shipped(name: str) -> Path | None:
     """The file of this package that has that name, such as ``yolov8_mini.yaml``; None if there is none."""
     path = Path(__file__).parent / "shipped" / name
-    return path if os.path.basename(name) == name and path.is_file() else None
+    return path.resolve() if os.path.basename(name) == name and path.is_file() else None
 
 
 def cache_dir() -> Path:

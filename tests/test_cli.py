@@ -234,7 +234,7 @@ def test_every_spelling_of_experiment_plans_all_arms_and_seeds(command, data, sp
         ("experiment=ablation seed=range(0,8) arm=mixed", 8, 8),
         ("-m block.kernel_att=3,5,7 block.head=2,4,8", 9, 9),
         ("-m arm=baseline,mixed block.kernel_att=3,5,7", 6, 4),
-        ("experiment=demo", 4, 4),
+        ("experiment=demo", 12, 12),
         ("experiment=placement", 54, 54),
         ("experiment=window", 48, 30),
         ("experiment=heads", 36, 24),

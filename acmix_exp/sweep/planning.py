@@ -370,14 +370,16 @@ def _merge_swept(cell: Cell) -> None:
 
 
 def _portable(config: Config) -> Config:
-    """Paths made absolute, so that the run directory can be read from any folder."""
+    """Paths made absolute, so that the run directory can be read from any folder; names of shipped files stay names."""
     dataset, model = config.dataset, config.model
     if dataset.path is not None:
         dataset = replace(dataset, path=str(files.user_path(dataset.path).resolve()))
     if dataset.root is not None:
         dataset = replace(dataset, root=str(files.user_path(dataset.root).resolve()))
-    if model.pretrained is not None:
-        model = replace(model, pretrained=str(find_pretrained(model)))
+    if model.pretrained is not None and (path := find_pretrained(model)) != files.shipped(model.pretrained):
+        model = replace(model, pretrained=str(path))
+    if model.yaml is not None and (path := files.user_path(model.yaml)).is_file():
+        model = replace(model, yaml=str(path.resolve()))
     return replace(config, dataset=dataset, model=model)
 
 

@@ -51,7 +51,7 @@ def find_pretrained(model: ModelConfig) -> Path:
     if path.is_file():
         return path.resolve()
     if ours := shipped(str(model.pretrained)):
-        return ours.resolve()
+        return ours
     family = FAMILIES[model.family]
     if family.backbone and starts_from_features(model):
         return _find(str(model.pretrained), family.backbone.network, ())
