@@ -19,7 +19,7 @@ help: ## Show this list
 
 install: $(STAMP) ## Create .venv with the versions of constraints.txt (6 GB; every other target does it first)
 
-demo: $(STAMP) ## Train four arms on the embedded data set: minutes
+demo: $(STAMP) ## Train four arms with three seeds each on the embedded data set: minutes
 	$(RUN) acmix_exp +experiment=demo $(ARGS)
 
 ablation: $(STAMP) ## Train every arm and seed of the ablation

@@ -267,9 +267,9 @@ def bccd_zoo(zoo: Published) -> list[str]:
     ]
 
 
-def results_of_readme() -> str:
-    text = (REPO / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("<!-- result: ") : text.index("## Installation")]
+def results_of_readme(name: str = "README.md", end: str = "## Installation") -> str:
+    text = (REPO / name).read_text(encoding="utf-8")
+    section = text[text.index("<!-- result: ") : text.index(end)]
     return re.sub(r"^\|.*$|<!--.*?-->|\]\(.*?\)", "", section, flags=re.MULTILINE)  # tests/test_readme.py: the table
 
 
@@ -301,6 +301,13 @@ def check(text: str, claims: list[str]) -> tuple[list[str], list[str]]:
 def test_every_number_is_that_of_the_published_files(name: str) -> None:
     text, claims = DOCUMENTS[name]
     assert check(text(), claims()) == ([], [])
+
+
+def test_the_chinese_readme_has_the_numbers_of_the_english_one() -> None:
+    english, chinese = results_of_readme(), results_of_readme("README.zh-CN.md", "## 安装")
+    numbers = set(re.findall(r"[+-]?\d+\.\d+", chinese))
+    assert numbers == set(re.findall(r"[+-]?\d+\.\d+", english))
+    assert len(numbers) >= 8
 
 
 def test_every_published_result_has_a_checked_page() -> None:
