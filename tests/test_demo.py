@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -51,7 +52,7 @@ def test_its_weights_are_small_and_of_its_network_and_classes(demo):
     with zipfile.ZipFile(path) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         names = archive.read(name)
-    assert [part for part in (b"/tmp", b"/home", b"/root", b"/work", b"site-packages") if part in names] == []
+    assert re.findall(rb"/\w+/[\w./-]+", names) == []  # no path of the machine that made it
 
 
 def test_a_file_of_the_user_goes_before_the_shipped_one(demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -22,6 +22,8 @@ import pytest
 import yaml
 from scipy import stats
 
+from acmix_exp.data.shapes import COUNTS
+from acmix_exp.data.shapes import NAMES as SHAPES
 from acmix_exp.report.sign_flips import LEVEL, seeds_needed
 
 REPO = Path(__file__).resolve().parents[1]
@@ -230,6 +232,31 @@ def screens_full(full: Published) -> list[str]:
     ]
 
 
+def demo(one: Published) -> list[str]:
+    rows, seeds = one.rows, one.seeds
+    parameters = json.loads((REPO / "docs/results/bccd_full/summary.json").read_text())["tables"][0]["rows"][0]
+    baseline, mixed = rows["baseline"]["values"], [each["delta"] for each in rows["mixed"]["deltas"]]
+    assert round(parameters["parameters"] / rows["baseline"]["parameters"]) == 5
+    assert one.config["hardware"]["threads"] == 1
+    assert max(value["map50"] for value in baseline) - min(value["map50"] for value in baseline) < 0.04
+    return [
+        f"{word(len(rows))} arms, {word(seeds)} seeds, {word(one.cores)} CPU cores",
+        f"{COUNTS['train']} / {COUNTS['val']} images, {word(len(SHAPES))} classes",
+        f"{len(one.runs)} runs, {word(one.config['hardware']['runs_at_once'])} at a time",
+        "one thread per run: a YOLOv8 with a fifth of the parameters of YOLOv8n",
+        f"{one.train['epochs']} epochs at {one.train['imgsz']} px",
+        f"ACmix after the {one.places} stages",
+        f"over the {word(seeds)} seeds the baseline's mAP50 is {span((v['map50'] for v in baseline), '.3f')}, its "
+        f"mAP50-95 {span((v['map50_95'] for v in baseline), '.3f')}",
+        f"An interval of {word(seeds)} seeds",
+        f"that of mixed, {one.interval('mixed')}, excludes zero because its differences happened to agree to "
+        f"{max(mixed) - min(mixed):.4f}",
+        f"With {word(seeds)} seeds no p value is under {2 / 2**seeds:g}",
+        f"{word(len(one.compared))} comparisons need at least {word(seeds_needed())} paired seeds",
+        f"learns for {one.train['epochs'] * ceil(COUNTS['train'] / one.train['batch'])} steps",
+    ]
+
+
 def bccd_zoo(zoo: Published) -> list[str]:
     rows, arms, seeds = zoo.rows, zoo.compared, zoo.seeds
     means = [row["map50_95_mean"] for row in rows.values()]
@@ -284,6 +311,7 @@ DOCUMENTS: dict[str, tuple[Callable[[], str], Callable[[], list[str]]]] = {
         lambda: page("screens_full"),
         lambda: [*common(one := Published("screens_full"), 300, 100), *screens_full(one)],
     ),
+    "demo": (lambda: page("demo"), lambda: demo(Published("demo"))),
     "bccd_zoo": (lambda: page("bccd_zoo"), lambda: [*common(one := Published("bccd_zoo")), *bccd_zoo(one)]),
 }
 

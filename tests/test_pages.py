@@ -4,6 +4,7 @@ somewhere.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -182,6 +183,26 @@ def test_both_languages_have_the_same_code(english: str) -> None:
     assert code(other) == code(one)
     if english != "README.md":
         assert settings(other) == settings(one)
+
+
+def rows(text: str) -> dict[str, dict[str, str]]:
+    """The table of a text whose first column is ``arm``: the cells by arm and heading."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
+    ]
+    start = next(index for index, cells in enumerate(lines) if cells[0] == "arm")
+    found = itertools.takewhile(lambda cells: len(cells) == len(lines[start]), lines[start + 2 :])
+    return {cells[0]: dict(zip(lines[start], cells, strict=True)) for cells in found}
+
+
+@pytest.mark.parametrize("page", ["docs/quick_start.md", "docs/zh/quick_start.md"])
+def test_the_demo_is_shown_with_its_published_numbers(page: str) -> None:
+    summary = (REPO / "docs" / "results" / "demo" / "summary.md").read_text(encoding="utf-8")
+    shown, published = rows(PAGES[page]), rows(summary)
+    assert shown.keys() == published.keys()
+    assert all(shown[arm].items() <= published[arm].items() for arm in shown)
+    section = PAGES[page].partition("make demo")[2].partition("\n## ")[0]
+    assert set(re.findall(r"[-+]?\d+\.\d+", section)) <= {*re.findall(r"[-+]?\d+\.\d+", summary), "0.25"}
 
 
 @pytest.mark.parametrize("page", ["docs/coming_from.md", "docs/zh/coming_from.md"])
