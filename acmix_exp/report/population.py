@@ -70,9 +70,9 @@ def crossed_bootstrap(replicates: np.ndarray) -> tuple[float, float]:
 
 
 def _t_quantile(probability: float, freedom: float) -> float:
-    from scipy import stats  # takes most of a second
+    from scipy.special import stdtrit  # much faster to import than scipy.stats
 
-    return float(stats.t.ppf(probability, freedom))
+    return float(stdtrit(freedom, probability))
 
 
 def guarded(rows: Sequence[Compared]) -> tuple[list[Compared], list[str]]:

@@ -227,6 +227,6 @@ def t_interval(deltas: Sequence[float] | np.ndarray, level: float = LEVEL) -> tu
 
 @lru_cache(maxsize=64)
 def _t_quantile(freedom: int, level: float) -> float:
-    from scipy import stats  # takes most of a second
+    from scipy.special import stdtrit  # much faster to import than scipy.stats
 
-    return float(stats.t.ppf(1 - level / 2, freedom))
+    return float(stdtrit(freedom, 1 - level / 2))

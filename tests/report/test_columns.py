@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.columns import BY_NAME, COLUMNS, PRESETS, SHAPED, chosen, columns
+from acmix_exp.report.html import page
 from acmix_exp.report.planned import Asked
 from acmix_exp.report.table import make_tables
 from acmix_exp.report.write import as_json
@@ -71,6 +73,14 @@ def test_what_is_asked_for_shapes_the_tables_and_leaves_the_files_of_numbers_who
     assert json.loads((folder / "summary.json").read_text())["asked"] == [
         {"reference": "baseline", "margin": None, "pairs": "reference"}
     ]
+
+
+def test_the_page_shows_them(folder, add, tmp_path) -> None:
+    add("baseline", 0, 0.3)
+    (table,) = make_tables(folder, Asked(columns=chosen(["P", "FPS"])))
+    text = page("n", [table], [], [], tmp_path)
+    (results,) = re.findall(r'<table class="results".*?</table>', text, re.DOTALL)
+    assert re.findall(r"<th scope=\"col\"[^>]*>([^<]*)</th>", results) == ["arm", "precision", "FPS (batch 1)"]
 
 
 def test_every_column_may_be_shown_in_every_shape(folder, add) -> None:
