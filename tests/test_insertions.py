@@ -14,6 +14,7 @@ from acmix_exp import insertions
 from acmix_exp.config import Config, arm_label, conf_dir, load
 from acmix_exp.errors import ConfigError
 from acmix_exp.profile.cost import _matched
+from acmix_exp.run import fingerprints
 from acmix_exp.sweep import arm
 from acmix_exp.sweep.compose import compose_cells
 from acmix_exp.sweep.planning import _Texts
@@ -134,6 +135,21 @@ def test_the_matched_control_is_as_large_as_all_of_them() -> None:
     assert matched["matched_parameters"] == sizes[0]
     assert abs(sizes[1] / sizes[0] - 1) < 0.02
     assert matched.keys() - {"matched_parameters"} == {f"hidden_{site.name}" for site in both.sites}
+
+
+def test_a_block_of_ones_own_counts_by_its_file(tmp_path: Path) -> None:
+    own = "{block: custom, placement: sppf, options: {target: own_gate.Gate, width: 2}}"
+    path = tmp_path / "own_gate.py"
+    path.write_text("from torch import nn\nclass Gate(nn.Module): ...\n")
+    config = arm.apply(listed(f"{ACMIX}, {own}"))
+    assert arm_label(config) == "acmix-mixed+gate"
+    assert [block["target"] for block in insertions.user_blocks(config)] == ["own_gate.Gate"]
+    before = identity(config, "f")
+    assert before["insertions"][1]["block"]["source"]
+    assert fingerprints.code_changes(config, before) == []
+    path.write_text("from torch import nn\nclass Gate(nn.Module): changed = True\n")
+    assert hash8(identity(config, "f")) != hash8(before)
+    assert fingerprints.code_changes(config, before) == [f"block.target=own_gate.Gate: {path}"]
 
 
 def test_build_takes_a_list() -> None:

@@ -67,14 +67,21 @@ HEADS = {"nms": "one-to-many, with NMS", "nms_free": "one-to-one, NMS-free"}  # 
 
 
 def _heads(group: Group) -> list[str]:
-    """Which head the figures of the table are of, where networks have two."""
-    named = {record.result.head for row in group.rows for record in row.records if record.result}
+    """Which head the figures of the table are of, where networks have two, and what teaches a block there."""
+    done = [(record, record.result.head) for row in group.rows for record in row.records if record.result]
+    named = {head for _, head in done}
     sentences = []
     for head in sorted(filter(None, named)):
         of = "of networks with two heads " if None in named or len(named) > 1 else ""
         sentences.append(
             f"The headline {of}is of the head {HEADS[head]}: all comparisons are of it, and best.pt is chosen by it. "
             "The other head is in its own column; train.extra.nms chooses which head is the headline"
+        )
+    if any(head and record.inserts for record, head in done):
+        sentences.append(
+            "In networks with two heads a block learns from the one-to-many head alone: the one-to-one head reads "
+            "detached features. Its weight in the loss of YOLO26 falls from 0.8 to 0.1 over the training, so that on a "
+            "short schedule a block is taught differently than in a network with one head"
         )
     return sentences
 

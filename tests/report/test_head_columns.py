@@ -29,6 +29,14 @@ def test_both_heads_are_columns_and_the_headline_is_named(folder: Path, add: Any
     assert "mAP50-95 (NMS-free)" in text
 
 
+def test_what_teaches_a_block_is_said(folder: Path, add: Any) -> None:
+    with_heads(add("baseline", 0, 0.3), "nms", nms=0.3, nms_free=0.2)
+    note = "a block learns from the one-to-many head alone"
+    assert not any(note in each for table in summary(folder) for each in table["notes"])
+    with_heads(add("mixed", 0, 0.3), "nms", nms=0.3, nms_free=0.2)
+    assert any(note in each for table in summary(folder) for each in table["notes"])
+
+
 def test_networks_with_one_head_have_no_such_columns(folder: Path, add: Any) -> None:
     add("baseline", 0, 0.3)
     (table,) = summary(folder)

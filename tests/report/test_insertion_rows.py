@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from acmix_exp.report.build import build
+from acmix_exp.report.figures.network_map import placements
+from acmix_exp.report.table import make_tables
 from tests.report.builders import summary
 
 ACMIX: dict[str, Any] = {
@@ -91,7 +93,8 @@ def test_parts_of_a_wrong_type_are_words_all_the_same(folder: Path, add: Any, ad
     add_inserted("both", 0, 0.31, odd, EMA, control=True)
     (table,) = summary(folder)
     assert [row["arm"] for row in table["rows"]] == ["baseline", "both"]
-    build(folder)
+    (drawing,) = placements(make_tables(folder)[0])
+    assert "neck_p4" in drawing.results
 
 
 def test_identity_at_several_places_is_named_once(folder: Path, add: Any, add_inserted: Any) -> None:

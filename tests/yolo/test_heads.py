@@ -29,7 +29,7 @@ def scored_heads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return found
 
 
-@pytest.mark.parametrize("nms_free", [False, True], ids=["nms", "nms_free"])
+@pytest.mark.parametrize("nms_free", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["nms", "nms_free"])
 def test_both_heads_are_scored(
     nms_free: bool, dataset: Dataset, tmp_path: Path, scored_heads: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,10 +46,10 @@ def test_both_heads_are_scored(
 
 
 @pytest.mark.parametrize(
-    ("family", "scale", "two"), [("yolo26", "n", True), ("yolov10", "n", True), ("yolov8", "n", False)]
+    ("family", "two"), [("yolo26", True), pytest.param("yolov10", True, marks=pytest.mark.slow), ("yolov8", False)]
 )
-def test_which_networks_have_two(family: str, scale: str, two: bool) -> None:
-    config = make_config(model__family=family, model__scale=scale, arm__insert=False)
+def test_which_networks_have_two(family: str, two: bool) -> None:
+    config = make_config(model__family=family, arm__insert=False)
     assert has_two_heads(build_model(config, nc=2)) is two
     assert headline_head(config) == "nms"
     assert headline_head(with_other_head(config)) == "nms_free"
