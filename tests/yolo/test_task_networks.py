@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from acmix_exp.config import ModelConfig
+from acmix_exp.config import MATCHED, ArmConfig, ModelConfig, PlacementConfig
 from acmix_exp.model_tasks import TASKS
 from acmix_exp.yolo import families
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.model import NETWORKS, build_model
 from acmix_exp.yolo.preflight import build_stock
 from acmix_exp.yolo.sites import Network
+from acmix_exp.yolo.transfer import load_pretrained
 from tests.yolo.builders import make_config
 from tests.yolo.task_sets import task_config, without_blocks
 
@@ -60,3 +62,32 @@ def test_blocks_leave_the_stock_tensors_as_they_are(task: str) -> None:
     assert set(state) - set(given) == network.new_keys()
     assert all(torch.equal(state[key], value) for key, value in given.items())
     assert task != "pose" or network.kpt_shape == stock.kpt_shape == [5, 3]
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_weights_are_transferred(task: str, tmp_path: Path) -> None:
+    """From a stock network of the task: all tensors that fit; keypoints of another number are rebuilt."""
+    torch.manual_seed(1)
+    stock = build_model(without_blocks(task_config(task)), 2, [5, 3] if task == "pose" else None)
+    stock.names = {0: "a", 1: "b"}
+    torch.save({"model": stock}, tmp_path / "stock.pt")
+    network = build_model(task_config(task), 2, [5, 3] if task == "pose" else None)
+    network.names = {0: "a", 1: "b"}
+    audit = load_pretrained(network, tmp_path / "stock.pt")
+    assert sorted(audit["transferred"]) == sorted(stock.state_dict())
+    assert set(audit["new"]) == network.new_keys()
+    if task == "pose":
+        other = build_model(task_config(task), 2, [4, 2])
+        other.names = {0: "a", 1: "b"}
+        rebuilt = load_pretrained(other, tmp_path / "stock.pt")["rebuilt"]
+        assert rebuilt
+        assert all(".22.cv4." in key for key in rebuilt)
+
+
+@pytest.mark.parametrize("task", ["segment", "obb"])
+def test_the_matched_control_in_place_of_attention(task: str) -> None:
+    placement = PlacementConfig("swap", "swap", ["psa"])
+    arm = ArmConfig("conv3x3_matched", insert=True, match="parameters")
+    keys = {"model__family": "yolo26", "model__placement": placement, "block": {"name": MATCHED}}
+    config = task_config(task, arm=arm, **keys)
+    assert type(build_model(config, 2)) is NETWORKS[task][1]
