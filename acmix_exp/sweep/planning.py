@@ -139,7 +139,8 @@ def refuse_split(cells: Sequence[Composed], swept: Iterable[str] | None = None) 
 def _not_swept(key: str, cells: Sequence[Composed]) -> str:
     given = dict.fromkeys(override for cell in cells for override in cell.overrides if override_key(override) == key)
     value = ",".join(as_typed(override).partition("=")[2] for override in given)
-    one = f", in quotes inside the shell's: {shlex.quote(f'{key}={quoted(value)}')}" if key in text_keys() else ""
+    free = key in text_keys() and key not in ("model.task", *check.CHOICES)  # a comma may be part of the value
+    one = f", in quotes inside the shell's: {shlex.quote(f'{key}={quoted(value)}')}" if free else ""
     return f"{key}={value}: can't be swept; give it one value{one}"
 
 
