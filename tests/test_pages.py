@@ -79,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "my").mkdir()
     (root / "my" / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cell]\n")
     (root / "BCCD_Dataset" / "BCCD").mkdir(parents=True)
-    for name in ("yolov8n.pt", "best.pt", "yolov8n_doclaynet.pt"):
+    for name in ("yolov8n.pt", "yolo11n.pt", "yolo12n.pt", "yolo26n.pt", "best.pt", "yolov8n_doclaynet.pt"):
         (root / name).touch()
     stock = yaml_of(compose_cells([])[0].config.model)
     for name in ("mine.yaml", "my.yaml"):
