@@ -61,7 +61,7 @@ class Inspection:
     fingerprint: str = ""
     split: str = ""  # how the splits were made or what they were read from, and the headline
     headline: Headline | None = None
-    labels: dict[str, Any] = field(default_factory=dict)  # as label_statistics.py has them
+    labels: dict[str, Any] = field(default_factory=dict, repr=False)  # as label_statistics.py has them
 
 
 def inspect(dataset: Dataset) -> Inspection:
