@@ -15,7 +15,7 @@ from acmix_exp.data import Dataset
 from acmix_exp.outcomes import Outcomes
 from acmix_exp.yolo.model import NETWORKS
 from acmix_exp.yolo.report_images import store_pictures
-from tests.yolo.task_sets import TASKS, make_task_set, task_config, without_blocks
+from tests.yolo.task_sets import COUNTS, TASKS, make_task_set, task_config, without_blocks
 from tests.yolo.test_exact_resume import Killed, Recorded, assert_same
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_a_run_trains_and_is_described(whole: Recorded, task: str, task_set: Dat
     )  # last.pt is in float16
     assert list(Outcomes.load(whole.run_dir / "outcomes.npz").classes) == list(task_set.names.values())
     store_pictures(whole.run_dir, task_set, metrics, whole.config, device="cpu")
-    assert len(list((whole.run_dir / "images").glob("*.jpg"))) == 4
+    assert len(list((whole.run_dir / "images").glob("*.jpg"))) == COUNTS["val"]
 
 
 def test_a_stopped_run_goes_on_exactly(whole: Recorded, tmp_path: Path) -> None:
