@@ -22,6 +22,7 @@ from acmix_exp.report.sign_flips import LEVEL
 from acmix_exp.report.statistics import Comparison, Verdict
 
 Pair = tuple[ArmRuns, ArmRuns]
+MOST_ROWS = 5  # that a note names
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,11 @@ def _lacking(pairs: Sequence[Pair]) -> str:
             parts.append(f"{row.label} {len(done)} of {len(planned)}")
     if not parts:
         return ""
+    parts = list(dict.fromkeys(parts))
+    more = f" and {len(parts) - MOST_ROWS} more rows" if len(parts) > MOST_ROWS + 1 else ""
+    named = ", ".join(parts[:MOST_ROWS] if more else parts)
     return (
-        f"Interim: not all planned seeds are done ({', '.join(dict.fromkeys(parts))}). A verdict that is read off "
+        f"Interim: not all planned seeds are done ({named}{more}). A verdict that is read off "
         "before would be false more often than in 5 % of families."
     )
 

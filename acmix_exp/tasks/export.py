@@ -275,7 +275,7 @@ def _export(job: Job) -> dict[str, Any]:
     folder, options = Path(request["folder"]), {"threads": request["threads"], "device": device}
     folder.mkdir()
     calibrated = f", calibrated on {len(calibration)} images" if calibration else ""
-    job.step(f"exporting {weights.name} to {format.name}, {format.precision}, at {imgsz}x{imgsz}{calibrated}")
+    job.step(f"exporting {weights.name} to {format.name}, {format.precision}, traced at {imgsz}x{imgsz}{calibrated}")
     exported = exporter.export_checkpoint(weights, format, imgsz, folder, calibration=calibration, device=device)
     verify_finished(run, config)
     report: dict[str, Any] = {
