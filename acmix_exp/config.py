@@ -200,6 +200,7 @@ class ReportConfig:
     reference: str = "baseline"  # the arm that the others are compared with
     margin: Optional[float] = None  # differences up to it count as none; fixed before the first run | null
     columns: Any = "default"  # of the table: default | thesis | paper | a list such as [P,R,mAP50,mAP50-95,FPS]
+    language: str = "en"  # of the page, summary.md and the terminal: en | zh
     pairs: str = "reference"  # comparisons: reference: with it alone | all: also between rows that differ in one thing
     auto: bool = True  # at the end of a command: true: figures and report.html too; false: the table only
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acmix_exp.files import read_json, remove_temporaries, write_text
+from acmix_exp.report.language import speaking
 from acmix_exp.report.planned import DEFAULT, Asked
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Table
@@ -41,7 +42,7 @@ def build(folder: Path, asked: Asked = DEFAULT) -> Report:
     from acmix_exp.report.figures.catalogue import draw_figures  # matplotlib takes a third of a second
     from acmix_exp.report.html import page
 
-    with turn(folder, "report"):
+    with turn(folder, "report"), speaking(asked.language):
         tables = write_summary(folder, asked)
         remove_temporaries(folder, PAGE)
         for killed in folder.glob(f"{SCRATCH}*"):

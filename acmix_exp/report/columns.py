@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Literal
 
 from acmix_exp.errors import ConfigError
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import Contrast, Row, Table
 from acmix_exp.report.sentences import DASH, DELTA, MAP, P_VALUE, format_number, verdict
 
@@ -52,7 +53,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        return f"{self.heading} ({self.unit})" if self.unit else self.heading
+        return f"{tr(self.heading)} ({tr(self.unit)})" if self.unit else tr(self.heading)
 
     def of(self, metric: str) -> Column:
         """The column of a task whose mAP is of something else than boxes: ``metric``, such as "mask"."""
@@ -72,7 +73,7 @@ class Column:
         """The cell of numbers by key; keys may be missing."""
         known = [numbers[key] for key in self.numbers if numbers.get(key) is not None]
         texts = [format_number(value if self.scale == 1 else value / self.scale, self.form) for value in known]
-        return self.join.join(texts) or DASH
+        return (tr(self.join) if self.join else "").join(texts) or DASH
 
 
 # Names in report.columns of the columns that are not named by their first key.

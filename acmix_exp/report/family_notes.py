@@ -6,6 +6,7 @@ import numpy as np
 
 from acmix_exp.report import sample_size, sentences, sign_flips
 from acmix_exp.report.comparison_families import Family
+from acmix_exp.report.language import tr
 from acmix_exp.report.notes import count, first_names
 from acmix_exp.report.sign_flips import LEVEL
 from acmix_exp.report.skew import Change, rests_on
@@ -30,21 +31,30 @@ def family_notes(family: Family, table: int, reference: str) -> list[str]:
 
 def _size(family: Family, table: int, reference: str) -> str:
     size, between = len(family.comparisons), family.between
-    parts = [f"{count(size - between, 'comparison')} with {reference}"] if size > between else []
-    parts += [f"{between} between rows"] if between else []
-    text = " and ".join(parts)
+    with_reference = tr(
+        "{comparisons} with {reference}", comparisons=count(size - between, "comparison"), reference=reference
+    )
+    parts = [with_reference] if size > between else []
+    parts += [tr("{number} between rows", number=between)] if between else []
+    text = tr(" and ").join(parts)
     others = [str(number) for number in family.tables if number != table]
     if others:
-        tables = f"table{'s' if len(others) > 1 else ''} {', '.join(others)}"
-        text += f", together with {tables} of the same reference runs,"
-    used = f", over the {count(len(family.seeds), 'seed')} that they have in common" if family.seeds else ""
-    if family.looks:
-        used = ", over the seeds of the look at which each is decided"
-    verb = "is a family" if size == 1 else "are one family"
-    return (
-        f"{text} {verb} of the joint sign-flip test{used}. To call an arm better or worse needs at least "
-        f"{sign_flips.seeds_needed()} paired seeds."
+        form = ", together with table {tables} of the same reference runs,"
+        if len(others) > 1:
+            form = ", together with tables {tables} of the same reference runs,"
+        text += tr(form, tables=", ".join(others))
+    used = (
+        tr(", over the {seeds} that they have in common", seeds=count(len(family.seeds), "seed"))
+        if family.seeds
+        else ""
     )
+    if family.looks:
+        used = tr(", over the seeds of the look at which each is decided")
+    form = "{comparisons} are one family of the joint sign-flip test{used}."
+    if size == 1:
+        form = "{comparisons} is a family of the joint sign-flip test{used}."
+    needed = tr(" To call an arm better or worse needs at least {seeds} paired seeds.", seeds=sign_flips.seeds_needed())
+    return tr(form, comparisons=text, used=used) + needed
 
 
 def _seeds(family: Family) -> list[str]:
@@ -53,13 +63,14 @@ def _seeds(family: Family) -> list[str]:
     sentences = []
     if lacking := family.lacking:
         names = first_names(dict.fromkeys(label for labels in lacking.values() for label in labels))
-        plural = len(lacking) > 1
-        sentences.append(
-            f"The joint test leaves out seed{'s' if plural else ''} {', '.join(map(str, lacking))}, which not all "
-            f"compared arms have; missing in {names}. More seeds of these would sharpen every verdict."
-        )
+        form = "The joint test leaves out seed {seeds}, which not all compared arms have; missing in {arms}."
+        if len(lacking) > 1:
+            form = "The joint test leaves out seeds {seeds}, which not all compared arms have; missing in {arms}."
+        text = tr(form, seeds=", ".join(map(str, lacking)), arms=names)
+        sentences.append(text + tr(" More seeds of these would sharpen every verdict."))
     if left_out := family.left_out:
-        sentences.append(f"The joint test leaves out {first_names(left_out)}: too few seeds in common with the others.")
+        text = "The joint test leaves out {arms}: too few seeds in common with the others."
+        sentences.append(tr(text, arms=first_names(left_out)))
     return sentences
 
 
@@ -84,9 +95,10 @@ def _skewed(family: Family) -> list[str]:
         deltas = np.array([[comparison.deltas[seed] for seed in seeds] for _, comparison in arms]).T
         decision = arms[0][1].decision
         found += [
-            f"{arms[arm][0]} rests on seed {seeds[seed]} ({CHANGES[change]})"
+            tr("{arm} rests on seed {seed} ({change})", arm=arms[arm][0], seed=seeds[seed], change=tr(CHANGES[change]))
             for arm, seed, change in rests_on(deltas, decision.share if decision else LEVEL)
         ]
     if not found:
         return []
-    return [f"Skewed deltas, for which the sign-flip test errs more often than in 5 % of families: {'; '.join(found)}."]
+    text = "Skewed deltas, for which the sign-flip test errs more often than in 5 % of families: {found}."
+    return [tr(text, found="; ".join(found))]

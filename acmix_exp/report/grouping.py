@@ -10,6 +10,7 @@ from typing import Any
 
 from acmix_exp.config import IDENTITY
 from acmix_exp.data.headline import NO_TEST
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import JOINED, Record
 from acmix_exp.yolo.families import title_of
 
@@ -211,26 +212,37 @@ def _dataset(records: Sequence[Record], folds: int) -> Any:
     return f"{', '.join(sorted(set(map(str, names))))} ({folds} folds)" if folds else names[0]
 
 
+FORMATS = {
+    "epochs": "{value} epochs",
+    "imgsz": "{value} px",
+    "batch": "batch {value}",
+    "optimizer": "{value}",
+    "lr0": "lr0 {value}",
+}
+
+
 def heading(settings: dict[str, Any]) -> str:
     """The common settings of the rows of a table, in one line."""
     model, train, hardware = settings["model"], settings["train"], settings["hardware"]
-    parts = [title_of(model) if "name" in model else "several models"]
+    parts = [title_of(model) if "name" in model else tr("several models")]
     if "pretrained" in settings:
         weights = settings["pretrained"]
-        parts.append(f"from {Path(str(weights)).name}" if weights else "from scratch")
+        name = Path(str(weights)).name
+        parts.append(tr("from {weights}", weights=name) if weights else tr("from scratch"))
     if settings["dataset"]:
-        parts.append(f"on {settings['dataset']}")
-    formats = {"epochs": "{} epochs", "imgsz": "{} px", "batch": "batch {}", "optimizer": "{}", "lr0": "lr0 {}"}
-    details = [text.format(train[key]) for key, text in formats.items() if key in train]
+        parts.append(tr("on {dataset}", dataset=settings["dataset"]))
+    details = [tr(text, value=train[key]) for key, text in FORMATS.items() if key in train]
     details += [f"{key} {value}" for key, value in (train.get("extra") or {}).items()]
     if {"precision", "device"} <= hardware.keys():
         ranks = f"{hardware['gpus_per_run']} x " if "gpus_per_run" in hardware else ""
-        details.append(f"{hardware['precision']} on {ranks}{hardware['device']}")
+        device = f"{ranks}{hardware['device']}"
+        details.append(tr("{precision} on {device}", precision=hardware["precision"], device=device))
     if "sampling" in settings:  # of a folder that has runs of several
-        details.append(f"samples drawn by protocol {settings['sampling']}")
+        details.append(tr("samples drawn by protocol {number}", number=settings["sampling"]))
     if settings["split"]:
         reason = settings.get("test_not_scored")
-        details.append(f"{settings['checkpoint']} on {settings['split']}{f' ({reason})' if reason else ''}")
+        scored = tr("{checkpoint} on {split}", checkpoint=settings["checkpoint"], split=settings["split"])
+        details.append(f"{scored}{f' ({reason})' if reason else ''}")
     return f"{' '.join(parts)}, {', '.join(details)}{_inserted_text(settings)}"
 
 
@@ -243,7 +255,7 @@ def _inserted_text(settings: dict[str, Any]) -> str:
         text += f" {JOINED.get(str(placement.get('mode')), 'after')} {', '.join(placement['sites'])}"
         usual = {"norm": True, "act": True, "residual": True, "zero_init": False}
         text += "".join(f", {key} {placement[key]}" for key in usual if placement.get(key, usual[key]) != usual[key])
-    return f"; blocks: {text.strip()}" if text else ""
+    return tr("; blocks: {settings}", settings=text.strip()) if text else ""
 
 
 def canonical(value: Any) -> str:

@@ -23,6 +23,8 @@ import acmix_exp
 from acmix_exp.report import sentences
 from acmix_exp.report.columns import Column, columns
 from acmix_exp.report.figures.style import INK, RULE, Drawing, Drawn
+from acmix_exp.report.language import language, messages, tr
+from acmix_exp.report.notes import count
 from acmix_exp.report.overview import Overview
 from acmix_exp.report.page_data import page_data
 from acmix_exp.report.records import Record, Result, Table
@@ -45,11 +47,15 @@ def page(
     environment = Environment(
         loader=PackageLoader("acmix_exp.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    data = page_data(tables)
-    parts = {part: any(table[part] for table in json.loads(data)["tables"]) for part in REPLACED.values()}
     text = script()
+    data = page_data(tables, words(text))
+    states = Counter(record.state for record in records)
+    parts = {part: any(table[part] for table in json.loads(data)["tables"]) for part in REPLACED.values()}
     return environment.get_template("page.html.j2").render(
         name=name,
+        language=language(),
+        tr=tr,
+        count=count,
         data=data,
         parts=parts,
         script=text,
@@ -74,7 +80,7 @@ def page(
         drawn=drawn,
         notes=notes,
         records=records,
-        states=Counter(record.state for record in records),
+        states=", ".join(f"{count(number, 'run')} {tr(state)}" for state, number in states.items()),
         provenance=_provenance(records),
         commands=_counted(record.provenance.get("command") for record in records),
         footer=FOOTER,
@@ -83,6 +89,12 @@ def page(
         picture=partial(_picture, folder),
         run_numbers=_run_numbers,
     )
+
+
+def words(text: str) -> dict[str, str]:
+    """The sentences of the script in the report's language, by the English ones; empty for English."""
+    said = re.findall(r'\bt\("((?:[^"\\]|\\.)*)"', text)
+    return {sentence: found for sentence in said if (found := messages(language()).get(sentence))}
 
 
 def script() -> str:
@@ -116,9 +128,9 @@ def _run_numbers(result: Result | None) -> dict[str, Any]:
 
 
 def _remark(record: Record) -> str:
-    parts = ["resumed"] if record.status.get("resumed") else []
+    parts = [tr("resumed")] if record.status.get("resumed") else []
     if (record.status.get("attempt") or 0) > 1:
-        parts.append(f"attempt {record.status['attempt']}")
+        parts.append(tr("attempt {number}", number=record.status["attempt"]))
     return ", ".join(filter(None, (*parts, record.error)))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from acmix_exp.outcomes import FILE
+from acmix_exp.report.language import tr
 from acmix_exp.report.notes import first_names
 from acmix_exp.report.records import ArmRuns, Interval
 from acmix_exp.report.sign_flips import LEVEL
@@ -29,8 +30,11 @@ def image_intervals(pairs: Sequence[tuple[ArmRuns, ArmRuns | None]]) -> tuple[li
     paths = [record.run.path for row, _ in pairs for record in row.runs.values()]
     if not without or not any((path / FILE).exists() for path in paths):
         return intervals, []
-    text = "; ".join(f"{reason} in {first_names(names)}" for reason, names in reasons.items())
-    return intervals, [f"{', '.join(dict.fromkeys(without))}: no interval over images, because {text}"]
+    why = "; ".join(
+        tr("{reason} in {runs}", reason=reason, runs=first_names(names)) for reason, names in reasons.items()
+    )
+    arms = ", ".join(dict.fromkeys(without))
+    return intervals, [tr("{arms}: no interval over images, because {why}", arms=arms, why=why)]
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,12 @@ def replicate_differences(row: ArmRuns, reference: ArmRuns | None) -> Difference
         pair = row.runs[seed], reference.runs[seed]
         for record in pair:
             if record.replicates is None:
-                fault = "cannot be read" if (record.run.path / FILE).exists() else "is missing"
-                faults[record.name] = f"{FILE} {fault}"
+                exists = (record.run.path / FILE).exists()
+                faults[record.name] = tr("{file} cannot be read" if exists else "{file} is missing", file=FILE)
         first, second = (record.replicates for record in pair)
         if first is not None and second is not None:
             if first.images != second.images:
-                faults[pair[0].name] = f"the images are not those of {reference.arm}"
+                faults[pair[0].name] = tr("the images are not those of {arm}", arm=reference.arm)
             differences.append(first.map50_95 - second.map50_95)
             images = first.count
     return Differences(seeds, None if faults or not seeds else np.array(differences), images, faults)

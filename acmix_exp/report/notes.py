@@ -9,6 +9,7 @@ from acmix_exp.config import CONV3X3, IDENTITY, JOIN, MATCHED, block_label
 from acmix_exp.data.headline import NO_TEST, Headline
 from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.report.harness import check_harness
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import ArmRuns, Group, Record, Row
 from acmix_exp.report.waiting_runs import waiting
 
@@ -38,18 +39,25 @@ def _without_reference(rows: Sequence[Row], reference: str) -> list[str]:
     if all(row.arm == reference for row in rows) or any(row.reference for row in rows):
         return []
     if any(row.arm == reference for row in rows):
-        return [f"No row has the swept values of {reference}, the reference, so there are no deltas."]
-    missing = "add arm=baseline" if reference == "baseline" else f"report.reference={reference} names no row"
-    return [f"There is no {reference} with these settings, so there are no deltas; {missing}."]
+        text = "No row has the swept values of {reference}, the reference, so there are no deltas."
+        return [tr(text, reference=reference)]
+    if reference == "baseline":
+        return [tr("There is no baseline with these settings, so there are no deltas; add arm=baseline.")]
+    text = (
+        "There is no {reference} with these settings, so there are no deltas; report.reference={reference} names no "
+        "row."
+    )
+    return [tr(text, reference=reference)]
 
 
 def _folds(group: Group) -> list[str]:
     if not group.folds:
         return []
-    return [
-        f"The data differ by seed ({group.folds} folds): each seed trains and is scored on its own data. Folds share "
-        "training images, so seeds are not independent and p is approximate."
-    ]
+    text = (
+        "The data differ by seed ({folds} folds): each seed trains and is scored on its own data. Folds share training "
+        "images, so seeds are not independent and p is approximate."
+    )
+    return [tr(text, folds=group.folds)]
 
 
 def _splits(group: Group) -> list[str]:
@@ -72,17 +80,21 @@ def _heads(group: Group) -> list[str]:
     named = {head for _, head in done}
     sentences = []
     for head in sorted(filter(None, named)):
-        of = "of networks with two heads " if None in named or len(named) > 1 else ""
-        sentences.append(
-            f"The headline {of}is of the head {HEADS[head]}: all comparisons are of it, and best.pt is chosen by it. "
-            "The other head is in its own column; train.extra.nms chooses which head is the headline"
-        )
+        text = "The headline is of the head {head}: all comparisons are of it, and best.pt is chosen by it."
+        if None in named or len(named) > 1:
+            text = (
+                "The headline of networks with two heads is of the head {head}: all comparisons are of it, and best.pt "
+                "is chosen by it."
+            )
+        other = " The other head is in its own column; train.extra.nms chooses which head is the headline"
+        sentences.append(tr(text, head=tr(HEADS[head])) + tr(other))
     if any(head and record.inserts for record, head in done):
-        sentences.append(
+        text = (
             "In networks with two heads a block learns from the one-to-many head alone: the one-to-one head reads "
             "detached features. Its weight in the loss of YOLO26 falls from 0.8 to 0.1 over the training, so that on a "
             "short schedule a block is taught differently than in a network with one head"
         )
+        sentences.append(tr(text))
     return sentences
 
 
@@ -90,11 +102,12 @@ def of_networks(pairs: Iterable[tuple[ArmRuns, ArmRuns]]) -> list[str]:
     """What a comparison between different networks has in common, if there is one."""
     if not any(_network(first) and _network(second) and _network(first) != _network(second) for first, second in pairs):
         return []
-    return [
+    text = (
         "Comparisons between different networks pair the data alone: a seed gives all of them the same order and "
         "augmentation of images, but not the same initial weights, so that pairing takes less of the spread away. All "
         "have the same schedule and settings, which need not suit each of them best"
-    ]
+    )
+    return [tr(text)]
 
 
 def _network(row: ArmRuns) -> str:
@@ -114,7 +127,8 @@ def _controls(group: Group, rows: Sequence[Row]) -> list[str]:
     stock = next((row for row in group.rows if row.arm == "baseline"), None)
     for row in group.rows:
         if row.block == IDENTITY:
-            sentences.append(f"{row.label} checks the harness and is not in the family{_harness(row, stock)}")
+            text = tr("{arm} checks the harness and is not in the family", arm=row.label)
+            sentences.append(f"{text}{_harness(row, stock)}")
     sizes = {row.arm: row.cost.parameters for row in rows if row.cost.parameters is not None}
     conv3x3 = next((row.arm for row in group.rows if row.block == CONV3X3 and row.arm in sizes), None)
     blocks = {row.arm for row in group.rows if row.block not in (None, IDENTITY, JOIN, CONV3X3, MATCHED)}
@@ -123,20 +137,25 @@ def _controls(group: Group, rows: Sequence[Row]) -> list[str]:
     served = {arm for record in records for arm in record.status.get("serves", [])}
     if JOIN in served:
         sentences.append(
-            "join adds nothing where a block has no norm, activation and residual: it is the baseline itself"
+            tr("join adds nothing where a block has no norm, activation and residual: it is the baseline itself")
         )
     if conv3x3:
-        gaps = [f"{sizes[conv3x3] - sizes[arm]:+,d} against {arm}" for arm in sizes if arm in blocks]
-        sentences += [f"{conv3x3} differs in parameters: {', '.join(gaps)}"] if gaps else []
+        gaps = [
+            tr("{number} against {arm}", number=f"{sizes[conv3x3] - sizes[arm]:+,d}", arm=arm)
+            for arm in sizes
+            if arm in blocks
+        ]
+        sentences += [tr("{arm} differs in parameters: {gaps}", arm=conv3x3, gaps=", ".join(gaps))] if gaps else []
         return sentences
     settings = group.settings
     from_scratch = "pretrained" in settings and not settings["pretrained"]
     replaces = (settings.get("placement") or {}).get("mode") == "replace"
     if CONV3X3 in served or (blocks and from_scratch and replaces):
-        sentences.append(
+        text = (
             "conv3x3 in place of a bottleneck's own 3x3, without pretrained weights, is the baseline itself: the "
             "baseline's row is its row"
         )
+        sentences.append(tr(text))
     return sentences
 
 
@@ -150,12 +169,14 @@ def _matched(row: ArmRuns) -> str:
         ):
             if own and size:
                 sites = {key.removeprefix("hidden_"): value for key, value in cost.items() if key.startswith("hidden_")}
-                widths = ", ".join(f"{hidden} at {site}" for site, hidden in sites.items())
-                has = "has" if len(record.likes) == 1 else "have"
-                return (
-                    f"a 3x3 convolution to fewer channels ({widths}) and a 1x1 back, {own:{form}} {unit} where "
-                    f"{' and '.join(map(block_label, record.likes))} {has} {size:{form}} ({own / size - 1:+.1%})"
-                )
+                widths = ", ".join(tr("{width} at {site}", width=hidden, site=site) for site, hidden in sites.items())
+                text = "{convolutions}, {own} {unit} where {block} has {size} ({more})"
+                if len(record.likes) > 1:
+                    text = "{convolutions}, {own} {unit} where {block} have {size} ({more})"
+                kind = tr("a 3x3 convolution to fewer channels ({widths}) and a 1x1 back", widths=widths)
+                numbers = {"own": f"{own:{form}}", "size": f"{size:{form}}", "more": f"{own / size - 1:+.1%}"}
+                blocks = tr(" and ").join(map(block_label, record.likes))
+                return tr(text, convolutions=kind, unit=tr(unit), block=blocks, **numbers)
     return ""
 
 
@@ -166,12 +187,14 @@ def _harness(row: ArmRuns, stock: ArmRuns | None) -> str:
     check = check_harness(row, stock)
     parts = []
     if check.equal:
-        parts.append(f"it equals {stock.arm} in losses and metrics of every epoch, {count(len(check.equal), 'seed')}")
+        text = "it equals {reference} in losses and metrics of every epoch, {seeds}"
+        parts.append(tr(text, reference=stock.arm, seeds=count(len(check.equal), "seed")))
     if check.different:
-        causes = [f"{seed} ({', '.join(known) or 'no recorded cause'})" for seed, known in check.different.items()]
-        parts.append(f"it DIFFERS from {stock.arm} in seed {', '.join(causes)}")
+        different = check.different.items()
+        causes = [f"{seed} ({', '.join(known) or tr('no recorded cause')})" for seed, known in different]
+        parts.append(tr("it DIFFERS from {reference} in seed {seeds}", reference=stock.arm, seeds=", ".join(causes)))
     if check.without_history:
-        parts.append(f"no history to compare for seed {_joined(check.without_history)}")
+        parts.append(tr("no history to compare for seed {seeds}", seeds=_joined(check.without_history)))
     return f": {'; '.join(parts)}" if parts else ""
 
 
@@ -186,7 +209,7 @@ def _missing_cells(group: Group) -> list[str]:
         for values in product(*([value for value in axes[key] if value is not None] for key in used)):
             if values not in present:
                 cell = " ".join(f"{key}={value}" for key, value in zip(used, values, strict=True))
-                sentences.append(f"{arm} has no run with {cell}")
+                sentences.append(tr("{arm} has no run with {cell}", arm=arm, cell=cell))
     return sentences
 
 
@@ -195,48 +218,61 @@ def _runs(group: Group, row: ArmRuns, counted: Collection[str]) -> list[str]:
 
     counted: names of unfinished runs that are noted elsewhere.
     """
-    sentences = [f"{row.label} seed {seed} {_divergence(record)}" for seed, record in sorted(row.diverged.items())]
+    diverged = sorted(row.diverged.items())
+    sentences = [f"{_named(row, seed)} {_divergence(record)}" for seed, record in diverged]
     again = [seed for seed, record in row.runs.items() if record.diverged_attempts]
     if again:
-        sentences.append(f"{row.label} seed {_joined(again)} diverged in an earlier attempt; the finished one counts")
+        text = "{run} diverged in an earlier attempt; the finished one counts"
+        sentences.append(tr(text, run=_named(row, *again)))
     for record in (each for each in row.unfinished if each.name not in counted):
         error = f": {record.error}" if record.error else ""
-        sentences.append(f"{row.label} seed {record.seed} is {record.state}{error}")
+        text = tr("{run} is {state}", run=_named(row, record.seed), state=tr(record.state))
+        sentences.append(f"{text}{error}")
     seeds = {seed for other in group.rows for seed in other.runs}
     missing = seeds - row.runs.keys() - row.diverged.keys() - {record.seed for record in row.unfinished}
     if missing:
-        sentences.append(f"{row.label} has no run of seed {_joined(missing)}; deltas use the seeds in common")
+        text = "{arm} has no run of seed {seeds}; deltas use the seeds in common"
+        sentences.append(tr(text, arm=row.label, seeds=_joined(missing)))
     flaws: dict[str, list[int]] = {}
     for seed, record in row.runs.items():
         flaws.setdefault(record.resume_flaw, []).append(seed)
     for flaw, seeds_resumed in flaws.items():
         if flaw:
-            sentences.append(f"{row.label} seed {_joined(seeds_resumed)} was interrupted and resumed, {flaw}")
+            text = "{run} was interrupted and resumed, {flaw}"
+            sentences.append(tr(text, run=_named(row, *seeds_resumed), flaw=tr(flaw)))
     if row.repeated:
         twice = ", ".join(f"{record.seed} ({record.name})" for record in row.repeated)
-        sentences.append(f"{row.label} has a second run of seed {twice}, left out: the one started first counts")
+        text = "{arm} has a second run of seed {seeds}, left out: the one started first counts"
+        sentences.append(tr(text, arm=row.label, seeds=twice))
     first = next(iter(row.records), None)
     transfer = first.provenance.get("transfer") if first and first.config["model"]["pretrained"] else None
     if transfer:
-        counts = ", ".join(f"{len(names)} {kind}" for kind, names in transfer.items())
-        sentences.append(f"{row.label}: tensors of the pretrained weights {counts} (by name in provenance.json)")
+        counts = ", ".join(f"{len(names)} {tr(kind)}" for kind, names in transfer.items())
+        text = "{arm}: tensors of the pretrained weights {counts} (by name in provenance.json)"
+        sentences.append(tr(text, arm=row.label, counts=counts))
     return sentences
+
+
+def _named(row: ArmRuns, *seeds: int) -> str:
+    return tr("{arm} seed {seeds}", arm=row.label, seeds=_joined(seeds))
 
 
 def _divergence(record: Record) -> str:
     cause = (record.error or "").removeprefix(f"{NonFiniteLoss.__name__}: ")
     if "not finite" in cause:
-        return f"diverged: {cause}"
-    return f"diverged in an earlier attempt and is {record.state}{f': {cause}' if cause else ''}"
+        return tr("diverged: {cause}", cause=cause)
+    text = tr("diverged in an earlier attempt and is {state}", state=tr(record.state))
+    return f"{text}{f': {cause}' if cause else ''}"
 
 
 def _diverged(group: Group) -> list[str]:
     if not any(row.diverged for row in group.rows):
         return []
-    return [
+    text = (
         "A run diverged if a loss or its mAP was not finite. No verdict is better or worse unless it is so with the "
         "diverged runs at mAP 0 too; all numbers are of the finished runs."
-    ]
+    )
+    return [tr(text)]
 
 
 def _pairing(group: Group) -> list[str]:
@@ -247,10 +283,11 @@ def _pairing(group: Group) -> list[str]:
         proofs = {record.name: record.provenance.get("seed_proof") for record in records}
         without += [name for name, proof in proofs.items() if proof is None and len(proofs) > 1]
         if len(set(proofs.values()) - {None}) > 1:
-            sentences.append(f"seed {seed}: not all rows saw the same first batches, so its deltas are not paired")
+            text = "seed {seed}: not all rows saw the same first batches, so its deltas are not paired"
+            sentences.append(tr(text, seed=seed))
     if without:
-        names = first_names(without)
-        sentences.append(f"The first batches were not recorded, so the pairing rests on the seed alone: {names}")
+        text = "The first batches were not recorded, so the pairing rests on the seed alone: {runs}"
+        sentences.append(tr(text, runs=first_names(without)))
     return sentences
 
 
@@ -261,16 +298,23 @@ def _origins(records: Sequence[Record]) -> list[str]:
         names: dict[str, list[str]] = {}
         for record in records:
             known = fact.startswith("value of ") and "environment" in record.provenance
-            value = record.made_with.get(fact, "unset" if known else "not recorded")
+            value = record.made_with.get(fact, tr("unset") if known else tr("not recorded"))
             names.setdefault(value, []).append(record.name)
         if len(names) > 1:
             common_first = sorted(names, key=lambda value: -len(names[value]))
             parts = [f"{value} ({_named_or_counted(names[value])})" for value in common_first]
-            sentences.append(f"The runs were made with more than one {fact}: {', '.join(parts)}")
+            text = "The runs were made with more than one {fact}: {values}"
+            sentences.append(tr(text, fact=_fact(fact), values=", ".join(parts)))
     dirty = [record.name for record in records if (record.provenance.get("git") or {}).get("dirty")]
     if dirty:
-        sentences.append(f"Made from a checkout with uncommitted changes: {_named_or_counted(dirty)}")
+        text = "Made from a checkout with uncommitted changes: {runs}"
+        sentences.append(tr(text, runs=_named_or_counted(dirty)))
     return sentences
+
+
+def _fact(fact: str) -> str:
+    kind, _, name = fact.partition(" of ")
+    return tr(f"{kind} of {{name}}", name=name) if kind in ("version", "value") else tr(fact)
 
 
 def _named_or_counted(names: Sequence[str]) -> str:
@@ -280,12 +324,12 @@ def _named_or_counted(names: Sequence[str]) -> str:
 def first_names(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
     names = list(names)
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    more = tr(" and {number} more", number=len(names) - MOST_NAMES) if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
 
 
 def count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return tr(f"{{number}} {noun}{'' if number == 1 else 's'}", number=number)
 
 
 def _joined(seeds: Iterable[int]) -> str:

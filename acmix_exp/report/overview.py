@@ -10,6 +10,7 @@ from html import escape
 
 from acmix_exp.report.columns import COLUMNS, Column
 from acmix_exp.report.figures.style import INK, looks
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import Row, Table
 from acmix_exp.report.sentences import DELTA, HARNESS, conclusion, format_number, is_compared
 
@@ -44,7 +45,11 @@ class Overview:
     @property
     def left_out(self) -> str:
         count = len(self.table.rows)
-        return f"Of {count} rows those with the largest differences." if count > len(self.rows) >= MOST_ROWS else ""
+        return (
+            tr("Of {number} rows those with the largest differences.", number=count)
+            if count > len(self.rows) >= MOST_ROWS
+            else ""
+        )
 
     @cached_property
     def limits(self) -> tuple[float, float]:
@@ -79,11 +84,12 @@ class Overview:
             for tick in self.ticks()
         )
         ends = (
-            f'<text class="worse" x="{EDGE}" y="12">\N{LEFTWARDS ARROW} worse</text>'
-            f'<text class="better" x="{WIDTH - EDGE}" y="12" text-anchor="end">better \N{RIGHTWARDS ARROW}</text>'
+            f'<text class="worse" x="{EDGE}" y="12">\N{LEFTWARDS ARROW} {tr("worse")}</text>'
+            f'<text class="better" x="{WIDTH - EDGE}" y="12" text-anchor="end">'
+            f"{tr('better')} \N{RIGHTWARDS ARROW}</text>"
         )
-        compared = f"difference to {self.table.reference} in {self.table.headline}"
-        label = f"axis: {compared}; left of zero is worse, right is better"
+        text = "axis: difference to {reference} in {metric}; left of zero is worse, right is better"
+        label = tr(text, reference=self.table.reference, metric=self.table.headline)
         return self._svg(f"{ends}{labels}", label, "axis")
 
     def line(self, row: Row) -> str:
@@ -100,7 +106,8 @@ class Overview:
         if found.mean is not None:
             parts.append(f'<circle class="mean" cx="{self.x(found.mean)}" cy="{middle}" r="5"/>')
         seeds = ", ".join(f"{seed}: {format_number(delta, DELTA)}" for seed, delta in sorted(found.deltas.items()))
-        return self._svg("".join(parts), f"{row.label}: {conclusion(row, self.table.reference)} Seeds {seeds}.", "line")
+        words = f"{row.label}: {conclusion(row, self.table.reference)} {tr('Seeds {numbers}', numbers=seeds)}."
+        return self._svg("".join(parts), words, "line")
 
     def _interval(self, low: float | None, high: float | None, name: str) -> Iterable[str]:
         """A horizontal line, with a stroke at each end that is on the axis and an arrow at one that is not."""

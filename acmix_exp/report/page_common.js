@@ -2,6 +2,11 @@
 
 const DATA = JSON.parse(document.getElementById("page-data").textContent);
 
+/** The sentence in the page's language, its {names} filled with `values`. */
+function t(sentence, values = {}) {
+  return (DATA.words[sentence] || sentence).replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
 /** An element; `attributes` are set as they are, except `text`. Text is never read as markup. */
 function element(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);
@@ -68,22 +73,22 @@ class Arms {
   /** A row of buttons, one an arm, that show and hide it. */
   fill(place) {
     const buttons = this.all.map((arm) => {
-      const title = "show or hide; double click: this arm alone";
+      const title = t("show or hide; double click: this arm alone");
       const swatch = element("span", { class: "swatch", style: `--arm: ${arm.colour}` });
       const button = element("button", { type: "button", title }, swatch, arm.label);
       button.addEventListener("click", () => this.toggle(arm.label));
       button.addEventListener("dblclick", () => this.only(arm.label));
       return button;
     });
-    const everything = element("button", { type: "button", class: "plain", text: "show all" });
+    const everything = element("button", { type: "button", class: "plain", text: t("show all") });
     everything.addEventListener("click", () => this.set([]));
     const note = element("span", { class: "hidden-arms", "aria-live": "polite" });
-    place.append(element("span", { class: "label", text: "Arms" }), ...buttons, everything, note);
+    place.append(element("span", { class: "label", text: t("Arms") }), ...buttons, everything, note);
     place.hidden = false;
     this.watch(() => {
       this.all.forEach((arm, index) => buttons[index].setAttribute("aria-pressed", !this.hidden.has(arm.label)));
       everything.hidden = !this.hidden.size;
-      note.textContent = this.hidden.size ? `Hidden: ${[...this.hidden].join(", ")}.` : "";
+      note.textContent = this.hidden.size ? t("Hidden: {arms}.", { arms: [...this.hidden].join(", ") }) : "";
     });
   }
 }

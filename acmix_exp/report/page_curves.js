@@ -39,13 +39,12 @@ class Curves {
     this.panel = element("div", { class: "panel", tabindex: "0", role: "group" });
     const chips = element("div", { class: "arms" });
     const controls = element("div", { class: "controls" },
-      choice("shown", Object.entries(content.metrics), (key) => this.redraw({ key })),
-      checkbox("single seeds", (seeds) => this.redraw({ seeds })),
-      checkbox("last half", (zoom) => this.redraw({ zoom })));
+      choice(t("shown"), Object.entries(content.metrics), (key) => this.redraw({ key })),
+      checkbox(t("single seeds"), (seeds) => this.redraw({ seeds })),
+      checkbox(t("last half"), (zoom) => this.redraw({ zoom })));
     const caption = element("p", { class: "small" });
-    caption.textContent =
-      "Lines: mean over the seeds of an arm; bands: one standard deviation to each side. Point at an epoch, or step " +
-      `with the arrow keys, for its values. ${content.left_out}`;
+    const words = t("Lines: mean over the seeds of an arm; bands: one standard deviation to each side. Point at an epoch, or step with the arrow keys, for its values.");
+    caption.textContent = `${words} ${content.left_out}`;
     place.append(chips, controls, this.panel, caption);
     place.hidden = false;
     this.panel.addEventListener("keydown", (event) => this.step(event));
@@ -64,12 +63,13 @@ class Curves {
       .map((arm) => ({ arm, runs: Object.values(this.content.runs[arm.label] || {}) }))
       .map((line) => ({ ...line, points: meanCurve(line.runs, this.key) }));
     this.lines = lines.filter((line) => line.points.length);
-    const title = `${this.content.metrics[this.key]} by epoch: ${this.lines.map((line) => line.arm.label).join(", ")}`;
+    const arms = this.lines.map((line) => line.arm.label).join(", ");
+    const title = t("{metric} by epoch: {arms}", { metric: this.content.metrics[this.key], arms });
     this.panel.setAttribute("aria-label", title);
     this.svg = drawn("svg", { viewBox: `0 0 ${this.width} ${SHAPE.height}`, role: "img", "aria-label": title });
     this.panel.replaceChildren(this.svg);
     if (!this.lines.length) {
-      this.svg.append(drawn("text", { x: SHAPE.left, y: 40, text: "No arm with these values is shown." }));
+      this.svg.append(drawn("text", { x: SHAPE.left, y: 40, text: t("No arm with these values is shown.") }));
       return;
     }
     this.setScales();
@@ -109,7 +109,7 @@ class Curves {
     for (const { value } of roundNumbers(this.from, this.to, Math.min(this.to - this.from, 8)).filter((tick) => Number.isInteger(tick.value))) {
       add("text", { x: this.x(value), y: height - bottom + 16, "text-anchor": "middle", text: value });
     }
-    add("text", { x: this.width - right, y: height - 4, "text-anchor": "end", text: "epoch" });
+    add("text", { x: this.width - right, y: height - 4, "text-anchor": "end", text: t("epoch") });
     const middle = (top + height - bottom) / 2;
     add("text", { transform: `translate(13 ${middle}) rotate(-90)`, "text-anchor": "middle", text: title });
     const id = `clip-${this.place.dataset.table}`;
@@ -156,7 +156,7 @@ class Curves {
       .filter(({ point }) => point)
       .sort((a, b) => b.point.mean - a.point.mean);
     const digits = this.high < 2 ? 3 : 2;
-    return [`epoch ${epoch}`, ...found.map(({ arm, point, runs }) => {
+    return [t("epoch {number}", { number: epoch }), ...found.map(({ arm, point, runs }) => {
       const spread = runs.length > 1 ? ` ± ${point.deviation.toFixed(digits)}` : "";
       const swatch = element("span", { class: "swatch", style: `--arm: ${arm.colour}` });
       return element("div", {}, swatch, `${point.mean.toFixed(digits)}${spread}  ${arm.label}`);

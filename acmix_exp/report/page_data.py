@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 
 from acmix_exp.files import read_json
 from acmix_exp.report.figures.style import INK, Look, looks
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import Record, Table
 
 METRICS = {
@@ -35,13 +37,15 @@ Content = dict[str, Any]
 Predicted = list[list[list[int]] | None]  # boxes by image; None where a run stored another one
 
 
-def page_data(tables: Sequence[Table]) -> str:
+def page_data(tables: Sequence[Table], words: Mapping[str, str] = MappingProxyType({})) -> str:
     """JSON for a ``<script type="application/json">``: ``photos`` by name, and per table its arms, curves and images.
+
+    ``words``: sentences of the script in another language.
 
     A run without history or stored images, or with damaged ones, is left out.
     """
     photos: dict[str, str] = {}
-    content = {"tables": [_table(table, photos) for table in tables], "photos": photos}
+    content = {"tables": [_table(table, photos) for table in tables], "photos": photos, "words": dict(words)}
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
@@ -78,8 +82,8 @@ def curves(table: Table) -> Content | None:
         by_epoch = {epoch: values for epoch, values in numbers[id(record)].items() if epoch in kept}
         lines = {key: [values[key] for values in by_epoch.values()] for key in keys}
         runs.setdefault(label, {})[record.seed] = {"epochs": list(by_epoch), **lines}
-    left_out = f"Of {last} epochs {len(kept)} are drawn." if len(kept) < last else ""
-    titles = {key: METRICS.get(key, key).replace("mAP", f"{table.metric} mAP".lstrip()) for key in keys}
+    left_out = tr("Of {all} epochs {some} are drawn.", all=last, some=len(kept)) if len(kept) < last else ""
+    titles = {key: tr(METRICS.get(key, key)).replace("mAP", f"{table.metric} mAP".lstrip()) for key in keys}
     return {"metrics": titles, "runs": runs, "left_out": left_out}
 
 
@@ -173,7 +177,7 @@ def _photo(path: Path, photos: dict[str, str]) -> str | None:
                 small = io.BytesIO()
                 image.convert("RGB").save(small, "JPEG", quality=80)
                 data = small.getvalue()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
         return None
     address = f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}"
     key = next((key for key, value in photos.items() if value == address), str(len(photos)))
@@ -227,5 +231,6 @@ def _within_limit(by_seed: Mapping[int, dict[str, Predicted]]) -> tuple[dict[int
             break
         kept[seed] = by_seed[seed]
     left_out = sorted(by_seed.keys() - kept.keys())
-    words = f"Left out for their size: seeds {', '.join(map(str, left_out))}." if left_out else ""
+    numbers = ", ".join(map(str, left_out))
+    words = tr("Left out for their size: seeds {numbers}.", numbers=numbers) if left_out else ""
     return {seed: kept[seed] for seed in sorted(kept)}, words

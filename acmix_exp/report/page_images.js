@@ -1,6 +1,6 @@
 // The stored images of a table, the arms side by side: which boxes are found, which are wrong, which are missed.
 
-const KINDS = { hit: "true positive", wrong: "false positive", missed: "missed" };
+const KINDS = { hit: t("true positive"), wrong: t("false positive"), missed: t("missed") };
 
 /** At a confidence, in thousandths, and for a class or null: the boxes of one prediction list by kind. */
 function sorted(truth, predictions, confidence, label) {
@@ -31,7 +31,7 @@ class Images {
     place.append(...this.controls(seeds), this.panels, this.caption);
     place.tabIndex = 0;
     place.setAttribute("role", "group");
-    place.setAttribute("aria-label", "images with boxes; arrow keys: other images; comma and full stop: confidence");
+    place.setAttribute("aria-label", t("images with boxes; arrow keys: other images; comma and full stop: confidence"));
     place.hidden = false;
     place.addEventListener("keydown", (event) => this.key(event));
     arms.watch(() => this.redraw({}));
@@ -49,23 +49,23 @@ class Images {
       made.addEventListener("click", () => this.move(move));
       return made;
     };
-    const classes = [["", "all"], ...this.content.classes.map((name, index) => [index, name])];
+    const classes = [["", t("all")], ...this.content.classes.map((name, index) => [index, name])];
     const kinds = Object.entries(KINDS).map(([kind, text]) => element("span", { class: `key ${kind}`, text }));
-    const slider = element("label", {}, element("span", { text: "confidence from" }), this.slider, this.shown);
+    const slider = element("label", {}, element("span", { text: t("confidence from") }), this.slider, this.shown);
     return [
       chips,
       element("div", { class: "controls" },
-        button("◀", "previous image", -1), button("▶", "next image", 1), this.title),
+        button("◀", t("previous image"), -1), button("▶", t("next image"), 1), this.title),
       element("div", { class: "controls" }, slider,
-        choice("class", classes, (label) => this.redraw({ label: label === "" ? null : Number(label) })),
+        choice(t("class"), classes, (label) => this.redraw({ label: label === "" ? null : Number(label) })),
         ...(seeds.length > 1 ? [this.seedChoice(seeds)] : []),
-        checkbox("labels", (texts) => this.redraw({ texts }))),
+        checkbox(t("labels"), (texts) => this.redraw({ texts }))),
       element("div", { class: "controls keys" }, ...kinds),
     ];
   }
 
   seedChoice(seeds) {
-    const made = choice("seed", seeds.map((seed) => [seed, seed]), (seed) => this.redraw({ seed }));
+    const made = choice(t("seed"), seeds.map((seed) => [seed, seed]), (seed) => this.redraw({ seed }));
     made.querySelector("select").value = this.seed;
     return made;
   }
@@ -92,25 +92,30 @@ class Images {
     Object.assign(this, changes);
     const { images, seeds, split, left_out: leftOut } = this.content;
     const image = images[this.number];
-    this.title.textContent = `image ${this.number + 1} of ${images.length}: ${image.name}`;
+    const place = { number: this.number + 1, count: images.length, name: image.name };
+    this.title.textContent = t("image {number} of {count}: {name}", place);
     this.shown.textContent = (this.confidence / 1000).toFixed(2);
     const truth = { hit: [], wrong: [], missed: [], truth: image.truth.filter((box) => this.label === null || box[4] === this.label) };
-    const panels = [this.panel("ground truth", `${truth.truth.length} boxes`, image, truth)];
+    const panels = [this.panel(t("ground truth"), t("{number} boxes", { number: truth.truth.length }), image, truth)];
     for (const arm of this.arms.shown) {
       const predictions = seeds[this.seed][arm.label]?.[this.number];
       if (!predictions) continue;
       const found = sorted(image.truth, predictions, this.confidence, this.label);
-      const counts = `TP ${found.hit.length}  FP ${found.wrong.length}  missed ${found.missed.length}`;
+      const numbers = { hits: found.hit.length, wrong: found.wrong.length, missed: found.missed.length };
+      const counts = t("TP {hits}  FP {wrong}  missed {missed}", numbers);
       panels.push(this.panel(arm.label, counts, image, found));
     }
     this.panels.replaceChildren(...panels);
     this.panels.classList.toggle("large", this.large !== null);
     const absent = this.arms.shown.filter((arm) => !seeds[this.seed][arm.label]?.[this.number]).map((arm) => arm.label);
-    this.caption.textContent =
-      `${split ? `Images of ${split}, s` : "S"}pread evenly over the split, the same for every arm; seed ${this.seed}. A ` +
-      "detection is a true positive if it claims a box of its class with an IoU of at least 0.5, in descending " +
-      "confidence. Stored are the 50 most confident detections of an image. A click enlarges an image. " +
-      `Keys: arrows and , . ${leftOut}${absent.length ? ` Not stored for ${absent.join(", ")}.` : ""}`;
+    const words = [
+      t("Images of {split}, spread evenly over it, the same for every arm; seed {seed}.", { split, seed: this.seed }),
+      t("A detection is a true positive if it claims an object of its class by an IoU of at least 0.5 of the boxes around them, in descending confidence."),
+      t("Stored are the 50 most confident detections of an image. A click enlarges an image. Keys: arrows and , ."),
+      leftOut,
+    ];
+    if (absent.length) words.push(t("Not stored for {arms}.", { arms: absent.join(", ") }));
+    this.caption.textContent = words.filter(Boolean).join(" ");
   }
 
   panel(name, counts, image, boxes) {

@@ -31,7 +31,7 @@ function sortable(table) {
     if (head.classList.contains("fixed")) return;
     const text = place === 0 || head.classList.contains("text");
     const turns = text ? ["ascending", "descending", null] : ["descending", "ascending", null];
-    const button = element("button", { type: "button", title: "sort" }, ...head.childNodes);
+    const button = element("button", { type: "button", title: t("sort") }, ...head.childNodes);
     button.addEventListener("click", () => {
       sort(place, turns[(turns.indexOf(head.getAttribute("aria-sort")) + 1) % 3]);
     });

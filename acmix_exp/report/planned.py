@@ -15,6 +15,7 @@ from typing import Any
 from acmix_exp.config import ReportConfig
 from acmix_exp.files import read_json
 from acmix_exp.report.columns import chosen
+from acmix_exp.report.language import ENGLISH, tr
 from acmix_exp.report.records import Record
 
 REFERENCE = "baseline"
@@ -23,20 +24,21 @@ PAIRS = ("reference", "all")
 
 @dataclass(frozen=True)
 class Asked:
-    """``report.reference``, ``report.margin``, ``report.pairs`` and ``report.columns`` of a command.
+    """``report.reference``, ``margin``, ``pairs``, ``columns`` and ``language`` of a command.
 
-    columns: by the names of ``columns.py``. They change no finding, and so are in no history.
+    columns: by the names of ``columns.py``. They and the language change no finding, and so are in no history.
     """
 
     reference: str = REFERENCE
     margin: float | None = None
     pairs: str = PAIRS[0]
     columns: tuple[str, ...] = ()
+    language: str = ENGLISH
 
     @classmethod
     def of(cls, config: ReportConfig) -> Asked:
         """Raises ConfigError for columns that do not exist."""
-        return cls(config.reference, config.margin, config.pairs, chosen(config.columns))
+        return cls(config.reference, config.margin, config.pairs, chosen(config.columns), config.language)
 
 
 DEFAULT = Asked()
@@ -70,11 +72,12 @@ def fixed_margin(asked: Asked, records: Iterable[Record]) -> tuple[float | None,
     margin = float(margin) if isinstance(margin, (int, float)) and margin > 0 else None
     if asked.margin in (None, margin):
         return margin, ""
-    before = "without a margin" if margin is None else f"with {margin:g}, which counts"
-    return margin, (
-        f"report.margin={asked.margin:g} is not used: the first run was planned {before}, and a margin that is chosen "
-        "when results are known shows nothing"
+    before = tr("without a margin") if margin is None else tr("with {margin}, which counts", margin=f"{margin:g}")
+    text = (
+        "report.margin={margin} is not used: the first run was planned {before}, and a margin that is chosen when "
+        "results are known shows nothing"
     )
+    return margin, tr(text, margin=f"{asked.margin:g}", before=before)
 
 
 def reference_note(folder: Path, asked: Asked, records: Iterable[Record]) -> str:
@@ -84,11 +87,12 @@ def reference_note(folder: Path, asked: Asked, records: Iterable[Record]) -> str
     known = before or first
     if known in (None, asked.reference):
         return ""
-    how = "planned with" if before else "first reported with"
-    return (
-        f"report.reference={asked.reference} was chosen afterwards: the runs were {how} {known}. Against a reference "
-        "that is chosen when results are known, verdicts are no evidence"
+    how = tr("planned with {reference}" if before else "first reported with {reference}", reference=known)
+    text = (
+        "report.reference={asked} was chosen afterwards: the runs were {how}. Against a reference that is chosen when "
+        "results are known, verdicts are no evidence"
     )
+    return tr(text, asked=asked.reference, how=how)
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -99,5 +103,5 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def with_asked(entries: list[dict[str, Any]], asked: Asked) -> list[dict[str, Any]]:
-    entry = {key: value for key, value in asdict(asked).items() if key != "columns"}
+    entry = {key: value for key, value in asdict(asked).items() if key not in ("columns", "language")}
     return entries if entry in entries else [*entries, entry]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.files import read_json
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import ArmRuns, Cost, Spread, machine_name
 
 TIMES = [field.name for field in fields(Cost) if field.name.startswith("latency_ms")]
@@ -37,12 +38,13 @@ def row_costs(rows: Sequence[ArmRuns], reference: str, profile: dict[str, Any]) 
         costs, note = _with_profile(rows, costs, profile, machine)
         notes.append(note)
     if old := list(dict.fromkeys(row.arm for row, cost in zip(rows, costs, strict=True) if _counts_published(cost))):
-        notes.append(
-            f"GFLOPs of {', '.join(old)} are those of the published form of the block, as version 0.1 counted; "
+        text = (
+            "GFLOPs of {arms} are those of the published form of the block, as version 0.1 counted; "
             "python -m scripts.recount_costs FOLDER counts what runs."
         )
+        notes.append(tr(text, arms=", ".join(old)))
     if any(cost.latency_from == "shared" for cost in costs):
-        notes.append("Latencies were measured while other runs were training; task=profile measures them alone.")
+        notes.append(tr("Latencies were measured while other runs were training; task=profile measures them alone."))
     return costs, notes
 
 
@@ -88,37 +90,43 @@ def _with_profile(
 ) -> tuple[list[Cost], str]:
     """The costs with the latencies of ``task=profile``, of all rows or of none; and a note that says which."""
     profiled_on = machine_name(profile.get("hardware"))
-    left_out = "Latencies of task=profile are left out: it"
     if profiled_on != machine:
-        return costs, f"{left_out} ran on {_name(profiled_on)}, not on {_name(machine)}."
+        text = "Latencies of task=profile are left out: it ran on {there}, not on {here}."
+        return costs, tr(text, there=_name(profiled_on), here=_name(machine))
     if others := _of_other_code(rows, profile):
-        return costs, f"{left_out} imported other code than {', '.join(others)}."
+        text = "Latencies of task=profile are left out: it imported other code than {arms}."
+        return costs, tr(text, arms=", ".join(others))
     profiled = [
         next((entry["cost"] for entry in profile["rows"] if _is_same_network(row, cost, entry)), None)
         for row, cost in zip(rows, costs, strict=True)
     ]
     lacking = dict.fromkeys(row.arm for row, entry in zip(rows, profiled, strict=True) if row.runs and entry is None)
     if lacking:
-        arms = ", ".join(lacking)
-        return costs, f"{left_out} did not time {arms} as trained here, and one column is measured in one way."
-    threads = f", threads: {profile['threads']}" if profile.get("device") == "cpu" and profile.get("threads") else ""
+        text = (
+            "Latencies of task=profile are left out: it did not time {arms} as trained here, and one column is "
+            "measured in one way."
+        )
+        return costs, tr(text, arms=", ".join(lacking))
+    on_threads = profile.get("device") == "cpu" and profile.get("threads")
+    threads = tr(", threads: {number}", number=profile["threads"]) if on_threads else ""
     device = f"{_name(profiled_on)}{threads}"
     return [
         replace(cost, **{name: entry.get(name) for name in TIMES}, latency_from="profile", profiled_on=device)
         if entry
         else cost
         for cost, entry in zip(costs, profiled, strict=True)
-    ], f"Latencies are those of task=profile: the networks in turn, on {device}."
+    ], tr("Latencies are those of task=profile: the networks in turn, on {machine}.", machine=device)
 
 
 def fps_note(rows: Sequence[ArmRuns], costs: Sequence[Cost]) -> str:
     """What FPS is, or why it is empty."""
     without = [row.arm for row, cost in zip(rows, costs, strict=True) if row.runs and cost.fps is None]
     if without:
-        arms = ", ".join(dict.fromkeys(without))
-        return f"FPS is empty for {arms}: it needs the latencies of task=profile, by the command of the runs"
+        text = "FPS is empty for {arms}: it needs the latencies of task=profile, by the command of the runs"
+        return tr(text, arms=", ".join(dict.fromkeys(without)))
     devices = ", ".join(dict.fromkeys(str(cost.profiled_on) for cost in costs if cost.fps is not None))
-    return f"FPS: 1000 / latency in ms, of one image at a time (batch 1), in float32, on {devices}"
+    text = "FPS: 1000 / latency in ms, of one image at a time (batch 1), in float32, on {machines}"
+    return tr(text, machines=devices)
 
 
 def _of_other_code(rows: Sequence[ArmRuns], profile: dict[str, Any]) -> list[str]:
@@ -153,12 +161,13 @@ def _other_machines(rows: Sequence[ArmRuns], machine: str | None) -> list[str]:
     if not others:
         return []
     without = list(dict.fromkeys(row.arm for row in rows if row.runs and machine not in _machines(row)))
-    notes = [
-        f"Times and memory are those of the runs on {_name(machine)}; the runs on {', '.join(map(_name, others))} "
-        "count only for accuracy."
-    ]
-    return notes + ([f"{', '.join(without)}: no run on {_name(machine)}, so no times."] if without else [])
+    text = "Times and memory are those of the runs on {machine}; the runs on {others} count only for accuracy."
+    notes = [tr(text, machine=_name(machine), others=", ".join(map(_name, others)))]
+    if without:
+        arms = ", ".join(without)
+        notes.append(tr("{arms}: no run on {machine}, so no times.", arms=arms, machine=_name(machine)))
+    return notes
 
 
 def _name(machine: str | None) -> str:
-    return machine or "a machine that was not recorded"
+    return machine or tr("a machine that was not recorded")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from acmix_exp.report import sign_flips
+from acmix_exp.report.language import tr
 from acmix_exp.report.planned import start
 from acmix_exp.report.records import ArmRuns, Record
 from acmix_exp.report.sequential import Arm, Decision, Looks, Progress, decide
@@ -77,16 +78,17 @@ def _lacking(pairs: Sequence[Pair]) -> str:
         planned = {seed for record in row.all_records for seed in record.planned_seeds}
         done = planned & (row.runs.keys() | row.diverged.keys())
         if done < planned:
-            parts.append(f"{row.label} {len(done)} of {len(planned)}")
+            parts.append(tr("{arm} {done} of {planned}", arm=row.label, done=len(done), planned=len(planned)))
     if not parts:
         return ""
     parts = list(dict.fromkeys(parts))
-    more = f" and {len(parts) - MOST_ROWS} more rows" if len(parts) > MOST_ROWS + 1 else ""
+    more = tr(" and {number} more rows", number=len(parts) - MOST_ROWS) if len(parts) > MOST_ROWS + 1 else ""
     named = ", ".join(parts[:MOST_ROWS] if more else parts)
-    return (
-        f"Interim: not all planned seeds are done ({named}{more}). A verdict that is read off "
-        "before would be false more often than in 5 % of families."
+    text = (
+        "Interim: not all planned seeds are done ({arms}). A verdict that is read off before would be false more often "
+        "than in 5 % of families."
     )
+    return tr(text, arms=f"{named}{more}")
 
 
 def _added_later(
@@ -106,18 +108,23 @@ def _added_later(
     added = sorted({seed for row in rows if first[id(row)] for seed in row.runs.keys() - first[id(row)]})
     if not added:
         return ""
-    what = f"{_seeds(added)} {'was' if len(added) == 1 else 'were'} added later to the planned ones"
+    form = (
+        "{seeds} was added later to the planned ones"
+        if len(added) == 1
+        else "{seeds} were added later to the planned ones"
+    )
+    what = tr(form, seeds=_seeds(added))
     if not any(row.runs.keys() - plans[id(row)] for row in rows if plans[id(row)]):
-        return f"{what}, which were too few for any verdict: the 5 % stand."
+        return what + tr(", which were too few for any verdict: the 5 % stand.")
     restricted = [(_only(row, plans), _only(other, plans)) for row, other in pairs]
     found = compared(restricted)
     alone = "; ".join(
-        f"{label} {_word(comparison)}{'' if comparison.verdict is now.verdict else f', not {_word(now)}'}"
+        f"{label} {_word(comparison)}"
+        + ("" if comparison.verdict is now.verdict else tr(", not {verdict}", verdict=_word(now)))
         for label, comparison, now in zip(labels, found, comparisons, strict=True)
     )
-    return (
-        f"{what}: the 5 % of false claims no longer hold as stated. The verdicts of the planned seeds alone: {alone}."
-    )
+    text = ": the 5 % of false claims no longer hold as stated. The verdicts of the planned seeds alone: {verdicts}."
+    return what + tr(text, verdicts=alone)
 
 
 def _planned_first(row: ArmRuns, *, enough: bool) -> set[int]:
@@ -194,21 +201,28 @@ def _look_notes(labels: Sequence[str], comparisons: Sequence[Comparison], looks:
     decided = {label: found for label, found in zip(labels, comparisons, strict=True) if found.decision}
     claims = [found.decision for found in decided.values() if found.verdict in (Verdict.BETTER, Verdict.WORSE)]
     if any(decision and decision.seeds < looks.seeds[-1] for decision in claims):
-        lines.append("Differences that were decided early are on average overestimated.")
+        lines.append(tr("Differences that were decided early are on average overestimated."))
     for label, found in decided.items():
         if more := [seed for seed in found.deltas if found.decision and seed >= found.decision.seeds]:
-            lines.append(f"{_seeds(more)} of {label} came after its look: in the means, not in the verdict.")
+            text = "{seeds} of {arm} came after its look: in the means, not in the verdict."
+            lines.append(tr(text, seeds=_seeds(more), arm=label))
     return lines
 
 
 def plan_line(looks: Looks) -> str:
     """The looks with their shares and the smallest p that each can give."""
     parts = [
-        f"{share:g} at {seeds} seeds (smallest p {sign_flips.floor(seeds):.2g}"
-        f"{'' if looks.can_claim(number) else ': can stop an arm, not call it better or worse'})"
+        tr(
+            "{share} at {seeds} seeds (smallest p {p})"
+            if looks.can_claim(number)
+            else "{share} at {seeds} seeds (smallest p {p}: can stop an arm, not call it better or worse)",
+            share=f"{share:g}",
+            seeds=seeds,
+            p=f"{sign_flips.floor(seeds):.2g}",
+        )
         for number, (seeds, share) in enumerate(zip(looks.seeds, looks.shares, strict=True))
     ]
-    return f"seeds=auto: the looks share the 5 % of false claims: {', '.join(parts)}."
+    return tr("seeds=auto: the looks share the 5 % of false claims: {looks}.", looks=", ".join(parts))
 
 
 def decision_lines(arms: Iterable[tuple[str, Comparison]]) -> list[str]:
@@ -221,15 +235,22 @@ def decision_lines(arms: Iterable[tuple[str, Comparison]]) -> list[str]:
         elif found.goes_on_to:
             goes_on.setdefault(found.goes_on_to, []).append(label)
     return [
-        *(f"Decided at {seeds} seeds: {', '.join(decided[seeds])}." for seeds in sorted(decided)),
-        *(f"To be tested at {seeds} seeds: {', '.join(goes_on[seeds])}." for seeds in sorted(goes_on)),
+        *(
+            tr("Decided at {seeds} seeds: {arms}.", seeds=seeds, arms=", ".join(decided[seeds]))
+            for seeds in sorted(decided)
+        ),
+        *(
+            tr("To be tested at {seeds} seeds: {arms}.", seeds=seeds, arms=", ".join(goes_on[seeds]))
+            for seeds in sorted(goes_on)
+        ),
     ]
 
 
 def _outcome(decision: Decision) -> str:
     if decision.verdict is Verdict.NO_DIFFERENCE and decision.chance is not None:
-        return f"no difference (stopped: a later verdict has a chance of {100 * decision.chance:.0f} %)"
-    return decision.verdict.replace("_", " ")
+        text = "no difference (stopped: a later verdict has a chance of {percent} %)"
+        return tr(text, percent=f"{100 * decision.chance:.0f}")
+    return tr(decision.verdict.replace("_", " "))
 
 
 def _ended(row: ArmRuns) -> set[int]:
@@ -242,8 +263,8 @@ def _rows(pairs: Sequence[Pair]) -> list[ArmRuns]:
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    return f"Seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return tr("Seeds {numbers}" if len(seeds) > 1 else "Seed {numbers}", numbers=", ".join(map(str, seeds)))
 
 
 def _word(comparison: Comparison) -> str:
-    return "no verdict" if comparison.verdict is None else comparison.verdict.replace("_", " ")
+    return tr("no verdict" if comparison.verdict is None else comparison.verdict.replace("_", " "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from acmix_exp.report.language import tr
 from acmix_exp.report.notes import count, first_names
 from acmix_exp.report.records import ArmRuns, Contrast, Row, Table
 from acmix_exp.report.sample_size import CONFIDENCE, POWER, RUN_TO_DELTA
@@ -33,6 +34,7 @@ COMPLEMENTS = {
     Verdict.NO_DIFFERENCE: " to {reference}",
     Verdict.INTERIM: ", not all planned seeds are done",
 }
+BETWEEN = {Verdict.BETTER: "{arm} is better than {other}", Verdict.WORSE: "{arm} is worse than {other}"}
 
 HARNESS = (Verdict.HARNESS_OK, Verdict.HARNESS_FAULT)
 # What one arm is, and what several are, in the finding of a page.
@@ -80,9 +82,9 @@ def verdict(row: Row | Contrast, *, short: bool = False, complement: str = "") -
     if word is Verdict.DIVERGED:
         return diverged.replace("runs ", "") if short else diverged
     if short:
-        return word.replace("_", " ")
+        return tr(word.replace("_", " "))
     margin = format_number(row.comparison.margin, "g")
-    text = VERDICTS[row.seeds_verdict or word].format(needed=row.comparison.seeds_needed, margin=margin) + complement
+    text = tr(VERDICTS[row.seeds_verdict or word], needed=row.comparison.seeds_needed, margin=margin) + complement
     text += _of_these_images(row)
     return ", ".join(filter(None, (text, _look(row.comparison), diverged)))
 
@@ -90,38 +92,41 @@ def verdict(row: Row | Contrast, *, short: bool = False, complement: str = "") -
 def _look(found: Comparison) -> str:
     """With seeds=auto the look that decided an arm, or that it goes on to; else empty."""
     if found.goes_on_to:
-        return f"next look at {found.goes_on_to} seeds"
-    return f"decided at {found.look} seeds" if found.look else ""
+        return tr("next look at {number} seeds", number=found.goes_on_to)
+    return tr("decided at {number} seeds", number=found.look) if found.look else ""
 
 
 def _of_these_images(row: Row | Contrast) -> str:
     """What limits a finding to the test images of the runs; empty if nothing does."""
     if row.seeds_verdict:
-        return " on these test images only"
+        return tr(" on these test images only")
     margin, excludes = row.comparison.margin, row.population.excludes
     if row.comparison.verdict is Verdict.EQUIVALENT and margin and excludes and excludes > margin:
-        return " on these test images only"
+        return tr(" on these test images only")
     return ""
 
 
 def seeds_alone(rows: Sequence[Row | Contrast], reasons: Mapping[str, Iterable[str]]) -> str:
     """The note on claims that could not be compared with what other test images would give, and why, by run."""
-    found = ", ".join(f"{row.label} is {row.comparison.verdict}" for row in rows)
-    why = "; ".join(f"{reason} in {first_names(names)}" for reason, names in reasons.items())
-    return f"{found} by seeds alone: nothing is known about other test images, because {why}"
+    found = ", ".join(tr("{arm} is {verdict}", arm=row.label, verdict=tr(str(row.comparison.verdict))) for row in rows)
+    why = "; ".join(
+        tr("{reason} in {runs}", reason=reason, runs=first_names(names)) for reason, names in reasons.items()
+    )
+    text = "{found} by seeds alone: nothing is known about other test images, because {why}"
+    return tr(text, found=found, why=why)
 
 
 def _diverged(row: Row | Contrast) -> str:
     """How many runs of the row, and of the row that it is compared with, diverged; empty if none."""
     own, reference = row.runs, row.reference
-    parts = [f"{_counted(own)} diverged"] if own.diverged else []
+    parts = [tr("{runs} diverged", runs=_counted(own))] if own.diverged else []
     if reference and reference.diverged:
-        parts.append(f"{_counted(reference)} of {reference.label} diverged")
+        parts.append(tr("{runs} of {arm} diverged", runs=_counted(reference), arm=reference.label))
     return ", ".join(parts)
 
 
 def _counted(runs: ArmRuns) -> str:
-    return f"{len(runs.diverged)} of {len(runs.diverged) + len(runs.runs)} runs"
+    return tr("{some} of {all} runs", some=len(runs.diverged), all=len(runs.diverged) + len(runs.runs))
 
 
 def is_compared(row: Row) -> bool:
@@ -135,17 +140,18 @@ def lead(table: Table) -> str:
     for word in Verdict:
         for row in table.rows:
             if row.comparison.verdict is word and is_compared(row):
-                follows = COMPLEMENTS.get(row.seeds_verdict or word, "").format(reference=table.reference)
+                complement = COMPLEMENTS.get(row.seeds_verdict or word, "")
+                follows = tr(complement, reference=table.reference) if complement else ""
                 text = verdict(row, complement=follows)
                 labels.setdefault(text[0].upper() + text[1:], []).append(row.label)
     if labels:
-        found = [f"{sentence}: {', '.join(rows)}." for sentence, rows in labels.items()]
+        found = [tr("{finding}: {arms}.", finding=words, arms=", ".join(rows)) for words, rows in labels.items()]
         return " ".join([*found, *_between(table)])
     if table.pairs:
         return " ".join(_between(table))
     if not any(row.n for row in table.rows):
-        return "No run is finished yet."
-    return "There is nothing to compare with: no pair of finished runs of an arm and its reference shares a seed."
+        return tr("No run is finished yet.")
+    return tr("There is nothing to compare with: no pair of finished runs of an arm and its reference shares a seed.")
 
 
 def headline(table: Table) -> str:
@@ -162,16 +168,21 @@ def headline(table: Table) -> str:
     text = "; ".join(parts)
     seeds = sorted({row.comparison.n for row in rows if row.comparison.n})
     if seeds:
-        ends = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
-        text += f" ({ends} paired seed{'' if seeds == [1] else 's'})"
+        ends = tr("{first} to {last}", first=seeds[0], last=seeds[-1]) if len(seeds) > 1 else str(seeds[0])
+        text += tr(" ({number} paired seed)" if seeds == [1] else " ({number} paired seeds)", number=ends)
     open_rows = [row for row in rows if row.comparison.verdict in UNDECIDED and row.comparison.n]
     limits = [row.comparison.excludes for row in open_rows]
     known = [limit for limit in limits if limit is not None]
     if known and len(known) == len(limits):
-        whose = " for each of them" if len(known) > 1 else f" for {open_rows[0].label}" if len(rows) > 1 else ""
-        text += f"; differences beyond ±{format_number(max(known), MAP)} mAP50-95 are excluded{whose}"
+        limit = f"±{format_number(max(known), MAP)} {table.headline}"
+        if len(known) > 1:
+            text += tr("; differences beyond {limit} are excluded for each of them", limit=limit)
+        elif len(rows) > 1:
+            text += tr("; differences beyond {limit} are excluded for {arm}", limit=limit, arm=open_rows[0].label)
+        else:
+            text += tr("; differences beyond {limit} are excluded", limit=limit)
     begins_with_a_name = text.startswith(tuple(f"{row.label}{after}" for row in rows for after in (" ", ",")))
-    return f"{text}." if begins_with_a_name else f"{text[0].upper()}{text[1:]}."
+    return tr("{sentence}.", sentence=text if begins_with_a_name else f"{text[0].upper()}{text[1:]}")
 
 
 def _predicate(row: Row, reference: str, number: int) -> str:
@@ -180,7 +191,7 @@ def _predicate(row: Row, reference: str, number: int) -> str:
     assert word is not None
     margin = format_number(row.comparison.margin, "g")
     forms = PREDICATES.get(word, ("is the reference", "are the reference"))
-    text = forms[number > 1].format(reference=reference, margin=margin, needed=row.comparison.seeds_needed)
+    text = tr(forms[number > 1], reference=reference, margin=margin, needed=row.comparison.seeds_needed)
     return text + _of_these_images(row)
 
 
@@ -189,11 +200,15 @@ def _subject(group: Sequence[Row], rows: Sequence[Row], reference: str, predicat
     found = group[0].seeds_verdict or group[0].comparison.verdict
     if len(group) == len(rows) > 2:
         if found is Verdict.NO_DIFFERENCE:
-            return f"none of the {len(rows)} arms differs significantly from {reference}"
-        return f"all {len(rows)} arms {predicate}"
+            return tr(
+                "none of the {number} arms differs significantly from {reference}",
+                number=len(rows),
+                reference=reference,
+            )
+        return tr("all {number} arms {predicate}", number=len(rows), predicate=predicate)
     if len(group) > MOST_NAMED and found in UNDECIDED:
-        others = "the other " if len(group) < len(rows) else ""
-        return f"{others}{len(group)} arms {predicate}"
+        form = "the other {number} arms {predicate}" if len(group) < len(rows) else "{number} arms {predicate}"
+        return tr(form, number=len(group), predicate=predicate)
     decided = found in (Verdict.BETTER, Verdict.WORSE)
     names = [f"{row.label} ({format_number(row.comparison.mean, DELTA)})" if decided else row.label for row in group]
     return f"{_listed(names)} {predicate if len(group) > 1 else _predicate(group[0], reference, 1)}"
@@ -202,40 +217,42 @@ def _subject(group: Sequence[Row], rows: Sequence[Row], reference: str, predicat
 def _between(table: Table) -> list[str]:
     """The differences between rows that were found."""
     found = [
-        f"{pair.runs.label} is {pair.comparison.verdict} than {pair.reference.label}"
+        tr(BETWEEN[pair.comparison.verdict], arm=pair.runs.label, other=pair.reference.label)
         for pair in table.pairs
-        if pair.comparison.verdict in (Verdict.BETTER, Verdict.WORSE)
+        if pair.comparison.verdict in BETWEEN
     ]
     if not table.pairs:
         return []
-    return [f"Between the rows: {'; '.join(found) or 'no difference is significant'}."]
+    return [tr("Between the rows: {found}.", found="; ".join(found) or tr("no difference is significant"))]
 
 
 def conclusion(row: Row, reference: str) -> str:
     """The finding on a row, in words."""
     found, images = row.comparison, row.images
     if not found.n:
-        return "No seed of it finished in both arms."
-    text = f"{format_number(found.mean, DELTA)} {row.runs.headline} against {reference}"
+        return tr("No seed of it finished in both arms.")
+    mean = f"{format_number(found.mean, DELTA)} {row.runs.headline}"
+    text = tr("{mean} against {reference}", mean=mean, reference=reference)
     if found.low is not None:
-        text += f", 95 % CI {_interval(found.low, found.high)}"
+        text += tr(", 95 % CI {interval}", interval=_interval(found.low, found.high))
     if images.low is not None:
-        text += f" over seeds and {_interval(images.low, images.high)} over test images"
+        text += tr(" over seeds and {interval} over test images", interval=_interval(images.low, images.high))
     if found.simultaneous_low is not None:
-        text += f", simultaneous {_interval(found.simultaneous_low, found.simultaneous_high)}"
+        ends = _interval(found.simultaneous_low, found.simultaneous_high)
+        text += tr(", simultaneous {interval}", interval=ends)
     if row.population.low is not None:
         ends = _interval(row.population.low, row.population.high)
-        text += f", for another seed and another test set {ends}"
+        text += tr(", for another seed and another test set {interval}", interval=ends)
     if found.p_adjusted is not None:
-        text += f", p (joint test) {format_number(found.p_adjusted, P_VALUE)}"
-    text = f"{text}, {count(found.n, 'paired seed')}."
+        text += tr(", p (joint test) {p}", p=format_number(found.p_adjusted, P_VALUE))
+    text = tr("{sentence}.", sentence=f"{text}, {count(found.n, 'paired seed')}")
     if found.excludes is not None and found.in_family:
-        text += f" Differences beyond ±{format_number(found.excludes, MAP)} are excluded."
-    return f"{text} These numbers are of the runs that finished." if _diverged(row) else text
+        text += tr(" Differences beyond {limit} are excluded.", limit=f"±{format_number(found.excludes, MAP)}")
+    return text + tr(" These numbers are of the runs that finished.") if _diverged(row) else text
 
 
 def _interval(*ends: float | None) -> str:
-    return " to ".join(format_number(end, DELTA) for end in ends)
+    return tr(" to ").join(format_number(end, DELTA) for end in ends)
 
 
 def prospect(seeds: int, fewest: int, found: float | None, power: float = POWER) -> str:
@@ -256,11 +273,12 @@ def prospect(seeds: int, fewest: int, found: float | None, power: float = POWER)
 def seeds_for_effects(seeds: Mapping[float, int]) -> str:
     """seeds: by true difference."""
     effects, numbers = _listed([f"{effect:g}" for effect in seeds]), _listed([*map(str, seeds.values())])
-    return f"At this spread true differences of {effects} need {numbers} seeds to be found {often(POWER)}."
+    text = "At this spread true differences of {effects} need {numbers} seeds to be found {often}."
+    return tr(text, effects=effects, numbers=numbers, often=often(POWER))
 
 
 def _listed(texts: Sequence[str]) -> str:
-    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
+    return tr("{first} and {last}", first=", ".join(texts[:-1]), last=texts[-1]) if len(texts) > 1 else "".join(texts)
 
 
 def nothing_compared(reference: str) -> str:
@@ -273,7 +291,7 @@ def difference(value: float) -> str:
 
 
 def often(power: float) -> str:
-    return f"with {100 * power:.0f} % probability"
+    return tr("with {percent} % probability", percent=f"{100 * power:.0f}")
 
 
 def sd_seen(sd: float, upper: float | None, seeds: int, of_deltas: bool) -> str:

@@ -7,11 +7,13 @@ import textwrap
 from collections.abc import Sequence
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
 from acmix_exp.report.columns import Column, cells, columns, pair_cells
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import Contrast, Row, Table
 
 GAP = 2  # between two columns
@@ -25,18 +27,18 @@ def terminal(tables: Sequence[Table], width: int) -> RenderableType:
     parts: list[RenderableType] = []
     left_out: list[str] = []
     for table in tables:
-        grid, without = _fitted(table.rows, ["arm", *table.swept_keys], columns("md", table), width)
+        grid, without = _fitted(table.rows, [tr("arm"), *table.swept_keys], columns("md", table), width)
         left_out += without
         parts += [Text(table.heading, "bold"), Text(), grid, Text()]
         if table.pairs:
-            grid, without = _fitted(table.pairs, ["between the rows"], columns("pairs"), width)
+            grid, without = _fitted(table.pairs, [tr("between the rows")], columns("pairs"), width)
             left_out += without
             parts += [grid, Text()]
         parts += [Text(f"· {note}") for note in table.notes]
         parts += [Text()] if table.notes else []
     if left_out:
         names = "; ".join(dict.fromkeys(left_out))
-        parts.append(Text(f"not shown at this width: {names}. All columns: summary.md"))
+        parts.append(Text(tr("not shown at this width: {columns}. All columns: summary.md", columns=names)))
     return Group(*parts)
 
 
@@ -85,13 +87,16 @@ def _width(
 ) -> int:
     """How wide the grid is; ``broken``: with verdicts in lines of one word."""
     titles = _titles(rows, heads, visible, short=short, folded=folded)
-    lines = [[max(map(len, title.split("\n"))) for title in titles]]
+    lines = [[max(map(cell_len, title.split("\n"))) for title in titles]]
     verdicts = [column.form == "verdict" and broken for column in visible]
     for row in rows:
         texts = _texts(row, visible, short=short)
         words = [False] * (len(texts) - len(visible)) + verdicts
         lines.append(
-            [max(map(len, text.split())) if each else len(text) for text, each in zip(texts, words, strict=True)]
+            [
+                max(map(cell_len, text.split())) if each else cell_len(text)
+                for text, each in zip(texts, words, strict=True)
+            ]
         )
     return sum(max(column) for column in zip(*lines, strict=True)) + GAP * (len(titles) - 1)
 

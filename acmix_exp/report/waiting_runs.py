@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import ArmRuns, Group, Record
 
 NAMED = 3  # as many waiting runs are named one by one
@@ -35,10 +36,11 @@ def waiting(group: Group) -> tuple[list[str], set[str]]:
     if left:
         command = str(left[0][1].provenance.get("command"))
         shown = command if len(command) <= LONGEST_COMMAND else f"{command[:LONGEST_COMMAND]}..."
-        sentences.append(
-            f"{_counted(left, 'pending')}: an earlier command planned them and the latest does not, so they are not "
-            f"trained; rerun {shown}, or delete their folders"
+        text = (
+            "{runs}: an earlier command planned them and the latest does not, so they are not trained; rerun {command}, or "
+            "delete their folders"
         )
+        sentences.append(tr(text, runs=_counted(left, "pending"), command=shown))
     return sentences, {record.name for _, record in (*counted, *left)}
 
 
@@ -75,5 +77,6 @@ def _counted(pairs: Sequence[tuple[ArmRuns, Record]], state: str) -> str:
     rows = Counter(row.label for row, _ in pairs)
     more = len(rows) - ROWS
     names = ", ".join(f"{label} ({number})" for label, number in list(rows.items())[:ROWS])
-    tail = f" and {more} more row{'s' * (more > 1)}" if more > 0 else ""
-    return f"{len(pairs)} run{'s' * (len(pairs) > 1)} {state}: {names}{tail}"
+    tail = tr(" and {number} more rows" if more > 1 else " and {number} more row", number=more) if more > 0 else ""
+    text = "{number} runs {state}: {rows}" if len(pairs) > 1 else "{number} run {state}: {rows}"
+    return tr(text, number=len(pairs), state=tr(state), rows=f"{names}{tail}")

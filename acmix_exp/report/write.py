@@ -14,6 +14,7 @@ from typing import Any
 from acmix_exp.files import remove_temporaries, write_json, write_text
 from acmix_exp.model_tasks import headline
 from acmix_exp.report.columns import cells, columns, keys, numbers, pair_cells, pair_numbers
+from acmix_exp.report.language import ENGLISH, speaking, tr
 from acmix_exp.report.latex import latex
 from acmix_exp.report.planned import DEFAULT, Asked, history, with_asked
 from acmix_exp.report.records import Record, Row, Table
@@ -34,14 +35,16 @@ FOOTER = (
 
 def write_summary(folder: Path, asked: Asked = DEFAULT) -> list[Table]:
     """Write the four files for all runs that are finished so far, one writer at a time, and return the tables."""
-    with turn(folder, "summary"):
+    with turn(folder, "summary"), speaking(asked.language):
         remove_temporaries(folder, *FILES)
         tables, asked_before = make_tables(folder, asked), history(folder)
         summary = {"name": folder.name, "asked": with_asked(asked_before, asked), "tables": as_json(tables)}
         write_json(folder / "summary.json", summary)
         write_text(folder / "summary.csv", _csv(tables))
         write_text(folder / "summary.md", _markdown(folder.name, tables))
-        write_text(folder / "table.tex", latex(folder.name, tables))
+        with speaking(ENGLISH):  # a paper's table, whatever the language of the page
+            in_english = tables if asked.language == ENGLISH else make_tables(folder, asked)
+            write_text(folder / "table.tex", latex(folder.name, in_english))
     return tables
 
 
@@ -118,12 +121,12 @@ def _markdown(name: str, tables: Sequence[Table]) -> str:
     for table in tables:
         swept, visible = table.swept_keys, columns("md", table)
         lines += [f"{escape(table.heading)}.", ""]
-        lines.append(_line(["arm", *swept, *(column.title for column in visible)]))
+        lines.append(_line([tr("arm"), *swept, *(column.title for column in visible)]))
         lines.append(_line(["---"] * (1 + len(swept)) + ["---:"] * len(visible)))
         lines += [_line(cells(row, visible)) for row in table.rows]
         lines += _pairs(table)
         lines += ["", *(f"- {escape(note)}" for note in table.notes), ""]
-    return "\n".join([*lines, FOOTER, ""])
+    return "\n".join([*lines, tr(FOOTER), ""])
 
 
 def _pairs(table: Table) -> list[str]:
@@ -132,9 +135,9 @@ def _pairs(table: Table) -> list[str]:
     visible = columns("pairs")
     return [
         "",
-        "Between the rows:",
+        tr("Between the rows:"),
         "",
-        _line(["pair", *(column.title for column in visible)]),
+        _line([tr("pair"), *(column.title for column in visible)]),
         _line(["---"] + ["---:"] * len(visible)),
         *(_line(pair_cells(pair, visible)) for pair in table.pairs),
     ]

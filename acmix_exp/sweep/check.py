@@ -42,6 +42,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "hardware.executor": ("local", "slurm", "ray"),
     "hardware.precision": ("auto", "fp32", "fp16", "bf16"),
     "report.pairs": ("reference", "all"),
+    "report.language": ("en", "zh"),
 }
 
 

@@ -18,7 +18,8 @@ TAKEN = {
     "hardware.threads hardware.runs_at_once block.target model.task",
     "export": "run format export dataset train.imgsz hardware.device hardware.threads block.target",
     "repeat": "run dataset hardware.device block.target",
-    "report": "name runs_dir report.reference report.margin report.pairs report.columns logger experiment",
+    "report": "name runs_dir report.reference report.margin report.pairs report.columns report.language logger "
+    "experiment",
 }
 # Taken whatever the task: nothing is logged, and the block is that of block.target.
 NO_EFFECT = ("logger=disabled", "logger.mode=disabled", "block=custom")

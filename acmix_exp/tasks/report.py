@@ -9,6 +9,7 @@ from acmix_exp.config import Config
 from acmix_exp.console import console, print_line
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.build import Report, build
+from acmix_exp.report.language import speaking
 from acmix_exp.report.planned import REFERENCE, Asked
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.sentences import lead
@@ -38,8 +39,9 @@ def report(cell: Composed) -> int:
         path = error.filename or folder
         raise ConfigError(f"runs_dir={config.runs_dir}: {path} cannot be written; copy the folder") from None
     out = console()
-    out.print(terminal(built.tables, out.width))
-    say(built, folder)
+    with speaking(config.report.language):
+        out.print(terminal(built.tables, out.width))
+    say(built, folder, config.report.language)
     for line in publish(folder, built, logger_for_report(folder, config.logger, cell.keys)):
         print_line(line)
     return 0
@@ -57,10 +59,11 @@ def _check(config: Config, folder: Path) -> None:
         raise ConfigError(unknown_reference(config.report.reference, arms))
 
 
-def say(built: Report, folder: Path) -> None:
+def say(built: Report, folder: Path, language: str) -> None:
     """Print the finding of each table, figures that could not be drawn, notes on figures, and the files."""
-    for table in built.tables:
-        print_line(lead(table))
+    with speaking(language):
+        for table in built.tables:
+            print_line(lead(table))
     for figure in built.figures:
         if figure.error:
             print_line(f"{figure.name} could not be drawn: {figure.error}")

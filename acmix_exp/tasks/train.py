@@ -172,18 +172,20 @@ def _conclude(plan: Plan, code: int, handlers: Handlers, *, hint: bool) -> OSErr
 
     handlers: of signals, which are ignored here except while the report is made. hint: say how interrupted runs go on.
     """
+    from acmix_exp.report.language import speaking
     from acmix_exp.report.planned import Asked
     from acmix_exp.report.table import make_tables
     from acmix_exp.report.terminal import terminal
     from acmix_exp.report.write import write_summary
 
     asked, fault = Asked.of(plan.cells[0].config.report), None
-    try:
-        tables = write_summary(plan.folder, asked)
-    except OSError as error:
-        tables, fault = make_tables(plan.folder, asked), error
     out = console()
-    out.print(terminal(tables, out.width))
+    with speaking(asked.language):
+        try:
+            tables = write_summary(plan.folder, asked)
+        except OSError as error:
+            tables, fault = make_tables(plan.folder, asked), error
+        out.print(terminal(tables, out.width))
     for run in plan.runs:
         if run.state() == "failed":
             why = run.broken() or (run.status() or {}).get("error")
@@ -215,7 +217,7 @@ def _report(plan: Plan, handlers: Handlers) -> None:
         if not is_current(plan.folder) and any(run.is_done() for run in plan.runs):
             config = plan.cells[0].config
             report = build(plan.folder, Asked.of(config.report))
-            say(report, plan.folder)
+            say(report, plan.folder, config.report.language)
             for line in publish(plan.folder, report, config.logger):
                 print_line(line)
     except (KeyboardInterrupt, SystemExit):

@@ -133,7 +133,8 @@ def test_one_seed_decides(folder, add, arm):
 
 @case(
     COMMAND_LINE,
-    have="`report.margin` 0, negative, 1 (points in place of mAP), nan or text; `report.pairs=some`",
+    have="`report.margin` 0, negative, 1 (points in place of mAP), nan or text; `report.pairs=some`; "
+    "`report.language=de`",
     here="one line that says what it must be, exit code 2",
 )
 @pytest.mark.parametrize("task", ["train", "report"])
@@ -143,6 +144,7 @@ def test_margins_and_pairs_that_are_none(tmp_path, monkeypatch, task):
         line = f"report.margin={shown}: must be a difference in mAP50-95 above 0, below 1; a point is 0.01"
         assert faults(f"task={task}", f"report.margin={typed}") == [line]
     assert faults(f"task={task}", "report.pairs=some") == ["report.pairs=some: must be one of reference, all"]
+    assert faults(f"task={task}", "report.language=de") == ["report.language=de: must be one of en, zh"]
     assert faults(f"task={task}", "report.margin=small") == ["report.margin=small: must be of type float"]
 
 

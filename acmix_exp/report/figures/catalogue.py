@@ -24,6 +24,7 @@ from acmix_exp.report.figures.label_plots import labels
 from acmix_exp.report.figures.network_map import placements
 from acmix_exp.report.figures.style import Drawing, Drawn, NoData
 from acmix_exp.report.figures.training_curves import learning_curves, losses, rate_ratio, rates
+from acmix_exp.report.language import tr
 from acmix_exp.report.records import Table
 
 # 200 dots per inch. A tenth larger than by the default compression, in half the time.
@@ -78,7 +79,7 @@ def draw_figures(tables: Sequence[Table], folder: Path) -> tuple[list[Drawn], li
     notes = [advice(without_font)]
     for why, names in left_out.items():
         figures = list(dict.fromkeys(names))
-        notes.append(f"left out: {', '.join(figures)}, because {why}")
+        notes.append(tr("left out: {figures}, because {why}", figures=", ".join(figures), why=tr(why)))
     return drawn, [note for note in notes if note]
 
 
