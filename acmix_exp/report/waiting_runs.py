@@ -37,8 +37,8 @@ def waiting(group: Group) -> tuple[list[str], set[str]]:
         command = str(left[0][1].provenance.get("command"))
         shown = command if len(command) <= LONGEST_COMMAND else f"{command[:LONGEST_COMMAND]}..."
         text = (
-            "{runs}: an earlier command planned them and the latest does not, so they are not trained; rerun {command}, "
-            "or delete their folders"
+            "{runs}: an earlier command planned them and the latest does not, so they are not trained; rerun "
+            "{command}, or delete their folders"
         )
         sentences.append(tr(text, runs=_counted(left, "pending"), command=shown))
     return sentences, {record.name for _, record in (*counted, *left)}
