@@ -158,10 +158,11 @@ def test_every_command_trains(folder, line):
 
 @pytest.mark.slow
 def test_commands_that_take_a_run_work_on_a_run_of_the_demo(folder):
-    assert run(folder, f"python -m acmix_exp +experiment=demo name=trained {TINY}").returncode == 0
-    (directory,) = (folder / "runs" / "trained").glob("baseline-s0-*")
+    assert run(folder, f"python -m acmix_exp +experiment=demo name=trained {TINY} arm=baseline,conv").returncode == 0
+    directory, other = sorted((folder / "runs" / "trained").glob("*-s0-*"))
     lines = [line for line in OURS if "runs/demo/RUN" in line]
     assert len(lines) >= 2
     for line in lines:
-        result = run(folder, line.replace("runs/demo/RUN", str(directory)) + " hardware=cpu")
-        assert result.returncode == 0, result.stderr
+        paths = line.replace("runs/demo/RUN", str(directory)).replace("runs/demo/OTHER", str(other))
+        result = run(folder, f"{paths} hardware=cpu")
+        assert result.returncode in ((0, 10, 11, 12) if "task=judge" in line else (0,)), result.stderr
