@@ -16,8 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acmix_exp.block_rules import channel_faults
 from acmix_exp.config import ModelConfig, PlacementConfig
-from acmix_exp.nn import Identity, block_names, build_block
+from acmix_exp.nn import Identity, block_names, build_block, build_slot_block
 from acmix_exp.nn.layers import published_flops
+from acmix_exp.slot_rules import SLOT_RULES
 from acmix_exp.yolo.sites import Network, resolve_sites
 from benchmarks.block_costs import variants
 from benchmarks.straightforward import forwards, straightforward
@@ -264,4 +265,5 @@ def test_invalid_channels_are_refused(name: str) -> None:
 
 def test_every_straightforward_form_belongs_to_a_block() -> None:
     used = {type(module) for name, options in variants() for module in build_block(name, 16, **options).modules()}
-    assert set(forwards()) <= used
+    of_slots = {type(build_slot_block(name, (16,), 16)) for name, rules in SLOT_RULES.items() if rules.slot != "loss"}
+    assert set(forwards()) <= used | of_slots
