@@ -1,4 +1,4 @@
-"""The speed rule: no block is slower than 1.1 times its straightforward form; one without parameters costs less than 3 %."""
+"""The speed rule: no block is slower than 1.1 times its straightforward form; one without parameters costs little."""
 
 from __future__ import annotations
 
