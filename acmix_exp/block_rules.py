@@ -162,6 +162,12 @@ RULES = {
         form=choice("residual", FORMS[:2], SHORTCUT.format("at half its input")),
         factor=whole(8, "groups of channels; published: 32"),
     ),
+    "gam": Block(
+        "gam.GlobalAttention",
+        "Global attention (GAM, arXiv 2112.05561): an MLP over channels, then two large convolutions, gate the map.",
+        reduction=whole(4, "factor by which both gates narrow the map"),
+        kernel_size=odd(7, "side of the convolutions"),
+    ),
     "hat": Block(
         "hat.BY_FORM",
         "Hybrid attention (HAT, CVPR 2023): shifted windows, overlapping windows and channel attention in one group.",
@@ -243,6 +249,11 @@ RULES = {
         "timm_layers.timm_layer",
         "An attention layer of timm: further options, as block.rd_ratio=0.25, go to timm's class.",
         layer=choice("se", TIMM_LAYERS, "timm's name of the layer"),
+    ),
+    "triplet_attention": Block(
+        "triplet_attention.TripletAttention",
+        "Triplet attention (WACV 2021): three gates, each across two of channels, rows and columns.",
+        kernel_size=odd(7, "side of the convolutions"),
     ),
     "conv3x3": Block("controls.Conv3x3", "A plain 3x3 convolution: the control for capacity (arm=conv3x3)."),
     "conv3x3_matched": Block(
