@@ -123,7 +123,7 @@ def test_a_network_rebuilds_from_its_yaml_but_not_by_a_stock_build() -> None:
         twin.load_state_dict(model.state_dict())
         x = torch.rand(1, 3, 64, 64)
         assert torch.equal(twin.eval()(x)[0], model.eval()(x)[0])
-        with pytest.raises(KeyError, match="train this checkpoint with acmix_exp"):
+        with pytest.raises(KeyError, match="to train from this checkpoint, use"):
             DetectionModel(copy.deepcopy(model.yaml), verbose=False)
 
 

@@ -61,7 +61,7 @@ def test_a_stock_trainer_refuses(trained: Trained, dataset: Dataset, tmp_path: P
     folder = dataset.splits["train"][0].parents[1]
     data.write_text(f"path: {folder}\ntrain: train\nval: val\nnames: {{0: square, 1: disc}}\n")
     model = YOLO(trained[2] / "weights" / "best.pt")
-    with pytest.raises(KeyError, match="train this checkpoint with acmix_exp"):
+    with pytest.raises(KeyError, match="to train from this checkpoint, use"):
         model.train(data=str(data), epochs=1, imgsz=64, device="cpu", project=str(tmp_path), plots=False)
 
 
