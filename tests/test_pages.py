@@ -95,7 +95,18 @@ def test_every_command_is_of_a_known_program() -> None:
     assert len(SETTINGS) >= 25
 
 
-@pytest.mark.parametrize("line", [*OURS, *(f"python -m acmix_exp {setting}" for setting in sorted(SETTINGS))])
+def marks(line: str) -> list[pytest.MarkDecorator]:
+    """Commands of published experiments compose dozens of runs, which takes seconds."""
+    return [pytest.mark.slow] if COMMANDS.get(line, "").startswith("docs/results") else []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, marks=marks(line))
+        for line in [*OURS, *(f"python -m acmix_exp {setting}" for setting in sorted(SETTINGS))]
+    ],
+)
 def test_every_command_composes(folder: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "hardware=ray" in line:
         pytest.importorskip("ray", reason="ray, of the extra of that name, is not installed")
@@ -125,6 +136,7 @@ def test_offline_runs_of_wandb_are_where_the_pages_say() -> None:
     assert line.split()[-1] == f"runs/demo/*/{recipe[1]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "snippet", [text for text in dict.fromkeys(SNIPPETS) if "acmix_exp" in text and "RUN" not in text]
 )

@@ -26,9 +26,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 
+from acmix_exp.yolo.slot_wrap import ConcatBlock, UpsampleBlock
 from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock
 
 LAYERS = (_ConvNd, nn.Linear, nn.Bilinear)
+HOLDERS = (After, BlockConv, ConvBlock, ConcatBlock, UpsampleBlock)  # of blocks
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -55,7 +57,7 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, unmoved: Collect
     kinds = {
         id(parameter): group_of(module, name, parameter)
         for holder in model.modules()
-        if isinstance(holder, (After, BlockConv, ConvBlock))
+        if isinstance(holder, HOLDERS)
         for module in holder.modules()
         for name, parameter in module.named_parameters(recurse=False)
     }

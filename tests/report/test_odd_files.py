@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from acmix_exp.report.figures.catalogue import FIGURES
+from acmix_exp.report.figures.catalogue import FIGURES, draw
 from acmix_exp.report.table import make_tables
 from tests.report.builders import summary
 
@@ -29,8 +29,8 @@ def change(path: Path, text: str, **parts: object) -> None:
 def report(folder):
     """The rows by arm and the notes of the one table, after every figure was drawn."""
     (table,) = summary(folder)
-    for figure in FIGURES.values():
-        assert all(drawing.caption for drawing in figure(make_tables(folder)[0]))
+    for name in FIGURES:
+        assert all(drawing.caption for drawing in draw(name, make_tables(folder)[0]))
     return {row["arm"]: row for row in table["rows"]}, "\n".join(table["notes"])
 
 

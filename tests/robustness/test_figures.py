@@ -84,7 +84,7 @@ def test_signs_are_drawn_as_they_are(tmp_path, monkeypatch, capsys, names):
     with console.capture() as text:
         console.print(terminal(report.tables, 250))
     assert names[0] in text.get()
-    say(report, folder)
+    say(report, folder, "en")
     assert names[0] in capsys.readouterr().out
 
 
@@ -165,7 +165,7 @@ def test_without_a_font_one_line_names_the_package(tmp_path, monkeypatch, capsys
     assert package in note
     assert "\n" not in note
     assert note in (folder / "report.html").read_text()
-    say(report, folder)
+    say(report, folder, "en")
     out = capsys.readouterr()
     assert out.out.count(package) == 1
     assert not out.err

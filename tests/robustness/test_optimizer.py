@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from acmix_exp.block_rules import RULES, has_position_table
+from acmix_exp.slot_rules import slot_of
 from tests.robustness.cases import case
 
 SECTION = "What is trained"
@@ -26,17 +27,20 @@ def variants() -> list[tuple[str, dict[str, Any]]]:
         for value in block.options[key].choices or (True, False)
         if name != "dlka" or key == "form"
     ]
-    return [*forms, *((name, {}) for name in RULES)]
+    return [*forms, *((name, {}) for name in RULES if name != "timm" and slot_of({"name": name}) != "loss")]
 
 
 def model_and_groups(name: str, options: dict[str, Any], **changes: Any) -> tuple[Any, dict[str, str]]:
-    """A network with the block after P5, and the group of every parameter by its name."""
+    """A network with the block after P5 or in its slot, and the group of every parameter by its name."""
     from torch import optim
 
+    from acmix_exp.config import PlacementConfig
     from acmix_exp.yolo.model import build_model
     from acmix_exp.yolo.parameter_groups import regroup
     from tests.yolo.builders import make_config
 
+    if slot := slot_of({"name": name}):
+        changes["model__placement"] = PlacementConfig(name=slot, mode=slot, sites=["all"])
     model = build_model(make_config(block={"name": name, **options}, **changes), nc=3)
     groups = stock_groups(model)
     optimizer = optim.AdamW([{"params": params, "param_group": kind} for kind, params in groups.items()])
@@ -66,7 +70,7 @@ def stock_groups(model: Any) -> dict[str, list[Any]]:
 @pytest.mark.parametrize(("name", "options"), variants(), ids=str)
 def test_the_kind_decides_the_group(name: str, options: dict[str, Any]) -> None:
     model, groups = model_and_groups(name, options)
-    block = {key: kind for key, kind in groups.items() if ".after.block." in key}
+    block = {key: kind for key, kind in groups.items() if ".block." in key}
     parameters = dict(model.named_parameters())
     found_table = False
     for key, kind in block.items():
