@@ -53,7 +53,7 @@ def case(section: str, *, have: str, here: str, reported: str = "") -> Callable[
 
 
 def add(row: Row) -> None:
-    """Raises ValueError for an unknown section and a second row of the same case."""
+    """Raises ValueError for an unknown section, a second row of the same case and a test in another folder."""
     if row.section not in SECTIONS:
         raise ValueError(f"{row.section}: no section; they are {SECTIONS}")
     if any((row.section, row.have) == (known.section, known.have) for _, known in ROWS):
@@ -61,7 +61,10 @@ def add(row: Row) -> None:
     frame = sys._getframe(1)
     while frame.f_globals["__name__"] == __name__ and frame.f_back is not None:
         frame = frame.f_back
-    ROWS.append((frame.f_globals["__name__"], row))
+    module = frame.f_globals["__name__"]
+    if not module.startswith("tests.robustness."):
+        raise ValueError(f"{module}: a test with a row belongs into tests/robustness, whose modules make the page")
+    ROWS.append((module, row))
 
 
 def all_rows() -> list[Row]:
