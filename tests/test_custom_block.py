@@ -226,6 +226,7 @@ def test_the_pages_commands_have_a_plan(folder):
     assert "myblock-s0-" in result.stdout
 
 
+@pytest.mark.slow
 def test_an_invalid_block_starts_no_run(folder):
     result = run(folder, f"python -m acmix_exp block=custom block.target=my_wrong.Cuts {TINY}")
     assert result.returncode == 2

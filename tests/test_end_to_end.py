@@ -194,7 +194,8 @@ def about(folder: Path, run: Run, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("format", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["torchscript", "onnx"])
 def test_a_finished_run_is_exported_and_compared_with_torch(ablation, format):
     folder, _, _ = ablation
     run = runs(folder)["mixed"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from acmix_exp.sweep.compose import compose_cells
 from scripts import verdicts_page
 from scripts.verdicts_page import NONE, page, verdicts, wanted
@@ -55,6 +57,7 @@ def test_a_published_run_is_on_the_page(tmp_path: Path) -> None:
     assert "None of these" not in text
 
 
+@pytest.mark.slow
 def test_wanted_is_what_its_command_trains() -> None:
     cells = compose_cells(["+experiment=wanted", "hardware=cpu", "task=plan", "seed=0"])
     slots = {cell.config.model.placement.mode for cell in cells}

@@ -55,8 +55,8 @@ def alone(cell: Composed) -> Composed:
     [
         "-m arm=baseline,mixed seed=0,1,7 hardware=cpu",
         "-m arm=baseline,mixed seed=range(0,3) tags=[s${seed}] dataset=yolo dataset.path=folds/${seed}/data.yaml",
-        "-m seed=1,2 logger.project=p_${logger.entity} logger.entity=e${seed}",
-        "-m seed=1,2 block.kernel_att=3,5 block.kernel_conv=${block.kernel_att}",
+        pytest.param("-m seed=1,2 logger.project=p_${logger.entity} logger.entity=e${seed}", marks=pytest.mark.slow),
+        pytest.param("-m seed=1,2 block.kernel_att=3,5 block.kernel_conv=${block.kernel_att}", marks=pytest.mark.slow),
     ],
 )
 def test_a_cell_copied_for_another_seed_equals_a_composed_one(line):
