@@ -71,7 +71,7 @@ def preflight(configs: Sequence[Config], step: Callable[[str], None] = lambda te
     def once(text: str, parts: object, check: Callable[[], Any]) -> Any:
         key = f"{text}: {parts!r}"
         if key not in results:
-            step(text)
+            step(f"{text} ({index + 1}/{len(configs)})")
             results[key] = check()
         return results[key]
 

@@ -116,7 +116,7 @@ def test_a_fault_tells_which_networks_have_it_and_each_is_built_once() -> None:
     wrong = make_config(train__extra={"mosaic": 2})
     found = preflight.preflight([wrong, make_config(), replace(wrong, seed=1)], steps.append)
     assert found == {"train.extra.mosaic=2: Valid 'mosaic' values are between 0.0 and 1.0.": [0, 2]}
-    assert steps == ["building yolov8n", "building acmix for 256 channels"]
+    assert steps == ["building yolov8n (1/3)", "building acmix for 256 channels (1/3)"]
 
 
 @pytest.mark.parametrize(
