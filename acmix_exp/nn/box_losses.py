@@ -12,6 +12,7 @@ of equal boxes with an area it is 1, up to EPSILON / area.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -67,11 +68,12 @@ def _overlap(centre: Tensor, side: Tensor, target: Tensor, target_side: Tensor) 
     return (upper - (centre - side / 2).maximum(target - target_side / 2)).clamp(min=0)
 
 
-class Similarity(nn.Module):
+class Similarity(nn.Module, ABC):
     """A loss that is one less a similarity."""
 
+    @abstractmethod
     def similarity(self, boxes: Tensor, targets: Tensor, diagonal: Tensor) -> Tensor:
-        raise NotImplementedError
+        """(N, 1), at most 1; the arguments are those of the loss."""
 
     def forward(self, boxes: Tensor, targets: Tensor, diagonal: Tensor) -> Tensor:
         return 1 - self.similarity(boxes, targets, diagonal)
