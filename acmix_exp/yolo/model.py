@@ -34,11 +34,10 @@ from acmix_exp.yolo import families, mobilenet
 from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.matched import matched_block
 from acmix_exp.yolo.sites import Network, Site, resolve_sites, sites_of, zero_init
-from acmix_exp.yolo.slot_wrap import ConcatBlock, UpsampleBlock, install_losses, put_in_place
+from acmix_exp.yolo.slot_wrap import HOLDERS, install_losses, put_in_place
 from acmix_exp.yolo.wrap import (
     After,
     BlockConv,
-    ConvBlock,
     count_parameters,
     insert_after,
     insert_after_attention,
@@ -63,7 +62,6 @@ def ultralytics_gflops(model: nn.Module, imgsz: int = 640) -> float | None:
     return 2e-9 * float(macs) or None
 
 
-HOLDERS = (After, BlockConv, ConvBlock, UpsampleBlock, ConcatBlock)
 CONFIG_KEY = "acmix_exp"  # of model.yaml: what was inserted
 # Appended to the module name of a changed row in model.yaml. Ultralytics' parser looks the name up and raises KeyError
 # with this text; without it, it would rebuild the network without its blocks.

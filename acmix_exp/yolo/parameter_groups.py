@@ -26,11 +26,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 
-from acmix_exp.yolo.slot_wrap import ConcatBlock, UpsampleBlock
-from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock
+from acmix_exp.yolo.slot_wrap import HOLDERS
 
 LAYERS = (_ConvNd, nn.Linear, nn.Bilinear)
-HOLDERS = (After, BlockConv, ConvBlock, ConcatBlock, UpsampleBlock)  # of blocks
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 

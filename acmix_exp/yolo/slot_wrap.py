@@ -14,7 +14,7 @@ from ultralytics.utils.loss import BboxLoss
 from ultralytics.utils.tal import PoseTaskAlignedAssigner, SegTaskAlignedAssigner, TaskAlignedAssigner
 
 from acmix_exp.nn import Identity
-from acmix_exp.yolo.wrap import BlockConv, count_parameters
+from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock, count_parameters
 
 
 class UpsampleBlock(nn.Upsample):
@@ -35,6 +35,9 @@ class ConcatBlock(Concat):
     def forward(self, x: list[Tensor]) -> Tensor:
         fused: Tensor = self.block(x)
         return fused
+
+
+HOLDERS = (After, BlockConv, ConvBlock, UpsampleBlock, ConcatBlock)  # layers that hold a block
 
 
 def put_in_place(network: nn.Sequential, index: int, block: nn.Module) -> None:
