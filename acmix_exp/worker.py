@@ -7,6 +7,7 @@ for ``ps``.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, NoReturn
 
 from acmix_exp import installed
 from acmix_exp.child import Job, die_with_parent
@@ -102,9 +103,16 @@ def _print_to(log: str, *, append: bool) -> None:
             os.dup2(file.fileno(), stream.fileno())
 
 
-if __name__ == "__main__":
-    code = serve(lambda: resolve_name(TASKS[sys.argv[1]]))
+def leave(code: int) -> NoReturn:
+    """End this process without the second that a regular exit takes to free what torch imported."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code)  # a regular exit takes a second to free what torch imported
+    for each in gc.get_objects():  # wandb keeps some until the regular exit
+        if type(each) is tempfile.TemporaryDirectory:
+            each.cleanup()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(serve(lambda: resolve_name(TASKS[sys.argv[1]])))

@@ -21,10 +21,10 @@ HEAD = """
 import os, signal, sys, time
 from pathlib import Path
 from acmix_exp.errors import ConfigError
-from acmix_exp.worker import serve
+from acmix_exp.worker import leave, serve
 """
 TAIL = """
-sys.exit(serve(lambda: work))
+leave(serve(lambda: work))
 """
 
 
@@ -202,6 +202,11 @@ def test_no_files_threads_and_descriptors_remain(work, tmp_path):
     assert not (tmp_path / "missing").exists()
     assert threading.active_count() == 1
     assert not files or len(os.listdir("/proc/self/fd")) == files
+
+
+def test_temporary_folders_that_a_library_keeps_to_its_exit_are_removed(work, tmp_path):
+    work("import tempfile; tempfile.kept = tempfile.TemporaryDirectory(); return tempfile.kept.name")
+    assert not Path(run_child("any", tmp_path).value).exists()
 
 
 def test_the_command_line_is_short_and_holds_the_full_path(tmp_path, monkeypatch):
