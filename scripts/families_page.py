@@ -15,8 +15,8 @@ import yaml
 from acmix_exp.config import ModelConfig, PlacementConfig, conf_dir, options
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.figures.catalogue import LOOK
-from acmix_exp.report.figures.network_map import Mark, Panel, draw_panels
-from acmix_exp.slot_rules import MAPS, SLOTS
+from acmix_exp.report.figures.network_map import MODES, Mark, Panel, draw_panels
+from acmix_exp.slot_rules import SLOTS
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.sites import Network, resolve_sites
 from acmix_exp.yolo.slot_sites import why_none
@@ -92,7 +92,7 @@ def pictures() -> dict[str, list[Panel]]:
     found = {network.title.replace(" ", "_"): [Panel(network, {}, network.title)] for network in networks()}
     panels = []
     shipped = (read(name) for name in options("model/placement") if name != "none")
-    for placement in (each for each in shipped if each.mode in MAPS):
+    for placement in (each for each in shipped if each.mode in MODES):
         model = next(each for each in map(ModelConfig, ("yolov8", "yolo26")) if fault(placement, each) is None)
         network = Network.of(model)
         sites = resolve_sites(placement, network)

@@ -12,6 +12,7 @@ from acmix_exp.config import IDENTITY
 from acmix_exp.data.headline import NO_TEST
 from acmix_exp.report.language import tr
 from acmix_exp.report.records import JOINED, Record
+from acmix_exp.slot_rules import SLOTS
 from acmix_exp.yolo.families import title_of
 
 NETWORK = {"model", *(f"model.{key}" for key in ("family", "scale", "variant", "yaml"))}  # swept keys
@@ -98,9 +99,9 @@ def _context(record: Record, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _inserted(record: Record, keys: Sequence[str]) -> dict[str, Any]:
-    """The settings that all arms with a block share: placement, and options of the block except name and path."""
+    """The settings that all arms with a block share: placement, and options of the block but those in its label."""
     options = record.like or record.identity.get("block") or {}
-    block = {key: value for key, value in options.items() if key not in ("name", "path")}
+    block = {key: value for key, value in options.items() if key not in ("name", "path", "layer")}
     placement = dict(record.identity.get("placement") or {})
     if "sites" in placement and not NETWORK.isdisjoint(keys):  # other networks have a group's sites in other places
         configured = record.config["model"]["placement"]["sites"]
@@ -152,7 +153,8 @@ def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[lis
 def _same_sites(control: Record, own: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether a control belongs to the table of an arm: placements agree in all keys that the control depends on."""
     first, second = own["placement"], other["placement"]
-    if control.block[0] == IDENTITY:
+    nothing_joined = second.get("mode") in SLOTS and "norm" not in second
+    if control.block[0] == IDENTITY or nothing_joined:
         first, second = ({key: part[key] for key in part.keys() & {"mode", "sites"}} for part in (first, second))
     return bool(first == second)
 

@@ -26,6 +26,7 @@ def notes(group: Group, rows: Sequence[Row], reference: str) -> list[str]:
         *_heads(group),
         *_insertions(group),
         *_controls(group, rows),
+        *_box_losses(group),
         *_missing_cells(group),
         *waits,
         *(note for row in group.rows for note in _runs(group, row, counted)),
@@ -196,6 +197,12 @@ def _harness(row: ArmRuns, stock: ArmRuns | None) -> str:
     if check.without_history:
         parts.append(tr("no history to compare for seed {seeds}", seeds=_joined(check.without_history)))
     return f": {'; '.join(parts)}" if parts else ""
+
+
+def _box_losses(group: Group) -> list[str]:
+    arms = [row.label for row in group.rows if row.box_loss not in (None, IDENTITY)]
+    text = "{arms}: the box loss is another than that of the stock network, so its curves cannot be compared"
+    return [tr(text, arms=", ".join(arms))] if arms else []
 
 
 def _missing_cells(group: Group) -> list[str]:

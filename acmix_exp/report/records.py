@@ -264,6 +264,12 @@ class ArmRuns:
         return str(names[0]) if names else None
 
     @property
+    def box_loss(self) -> str | None:
+        """The name of the block in place of CIoU in the box loss; None if there is none."""
+        parts = [part for record in self.all_records for part in record.parts]
+        return next((str(part["block"].get("name")) for part in parts if part["placement"].get("mode") == "loss"), None)
+
+    @property
     def headline(self) -> str:
         """The name of the metric that rows are compared by, such as "mask mAP50-95"."""
         task = next((record.identity["model"].get("task") for record in self.all_records if record.identity), None)

@@ -13,7 +13,7 @@ from typing import Any
 
 from acmix_exp import custom_block, insertions, installed
 from acmix_exp.block_rules import RULES, channel_faults, library_faults, option_faults, suggestion
-from acmix_exp.config import SEED_LIMIT, Config, HardwareConfig, options, value_of
+from acmix_exp.config import IDENTITY, SEED_LIMIT, Config, HardwareConfig, options, value_of
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
@@ -182,10 +182,13 @@ def _sites(effective: Config) -> list[str]:
     lines = []
     for inserted, sites in found:
         mode = inserted.placement.mode
-        if unfit := slot_faults(inserted.block, mode):
+        if mode == "loss" and effective.arm.control and effective.arm.block != IDENTITY:
+            why = (
+                "a loss has no size" if effective.arm.match else "a loss has no layers, which this control consists of"
+            )
+            lines.append(f"arm={effective.arm.name} model.placement.mode=loss: {why}; use arm=identity")
+        elif unfit := slot_faults(inserted.block, mode):
             lines += inserted.in_words(unfit)
-        elif mode == "loss" and effective.arm.match:
-            lines.append(f"arm={effective.arm.name} model.placement.mode=loss: a loss has no size; use arm=identity")
         elif not custom_block.is_custom(inserted.block):
             channels = {site.name: site.channels for site in sites}
             name, options = str(inserted.block["name"]), _block_options(inserted.block)

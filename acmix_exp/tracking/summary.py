@@ -12,9 +12,9 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
     Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); of another task than detection task and
     metric, and of masks and keypoints box/* with the metrics of the boxes; of a network with two heads also head,
     heads/nms/map50_95 and heads/nms_free/map50_95; val_best/* and val_last/*
-    (epoch, map50, map50_95); parameters, gflops and the other costs by name; audit/transferred,
-    audit/rebuilt, audit/new (numbers of tensors); per_class/<class>/<metric>. The tracker adds the last as a table,
-    per_class.
+    (epoch, map50, map50_95); parameters, gflops and the other costs by name; audit/transferred, audit/rebuilt,
+    audit/new and, if there are any, audit/unused (numbers of tensors); per_class/<class>/<metric>. The tracker adds the
+    last as a table, per_class.
     """
     flat: dict[str, Any] = {}
     for group, prefix in (("metrics", ""), ("cost", ""), ("val_best", "val_best/"), ("val_last", "val_last/")):

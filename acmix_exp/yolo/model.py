@@ -29,7 +29,7 @@ from acmix_exp.insertions import Insertion
 from acmix_exp.nn import build_block, build_slot_block
 from acmix_exp.nn.fusion import fuse
 from acmix_exp.nn.mobilenet_v3 import MobileNetV3Stage
-from acmix_exp.slot_rules import CONTROLS, SLOTS
+from acmix_exp.slot_rules import CONTROLS, SLOTS, slot_of
 from acmix_exp.yolo import families, mobilenet
 from acmix_exp.yolo.families import Backbone
 from acmix_exp.yolo.matched import matched_block
@@ -301,7 +301,8 @@ def insertion_of(config: Config) -> dict[str, Any] | None:
 
 
 def _described(config: Config, inserted: Insertion, sites: Sequence[Site]) -> dict[str, Any]:
-    placement = inserted.placement
+    placement, in_its_slot = inserted.placement, bool(slot_of(inserted.block) and not config.arm.match)
+    starts_at_zero = zero_init(placement, pretrained=config.model.pretrained is not None)
     return {
         "placement": {
             "mode": placement.mode,
@@ -309,7 +310,7 @@ def _described(config: Config, inserted: Insertion, sites: Sequence[Site]) -> di
             "norm": placement.norm,
             "act": placement.act,
             "residual": placement.residual,
-            "zero_init": zero_init(placement, pretrained=config.model.pretrained is not None),
+            "zero_init": starts_at_zero and not in_its_slot,  # nothing is joined there
         },
         "block": matched_block(config, inserted, sites) if config.arm.match else dict(inserted.block),
     }

@@ -25,8 +25,9 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
 
     transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class head of
     another number of classes. new: belongs to an inserted block, and keeps its own values even if the checkpoint has a
-    block there too, so that every arm gets the same tensors. Set ``model.names`` first: class heads are matched by
-    class name.
+    block there too, so that every arm gets the same tensors. unused, if there are any: tensors of the checkpoint that
+    the network does not have, such as the convolution in whose place a block stands. Set ``model.names`` first: class
+    heads are matched by class name.
 
     Raises ValueError as :func:`require_fit` does.
     """
@@ -43,7 +44,8 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
     for key, value in loaded.items():
         fits = key in given and torch.equal(given[key], value.float())
         audit["new" if key in new else "transferred" if fits else "rebuilt"].append(key)
-    return audit
+    unused = [key for key in given if key not in loaded or key in new]
+    return {**audit, "unused": unused} if unused else audit
 
 
 def require_fit(model: DetectionModel, source: nn.Module, path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pytest
 import yaml
 
 from acmix_exp.config import ModelConfig
@@ -15,6 +16,7 @@ from acmix_exp.report.figures.network_map import Mark, Panel, draw_panels, place
 from acmix_exp.report.figures.style import Drawing
 from acmix_exp.report.table import make_tables
 from acmix_exp.yolo.sites import Network
+from acmix_exp.yolo.slot_sites import slot_layers
 
 
 def drawn(folder: Path) -> list[Drawing]:
@@ -65,6 +67,19 @@ def test_a_network_that_is_not_known_is_left_out(folder: Path, add: Any) -> None
 def test_a_baseline_alone_has_no_figure(folder: Path, add: Any) -> None:
     add("baseline", 0, 0.3)
     assert drawn(folder) == []
+
+
+@pytest.mark.parametrize("slot", ["down", "up", "fuse"])
+def test_a_block_in_place_of_a_layer_between_sites(slot: str) -> None:
+    network = Network.of(ModelConfig("yolov8"))
+    names = list(slot_layers(network.layers, slot))
+    with mpl.rc_context(LOOK):
+        figure = draw_panels([Panel(network, {name: Mark("b", slot) for name in names}, "title")], text=False)
+    (axes,) = figure.axes
+    coloured = [patch for patch in axes.patches if patch.get_facecolor()[3] == 1]
+    assert len(coloured) == len(names)
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert len(dots) + len(names) + len(network.sites) == len(network.layers) - 1
 
 
 def test_every_site_and_mark_is_drawn() -> None:

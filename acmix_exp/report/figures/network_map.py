@@ -14,7 +14,9 @@ from acmix_exp.config import ModelConfig, block_label
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.figures.style import INK, MUTED, OTHERS, Drawing, legend, subplots
 from acmix_exp.report.records import Record, Table, site_names
+from acmix_exp.slot_rules import SLOTS
 from acmix_exp.yolo.sites import Network
+from acmix_exp.yolo.slot_sites import slot_layers
 from acmix_exp.yolo.yaml_layers import Layer
 
 WIDTH = 7.4  # inches of a figure
@@ -23,12 +25,23 @@ SITE, OTHER, HEIGHT = 1.0, 0.3, 0.5
 UNITS = 17  # across a figure, in which text has its full size
 MOST = 6  # networks in one figure
 MOST_LETTERS = 8  # of a class in one line
-MODES = {"after": "after the layer", "replace": "in place of its second 3x3", "swap": "in place of its attention"}
+MODES = {
+    "after": "after the layer",
+    "replace": "in place of its second 3x3",
+    "swap": "in place of its attention",
+    "down": "in place of the strided convolution",
+    "up": "in place of the upsampling",
+    "fuse": "in place of the concatenation",
+}
+LOSS = "loss"  # a mode whose block has no place in the network
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A block at a site. label: of the block; mode: how it joins the layer, a key of :data:`MODES`."""
+    """A block at a site. label: of the block; mode: how it joins the layer, a key of :data:`MODES`.
+
+    A control in a slot of its own stands after the layer of that slot.
+    """
 
     label: str
     mode: str
@@ -44,21 +57,29 @@ class Panel:
 
 
 def placements(table: Table) -> Iterator[Drawing]:
-    """The network of a table with the sites of its blocks; one panel for each network and set of sites."""
+    """The network of a table with the sites of its blocks; one panel for each network and set of sites.
+
+    A box loss has no place in the network: the panel of such arms has no block, and the caption names them.
+    """
     panels = list(_panels(table))
     if not panels:
         return
+    losses = dict.fromkeys(row.arm for row in table.rows if row.runs.box_loss)
+    of_losses = f" A box loss has no place in the network: that of {', '.join(losses)}." if losses else ""
     shown = panels[:MOST]
     left_out = f" The first {MOST} of {len(panels)}." if len(panels) > MOST else ""
     results = "; ".join(
-        f"{panel.title}: {mark.label} {MODES.get(mark.mode, mark.mode)} at {site}"
+        f"{panel.title}: {text}"
         for panel in shown
-        for site, mark in panel.marks.items()
+        for text in (
+            [f"{mark.label} {MODES.get(mark.mode, mark.mode)} at {site}" for site, mark in panel.marks.items()]
+            or ["no block in the network"]
+        )
     )
     caption = (
         "Boxes are the layers at which a block can sit, with class and index; dots are the other layers, which halve, "
-        "enlarge or join maps. From left to right in the order of the network, from top to bottom by the size of the "
-        f"map: P3 is an eighth of the image's side.{left_out}"
+        "enlarge or join maps, coloured where a block stands in their place. From left to right in the order of the "
+        f"network, from top to bottom by the size of the map: P3 is an eighth of the image's side.{of_losses}{left_out}"
     )
     yield Drawing(draw_panels(shown), "Where the blocks sit", caption, results)
 
@@ -89,22 +110,30 @@ def _panels(table: Table) -> Iterator[Panel]:
         network = _network(record) if record else None
         if record is None or network is None:
             continue
-        sites = {
-            site: (
-                str(part["placement"].get("mode") or "after"),
-                _label(part["block"]) if record.has_own_places else "",
-            )
-            for part in record.parts
-            for site in site_names(part["placement"])
-            if site in network.sites
-        }
-        if sites:
+        sites = dict(_sites(record, network))
+        if sites or row.runs.box_loss:
             arms = found.setdefault((network.title, *sites.items()), [network, sites])
             arms.append(row.arm)
     for network, sites, *arms in found.values():
         words = ", ".join(dict.fromkeys(arms))
         marks = {site: Mark(label or words, mode) for site, (mode, label) in sites.items()}
         yield Panel(network, marks, f"{network.title}: {words}")
+
+
+def _sites(record: Record, network: Network) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The sites of a run, each with its mode and, if the placements are those of the arm, the label of its block."""
+    known = drawable(network)
+    for part in record.parts:
+        mode = str(part["placement"].get("mode") or "after")
+        mode = "after" if record.control and mode in SLOTS else mode
+        label = _label(part["block"]) if record.has_own_places else ""
+        yield from ((site, (mode, label)) for site in site_names(part["placement"]) if site in known)
+
+
+def drawable(network: Network) -> dict[str, int]:
+    """The indices of the layers at which a block can be drawn, by the names of their sites: of every slot but loss."""
+    of_slots = [slot_layers(network.layers, slot) for slot in SLOTS if slot != LOSS]
+    return {name: layer.index for found in (network.sites, *of_slots) for name, layer in found.items()}
 
 
 def _label(block: Mapping[str, Any]) -> str:
@@ -124,6 +153,8 @@ def _network(record: Record) -> Network | None:
 def _draw(axes: Axes, panel: Panel, colours: Mapping[Mark, str], *, names: bool, text: bool) -> None:
     network = panel.network
     roles = {layer.index: name for name, layer in network.sites.items()}
+    known = drawable(network)
+    marks = {known[name]: mark for name, mark in panel.marks.items()}
     body = [layer for layer in network.layers[:-1] if layer.kind != "nn.Identity"]
     places: dict[int, tuple[float, float]] = {}
     x = 0.0
@@ -143,9 +174,9 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[Mark, str], *, names: bool,
         centre = places[layer.index]
         if name := roles.get(layer.index):
             scale = min(1.0, UNITS / x) if text else 0.0
-            _site(axes, layer, centre, panel.marks.get(name), colours, name if names else "", scale)
+            _site(axes, layer, centre, marks.get(layer.index), colours, name if names else "", scale)
         else:
-            axes.plot(*centre, "o", color=MUTED, markersize=2.4 if text else 1.4, zorder=3)
+            _between(axes, centre, marks.get(layer.index), colours, 2.4 if text else 1.4)
     axes.set_title(panel.title, fontsize=9, loc="left")
     axes.set_xlim(-0.9, x + 1.1)
     axes.set_ylim(levels[0] - 0.6, levels[-1] + (0.8 if names else 0.55))
@@ -182,6 +213,21 @@ def _site(
     if name:
         size = 5.2 * scale
         axes.text(x, y + HEIGHT / 2 + 0.06, name, ha="center", va="bottom", fontsize=size, color=INK, zorder=5)
+
+
+def _between(
+    axes: Axes, centre: tuple[float, float], mark: Mark | None, colours: Mapping[Mark, str], size: float
+) -> None:
+    """A layer that is no site of a map: a dot, or what stands in its place; ``size``: of the dot in points."""
+    x, y = centre
+    if mark is None or mark.mode == "after":
+        axes.plot(x, y, "o", color=MUTED, markersize=size, zorder=3)
+    if mark:
+        left, width = (x + OTHER / 2 - 0.04, 0.12) if mark.mode == "after" else (x - OTHER / 2, OTHER)
+        height = HEIGHT * (0.8 if mark.mode == "after" else 0.6)
+        area = Rectangle((left, y - height / 2), width, height, zorder=4)
+        area.set_facecolor(colours[mark])
+        axes.add_patch(area)
 
 
 def _join(

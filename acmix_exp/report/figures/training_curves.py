@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from acmix_exp.config import IDENTITY
 from acmix_exp.report.figures.style import MUTED, Drawing, legend, looks, subplots
 from acmix_exp.report.records import Record, Table
 from acmix_exp.report.sentences import MAP, format_number
@@ -57,8 +58,11 @@ def losses(table: Table) -> Iterator[Drawing]:
     for axes in grid[:-1].flat:
         axes.set_xlabel("")
     legend(figure, entries)
+    other = [row.label for row in table.rows if row.runs.box_loss not in (None, IDENTITY)]
+    words = f" box of {', '.join(other)} is another loss, not to be compared with the others." if other else ""
     caption = (
         f"The parts of the loss after every epoch. {_lines(table, entries)} On val: of the averaged (EMA) network."
+        f"{words}"
     )
     yield Drawing(figure, "Training and validation losses", caption)
 
