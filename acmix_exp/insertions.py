@@ -43,6 +43,7 @@ class Insertion:
             options.sub(f"{self.key}.options.", line)
             .replace("model.placement.sites=", f"{self.key}.placement: sites=")
             .replace("model.placement.", f"{self.key}.placement.")
+            .replace("model/placement=", f"{self.key}.placement=")
             .replace("block=", f"{self.key}.block=")
             for line in lines
         ]

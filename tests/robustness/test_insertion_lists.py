@@ -40,6 +40,18 @@ REFUSED = {
         "arm.insertions[0].placement.mode=behind: must be one of after, replace, swap"
     ),
     "{block: ema, placement: {site: [sppf]}}": "arm.insertions[0].placement.site: unknown key; did you mean sites?",
+    "{block: wiou, placement: loss}, {block: mpdiou, placement: loss}": (
+        "arm.insertions[1].placement: loss_head takes wiou already (arm.insertions[0]); must be a site of its own"
+    ),
+    "{block: spd_conv, placement: down}, {block: spd_conv, placement: {mode: down, sites: [backbone_p4]}}": (
+        "arm.insertions[1].placement: down_backbone_p4 takes spd_conv already (arm.insertions[0]); must be a site of"
+    ),
+    "{block: bifpn, placement: up}": (
+        "arm.insertions[0].block=bifpn arm.insertions[0].placement.mode=up: it stands in place of a concatenation; use "
+        "arm.insertions[0].placement=fuse"
+    ),
+    "{block: acmix, placement: fuse}": "placement.mode=fuse: a block there stands in place of a concatenation; use ",
+    "{block: carafe, placement: usual}": "arm.insertions[0].placement=usual: must be one of backbone_p3p4p5",
     "ema": "arm.insertions[0]=ema: must be {block: NAME, placement: NAME}",
     "{block: custom, placement: sppf}": "arm.insertions[0].options.target=null: must be MODULE.CLASS",
 }

@@ -58,6 +58,18 @@ REFUSED = {  # what people type: what the line says, and the row of the table
         "fuse_neck_p4_down, fuse_neck_p3, fuse_neck_p4, fuse_neck_p5, all, neck",
         "a layer of another kind as a site of a fusion",
     ),
+    "block=dysample model/placement=down": (
+        "block=dysample model.placement.mode=down: it stands in place of an upsampling; use model/placement=up",
+        "a block of one slot with the placement of another",
+    ),
+    "block=spd_conv model/placement=down model.placement.sites=[all,backbone_p4]": (
+        "model.placement.sites=backbone_p4: yolov8n: names down_backbone_p4 twice; name every site once",
+        "a site of a slot that is named twice",
+    ),
+    "block=wiou model/placement=loss arm=join": (
+        "arm=join model.placement.mode=loss: a loss has no layers, which this control consists of; use arm=identity",
+        "a control of what joins a block, or of its capacity, for a loss",
+    ),
     "block=timm block.layer=halo": (
         f"block.layer=halo: must be one of {', '.join(block_rules.TIMM_LAYERS)}",
         "a layer of timm that takes maps of some sizes only",

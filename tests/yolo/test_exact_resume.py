@@ -81,6 +81,10 @@ def assert_same(one: Recorded, other: Recorded) -> None:
 
 AUGMENTED = {"close_mosaic": 2, "mixup": 0.3, "multi_scale": 0.5}
 SEA = {name: option.default for name, option in RULES["sea_attention"].options.items()}
+WIOU = {
+    "block": {"name": "wiou", **{name: option.default for name, option in RULES["wiou"].options.items()}},
+    "model__placement": PlacementConfig(name="loss", mode="loss", sites=["head"]),
+}
 TRAININGS: dict[str, Callable[[Path], Config]] = {
     # warm-up lasts for 3 of the 4 epochs, and mosaic is closed for the last 2
     "AdamW with ACmix": lambda pretrained: make_config(train__extra=AUGMENTED),
@@ -95,6 +99,10 @@ TRAININGS: dict[str, Callable[[Path], Config]] = {
         model__family="yolo26", train__extra={"warmup_epochs": 1}
     ),
     "auto": lambda pretrained: make_config(train__optimizer="auto", train__extra={"warmup_epochs": 0}),
+    "WIoU, whose running mean is a buffer": lambda pretrained: make_config(train__extra=AUGMENTED, **WIOU),
+    "YOLO26 with WIoU, a mean for each of its heads": lambda pretrained: make_config(
+        model__family="yolo26", train__extra={"warmup_epochs": 1}, **WIOU
+    ),
     "RMSProp, in place of a convolution": lambda pretrained: make_config(
         train__optimizer="RMSProp",
         train__lr0=0.001,

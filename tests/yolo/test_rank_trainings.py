@@ -16,7 +16,7 @@ import torch
 from omegaconf import OmegaConf
 
 from acmix_exp import child
-from acmix_exp.config import Config
+from acmix_exp.config import Config, PlacementConfig
 from acmix_exp.data import Dataset
 from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.yolo.resume import STATE
@@ -218,6 +218,20 @@ def test_resumed_it_ends_as_if_it_had_not_stopped(trained: Trained, two_ranks: C
     for rank in (0, 1):
         one_end, other_end = stopped.seen(rank)["end"], trained.seen(rank)["end"]
         assert all(torch.equal(one_end[key], other_end[key]) for key in other_end)
+
+
+def test_the_mean_of_wiou_is_resumed_too(two_ranks: Callable[..., Trained]) -> None:
+    """At the start of each step every rank takes the first one's, as it does the statistics of BatchNorm."""
+    placement = PlacementConfig(name="loss", mode="loss", sites=["head"])
+    config = make_config(block={"name": "wiou", "version": "v3"}, model__placement=placement)
+    whole, stopped = two_ranks(config).go_on(), two_ranks(config)
+    with pytest.raises(Killed):
+        stopped.go_on(kill_after=1)
+    stopped.go_on()
+    assert [{**row, "seconds": 0} for row in stopped.rows] == [{**row, "seconds": 0} for row in whole.rows]
+    means = [[run.seen(rank)["end"]["box_losses.0.mean"] for rank in (0, 1)] for run in (whole, stopped)]
+    assert means[0] == means[1]
+    assert all(float(mean) != 1 for mean in means[0])
 
 
 DIVERGES = """

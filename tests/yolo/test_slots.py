@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.loss import BboxLoss
 from ultralytics.utils.tal import TaskAlignedAssigner
 
-from acmix_exp.block_rules import with_defaults
-from acmix_exp.config import ArmConfig, Config, LossConfig, ModelConfig, PlacementConfig, arm_label
+from acmix_exp.config import LossConfig, ModelConfig, PlacementConfig, arm_label
 from acmix_exp.errors import ConfigError
 from acmix_exp.insertions import placement_file
 from acmix_exp.slot_rules import SIMILARITIES, SLOT_RULES, SLOTS
@@ -24,34 +22,14 @@ from acmix_exp.sweep import arm
 from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.matched import matched_block
-from acmix_exp.yolo.model import build_model
 from acmix_exp.yolo.preflight import preflight
 from acmix_exp.yolo.sites import Network, resolve_sites, sites_of
 from acmix_exp.yolo.slot_wrap import ASSIGNERS, SlotAssigner, SlotBoxLoss
 from tests.yolo.builders import bare, make_config
+from tests.yolo.slot_networks import built, config, losses
 
 MAPS = ("down", "up", "fuse")
 USUAL = {"down": "spd_conv", "up": "dysample", "fuse": "bifpn", "loss": "wiou"}
-
-
-def config(block: str, slot: str | None = None, *, control: str | None = None, family: str = "yolov8", **options: Any):
-    """A config whose arm inserts ``block``, or a control at its slot."""
-    rules = SLOT_RULES[block]
-    scale = FAMILIES[family].scales[0]
-    placement = PlacementConfig(**placement_file(slot or str(rules.slot)))
-    named = ArmConfig(name=control or "configured", insert=True, block=control, control=control is not None)
-    if control == "conv3x3_matched":
-        named.match = "parameters"
-    return make_config(
-        arm=named,
-        model=ModelConfig(family=family, scale=scale, placement=placement),
-        block={"name": block, **with_defaults(block, options)},
-    )
-
-
-def built(given: Config, nc: int = 2) -> Any:
-    torch.manual_seed(0)
-    return build_model(given, nc).eval()
 
 
 def test_sites_are_named_by_role_and_level() -> None:
@@ -145,27 +123,6 @@ def test_a_control_of_a_few_scalars_is_refused() -> None:
         matched_block(given, inserted, sites)
     (line,) = preflight([given])
     assert line.startswith("arm=conv3x3_matched block=bifpn: bifpn adds fewer parameters than ")
-
-
-def batch() -> dict[str, torch.Tensor]:
-    boxes = torch.tensor([[0.3, 0.4, 0.3, 0.4], [0.6, 0.5, 0.5, 0.3], [0.5, 0.5, 0.2, 0.9]])
-    return {
-        "img": torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)),
-        "cls": torch.tensor([[0.0], [1.0], [1.0]]),
-        "batch_idx": torch.tensor([0.0, 0.0, 1.0]),
-        "bboxes": boxes,
-    }
-
-
-def losses(model: Any) -> torch.Tensor:
-    model.args = DEFAULT_CFG
-    model.train()
-    model.criterion = None
-    with torch.no_grad():  # at first all boxes hold their targets; these reach two cells to each side
-        for branch in model.model[-1].cv2:
-            branch[-1].bias.view(4, -1)[:, -14:-12] = 8.0
-    values: torch.Tensor = model(batch())[0]
-    return values
 
 
 @pytest.mark.parametrize("family", ["yolov8", "yolo26"])
