@@ -34,7 +34,7 @@ def insert(add: Any) -> Callable[..., Path]:
         provenance = json.loads((path / "provenance.json").read_text())
         provenance["identity"] |= {"block": block, "placement": placement}
         (path / "provenance.json").write_text(json.dumps(provenance))
-        (path / "history.csv").write_text("epoch,train/box_loss,val/map50_95\n1,0.5,0.2\n2,0.4,0.3\n")
+        (path / "history.csv").write_text("epoch,map50_95,seconds,train/box_loss\n1,0.2,1,0.5\n2,0.3,1,0.4\n")
         return path
 
     return write
@@ -64,7 +64,7 @@ def test_layers_of_timm_share_a_table(folder: Path, add: Any, insert: Any) -> No
     add("baseline", 0, 0.3)
     for layer in ("se", "eca"):
         insert(f"timm-{layer}", {"name": "timm", "layer": layer}, {"mode": "after", "sites": ["sppf"], **JOINED})
-    assert arms(make_tables(folder)) == [["baseline", "timm-se", "timm-eca"]]
+    assert arms(make_tables(folder)) == [["baseline", "timm-eca", "timm-se"]]
 
 
 def test_the_curves_of_another_box_loss_are_not_to_be_compared(folder: Path, add: Any, insert: Any) -> None:
