@@ -53,6 +53,7 @@ def test_every_arm_gets_the_same_stock_tensors(pretrained: Path, mode: str) -> N
         )
         assert set(account["rebuilt"]) == HEAD
         assert set(account["new"]) == model.new_keys()
+        assert set(account.pop("unused", [])) == lost
         assert sorted(chain.from_iterable(account.values())) == sorted(model.state_dict())
         assert all(torch.equal(model.state_dict()[key], source[key]) for key in account["transferred"])
 
