@@ -88,11 +88,23 @@ def verdicts(results: Path = RESULTS) -> Iterator[Verdict]:
     """Every row of the published experiments but the references, by the names of the experiments."""
     for path in sorted(results.glob("*/summary.json")):
         for table in json.loads(path.read_text(encoding="utf-8"))["tables"]:
-            stock = next((row for row in table["rows"] if row["arm"] == table["reference"]), {})
             faulty = any(row["verdict"] == FAULT for row in table["rows"])
             for row in table["rows"]:
                 if row["verdict"] != "reference":
-                    yield _verdict(path.parent.name, table, row, stock, faulty)
+                    yield _verdict(path.parent.name, table, row, _reference(table, row), faulty)
+
+
+def _reference(table: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The reference of the row's own network: a swept value that concerns the reference too is the same."""
+    return next(
+        (
+            each
+            for each in table["rows"]
+            if each["arm"] == table["reference"]
+            and all(each.get(key) in (None, row.get(key)) for key in table.get("swept_keys", ()))
+        ),
+        {},
+    )
 
 
 def _verdict(

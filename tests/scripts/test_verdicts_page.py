@@ -174,6 +174,17 @@ def test_swept_values_and_arms_without_a_block_of_their_own_are_named(tmp_path: 
     assert next(each.data for each in verdicts(tmp_path)) == "bccd, from scratch, block.reduction=4"
 
 
+def test_the_cost_is_that_over_the_reference_of_the_same_network(tmp_path: Path) -> None:
+    models = {"yolo12": 2_600_000, "yolo26": 2_400_000}
+    stock = [STOCK | COST | {"model": model, "parameters": number} for model, number in models.items()]
+    arms = [row("simam", "better", model=model, parameters=number + 10_000) for model, number in models.items()]
+    table = {"settings": {"dataset": "bccd", "model": {}, "train": {}}, "swept_keys": ["model", "block.reduction"]}
+    content = {"tables": [{**table, "reference": "baseline", "rows": [*stock, *arms]}]}
+    (tmp_path / "wanted").mkdir()
+    (tmp_path / "wanted" / "summary.json").write_text(json.dumps(content), encoding="utf-8")
+    assert {each.cost for each in verdicts(tmp_path)} == {"+0.01 M, +0.00 GFLOPs, +0.00 ms"}
+
+
 @pytest.mark.slow
 def test_wanted_is_what_its_command_trains() -> None:
     cells = compose_cells(["+experiment=wanted", "hardware=cpu", "task=plan", "seed=0"])
