@@ -95,6 +95,8 @@ NAMES = {
     "latency_ms_b1": "latency",
     "nms_mean": "mAP50-95_nms",
     "nms_free_mean": "mAP50-95_nms_free",
+    "other_head_mean": "delta_other_head",
+    "other_head_low": "CI_other_head",
     "fps": "FPS",
     "peak_memory_mb": "memory",
     "train_seconds": "training",
@@ -105,7 +107,9 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("n", "mAP50", "mAP50-95", "delta", "CI_simultaneous", "p_joint", "verdict", "parameters", "GFLOPs"),
 }
 MAP50_95 = {"map50_95_mean": "map50_95.mean", "map50_95_std": "map50_95.std"}
-NMS, NMS_FREE = {"nms_mean": "nms.mean"}, {"nms_free_mean": "nms_free.mean"}
+NMS = {"nms_mean": "nms.mean", "nms_std": "nms.std"}
+NMS_FREE = {"nms_free_mean": "nms_free.mean", "nms_free_std": "nms_free.std"}
+OTHER_HEAD = {"other_head_low": "other_head.low", "other_head_high": "other_head.high"}
 CI = {"delta_low": "comparison.low", "delta_high": "comparison.high"}
 CI_JOINT = {"simultaneous_low": "comparison.simultaneous_low", "simultaneous_high": "comparison.simultaneous_high"}
 POPULATION = {"population_low": "population.low", "population_high": "population.high"}
@@ -121,16 +125,16 @@ COLUMNS = (
     Column("mAP50-95", MAP, MAP50_95, "csv md terminal narrow tex html runs wandb", "± std", join=" ± "),
     Column("mAP50", MAP, {"map50_mean": "map50.mean"}, "csv md terminal narrow html"),
     Column("mAP50, std", MAP, {"map50_std": "map50.std"}),
-    Column("mAP50-95", MAP, NMS, "md terminal html", "with NMS", if_known=True, short="mAP50-95\nNMS"),
-    Column("mAP50-95 (with NMS), std", MAP, {"nms_std": "nms.std"}),
-    Column("mAP50-95", MAP, NMS_FREE, "md terminal html", "NMS-free", if_known=True, short="mAP50-95\nNMS-free"),
-    Column("mAP50-95 (NMS-free), std", MAP, {"nms_free_std": "nms_free.std"}),
+    Column("mAP50-95", MAP, NMS, "md terminal html", "with NMS", 1, " ± ", "mAP50-95\nNMS", True),
+    Column("mAP50-95", MAP, NMS_FREE, "md terminal html", "NMS-free", 1, " ± ", "mAP50-95\nNMS-free", True),
     Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html", short="P"),
     Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html", short="R"),
     Column("paired seeds", "d", {"n_paired": "comparison.n"}, "pairs"),
     Column("diverged runs", "d", {"n_diverged": "n_diverged"}),
     Column("in the family", "", {"in_family": "comparison.in_family"}),
     Column("delta", DELTA, {"delta_mean": "comparison.mean"}, "csv md terminal narrow tex html evidence wandb pairs"),
+    Column("delta", DELTA, {"other_head_mean": "other_head.mean"}, "md html evidence", "other head", if_known=True),
+    Column("95 % CI", DELTA, OTHER_HEAD, "md evidence", "other head", join=" to ", if_known=True),
     Column("95 % CI", DELTA, CI, "csv md terminal evidence pairs", join=" to ", short="95 % CI"),
     Column("95 % CI", DELTA, CI_JOINT, "csv md terminal tex html evidence pairs", JOINT, join=" to ", short=SHORT),
     Column("95 % CI (images)", DELTA, CI_IMAGES, "md evidence", join=" to "),

@@ -87,12 +87,15 @@ def _heads(group: Group) -> list[str]:
                 "The headline of networks with two heads is of the head {head}: all comparisons are of it, and best.pt "
                 "is chosen by it."
             )
-        other = " The other head is in its own column; train.extra.nms chooses which head is the headline"
+        other = (
+            " The other head has columns of its own, with the mean difference and the interval of each arm alone and "
+            "without a verdict; train.extra.nms chooses which head is the headline"
+        )
         sentences.append(tr(text, head=tr(HEADS[head])) + tr(other))
     if any(head and record.inserts for record, head in done):
         text = (
             "In networks with two heads a block learns from the one-to-many head alone: the one-to-one head reads "
-            "detached features. Its weight in the loss of YOLO26 falls from 0.8 to 0.1 over the training, so that on a "
+            "detached features. Its weight in the loss falls from 0.8 to 0.1 over the training, so that on a "
             "short schedule a block is taught differently than in a network with one head"
         )
         sentences.append(tr(text))

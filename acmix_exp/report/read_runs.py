@@ -15,7 +15,7 @@ from acmix_exp.report.records import ArmRuns, Group, Record, Result
 from acmix_exp.run.directory import FILES, Run, runs_in
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast
-# Rows come in this order, then by name.
+# Rows come in this order, then those with one block before those with several, then by name.
 FIRST_ARMS = (
     "baseline",
     "identity",
@@ -162,4 +162,5 @@ def _group(records: Sequence[Record], keys: Sequence[str], folds: int) -> Group:
 def _order(row: ArmRuns) -> tuple[Any, ...]:
     first = FIRST_ARMS.index(row.arm) if row.arm in FIRST_ARMS else len(FIRST_ARMS)
     swept = [(0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value)) for value in row.swept.values()]
-    return first, row.arm, swept
+    inserted = max((len(record.parts) for record in row.all_records if record.has_own_places), default=0)
+    return first, inserted, row.arm, swept

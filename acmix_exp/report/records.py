@@ -51,6 +51,11 @@ class Result:
     nms: float | None = None  # mAP50-95 of each of them
     nms_free: float | None = None
 
+    @property
+    def other_head(self) -> float | None:
+        """mAP50-95 of the head that is not the headline; None without two heads."""
+        return {"nms": self.nms_free, "nms_free": self.nms}.get(self.head or "")
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -381,6 +386,7 @@ class Row:
     seeds_verdict: Verdict | None = None  # that by seeds alone, where ``population`` does not allow it
     nms: Spread = Spread(None, None)  # mAP50-95 of the head with suppression of duplicates, and without, if it has both
     nms_free: Spread = Spread(None, None)
+    other_head: Comparison = Comparison()  # of the head that is not the headline; without a verdict
 
     @property
     def arm(self) -> str:

@@ -19,7 +19,7 @@ from acmix_exp.report.population import guarded
 from acmix_exp.report.read_runs import collect
 from acmix_exp.report.records import ArmRuns, Contrast, Cost, Group, Interval, Row, Spread, Table
 from acmix_exp.report.row_costs import fps_note, read_profile, row_costs
-from acmix_exp.report.statistics import Comparison, Verdict, compare_family, differences
+from acmix_exp.report.statistics import Comparison, Verdict, compare_alone, compare_family, differences
 
 
 def make_tables(folder: Path, asked: Asked = DEFAULT) -> list[Table]:
@@ -94,7 +94,21 @@ def _row(runs: ArmRuns, other: ArmRuns | None, comparison: Comparison, images: I
     spreads: dict[str, Any] = {
         name: Spread.of(getattr(record.result, name) for record in runs.records) for name in names
     }
-    return Row(runs=runs, reference=other, **spreads, comparison=comparison, images=images, cost=cost)
+    found = Row(runs=runs, reference=other, **spreads, comparison=comparison, images=images, cost=cost)
+    return replace(found, other_head=_other_head(runs, other)) if other else found
+
+
+def _other_head(runs: ArmRuns, other: ArmRuns) -> Comparison:
+    """The same comparison by the head that is not the headline, by itself: it is in no family."""
+    scores = [
+        {
+            seed: value
+            for seed, record in row.runs.items()
+            if record.result and (value := record.result.other_head) is not None
+        }
+        for row in (runs, other)
+    ]
+    return compare_alone([differences(*scores)])[0]
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:

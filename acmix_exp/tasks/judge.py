@@ -20,7 +20,7 @@ from acmix_exp.outcomes import Outcomes
 from acmix_exp.report import coco_predictions
 from acmix_exp.report.judgement import EXIT_CODES, Judgement, Score, as_json, score, sentence
 from acmix_exp.report.judgement import judge as judged
-from acmix_exp.report.notes import count
+from acmix_exp.report.notes import HEADS, count
 from acmix_exp.run import devices
 from acmix_exp.run.directory import Run
 from acmix_exp.run.fingerprints import verify_data, verify_finished
@@ -74,7 +74,8 @@ def judge(cell: Composed) -> int:
         diverged=(a.diverged, b.diverged),
         metric=model_tasks.headline(facts.pop("task", None)),
     )
-    notes = [*a.notes, *b.notes, *facts.pop("notes"), *found.notes]
+    heads = facts.pop("heads", {})
+    notes = [*a.notes, *b.notes, *facts.pop("notes"), *_of_heads(things, heads), *found.notes]
     if found.margin is not None:
         notes.append(
             f"report.margin={found.margin:g} means something only if it was chosen before the scores were seen"
@@ -82,7 +83,7 @@ def judge(cell: Composed) -> int:
     _print(found, a, b, facts, notes)
     folder.mkdir(parents=True, exist_ok=True)
     sides = {
-        name: {"given": given, "kind": each.kind, "things": list(_listed(each, scores))}
+        name: {"given": given, "kind": each.kind, "things": list(_listed(each, scores, heads))}
         for name, given, each in (("a", command.a, a), ("b", command.b, b))
     }
     write_json(folder / FILE, {**as_json(found), "notes": notes, "dataset": facts, "sides": sides})
@@ -90,10 +91,11 @@ def judge(cell: Composed) -> int:
     return EXIT_CODES[found.finding]
 
 
-def _listed(each: Side, scores: dict[Path, Score]) -> Iterator[dict[str, Any]]:
+def _listed(each: Side, scores: dict[Path, Score], heads: dict[str, str | None]) -> Iterator[dict[str, Any]]:
     for thing in each.things:
-        one = scores[thing.path]
-        yield {"path": str(thing.path), "seed": thing.seed, "map50_95": one.map50_95, "map50": one.map50}
+        one, head = scores[thing.path], heads.get(str(thing.path))
+        of_head = {"head": head} if head else {}
+        yield {"path": str(thing.path), "seed": thing.seed, "map50_95": one.map50_95, "map50": one.map50, **of_head}
 
 
 def _stored(things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]:
@@ -128,6 +130,9 @@ def _stored(things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]
         "split": record.result.split,
         "images": len(outcomes.images),
         "task": record.identity["model"].get("task"),
+        "heads": {
+            str(thing.path): thing.record.result.head for thing in things if thing.record and thing.record.result
+        },
     }
     old = [thing.path.name for thing in things if scores[thing.path].by_size is None]
     why = f"AP by size is not known: outcomes.npz of {old[0]} is of an older version" if old else ""
@@ -209,7 +214,7 @@ def _evaluated(cell: Composed, things: Sequence[Thing]) -> tuple[dict[str, Any],
             variables = unpickling(command.allow_unsafe_checkpoint)
             options = {"threads": hardware.threads, "gpu": gpu, "variables": variables, "on_step": show}
             answer = run_child("judge", Path(command.runs_dir, command.name), request, **options)
-        sizes = require(answer, "the evaluation")
+        made = require(answer, "the evaluation")
         scores = {}
         for thing, item in zip(things, items, strict=True):
             outcomes = Outcomes.load(Path(str(item["outcomes"])))
@@ -218,7 +223,8 @@ def _evaluated(cell: Composed, things: Sequence[Thing]) -> tuple[dict[str, Any],
     device = "cpu" if gpu is None else f"cuda:{gpu}"
     facts |= {
         "task": of_data.model.task,
-        "imgsz": sizes,
+        "imgsz": [one["imgsz"] for one in made],
+        "heads": {str(thing.path): one["head"] for thing, one in zip(things, made, strict=True)},
         "batch": [config.train.batch for _, config, _ in requests],
         "device": device,
     }
@@ -255,8 +261,10 @@ def _weights(cell: Composed, thing: Thing) -> tuple[Config, Path]:
     return replace(command, arm=arm, train=replace(command.train)), thing.path
 
 
-def work(job: Job) -> list[int]:
-    """Evaluate ``things`` on ``split`` in the child process; each writes its outcomes. Returns their image sizes.
+def work(job: Job) -> list[dict[str, Any]]:
+    """Evaluate ``things`` on ``split`` in the child process; each writes its outcomes.
+
+    Returns the image size of each and, of a network with two heads, which was scored.
 
     Raises ConfigError if their classes differ, or one is no detector that is evaluated here.
     """
@@ -290,15 +298,27 @@ def work(job: Job) -> list[int]:
     for setting, others in names.items():
         if others != classes:
             raise ConfigError(f"{setting}: its classes are {_some(others)}; must be those of {first}, {_some(classes)}")
+    made = []
     for item, config in things:
         prepare(config)
         dataset = verify_data(config, job.request["data"])
         if item["run"]:
             verify_finished(Run(Path(item["run"])), config)
         job.step(f"evaluating {item['weights']}")
-        path = Path(item["outcomes"])
-        evaluate_checkpoint(Path(item["weights"]), dataset, job.request["split"], config, job.device, outcomes=path)
-    return [config.train.imgsz for _, config in things]
+        weights, path = Path(item["weights"]), Path(item["outcomes"])
+        metrics = evaluate_checkpoint(weights, dataset, job.request["split"], config, job.device, outcomes=path)
+        made.append({"imgsz": config.train.imgsz, "head": metrics.get("head")})
+    return made
+
+
+def _of_heads(things: Sequence[Thing], heads: dict[str, str | None]) -> list[str]:
+    """Which head is scored of networks that have two."""
+    lines = [
+        f"{thing.setting}: of its two heads the one {HEADS[head]} is scored"
+        for thing in things
+        if (head := heads.get(str(thing.path))) in HEADS
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
 
     Keys: map50, map50_95, precision, recall, split, checkpoint (the headline); of another task than detection task and
     metric, and of masks and keypoints box/* with the metrics of the boxes; of a network with two heads also head,
-    heads/nms/map50_95 and heads/nms_free/map50_95; val_best/* and val_last/*
+    heads/nms/* and heads/nms_free/* with the metrics of each; val_best/* and val_last/*
     (epoch, map50, map50_95); parameters, gflops and the other costs by name; audit/transferred, audit/rebuilt,
     audit/new and, if there are any, audit/unused (numbers of tensors); per_class/<class>/<metric>. The tracker adds the
     last as a table, per_class.
@@ -24,7 +24,7 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
     boxes = (result.get("metrics") or {}).get("box") or {}
     flat |= {f"box/{key}": value for key, value in boxes.items()}
     heads = (result.get("metrics") or {}).get("heads") or {}
-    flat |= {f"heads/{name}/map50_95": metrics["map50_95"] for name, metrics in heads.items()}
+    flat |= {f"heads/{name}/{key}": value for name, metrics in heads.items() for key, value in metrics.items()}
     flat |= {f"audit/{key}": len(tensors) for key, tensors in (result.get("audit") or {}).items()}
     for name, metrics in per_class(result).items():
         flat |= {f"per_class/{name}/{key}": value for key, value in metrics.items()}

@@ -117,6 +117,7 @@ FAMILIES = {  # model.family
 FEATURES = {family.backbone.network: family.backbone for family in FAMILIES.values() if family.backbone}
 SCALES = tuple(dict.fromkeys(scale for family in FAMILIES.values() for scale in family.scales))
 TRANSFORMER = "RTDETRDecoder"
+HEADS = [kind for task in TASKS.values() for kind in task.heads]
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,8 @@ def yaml_of(model: ModelConfig) -> dict[str, Any]:
     if model.yaml is not None:
         content = own_yaml(model)
         scale = model.scale if content.get("scales") else ""
-        return {**_copy(content), "scale": scale, "yaml_file": f"{Path(model.yaml).stem}.yaml"}
+        named = {"scale": scale, "yaml_file": f"{Path(model.yaml).stem}.yaml"}
+        return {"nc": 80, **_copy(content), **named}  # ultralytics needs a number of classes, which the data replace
     family = FAMILIES[model.family]
     path = _shipped(family.file(model.scale, model.variant, model.task))
     if path is None:
@@ -282,7 +284,7 @@ def own_yaml(model: ModelConfig) -> dict[str, Any]:
         raise ConfigError(f"{setting}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or not content.get("backbone"):
         raise ConfigError(f"{setting}: describes no network; must have lists backbone: and head:")
-    last = (content.get("head") or [[]])[-1]
+    last = content["head"][-1] if isinstance(content.get("head"), list) and content["head"] else None
     kind = last[2] if isinstance(last, list) and len(last) > 2 else None
     heads = (task := model_tasks.of(model)).heads
     if kind not in heads:
@@ -292,10 +294,29 @@ def own_yaml(model: ModelConfig) -> dict[str, Any]:
             f"{setting}: its last layer is {kind}; must be {right}{f' for model.task={task.name}' if of_other else ''}"
             f"{of_other}"
         )
-    scales = content.get("scales")
-    if scales is not None and model.scale not in scales:
-        raise ConfigError(f"model.scale={model.scale}: must be one of {', '.join(scales)}, the scales of {model.yaml}")
+    rows = [*content["backbone"], *content["head"][:-1]] if isinstance(content["backbone"], list) else []
+    for index, row in enumerate(rows):
+        if isinstance(row, list) and len(row) > 2 and row[2] in HEADS:
+            raise ConfigError(f"{setting}: layer {index} is {row[2]}, and the last layer {kind}; must have one head")
+    _check_scale(setting, content.get("scales"), model)
     return content
+
+
+def _check_scale(setting: str, scales: Any, model: ModelConfig) -> None:
+    """Raise ConfigError if a YAML of the user's does not have the scale, or not as ultralytics reads it."""
+    if not scales:
+        return
+    values = scales.get(model.scale) if isinstance(scales, dict) else None
+    if isinstance(scales, dict) and model.scale not in scales:
+        named = ", ".join(map(str, scales))
+        raise ConfigError(f"model.scale={model.scale}: must be one of {named}, the scales of {model.yaml}")
+    fine = isinstance(values, list) and len(values) == 3
+    if not fine or not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in values):
+        given = scales if values is None else values
+        raise ConfigError(
+            f"{setting}: its scales have {given}; must be [depth, width, most channels] by letter, such as "
+            "n: [0.33, 0.25, 1024]"
+        )
 
 
 def yaml_digest(model: ModelConfig) -> str:

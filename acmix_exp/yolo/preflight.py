@@ -137,8 +137,9 @@ def build_stock(config: Config, network: Network) -> tuple[DetectionModel | None
     except KeyError as error:
         kind = str(error.args[0])
         index = next((layer.index for layer in network.layers if layer.kind == kind), None)
-        where = "" if index is None else f" (layer {index})"
-        return None, [f"{named} has no module {kind}{where}; a block of your own is block=custom"]
+        if index is None:
+            return None, [f"{named} cannot build it ({one_line(error)})"]
+        return None, [f"{named} has no module {kind} (layer {index}); a block of your own is block=custom"]
     except Exception as error:  # a module can raise any exception for wrong arguments
         return None, [f"{named} cannot build it ({one_line(error)})"]
     sites, side = {layer.index: name for name, layer in network.sites.items()}, 2 * network.stride
@@ -148,15 +149,18 @@ def build_stock(config: Config, network: Network) -> tuple[DetectionModel | None
         name = sites[layer.i]
         row = network.sites[name]
         right = Facts(row.built_as, row.channels, row.stride, network.inner(name), network.inner(name, "swap"))
-        shape = getattr(output, "shape", (0, 0, math.inf))  # of what is no map
+        shape = output.shape if isinstance(output, torch.Tensor) and output.ndim == 4 else (0, 0, math.inf)  # no map
         inside = replaceable(layer, right.inner), attention_of(layer, right.attention)
         built = Facts(type(layer).__name__, shape[1], side / shape[2], *inside)
         if built != right:
             lines.append(f"{named} builds {name}, layer {layer.i}, as {built}; must be {right}, as its row says")
 
     handles = [stock.model[index].register_forward_hook(compare) for index in sites]
-    with torch.no_grad():
-        stock.eval()(torch.zeros(1, 3, side, side))
+    try:
+        with torch.no_grad():
+            stock.eval()(torch.zeros(1, 3, side, side))
+    except Exception as error:
+        return None, [f"{named} builds it, and cannot run it ({one_line(error)})"]
     for handle in handles:
         handle.remove()
     return stock.to("meta"), lines  # from here on only shapes matter

@@ -118,9 +118,18 @@ class Network:
         """Every layer that has a role, by its name, in network order. Of several with one role it is the last."""
         found: dict[str, Layer] = {}
         for layer in self.layers[:-1]:
-            if name := self._role(layer):
+            if layer.index in self._used and (name := self._role(layer)):
                 found[name] = layer
         return dict(sorted(found.items(), key=lambda item: item[1].index))
+
+    @cached_property
+    def _used(self) -> set[int]:
+        """The layers that the head depends on. In a YAML of the user's there may be others."""
+        used = {self.head.index}
+        for layer in reversed(self.layers):
+            if layer.index in used:
+                used.update(layer.inputs)
+        return used
 
     def _role(self, layer: Layer) -> str | None:
         level = math.log2(layer.stride)

@@ -69,7 +69,9 @@ def layers(yaml: Mapping[str, Any], scale: str, given: Mapping[int, Layer] | Non
             channels = _channels(kind, args, [found[i].channels if i >= 0 else 3 for i in inputs], width, most)
             strides = [found[i].stride if i >= 0 else 1.0 for i in inputs]
             stride = strides[-1 if kind == "CBFuse" else 0] * _stride(kind, args)
-        except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+            if not (channels > 0 and 0 < stride < math.inf):
+                raise ValueError(f"gives {channels} channels at stride {stride:g}")
+        except (ArithmeticError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"layer {index}, {kind}, cannot be read ({error})") from error
         found.append(Layer(index, kind, inputs, channels, stride, repeats, args, part, scale))
     return tuple(found)

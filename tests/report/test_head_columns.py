@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from acmix_exp.report.build import build
 from acmix_exp.report.planned import Asked
 from acmix_exp.report.write import write_summary
 from tests.report.builders import summary
@@ -27,6 +30,33 @@ def test_both_heads_are_columns_and_the_headline_is_named(folder: Path, add: Any
     text = (folder / "summary.md").read_text(encoding="utf-8")
     assert "mAP50-95 (with NMS)" in text
     assert "mAP50-95 (NMS-free)" in text
+
+
+def test_the_other_head_has_a_difference_of_its_own_and_no_verdict(folder: Path, add: Any) -> None:
+    for seed in range(6):
+        with_heads(add("baseline", seed, 0.30), "nms", nms=0.30, nms_free=0.20)
+        with_heads(add("mixed", seed, 0.32 + seed / 1e3), "nms", nms=0.32 + seed / 1e3, nms_free=0.19 - seed / 1e3)
+    (table,) = summary(folder)
+    reference, row = table["rows"]
+    assert reference["other_head_mean"] is None
+    assert row["verdict"] == "better"
+    assert row["delta_mean"] == pytest.approx(0.0225)
+    assert row["other_head_mean"] == pytest.approx(-0.0125)
+    assert row["other_head_low"] < row["other_head_mean"] < row["other_head_high"] < 0
+    assert table["family"] == 1
+    text = (folder / "summary.md").read_text(encoding="utf-8")
+    assert "| delta (other head) | 95 % CI (other head) |" in text
+    assert " ± 0.002 | -0.013 |" in text
+    build(folder)
+    assert "delta (other head)" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_other_head_is_compared_where_both_rows_have_it(folder: Path, add: Any) -> None:
+    for seed in range(2):
+        add("baseline", seed, 0.30)
+        with_heads(add("mixed", seed, 0.32), "nms_free", nms=0.35, nms_free=0.32)
+    (table,) = summary(folder)
+    assert [row["other_head_mean"] for row in table["rows"]] == [None, None]
 
 
 def test_what_teaches_a_block_is_said(folder: Path, add: Any) -> None:

@@ -48,14 +48,14 @@ def test_one_table_with_what_each_arm_inserts(folder: Path, add: Any, add_insert
         add("baseline", seed, 0.30 + 0.001 * seed)
         add_inserted("a", seed, 0.32 + 0.001 * seed, ACMIX)
         add_inserted("b", seed, 0.31 + 0.001 * seed, EMA)
-        add_inserted("both", seed, 0.34 + 0.0011 * seed, ACMIX, EMA)
+        add_inserted("a_and_b", seed, 0.34 + 0.0011 * seed, ACMIX, EMA)
     (table,) = summary(folder, pairs="all")
     assert table["family"] == 6
-    assert [row["arm"] for row in table["rows"]] == ["baseline", "a", "b", "both"]
+    assert [row["arm"] for row in table["rows"]] == ["baseline", "a", "b", "a_and_b"]
     assert [row["verdict"] for row in table["rows"]] == ["reference", "better", "no_difference", "better"]
     text = "ema (act false) after neck_p3, neck_p4"
     assert "a: acmix-mixed (kernel_att 5) after sppf" in table["notes"]
-    assert f"both: acmix-mixed (kernel_att 5) after sppf and {text}" in table["notes"]
+    assert f"a_and_b: acmix-mixed (kernel_att 5) after sppf and {text}" in table["notes"]
     assert "placement" not in table["settings"]
     assert len(table["pairs"]) == 3
     build(folder)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from ultralytics.utils import DEFAULT_CFG, IterableSimpleNamespace
 
 from acmix_exp.data import Dataset
 from acmix_exp.yolo import evaluation
@@ -54,6 +55,23 @@ def test_which_networks_have_two(family: str, two: bool) -> None:
     assert headline_head(config) == "nms"
     assert headline_head(with_other_head(config)) == "nms_free"
     assert with_other_head(with_other_head(config)) == config
+
+
+@pytest.mark.parametrize("family", ["yolo26", pytest.param("yolov10", marks=pytest.mark.slow)])
+def test_a_block_learns_from_the_head_with_nms_alone_whose_weight_falls(family: str) -> None:
+    network = build_model(make_config(model__family=family), nc=2).train()
+    network.args = IterableSimpleNamespace(**{**vars(DEFAULT_CFG), "epochs": 11})
+    outputs = network(torch.rand(1, 3, 64, 64))
+    (block,) = network.blocks().values()
+    for head, learns in (("one2one", False), ("one2many", True)):
+        torch.stack([outputs[head][key].square().mean() for key in ("boxes", "scores")]).sum().backward()
+        assert any(parameter.grad is not None for parameter in block.parameters()) is learns
+    criterion = network.init_criterion()
+    weights = [criterion.o2m]
+    for _ in range(10):
+        criterion.update()
+        weights.append(criterion.o2m)
+    assert (weights[0], weights[-1]) == pytest.approx((0.8, 0.1))
 
 
 @pytest.mark.slow

@@ -50,6 +50,11 @@ class Drawing:
     vector: bool = True
 
     @property
+    def is_wide(self) -> bool:
+        """Whether it has the page's width, and is scrolled where a screen is narrower."""
+        return float(self.figure.get_figwidth()) > WIDTH
+
+    @property
     def description(self) -> str:
         """The text for those who cannot see the figure."""
         title = f"{self.title}, {self.label}." if self.label else f"{self.title}."
