@@ -386,7 +386,7 @@ class Row:
     seeds_verdict: Verdict | None = None  # that by seeds alone, where ``population`` does not allow it
     nms: Spread = Spread(None, None)  # mAP50-95 of the head with suppression of duplicates, and without, if it has both
     nms_free: Spread = Spread(None, None)
-    other_head: Comparison = Comparison()  # of the head that is not the headline; without a verdict
+    other_head: Comparison = field(default_factory=Comparison)  # of the head that is no headline; no verdict
 
     @property
     def arm(self) -> str:

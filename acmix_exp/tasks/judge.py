@@ -314,7 +314,7 @@ def work(job: Job) -> list[dict[str, Any]]:
 def _of_heads(things: Sequence[Thing], heads: dict[str, str | None]) -> list[str]:
     """Which head is scored of networks that have two."""
     lines = [
-        f"{thing.setting}: of its two heads the one {HEADS[head]} is scored"
+        f"{thing.setting}: scored by the head {HEADS[head]}, of two"
         for thing in things
         if (head := heads.get(str(thing.path))) in HEADS
     ]

@@ -87,6 +87,24 @@ def test_two_runs_are_judged_by_their_images_and_that_is_said(capsys: pytest.Cap
     assert sides["a"]["things"][0]["map50_95"] - sides["b"]["things"][0]["map50_95"] == content["difference"]
 
 
+def test_the_head_that_is_scored_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    add_arm(Path("runs/mine"), "mixed", 0.0, 2)
+    add_arm(Path("runs/mine"), "baseline", 0.15, 2)
+    for run in runs_in(Path("runs/mine")):
+        if run.name.startswith("mixed"):
+            result = json.loads((run.path / "result.json").read_text())
+            result["metrics"] |= {
+                "head": "nms_free",
+                "heads": {"nms": {"map50_95": 0.4}, "nms_free": {"map50_95": 0.3}},
+            }
+            (run.path / "result.json").write_text(json.dumps(result))
+    _, out, content = judged(capsys, "a=runs/mine/mixed", "b=runs/mine/baseline")
+    assert out.count("a=runs/mine/mixed: scored by the head one-to-one, NMS-free, of two") == 1
+    assert [each.get("head") for each in content["sides"]["a"]["things"]] == ["nms_free", "nms_free"]
+    assert "head" not in content["sides"]["b"]["things"][0]
+    assert "heads" not in content["dataset"]
+
+
 def test_runs_of_an_older_version_have_no_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     add_arm(Path("runs/mine"), "mixed", 0.0, 2)
     add_arm(Path("runs/mine"), "baseline", 0.15, 2, old=True)

@@ -34,6 +34,19 @@ RESULT: dict[str, Any] = {
 }
 
 
+def test_both_heads_of_a_network() -> None:
+    scores = {"nms": {"map50_95": 0.3, "recall": 0.7}, "nms_free": {"map50_95": 0.2, "recall": 0.6}}
+    found = summarize({"metrics": {"map50_95": 0.3, "head": "nms", "heads": scores}})
+    assert found == {
+        "map50_95": 0.3,
+        "head": "nms",
+        "heads/nms/map50_95": 0.3,
+        "heads/nms/recall": 0.7,
+        "heads/nms_free/map50_95": 0.2,
+        "heads/nms_free/recall": 0.6,
+    }
+
+
 def test_all_metrics_and_costs() -> None:
     assert summarize(RESULT) == {
         "map50": 0.5,

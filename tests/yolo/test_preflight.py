@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+import ultralytics
 import yaml
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from acmix_exp.config import Config, ModelConfig
+from acmix_exp.model_tasks import TASKS
 from acmix_exp.nn import block_names
 from acmix_exp.yolo import preflight, sites
 from acmix_exp.yolo.arguments import OWNED_ARGS
@@ -88,6 +90,34 @@ def test_a_yaml_of_ones_own_that_does_not_work(module: str, args: list[int], lin
     )
     assert line in found[0]
     assert "\n" not in found[0]
+
+
+@pytest.mark.slow
+def test_a_network_that_is_built_and_cannot_run_is_named(tmp_path: Path) -> None:
+    content = sites.families.yaml_of(ModelConfig(yaml="yolov8-rtdetr.yaml"))  # ultralytics tries all other heads itself
+    content["head"].insert(-1, [[15, 18], 1, "Concat", [1]])
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    (line,) = faults(baseline(model__yaml=str(path)))
+    assert line.startswith(f"model.yaml={path}: ultralytics ")
+    assert " builds it, and cannot run it (RuntimeError: " in line
+
+
+OTHERS = [
+    pytest.param(path.name, next(iter(content.get("scales") or ["n"])), id=path.stem)
+    for path in sorted(Path(ultralytics.__file__).parent.glob("cfg/models/*/*.yaml"))
+    if not any(path.stem.startswith(family.base) and "-" not in path.stem for family in FAMILIES.values())
+    if (content := yaml.safe_load(path.read_text()))["head"][-1][2] in TASKS["detect"].heads
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "scale"), OTHERS)
+def test_the_sites_of_other_yamls_of_ultralytics(name: str, scale: str) -> None:
+    """As ``model.yaml``, with a block after every site."""
+    model = ModelConfig(yaml=name, scale=scale)
+    every = {"model__placement__sites": list(sites.Network.of(model).sites), "block": {"name": "simam"}}
+    assert faults(make_config(model__yaml=name, model__scale=scale, **every)) == []
 
 
 def test_every_block_is_built() -> None:
