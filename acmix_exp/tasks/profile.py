@@ -69,6 +69,7 @@ def work(job: Job) -> dict[str, Any]:
     import torch
 
     from acmix_exp.profile import complexity
+    from acmix_exp.yolo.heads import predicts_by_headline
     from acmix_exp.yolo.model import build_model
 
     start = time.monotonic()
@@ -79,6 +80,7 @@ def work(job: Job) -> dict[str, Any]:
         config = from_plain(cell["config"])
         job.step(f"counting {cell['arm']} ({number + 1} of {len(cells)})")
         model = build_model(config, cell["classes"], cell["keypoints"]).eval()
+        predicts_by_headline(model, config)
         cost, sites = complexity(model)
         site_names = {id(block): site for site, block in getattr(model, "blocks", dict)().items()}
         names = {name: site_names.get(id(module), name) for name, module in model.named_modules()}

@@ -29,6 +29,13 @@ def headline_head(config: Config) -> str:
     return NMS_FREE if config.train.extra.get("nms") is False else NMS
 
 
+def predicts_by_headline(model: Any, config: Config) -> None:
+    """Let a network with two heads predict by the headline's, in place. One that is built predicts by NMS, one that was
+    validated by what it was validated with."""
+    if has_two_heads(model):
+        model.end2end = headline_head(config) == NMS_FREE
+
+
 def with_other_head(config: Config) -> Config:
     """A config by which the other head is scored."""
     extra = {key: value for key, value in config.train.extra.items() if key != "nms"}

@@ -47,11 +47,20 @@ def truth(sample: Sample, names: dict[int, str], task: str) -> list[dict[str, An
 
 
 def predictions(
-    output: Any, boxed: Placed, names: dict[int, str], task: str, kpt_shape: Sequence[int] | None = None
+    output: Any,
+    boxed: Placed,
+    names: dict[int, str],
+    task: str,
+    kpt_shape: Sequence[int] | None = None,
+    *,
+    end2end: bool = False,
 ) -> list[dict[str, Any]]:
-    """As :func:`truth`, with a ``confidence``, from the output of a network for one image."""
+    """As :func:`truth`, with a ``confidence``, from the output of a network for one image.
+
+    end2end: the output is of a head that needs no suppression of duplicates.
+    """
     # A long time limit, so that a busy machine does not truncate the list.
-    options: dict[str, Any] = {"multi_label": False, "max_det": MOST_BOXES, "max_time_img": 60.0}
+    options: dict[str, Any] = {"multi_label": False, "max_det": MOST_BOXES, "max_time_img": 60.0, "end2end": end2end}
     if task != "detect":
         options |= {"nc": len(names), "rotated": task == "obb"}
     (found,) = non_max_suppression(output[0] if task == "segment" else output, LOWEST_CONFIDENCE, 0.7, **options)

@@ -26,6 +26,7 @@ from acmix_exp.files import appearing
 from acmix_exp.nn import ACmix
 from acmix_exp.nn.attention_weights import attention_windows
 from acmix_exp.yolo import checkpoints
+from acmix_exp.yolo.heads import predicts_by_headline
 from acmix_exp.yolo.picture_objects import LOWEST_CONFIDENCE, fraction, predictions, truth
 
 OBJECTS = 3
@@ -176,6 +177,7 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
     torch_device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     model, _ = checkpoints.load(checkpoint)
     model = model.to(torch_device).eval()
+    predicts_by_headline(model, config)
     stride = max(int(model.stride.max()), 32)
     task, kpt_shape = dataset.task, getattr(model, "kpt_shape", None)
     entries = []
@@ -203,7 +205,12 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
                 "height": image.shape[0],
                 "truth": truth(sample, dataset.names, task),
                 "predictions": predictions(
-                    in_pixels(output, boxed) if stretched else output, boxed, dataset.names, task, kpt_shape
+                    in_pixels(output, boxed) if stretched else output,
+                    boxed,
+                    dataset.names,
+                    task,
+                    kpt_shape,
+                    end2end=getattr(model, "end2end", False),
                 ),
             }
         )

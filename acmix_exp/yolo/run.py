@@ -77,6 +77,7 @@ def train(
     """
     prepare(config)
     from acmix_exp.yolo.evaluation import evaluate_checkpoint
+    from acmix_exp.yolo.heads import predicts_by_headline
     from acmix_exp.yolo.trainer import BlockTrainer
 
     weights = run_dir / "weights"
@@ -108,6 +109,7 @@ def train(
     scored = headline(dataset)
     checkpoint = weights / scored.checkpoint
     metrics = evaluate_checkpoint(checkpoint, dataset, scored.split, config, device, outcomes=run_dir / OUTCOMES)
+    predicts_by_headline(model, config)  # its costs are measured
     _strip(weights)
     return Outcome(
         metrics=metrics,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ultralytics.utils import DEFAULT_CFG, IterableSimpleNamespace
 
 from acmix_exp.data import Dataset
-from acmix_exp.yolo import evaluation
-from acmix_exp.yolo.heads import has_two_heads, headline_head, with_other_head
+from acmix_exp.yolo import evaluation, picture_objects
+from acmix_exp.yolo.heads import has_two_heads, headline_head, predicts_by_headline, with_other_head
 from acmix_exp.yolo.model import build_model
+from acmix_exp.yolo.picture_objects import predictions
+from acmix_exp.yolo.report_images import letterbox
 from tests.yolo.builders import NAMES, make_config
 
 
@@ -72,6 +75,25 @@ def test_a_block_learns_from_the_head_with_nms_alone_whose_weight_falls(family: 
         criterion.update()
         weights.append(criterion.o2m)
     assert (weights[0], weights[-1]) == pytest.approx((0.8, 0.1))
+
+
+@pytest.mark.parametrize("task", ["detect", *(pytest.param(task, marks=pytest.mark.slow) for task in ("pose", "obb"))])
+def test_pictures_are_of_the_headline(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = letterbox(np.zeros((64, 64, 3), np.uint8), 64, 32, torch.device("cpu"))
+    config = make_config(model__family="yolo26", model__task=task, arm__insert=False)
+    network = build_model(config, nc=2).eval()
+    shape = getattr(network, "kpt_shape", None)
+    for each in (config, with_other_head(config)):
+        predicts_by_headline(network, each)
+        nms_free = headline_head(each) == "nms_free"
+        with torch.no_grad():
+            output = network(image.pixels)
+        assert (output[0].shape[1] == min(300, 84)) is nms_free
+        monkeypatch.setattr(picture_objects, "LOWEST_CONFIDENCE", 0.0)
+        found = predictions(output, image, NAMES, task, shape, end2end=network.end2end)
+        assert found
+        assert {entry["class"] for entry in found} <= set(NAMES.values())
+        assert all(0 <= entry["confidence"] <= 1 for entry in found)
 
 
 @pytest.mark.slow
