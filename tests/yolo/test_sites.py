@@ -26,7 +26,6 @@ def network(family: str = "yolov8", scale: str | None = None, variant: str | Non
 
 
 YOLOV8 = network()
-SMALL = "backbone: [[-1, 1, Conv, [8, 3, 2]]]\nhead: [[[0], 1, Detect, [nc]]]"
 
 
 @pytest.mark.parametrize("value", ["backbone_p4", "backbone.p4", 6, "6"], ids=repr)
@@ -186,19 +185,6 @@ def test_a_yaml_of_ones_own(tmp_path: Path) -> None:
         ("backbone: [[4, 1, Conv, [8, 3, 2]]]\nhead: [[[0], 1, Detect, [nc]]]", r"layer 0, Conv, .*reads layer 4"),
         ("backbone: [[-1, 1, Conv, []]]\nhead: [[[0], 1, Detect, [nc]]]", "layer 0, Conv, cannot be read"),
         ("backbone: [[-1, 1, Conv, [8, 3, 2]]]\nhead: []", "its last layer is None"),
-        ("backbone: [[-1, 1, Conv, [8, 3, 2]]]\nhead: 5", "its last layer is None"),
-        ("backbone: [[-1, 1, Conv, [8, 3, 2]]]\nhead: {a: 1}", "its last layer is None"),
-        ("backbone: 5\nhead: [[[0], 1, Detect, [nc]]]", "has no list of layers backbone:"),
-        ("backbone: [[-1, [1, 2], C2f, [8]]]\nhead: [[[0], 1, Detect, [nc]]]", r"row 0 of backbone: is .*; must be"),
-        (f"{SMALL.replace('2]]]', '0]]]')}", "layer 0, Conv, cannot be read .gives 8 channels at stride 0"),
-        (f"{SMALL.replace('[8,', '[0,')}", "layer 0, Conv, cannot be read .gives 0 channels at stride 2"),
-        (f"scales: [n]\n{SMALL}", r"its scales have \['n'\]; must be \[depth, width, most channels\] by letter"),
-        (f"scales: {{n: [0.3, 0.5]}}\n{SMALL}", r"its scales have \[0.3, 0.5\]; must be \[depth, width, most"),
-        (f"scales: {{n: 0.5}}\n{SMALL}", "its scales have 0.5; must be"),
-        (
-            "backbone: [[-1, 1, Conv, [8, 3, 2]]]\nhead: [[[0], 1, Detect, [nc]], [[0], 1, Detect, [nc]]]",
-            "layer 1 is Detect, and the last layer Detect; must have one head",
-        ),
     ],
 )
 def test_a_damaged_yaml_of_ones_own(content: str, line: str, tmp_path: Path) -> None:
@@ -207,26 +193,6 @@ def test_a_damaged_yaml_of_ones_own(content: str, line: str, tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=rf"^model\.yaml={path}: .*{line}") as caught:
         Network.of(ModelConfig("yolov8", yaml=str(path)))
     assert len(caught.value.lines) == 1
-
-
-def test_a_yaml_may_leave_out_scales_and_the_number_of_classes(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text(SMALL)
-    model = ModelConfig("yolov8", yaml=str(path))
-    assert families.yaml_of(model)["nc"] == 80
-    assert families.identity(model)["scale"] is None
-    assert Network.of(model).title == "mine"
-
-
-def test_a_layer_that_the_head_does_not_depend_on_is_no_site(tmp_path: Path) -> None:
-    content = families.yaml_of(ModelConfig())
-    content["head"].insert(-1, [15, 1, "C2f", [256]])
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(content))
-    mine = Network.of(ModelConfig(yaml=str(path)))
-    assert {name: layer.index for name, layer in mine.sites.items()} == {
-        name: layer.index for name, layer in YOLOV8.sites.items()
-    }
 
 
 def test_every_yaml_of_ultralytics_is_read_at_once() -> None:
