@@ -21,6 +21,7 @@ from acmix_exp.slot_rules import ASSIGNERS, slot_faults
 from acmix_exp.sweep import arm, executor_keys, seed_axis
 from acmix_exp.tracking.variables import PROJECT, PROJECT_RULE, TAG_LIMIT
 from acmix_exp.yolo.arguments import rank_count, refused
+from acmix_exp.yolo.families import identity
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import MODES, Network, sites_of
 
@@ -65,7 +66,7 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
     lines = [
         *foreign,
         *_values(config),
-        *(model_lines := _model(config)),
+        *(model_lines := _model(config, explicit)),
         *_block(config),
         *([] if model_lines else refused(config.train.extra, config.model)),
         *_hardware(config),
@@ -131,12 +132,14 @@ def _values(config: Config) -> list[str]:
     return [f"{key}={value_of(config, key)}: must be {right}" for key, fine, right in tests if not fine]
 
 
-def _model(config: Config) -> list[str]:
-    """Lines for a network that does not exist, or whose strides do not divide the image."""
+def _model(config: Config, explicit: Collection[str]) -> list[str]:
+    """Lines for a network that does not exist or has no such scale, or whose strides do not divide the image."""
     try:
         network = Network.of(config.model)
     except ConfigError as error:
         return error.lines
+    if "model.scale" in explicit and identity(config.model)["scale"] is None:
+        return [f"model.scale={config.model.scale}: model.yaml={config.model.yaml} has no scales; leave it out"]
     imgsz, stride = config.train.imgsz, network.stride
     if stride > 32 and imgsz >= 32 and imgsz % 32 == 0 and imgsz % stride:
         return [f"train.imgsz={imgsz}: must be a multiple of {stride} for {network.title}"]

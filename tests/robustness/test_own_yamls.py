@@ -127,3 +127,16 @@ def test_a_layer_that_is_not_used_is_no_site(tmp_path: Path) -> None:
     path = written(tmp_path / "mine.yaml", lambda content: content["head"].insert(-1, [15, 1, "C2f", [256]]))
     found, stock = (Network.of(model).sites for model in (ModelConfig(yaml=str(path)), ModelConfig()))
     assert {name: layer.index for name, layer in found.items()} == {name: layer.index for name, layer in stock.items()}
+
+
+@case(
+    SECTION,
+    have="`model.scale=s` with a YAML of one's own that has no scales",
+    here="one line that says so, exit code 2: every scale would be the same network",
+)
+def test_a_scale_that_the_yaml_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path / "mine.yaml", lambda content: content.pop("scales"))
+    with pytest.raises(ConfigError) as caught:
+        compose_cells([f"model.yaml={path}", "model.scale=s", "block.head=2", "hardware=cpu"])
+    assert caught.value.lines == [f"model.scale=s: model.yaml={path} has no scales; leave it out"]
