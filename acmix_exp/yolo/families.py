@@ -310,8 +310,8 @@ def _check_scale(setting: str, scales: Any, model: ModelConfig) -> None:
     if isinstance(scales, dict) and model.scale not in scales:
         named = ", ".join(map(str, scales))
         raise ConfigError(f"model.scale={model.scale}: must be one of {named}, the scales of {model.yaml}")
-    fine = isinstance(values, list) and len(values) == 3
-    if not fine or not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in values):
+    numbers = [each for each in values if type(each) in (int, float)] if isinstance(values, list) else []
+    if len(numbers) != 3 or values != numbers:
         given = scales if values is None else values
         raise ConfigError(
             f"{setting}: its scales have {given}; must be [depth, width, most channels] by letter, such as "
