@@ -88,8 +88,8 @@ def _heads(group: Group) -> list[str]:
                 "is chosen by it."
             )
         other = (
-            " The other head has columns of its own, with the mean difference and the interval of each arm alone and "
-            "without a verdict; train.extra.nms chooses which head is the headline"
+            " The other head has columns of its own; its differences are of each arm alone and have no verdict. "
+            "train.extra.nms chooses which head is the headline"
         )
         sentences.append(tr(text, head=tr(HEADS[head])) + tr(other))
     if any(head and record.inserts for record, head in done):

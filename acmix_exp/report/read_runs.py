@@ -13,6 +13,7 @@ from acmix_exp.report.grouping import canonical, comparable, inserting_groups, s
 from acmix_exp.report.planned import start
 from acmix_exp.report.records import ArmRuns, Group, Record, Result
 from acmix_exp.run.directory import FILES, Run, runs_in
+from acmix_exp.yolo.families import FAMILIES
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast
 # Rows come in this order, then those with one block before those with several, then by name.
@@ -27,6 +28,7 @@ FIRST_ARMS = (
     "attention",
     "mixed",
 )
+GENERATIONS = {name: place for place, name in enumerate(FAMILIES)}  # the order of swept models
 
 Signature = tuple[tuple[int, int] | None, ...]
 _records: dict[Path, tuple[Signature, Record]] = {}
@@ -161,6 +163,9 @@ def _group(records: Sequence[Record], keys: Sequence[str], folds: int) -> Group:
 
 def _order(row: ArmRuns) -> tuple[Any, ...]:
     first = FIRST_ARMS.index(row.arm) if row.arm in FIRST_ARMS else len(FIRST_ARMS)
-    swept = [(0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value)) for value in row.swept.values()]
+    swept = [
+        (0, value, "") if isinstance(value, (int, float)) else (1, GENERATIONS.get(str(value), 0), str(value))
+        for value in row.swept.values()
+    ]
     inserted = max((len(record.parts) for record in row.all_records if record.has_own_places), default=0)
     return first, inserted, row.arm, swept
