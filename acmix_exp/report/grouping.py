@@ -11,7 +11,8 @@ from typing import Any
 from acmix_exp.config import IDENTITY
 from acmix_exp.data.headline import NO_TEST
 from acmix_exp.report.language import tr
-from acmix_exp.report.records import JOINED, Record
+from acmix_exp.report.recorded_words import JOINED
+from acmix_exp.report.records import Record
 from acmix_exp.slot_rules import SLOTS
 from acmix_exp.yolo.families import title_of
 

@@ -8,22 +8,14 @@ from functools import cached_property
 from statistics import mean, stdev
 from typing import Any
 
-from acmix_exp.block_rules import RULES, shown
-from acmix_exp.config import IDENTITY, MATCHED, block_label
+from acmix_exp.config import MATCHED
 from acmix_exp.model_tasks import headline
 from acmix_exp.report.detection_curves import DetectionCurves, read_curves
+from acmix_exp.report.recorded_words import in_words, machine_name, site_names
 from acmix_exp.report.statistics import Comparison, Verdict
 from acmix_exp.run.directory import Run
 from acmix_exp.run.replicates import Replicates, replicates
 
-JOINED = {  # by the mode of a placement
-    "replace": "in",
-    "swap": "in place of attention at",
-    "down": "at",
-    "up": "at",
-    "fuse": "at",
-    "loss": "as",
-}
 # Environment variables, by their beginning, that change how numbers are rounded or summed.
 NUMERIC = (
     *("ACMIX_EXP_BACKEND", "ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_"),
@@ -155,7 +147,7 @@ class Record:
         """What is inserted where, in words; options and settings that are not the defaults are named."""
         sites: dict[str, list[str]] = {}
         for part in self.parts:
-            sites.setdefault(_in_words(**part), []).extend(site_names(part["placement"]))
+            sites.setdefault(in_words(**part), []).extend(site_names(part["placement"]))
         return " and ".join(f"{what} {', '.join(names)}" for what, names in sites.items())
 
     @property
@@ -205,40 +197,6 @@ class Record:
     def detection_curves(self) -> DetectionCurves | None:
         """The curves and the confusion matrix of its headline; None if it left no readable outcomes.npz."""
         return read_curves(self.run.path)
-
-
-def site_names(placement: Mapping[str, Any]) -> list[str]:
-    """The sites of a placement as recorded; none if that is no list."""
-    sites = placement.get("sites")
-    return list(map(str, sites)) if isinstance(sites, list) else []
-
-
-def _in_words(block: Mapping[str, Any], placement: Mapping[str, Any]) -> str:
-    like, name = block.get("like"), str(block.get("name"))
-    like = like if isinstance(like, dict) else {}
-    options, kind = {**block, **like}, str(like.get("name") or name)
-    defaults = RULES[kind].options if kind in RULES else {}
-    usual = {key: option.default for key, option in defaults.items()} | {"position_tables": "without decay"}
-    named = [
-        f"{key} {shown(value)}"
-        for key, value in options.items()
-        if key not in ("name", "path", "like") and value != usual.get(key)
-    ]
-    label = f"{name} like {block_label(like)}" if like else block_label(block)
-    usual = {"norm": True, "act": True, "residual": True, "zero_init": False}
-    named += [f"{key} {shown(placement[key])}" for key in usual if placement.get(key, usual[key]) != usual[key]]
-    details = f" ({', '.join(named)})" if named and name != IDENTITY else ""
-    return f"{label}{details} {JOINED.get(str(placement.get('mode')), 'after')}"
-
-
-def machine_name(hardware: Any) -> str:
-    """The hardware of a provenance.json or profile.json in words: the GPU, else the CPU with its cores."""
-    if not isinstance(hardware, dict):
-        return ""
-    if hardware.get("gpu"):
-        return str(hardware["gpu"])
-    cores = f" ({hardware['cores']} cores)" if hardware.get("cores") else ""
-    return f"{hardware['cpu']}{cores}" if hardware.get("cpu") else ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 from acmix_exp.files import read_json
 from acmix_exp.report.language import tr
-from acmix_exp.report.records import ArmRuns, Cost, Spread, machine_name
+from acmix_exp.report.recorded_words import machine_name
+from acmix_exp.report.records import ArmRuns, Cost, Spread
 
 TIMES = [field.name for field in fields(Cost) if field.name.startswith("latency_ms")]
 NETWORK = [field.name for field in fields(Cost) if field.name.startswith(("parameters", "gflops"))]

@@ -13,7 +13,8 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from acmix_exp.config import ModelConfig, block_label
 from acmix_exp.errors import ConfigError
 from acmix_exp.report.figures.style import INK, MUTED, OTHERS, Drawing, legend, subplots
-from acmix_exp.report.records import Record, Table, site_names
+from acmix_exp.report.recorded_words import site_names
+from acmix_exp.report.records import Record, Table
 from acmix_exp.slot_rules import SLOTS
 from acmix_exp.yolo.sites import Network
 from acmix_exp.yolo.slot_sites import slot_layers
