@@ -41,7 +41,8 @@ def plan(sweep: Plan) -> int:
     cells = text_table(
         title, ("arm", "seed", *sweep.cells[0].swept, "status", *(["job"] if jobs else []), "run"), [], printed
     )
-    console().print(Group(cells, *more, _counts(rows), _left(rows, sweep.runs_at_once)))
+    marks = {cell.label: _needed(cell) for cell in sweep.cells}
+    console().print(Group(cells, *more, _counts(rows, marks), _left(rows, sweep.runs_at_once)))
     return 0
 
 
@@ -54,20 +55,28 @@ def _distinct(
         row = rows[cell.run]
         status = row.status if not row.epoch or row.status == "done" else f"{row.status}, {row.epoch}/{row.epochs}"
         arm = f"{cell.alias} (same as {cell.label})" if cell.alias else cell.label
-        for library in dict.fromkeys(missing_library(each.block) for each in insertions(cell.config)):
-            arm += f" (needs acmix_exp[{library}])" if library else ""
+        arm += _needed(cell)
         values = ("" if value is None else str(value) for value in cell.swept.values())
         job = [jobs.get(cell.run.name, "")] if jobs else []
         lines[(arm, str(cell.config.seed), *values, status, *job, cell.run.name)] = None
     return lines
 
 
-def _counts(rows: Sequence[Progress]) -> Table:
-    """Runs by arm and status."""
+def _needed(cell: Cell) -> str:
+    """What of this package is not installed that the cell's blocks need, in words that follow its arm."""
+    missing = dict.fromkeys(filter(None, (missing_library(each.block) for each in insertions(cell.config))))
+    return "".join(f" (needs acmix_exp[{library}])" for library in missing)
+
+
+def _counts(rows: Sequence[Progress], marks: Mapping[str, str]) -> Table:
+    """Runs by arm and status. marks: what follows the name of an arm."""
     counts = Counter((row.label, row.status) for row in rows)
     statuses = [status for status in get_args(RunState) if any(status == counted for _, counted in counts)]
     labels = dict.fromkeys(row.label for row in rows)
-    lines = [(label, *(str(counts[label, status] or "") for status in statuses)) for label in labels]
+    lines = [
+        (f"{label}{marks.get(label, '')}", *(str(counts[label, status] or "") for status in statuses))
+        for label in labels
+    ]
     return text_table("", ["arm"], statuses, lines)
 
 
