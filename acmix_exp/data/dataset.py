@@ -17,12 +17,14 @@ class Keypoints:
 
     values: per keypoint in a label file: 2 (x y) or 3 (x y visible). flip: which keypoint each one is in a mirrored
     image; empty: not said, and no image is mirrored. sigmas: of the similarity of keypoints (OKS); empty: the default.
+    names: of each class those of its keypoints, which no result depends on; empty: not said.
     """
 
     count: int
     values: int
     flip: tuple[int, ...] = ()
     sigmas: tuple[float, ...] = ()
+    names: tuple[tuple[str, ...], ...] = field(default=(), repr=False)  # the fingerprint has what repr shows
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ _LISTED = {
     "degenerate": "degenerate boxes, dropped",
     "outside": "boxes reaching beyond their image, kept",
     "duplicates": "label files with duplicate rows",
+    "mixed": "label files of boxes and polygons",
+    "beyond": "objects with keypoints beyond their image",
+    "unposed": "objects without a labelled keypoint",
+    "at_zero": "objects with a keypoint at 0 0, taken as labelled",
     "elsewhere": "label files where ultralytics does not look, used",
     "shared": "label files of several images",
     "unlabelled": "images without label, taken as background",
@@ -85,7 +89,7 @@ def inspect(dataset: Dataset) -> Inspection:
         "labels without image": files.orphans(images),
         "text files with the name of an image, not used": files.unused(images),
         "left out or clipped beforehand": list(dataset.notes),
-        "remarks on how the files were read": [*dataset.remarks, *_class_lists(dataset)],
+        "remarks on how the files were read": [*dataset.remarks, *_class_lists(dataset), *_unused(scans)],
     }
     # The first of each problem, then the second of each, and so on: the table shows the first few.
     inspection.warnings = [line for lines in zip_longest(*listed.values()) for line in lines if line]
@@ -123,6 +127,18 @@ def _class_lists(dataset: Dataset) -> list[str]:
         folders |= {parent, labels, labels.parent}
     files = [folder / name for folder in sorted(folders) for name in _CLASS_LISTS]
     return [line for file in files if (line := other_order(dataset.names, file))]
+
+
+def _unused(scans: dict[str, Scan]) -> list[str]:
+    """What the labels have that detection does not use."""
+    polygons, keypoints = (sum(getattr(scan, name) for scan in scans.values()) for name in ("polygons", "keypoints"))
+    around = "used as the boxes around them; model.task=segment trains on polygons, model.task=obb on four corners"
+    lines = [f"polygons in {polygons:,} label files, {around}"] if polygons else []
+    if keypoints:
+        lines.append(
+            f"keypoints in {keypoints:,} label files, of which the boxes are used; model.task=pose trains on them"
+        )
+    return lines
 
 
 def _made(dataset: Dataset, inspection: Inspection) -> str:

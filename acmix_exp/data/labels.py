@@ -1,7 +1,8 @@
 """The parser of YOLO label files, for the checks and for training: both see the same boxes.
 
-It reads what ultralytics reads (boxes, polygons, pose rows, a byte-order mark, duplicates) with two differences: for a
-degenerate box only the box is dropped, not its image, and a malformed row is an error.
+It reads what ultralytics reads (boxes, polygons, pose rows, a byte-order mark, duplicates) with three differences: for
+a degenerate box only the box is dropped, not its image; for detection a file may have boxes and polygons; and a
+malformed row is an error.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from acmix_exp.data.dataset import Dataset
-from acmix_exp.data.object_forms import SLACK, FormError, form_fault, form_of
+from acmix_exp.data.object_forms import SLACK, FormError, form_fault, form_of, pose_remarks
+from acmix_exp.model_tasks import TASKS
 
 _TRACK = "7 columns, as trackers write (class x y w h confidence id); must be class x_center y_center width height"
-_ROW = "a row must be class x_center y_center width height"
+_DOTA = "as DOTA's own label files have; ultralytics.data.converter.convert_dota_to_yolo_obb converts them"
 
 
 class LabelError(ValueError):
@@ -34,6 +36,9 @@ class Labels:
     outside: list[str] = field(default_factory=list)  # boxes kept, though they reach beyond the image
     duplicates: list[int] = field(default_factory=list)  # lines of rows that are in the file already
     polygons: bool = False  # whether a row is a polygon of more than three points
+    plain: bool = False  # whether a row is a box and nothing else
+    keypoints: bool = False  # whether a row has keypoints that are not used
+    remarks: dict[str, list[str]] = field(default_factory=dict)  # "path:line: what is odd", see ``pose_remarks``
     track: str = ""  # fault of the first row that may be a tracker's, if the set has no polygons
 
 
@@ -46,7 +51,7 @@ def parse_labels(path: Path, text: str, dataset: Dataset) -> Labels:
         if not words:
             continue
         place = f"{path}:{number}"
-        values = _numbers(place, words)
+        values = _numbers(place, words, dataset.task)
         _check_class(place, words[0], values[0], classes)
         try:
             form = form_of(values, dataset)
@@ -56,6 +61,9 @@ def parse_labels(path: Path, text: str, dataset: Dataset) -> Labels:
         if has_boxes and dataset.pose_values and len(values) == 5 + dataset.pose_values:
             values = values[:5]
             row = tuple(values) if form is None else row
+            labels.keypoints |= form is None
+        else:
+            labels.plain |= len(values) == 5
         box = _box(place, values)
         labels.polygons |= len(values) > 7
         if len(values) == 7 and words[6].isdecimal() and all(-SLACK <= value <= 1 + SLACK for value in values[1:6]):
@@ -69,6 +77,9 @@ def parse_labels(path: Path, text: str, dataset: Dataset) -> Labels:
         else:
             rows[row] = np.array([values[0], *box])
             labels.forms += [] if form is None else [form]
+            if form is not None and dataset.keypoints:
+                for name, remark in pose_remarks(form, dataset.keypoints.values).items():
+                    labels.remarks.setdefault(name, []).append(f"{place}: {remark}")
             if _reaches_beyond(box):
                 labels.outside.append(f"{place}: box reaches beyond the image, kept as ultralytics keeps it")
     if rows:
@@ -76,15 +87,17 @@ def parse_labels(path: Path, text: str, dataset: Dataset) -> Labels:
     return labels
 
 
-def _numbers(place: str, words: list[str]) -> list[float]:
+def _numbers(place: str, words: list[str], task: str) -> list[float]:
     values = []
-    for word in words:
+    for index, word in enumerate(words):
         try:
             value = float(word)
         except ValueError:
+            if word.startswith(("imagesource:", "gsd:")) or (index, len(words)) == (8, 10):
+                raise LabelError(f"{place}: {word!r}, {_DOTA}") from None
             value = math.nan
         if not math.isfinite(value):
-            raise LabelError(f"{place}: {word!r} is not a number; {_ROW}")
+            raise LabelError(f"{place}: {word!r} is not a number; a row must be {TASKS[task].row}")
         values.append(value)
     return values
 

@@ -9,6 +9,7 @@ import numpy as np
 from acmix_exp.data.dataset import Dataset
 from acmix_exp.model_tasks import DETECT, TASKS
 
+POSE_REMARKS = ("beyond", "unposed", "at_zero")  # what may be odd about keypoints that are used
 SLACK = 0.01  # how far outside of 0..1 a value may be: rounding, ultralytics' tolerance
 
 
@@ -67,11 +68,34 @@ def _must(dataset: Dataset) -> str:
 def form_fault(form: np.ndarray, task: str) -> str | None:
     """Why an object whose box is fine cannot be used; None if it can."""
     if task == "pose":
-        shown = form[form[:, 2] > 0, :2]
-        if not ((shown >= -SLACK) & (shown <= 1 + SLACK)).all():
-            x, y = shown[~((shown >= -SLACK) & (shown <= 1 + SLACK)).all(1)][0]
-            return f"keypoint out of range, {x:g} {y:g} is not within 0 to 1"
+        beyond = _beyond(form)
+        if beyond.any() and not (form[~beyond, 2] > 0).any():
+            x, y = form[beyond, :2][0]
+            return f"keypoints out of range, {x:g} {y:g} is not within 0 to 1"
         return None
     x, y = form.astype(np.float64).T
     area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
     return None if area > 1e-9 else "zero area, its points are on a line"
+
+
+def pose_remarks(form: np.ndarray, values: int) -> dict[str, str]:
+    """What is odd about the keypoints of an object, by its name in ``POSE_REMARKS``.
+
+    Keypoints beyond the image become unlabelled in ``form``, as those that an augmentation moves there.
+    """
+    found, beyond = {}, _beyond(form)
+    if beyond.any():
+        x, y = form[beyond, :2][0]
+        found["beyond"] = f"keypoint {x:g} {y:g} beyond the image, taken as not labelled"
+        form[beyond, 2] = 0
+    if not (form[:, 2] > 0).any():
+        found["unposed"] = "no keypoint of it is labelled, so it counts as missed in pose mAP, as in ultralytics"
+    if values == 2 and (form[:, :2] == 0).all(1).any():
+        found["at_zero"] = "keypoint 0 0, taken as labelled, as in ultralytics; in kpt_shape [.., 3] 0 0 0 is none"
+    return found
+
+
+def _beyond(form: np.ndarray) -> np.ndarray:
+    """bool [k]: which labelled keypoints are beyond the image."""
+    inside = ((form[:, :2] >= -SLACK) & (form[:, :2] <= 1 + SLACK)).all(1)
+    return (form[:, 2] > 0) & ~inside

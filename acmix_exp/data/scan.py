@@ -20,11 +20,12 @@ from acmix_exp.data.dataset import Dataset, Sample
 from acmix_exp.data.images import ImageError, image_size, page_count, quiet_decoders, reader_version, stock_fault
 from acmix_exp.data.label_files import LabelFiles, label_path
 from acmix_exp.data.labels import LabelError, Labels, parse_labels
+from acmix_exp.data.object_forms import POSE_REMARKS
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import cache_dir, write_arrays
 from acmix_exp.model_tasks import DETECT, TASKS
 
-_VERSION = 5  # raise it when the parser or the stored values change
+_VERSION = 6  # raise it when the parser or the stored values change
 _THREADS = 8  # reading waits for the disk; parsing does not gain from more
 
 
@@ -49,6 +50,12 @@ class Scan:
     unlabelled: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)  # label files that ultralytics would not find
     shared: list[str] = field(default_factory=list)  # label files of several images
+    mixed: list[str] = field(default_factory=list)  # label files of boxes and polygons
+    beyond: list[str] = field(default_factory=list)  # keypoints beyond their image
+    unposed: list[str] = field(default_factory=list)  # objects without a labelled keypoint
+    at_zero: list[str] = field(default_factory=list)  # keypoints at 0 0 that count as labelled
+    polygons: int = 0  # label files of which only the boxes around polygons are used
+    keypoints: int = 0  # label files whose keypoints are not used
 
     @property
     def readable(self) -> np.ndarray:
@@ -125,7 +132,16 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
             for label, sharing in _by_label(images, labels).items()
             if len(sharing) > 1
         ],
+        **{name: [line for row in rows for line in row.labels.remarks.get(name, [])] for name in POSE_REMARKS},
     )
+    if dataset.task == DETECT:
+        scan.polygons = sum(row.labels.polygons for row in rows)
+        scan.keypoints = sum(row.labels.keypoints for row in rows)
+        scan.mixed = [
+            f"{label}: rows of boxes and of polygons, all used; ultralytics leaves the image out"
+            for label, row in zip(labels, rows, strict=True)
+            if row.labels.polygons and row.labels.plain
+        ]
     if not any(row.transient for row in rows):
         save(cache, state, vars(scan))
     return scan

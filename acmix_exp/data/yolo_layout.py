@@ -84,7 +84,7 @@ def _read(path: Path, setting: str, name: str | None, root: Path | None, task: s
         notes = ("test has images but no labels, test split left out",)
     remarks += [remark for split in found.values() for remark in split.remarks]
     pose_values = _pose_values(data, setting)
-    keypoints = read_keypoints(data, setting) if task == "pose" else None
+    keypoints = read_keypoints(data, setting, len(names)) if task == "pose" else None
     if keypoints and not keypoints.flip:
         remarks.append("data.yaml has no flip_idx: no image is mirrored in training (fliplr and flipud are 0)")
     if pose_values and task not in (DETECT, "pose"):

@@ -57,7 +57,8 @@ class Column:
 
     def of(self, metric: str) -> Column:
         """The column of a task whose mAP is of something else than boxes: ``metric``, such as "mask"."""
-        return replace(self, heading=self.heading.replace("mAP", f"{metric} mAP"))
+        heading, short = (text.replace("mAP", f"{metric} mAP") for text in (self.heading, self.short))
+        return replace(self, heading=heading, short=short)
 
     def numbers_of(self, row: Row | Contrast) -> dict[str, Any]:
         """The numbers by key, as in summary.json."""

@@ -67,7 +67,7 @@ def label(name: str, number: int = 0) -> str:
 def _caption(table: Table) -> str:
     numbers = sorted({row.n for row in table.rows if row.n})
     seeds = f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else count(sum(numbers), "seed")
-    spread = "; mAP50-95 with its standard deviation" if _shows(table, "map50_95_mean") else ""
+    spread = f"; {table.headline} with its standard deviation" if _shows(table, "map50_95_mean") else ""
     return f"{' '.join(table.heading.split())}. Means over {seeds}{spread}."
 
 

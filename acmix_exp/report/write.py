@@ -126,7 +126,13 @@ def _markdown(name: str, tables: Sequence[Table]) -> str:
         lines += [_line(cells(row, visible)) for row in table.rows]
         lines += _pairs(table)
         lines += ["", *(f"- {escape(note)}" for note in table.notes), ""]
-    return "\n".join([*lines, tr(FOOTER), ""])
+    return "\n".join([*lines, _footer(tables), ""])
+
+
+def _footer(tables: Sequence[Table]) -> str:
+    """What the columns are; names the mAP of the tables' task, if it is one."""
+    metrics = list(dict.fromkeys(table.metric for table in tables))
+    return tr(FOOTER).replace("mAP", f"{metrics[0]} mAP".lstrip()) if len(metrics) == 1 else tr(FOOTER)
 
 
 def _pairs(table: Table) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from acmix_exp import custom_block, insertions, installed
 from acmix_exp.block_rules import RULES, channel_faults, library_faults, option_faults, suggestion
 from acmix_exp.config import IDENTITY, SEED_LIMIT, Config, HardwareConfig, options, value_of
+from acmix_exp.data import Dataset
 from acmix_exp.errors import ConfigError
 from acmix_exp.run import devices
 from acmix_exp.run.directory import RUN_FILES, RUN_FOLDERS
@@ -81,6 +82,15 @@ def faults(config: Config, explicit: Collection[str]) -> list[str]:
         if not lines and config.task in ("train", "profile"):
             lines = [line for each in insertions.insertions(effective) for line in library_faults(each.block)]
     return lines if model_lines else lines + _pretrained(config)
+
+
+def mirror_faults(config: Config, dataset: Dataset) -> list[str]:
+    """A line for each argument that mirrors images, if the data set does not say what that does to its keypoints."""
+    if dataset.keypoints is None or dataset.keypoints.flip:
+        return []
+    why = f"{dataset.source.name} has no flip_idx, without which no image is mirrored; add flip_idx there, or leave"
+    asked = {key: config.train.extra.get(key) for key in ("fliplr", "flipud")}
+    return [f"train.extra.{key}={value}: {why} this out" for key, value in asked.items() if value]
 
 
 def _values(config: Config) -> list[str]:

@@ -175,6 +175,9 @@ def _inspected(cells: Sequence[Composed]) -> dict[tuple[Any, ...], tuple[Dataset
             config = cells[of_dataset[0]].config
             dataset = resolve(config.dataset, config.model.task)
             data[key] = dataset, inspect(dataset)
+            for number in of_dataset:
+                for line in check.mirror_faults(cells[number].config, dataset):
+                    faults.setdefault(line, []).append(number)
         except ConfigError as error:
             for line in error.lines:
                 faults.setdefault(line, []).extend(of_dataset)

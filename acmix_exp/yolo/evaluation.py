@@ -98,6 +98,12 @@ def evaluate_checkpoint(
             f"dataset.name={dataset.name}: its classes are {', '.join(dataset.names.values())}; "
             f"must be those of the checkpoint, {', '.join(names.values())}"
         )
+    if dataset.keypoints is not None:
+        shape, of_model = [dataset.keypoints.count, dataset.keypoints.values], list(model.kpt_shape)
+        if shape != of_model:
+            raise ConfigError(
+                f"dataset.name={dataset.name}: its kpt_shape is {shape}; must be that of the checkpoint, {of_model}"
+            )
     torch.set_num_threads(config.hardware.threads)
     validator = _validate(model, dataset, split, config, device)
     metrics, task = validator.metrics, model_tasks.of(config.model)

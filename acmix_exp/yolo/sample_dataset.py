@@ -149,6 +149,7 @@ def data_of(dataset: Dataset) -> dict[str, Any]:
     if keypoints is not None:
         facts |= {"kpt_shape": [keypoints.count, keypoints.values], "flip_idx": list(keypoints.flip)}
         facts |= {"kpt_oks_sigmas": list(keypoints.sigmas)} if keypoints.sigmas else {}
+        facts |= {"kpt_names": dict(enumerate(map(list, keypoints.names)))} if keypoints.names else {}
     return facts
 
 

@@ -143,7 +143,8 @@ class BlockTrainer(DetectionTrainer):
         if shape := self.data.get("kpt_shape"):
             network = self.model
             network.kpt_shape, network.kpt_oks_sigmas = shape, self.data.get("kpt_oks_sigmas")
-            network.kpt_names = {index: list(map(str, range(shape[0]))) for index in range(self.data["nc"])}
+            numbers = {index: list(map(str, range(shape[0]))) for index in range(self.data["nc"])}
+            network.kpt_names = self.data.get("kpt_names") or numbers
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """The parent's optimizer, its parameters grouped by kind (``parameter_groups``).

@@ -103,7 +103,9 @@ class _Recording(DetectionValidator):
         super().update_metrics(preds, batch)
 
     def _process_batch(self, preds: dict[str, Any], batch: dict[str, Any]) -> dict[str, np.ndarray]:
-        iou = self.similarity(preds, batch).T
+        counts = len(preds["cls"]), len(batch["cls"])
+        # Of an image without objects, masks may have another size than those of its detections.
+        iou = self.similarity(preds, batch).T if all(counts) else preds["bboxes"].new_zeros(counts)
         self.overlaps.append(overlaps(preds, batch, iou, self.areas(preds, batch), self.areas(batch, batch)))
         return dict(super()._process_batch(preds, batch))
 

@@ -67,6 +67,36 @@ REFUSED = {
     ),
     "visibility": ("pose", POSE.replace(" 2 ", " 3 "), KEYS["pose"], "visibility 3 of a keypoint; must be 0"),
     "flip_idx": ("pose", POSE, "kpt_shape: [2, 3]\nflip_idx: [0, 0]\n", "flip_idx is [0, 0]; must be a list of 0 to 1"),
+    "flip_idx that turns": (
+        "pose",
+        POSE,
+        "kpt_shape: [3, 3]\nflip_idx: [1, 2, 0]\n",
+        "flip_idx is [1, 2, 0]: keypoint 0 is 1 in a mirrored image, and 1 is 2; mirrored twice, an image must be as",
+    ),
+    "kpt_names": (
+        "pose",
+        POSE,
+        KEYS["pose"] + "kpt_names: {0: [nose, tail], 1: [nose]}\n",
+        "kpt_names has 1 for class 1; must have a list of 2 names for each class, 0 to 1, or be left out",
+    ),
+    "not a number": (
+        "segment",
+        POLYGON.replace("0.5", "nan"),
+        "",
+        "'nan' is not a number; a row must be class x1 y1 x2",
+    ),
+    "columns of confidence": (
+        "obb",
+        CORNERS.replace("\n", " 0.9\n"),
+        "",
+        "10 columns; model.task=obb needs four corners",
+    ),
+    "boxes beside polygons": (
+        "segment",
+        POLYGON + "1 0.5 0.5 0.2 0.2\n",
+        "",
+        "a.txt:2: a box; model.task=segment needs",
+    ),
     "sigmas": ("pose", POSE, KEYS["pose"] + "kpt_oks_sigmas: [0.1]\n", "kpt_oks_sigmas is [0.1]; must be 2 numbers"),
     "keypoints for segment": (
         "segment",
@@ -94,7 +124,11 @@ def test_refusals(made: YoloSet, name: str) -> None:
     [
         ("segment", "0 0.1 0.1 0.3 0.3 0.5 0.5\n", "zero area, its points are on a line, box dropped"),
         ("segment", "0 0.1 0.1 0.1 0.3 0.1 0.5\n", "zero area, size 0 x 0.4, box dropped"),
-        ("pose", POSE.replace("0.6 0.6", "1.6 0.6"), "keypoint out of range, 1.6 0.6 is not within 0 to 1"),
+        (
+            "pose",
+            POSE.replace("0.4 2 0", "0.4 0 1"),
+            "keypoints out of range, 1.6 0.6 is not within 0 to 1, box dropped",
+        ),
     ],
 )
 def test_degenerate_objects_are_dropped(made: YoloSet, task: str, row: str, expected: str) -> None:
@@ -109,6 +143,55 @@ def test_keypoints_without_flip_idx_are_remarked(made: YoloSet) -> None:
     fill(made, "0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6\n", "kpt_shape: [2, 2]\n")
     assert "no flip_idx: no image is mirrored" in "\n".join(inspect(resolve(made.config, "pose")).warnings)
     np.testing.assert_array_equal(read_split(resolve(made.config, "pose"), "val")[0].forms[0][:, 2], [1, 1])
+
+
+def test_what_is_odd_about_keypoints_is_said(made: YoloSet) -> None:
+    """One beyond the image is not labelled; what objects without any do, and x and y at 0 0, is said."""
+    three = POSE.replace("0.6 0.6", "1.06 0.6") + "1 0.5 0.5 0.4 0.4 0 0 0 0 0 0\n"
+    for text, shape, odd in (
+        (three, 3, {"objects with keypoints beyond their image": 5, "objects without a labelled keypoint": 5}),
+        (
+            "0 0.5 0.5 0.4 0.4 0.4 0.4 0 0\n1 0.5 0.5 0.4 0.4 0.4 0.4 0.1 0\n",
+            2,
+            {"objects with a keypoint at 0 0, taken as labelled": 5},
+        ),
+    ):
+        fill(made, text, f"kpt_shape: [2, {shape}]\nflip_idx: [0, 1]\n")
+        for _ in range(2):  # the second time from the cache
+            found = inspect(resolve(made.config, "pose"))
+            assert found.problems == odd
+    fill(made, three, KEYS["pose"])
+    first, second = read_split(resolve(made.config, "pose"), "train")[0].forms
+    assert first[:, 2].tolist() == [2, 0]
+    assert second[:, 2].tolist() == [0, 0]
+    lines = "\n".join(inspect(resolve(made.config, "pose")).warnings)
+    assert "a.txt:1: keypoint 1.06 0.6 beyond the image, taken as not labelled" in lines
+    assert "a.txt:2: no keypoint of it is labelled, so it counts as missed in pose mAP" in lines
+
+
+@pytest.mark.parametrize(
+    ("row", "keys", "said"),
+    [
+        (POLYGON, "", "polygons in 5 label files, used as the boxes around them; model.task=segment trains on"),
+        (POSE, KEYS["pose"], "keypoints in 5 label files, of which the boxes are used; model.task=pose trains on"),
+        (POLYGON + "1 0.5 0.5 0.2 0.2\n", "", "a.txt: rows of boxes and of polygons, all used; ultralytics leaves"),
+    ],
+)
+def test_detection_says_what_it_does_not_use(made: YoloSet, row: str, keys: str, said: str) -> None:
+    fill(made, row, keys)
+    found = inspect(resolve(made.config))
+    assert said in "\n".join(found.warnings)
+    assert found.boxes == {"train": 3 * row.count("\n"), "val": 2 * row.count("\n")}
+
+
+def test_names_of_keypoints_are_kept_and_change_nothing(made: YoloSet) -> None:
+    fill(made, POSE, KEYS["pose"])
+    plain = resolve(made.config, "pose")
+    fill(made, POSE, KEYS["pose"] + "kpt_names: {0: [nose, tail], 1: [nose, tail]}\n")
+    named = resolve(made.config, "pose")
+    assert named.keypoints is not None
+    assert named.keypoints.names == (("nose", "tail"), ("nose", "tail"))
+    assert inspect(named).fingerprint == inspect(plain).fingerprint
 
 
 def test_data_sets_of_boxes_are_refused() -> None:

@@ -50,7 +50,7 @@ WRONG = {  # what people have: task, rows of every label file, keys of data.yaml
     ),
     "DOTA's own label files (x1 y1 ... class difficult) for oriented boxes": (
         *("obb", "10 10 20 10 20 20 10 20 ship 0\n", ""),
-        "a.txt:1: 'ship' is not a number",
+        "a.txt:1: 'ship', as DOTA's own label files have; ultralytics.data.converter.convert_dota_to_yolo_obb converts",
     ),
 }
 for _have in WRONG:

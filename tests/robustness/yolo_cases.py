@@ -349,7 +349,13 @@ USED: list[tuple[str, str, Change, str]] = [
             written("labels/train/a.txt", BOX + "1 0.25 0.25 0.75 0.25 0.5 1\n"),
             written("labels/train/b.txt", BOX + "1 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n"),
         ),
-        "",
+        "polygons in 1 label files, used as the boxes around them",
+    ),
+    (
+        "rows of boxes and of polygons in one label file, for which ultralytics leaves the image out",
+        "boxes, and those around the polygons; named",
+        written("labels/train/b.txt", BOX + "1 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n"),
+        "b.txt: rows of boxes and of polygons, all used; ultralytics leaves the image out",
     ),
 ]
 

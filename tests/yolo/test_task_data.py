@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,38 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 
 from acmix_exp.data import read_split
+from acmix_exp.data.yolo_layout import read_data_yaml
 from acmix_exp.yolo.sample_dataset import SampleDataset, data_of, seeded
+from tests.example_sets import coco8_pose, coco8_seg, dota8
 from tests.yolo.task_sets import TASKS, make_task_set
 
+NOT_AUGMENTED = "polygons, of which the boxes are used"  # ultralytics cuts the polygon, here the box is cut
+PEOPLES = {  # as people have them
+    "coco8-seg": ("segment", coco8_seg),
+    "coco8-pose": ("pose", coco8_pose),
+    "coco8-pose of x and y": ("pose", partial(coco8_pose, values=2)),
+    "dota8": ("obb", dota8),
+    NOT_AUGMENTED: ("detect", coco8_seg),
+    "keypoints, of which the boxes are used": ("detect", coco8_pose),
+}
 
-@pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("task", TASKS)
-def test_equal_those_of_ultralytics(tmp_path: Path, task: str, split: str) -> None:
-    dataset = make_task_set(tmp_path, task)
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [(name, split) for name in (*TASKS, *PEOPLES) for split in ("train", "val")[name == NOT_AUGMENTED :]],
+)
+def test_equal_those_of_ultralytics(tmp_path: Path, name: str, split: str) -> None:
+    if name in PEOPLES:
+        task, make = PEOPLES[name]
+        dataset = read_data_yaml(make(tmp_path), task=task)
+    else:
+        task, dataset = name, make_task_set(tmp_path, name)
     args: Any = get_cfg(overrides={"imgsz": 64, "task": task, "mosaic": 1.0, "cache": "ram"})
     samples = read_split(dataset, split)
     ours = SampleDataset(samples, args, data_of(dataset), train=split == "train", batch=4, stride=32, split=split)
     folder = str(dataset.splits[split][0].parent)
-    stock = build_yolo_dataset(args, folder, 4, data_of(dataset), mode=split, rect=split == "val", stride=32)
+    written = {"kpt_shape": [17, 3]} if "keypoints" in name else {}  # of data.yaml
+    stock = build_yolo_dataset(args, folder, 4, data_of(dataset) | written, mode=split, rect=split == "val", stride=32)
     assert ours.im_files == stock.im_files
     for i in range(len(ours)):
         with seeded("sample", 0, 3, i):

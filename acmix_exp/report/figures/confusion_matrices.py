@@ -21,6 +21,7 @@ MOST_NUMBERS = 10  # classes with which cells have numbers
 MOST_LETTERS = 12  # of a class's name
 LETTER = 0.056  # inches, of a tick label
 COLOURS = "Blues"
+OVERLAPS = {"": "IoU", "mask": "mask IoU", "pose": "OKS", "rotated-box": "rotated-box IoU"}  # by ``Table.metric``
 # Not INK, which the page makes light in dark mode: the cells stay as they are.
 DARK, LIGHT = "#10151a", "#ffffff"
 
@@ -44,11 +45,13 @@ def confusion(table: Table) -> Iterator[Drawing]:
     means = {label: _shares(by_row[label])[np.ix_([*kept, -1], [*kept, -1])] for label in shown}
     for label, axes in zip(shown, grid, strict=True):
         _panel(axes, means[label], names, numbers=len(names) <= MOST_NUMBERS + 1)
+    # Of masks and keypoints ultralytics matches the boxes.
+    as_stock = ", as in ultralytics" if table.metric in ("", "rotated-box") else ""
     most = f"Of {len(classes)} classes the {len(kept)} with the most boxes." if len(kept) < len(classes) else ""
     caption = [
         "Percent of the boxes of a true class (columns) that were found as each class; last row: not found; last "
         "column: of the detections without a box, the share of each class. Mean over the seeds, confidence above "
-        f"{CONFUSION_CONFIDENCE}, IoU above {CONFUSION_IOU}, as in ultralytics.",
+        f"{CONFUSION_CONFIDENCE}, {OVERLAPS[table.metric]} above {CONFUSION_IOU}{as_stock}.",
         most,
         first_of(list(by_row), MOST_ROWS, "rows"),
         lacking_rows(table.rows, list(by_row), "outcomes.npz of version 2"),

@@ -27,13 +27,13 @@ def precision_recall(table: Table) -> Iterator[Drawing]:
     if not (by_row := curves_by_row(table)):
         return
     areas = {label: float(np.mean([curves.area for curves in of_row])) for label, of_row in by_row.items()}
-    name = f"{table.metric} mAP50".strip()
+    name = table.metric_of("mAP50")
     texts = {label: f"{name} {format_number(area, MAP)}" for label, area in areas.items()}
     figure, caption = _draw(table, by_row, RECALLS, lambda curves: curves.at_recall, texts, ("recall", "precision"))
     yield Drawing(
         figure,
         "Precision over recall",
-        f"At the threshold of mAP50, mean over the classes; the area is {name}. {caption}",
+        f"At the threshold of {name}, mean over the classes; the area is {name}. {caption}",
         " ".join(f"{label}: {text}." for label, text in texts.items()),
     )
 
@@ -52,8 +52,8 @@ def f1_confidence(table: Table) -> Iterator[Drawing]:
     yield Drawing(
         figure,
         "F1 over confidence",
-        "Of the detections above a confidence, at the threshold of mAP50, mean over the classes. Numbers: the highest "
-        f"F1 of the mean curve, and where it is. {caption}",
+        f"Of the detections above a confidence, at the threshold of {table.metric_of('mAP50')}, mean over the classes. "
+        f"Numbers: the highest F1 of the mean curve, and where it is. {caption}",
         " ".join(f"{label}: highest {text}." for label, text in texts.items()),
     )
 
