@@ -23,9 +23,10 @@ MIRRORED = [0, *(2 * joint + side for joint in range(8) for side in (2, 1))]
 
 
 def coco8_seg(root: Path) -> Path:
-    """Polygons of up to 120 points, some of several parts that a line joins. One image has no label, one an empty file.
+    """Polygons of up to 120 points, some of several parts that a line joins.
 
-    80 classes, of which three have objects. The last polygon of val/000000000061 covers most of its image.
+    80 classes, of which three have objects. One image of train has no label file, one of val an empty one. The last
+    polygon of val/000000000061 covers most of its image.
     """
     random = np.random.default_rng(1)
 
@@ -36,7 +37,7 @@ def coco8_seg(root: Path) -> Path:
         if stem == STEMS[1]:
             return None
         found = []
-        for number in range(0 if stem == STEMS[2] else 4):
+        for number in range(0 if stem == STEMS[6] else 4):
             centre, radius = random.uniform(0.15, 0.85, 2), random.uniform(0.08, 0.2)
             polygon = _blob(random, centre, radius, int(random.integers(12, 120)))
             if number == 2:  # a part hidden by something else: two polygons, joined there and back
@@ -56,13 +57,13 @@ def coco8_pose(root: Path, values: int = 3) -> Path:
     """Persons with 17 keypoints, written as COCO's: a keypoint that is not labelled is 0 0 0.
 
     values: of each keypoint; with 2 there is no visibility, and what is not labelled is -0.01 -0.01, as people write
-    it. One person of val has no keypoint at all, one image has none of them.
+    it. One person of val has no keypoint at all, one image of val has no person.
     """
     random = np.random.default_rng(2)
 
     def rows(stem: str, image: np.ndarray) -> list[str]:
         found = []
-        for number in range(0 if stem == STEMS[3] else 2):
+        for number in range(0 if stem == STEMS[6] else 2):
             width, height = random.uniform(0.2, 0.4), random.uniform(0.3, 0.6)
             x, y = random.uniform(width / 2, 1 - width / 2), random.uniform(height / 2, 1 - height / 2)
             points = np.array([x, y]) + random.uniform(-0.5, 0.5, (17, 2)) * [width, height]
