@@ -13,7 +13,7 @@ import pytest
 from acmix_exp.config import Config, DatasetConfig, ModelConfig
 from acmix_exp.data import inspect, resolve
 from acmix_exp.errors import ConfigError
-from acmix_exp.sweep.check import faults
+from acmix_exp.sweep.check import faults, mirror_faults
 from acmix_exp.sweep.compose import Composed
 from acmix_exp.sweep.planning import refuse_split
 from acmix_exp.tasks.judge import _one_task
@@ -27,6 +27,7 @@ from tests.robustness.cases import add, case
 LABELS, TRAINED, CHECKPOINTS = "YOLO labels and lists", "What is trained", "Checkpoints"
 BOX = "0 0.5 0.5 0.2 0.2\n"
 POSE = "kpt_shape: [1, 3]\n"
+POLYGON = "0 0.1 0.1 0.5 0.1 0.5 0.6 0.3 0.8 0.2 0.7\n"
 WRONG = {  # what people have: task, rows of every label file, keys of data.yaml, the line
     "boxes where segmentation needs polygons": (
         *("segment", BOX, ""),
@@ -52,6 +53,26 @@ WRONG = {  # what people have: task, rows of every label file, keys of data.yaml
         *("obb", "10 10 20 10 20 20 10 20 ship 0\n", ""),
         "a.txt:1: 'ship', as DOTA's own label files have; ultralytics.data.converter.convert_dota_to_yolo_obb converts",
     ),
+    "rows of boxes among polygons for segmentation, whose image ultralytics leaves out": (
+        *("segment", POLYGON + BOX, ""),
+        "a.txt:2: a box; model.task=segment needs polygons (class x1 y1 x2 y2 x3 y3 ...) (and 2 more label files",
+    ),
+    "a polygon with a NaN": (
+        *("segment", POLYGON.replace("0.6", "nan"), ""),
+        "a.txt:1: 'nan' is not a number; a row must be class x1 y1 x2 y2 x3 y3 ...",
+    ),
+    "polygons where oriented boxes need four corners": (
+        *("obb", POLYGON, ""),
+        "a.txt:1: 11 columns; model.task=obb needs four corners (class x1 y1 x2 y2 x3 y3 x4 y4)",
+    ),
+    "flip_idx of another length than kpt_shape": (
+        *("pose", "0 0.5 0.5 0.2 0.2 0.5 0.5 2\n", POSE + "flip_idx: [1, 0]\n"),
+        "data.yaml: flip_idx is [1, 0]; must be a list of 0 to 0, each once",
+    ),
+    "flip_idx in which the mirror image of a mirror image is another keypoint": (
+        *("pose", BOX, "kpt_shape: [3, 3]\nflip_idx: [1, 2, 0]\n"),
+        "data.yaml: flip_idx is [1, 2, 0]: keypoint 0 is 1 in a mirrored image, and 1 is 2; mirrored twice",
+    ),
 }
 for _have in WRONG:
     add(Line(LABELS, _have, "refused before the first run, with the file and what the task needs"))
@@ -68,6 +89,71 @@ def test_labels_of_another_task(have: str, tmp_path: Path) -> None:
         inspect(resolve(made.config, task))
     (line,) = caught.value.lines
     assert said in line
+
+
+USED = {  # what people have: task, rows, keys of data.yaml, what is said, and the row of the table
+    "four corners, some beyond the image, as tiles of DOTA have": (
+        *("obb", "0 -0.03 0.4 0.1 0.3 0.2 0.5 0.05 0.6\n0 0.8 0.8 1.02 0.8 1.02 0.9 0.8 0.9\n", ""),
+        *("box reaches beyond the image, kept as ultralytics keeps it", "kept, as ultralytics does; named"),
+    ),
+    "four corners for segmentation": ("segment", "0 0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6\n", "", "", "used as polygons"),
+    "a keypoint beyond the image, for which ultralytics leaves the image out": (
+        *("pose", "0 0.5 0.5 0.9 0.9 0.5 0.5 2 1.05 0.4 2\n", "kpt_shape: [2, 3]\nflip_idx: [1, 0]\n"),
+        *("keypoint 1.05 0.4 beyond the image, taken as not labelled", "used without that keypoint; named"),
+    ),
+    "an object without a labelled keypoint": (
+        *("pose", "0 0.5 0.5 0.9 0.9 0 0 0\n", POSE + "flip_idx: [0]\n"),
+        *("it counts as missed in pose mAP, as in ultralytics", "used; the plan says that it counts as missed"),
+    ),
+    "keypoints of x and y alone, with 0 0 for those that are not there": (
+        *("pose", "0 0.5 0.5 0.9 0.9 0.5 0.5 0 0\n", "kpt_shape: [2, 2]\nflip_idx: [1, 0]\n"),
+        *("keypoint 0 0, taken as labelled, as in ultralytics", "as in ultralytics, a keypoint in the corner; named"),
+    ),
+    "pose data without flip_idx": (
+        *("pose", "0 0.5 0.5 0.9 0.9 0.5 0.5 2\n", POSE),
+        *("data.yaml has no flip_idx: no image is mirrored in training", "no image is mirrored; named"),
+    ),
+    "polygons for detection": (
+        *("detect", POLYGON, ""),
+        *("polygons in 5 label files, used as the boxes around them", "the boxes around them; named"),
+    ),
+    "keypoints for detection": (
+        *("detect", "0 0.5 0.5 0.9 0.9 0.5 0.5 2\n", POSE),
+        *("keypoints in 5 label files, of which the boxes are used", "their boxes; named"),
+    ),
+}
+for _have, (*_, _here) in USED.items():
+    add(Line(LABELS, _have, str(_here)))
+
+
+@pytest.mark.parametrize("have", USED)
+def test_labels_that_are_used(have: str, tmp_path: Path) -> None:
+    task, rows, keys, said, _ = USED[have]
+    made = YoloSet(tmp_path)
+    for stem in ("train/a", "train/b", "train/c", "val/d", "val/e"):
+        made.label(stem, rows)
+    made.write_yaml(f"train: images/train\nval: images/val\n{keys}names: [cat]\n")
+    found = inspect(resolve(made.config, task))
+    assert found.boxes == {"train": 3 * rows.count("\n"), "val": 2 * rows.count("\n")}
+    assert said in "\n".join(found.warnings) if said else not found.problems
+
+
+@case(
+    LABELS,
+    have="train.extra.fliplr with pose data that have no flip_idx",
+    here="refused; without it nothing is flipped",
+)
+def test_mirroring_without_flip_idx(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    made = YoloSet(tmp_path)
+    made.write_yaml(f"train: images/train\nval: images/val\n{POSE}names: [cat]\n")
+    dataset = resolve(made.config, "pose")
+    asked = make_config("model.task=pose", "+train.extra.fliplr=0.5", "+train.extra.flipud=0")
+    assert mirror_faults(asked, dataset) == [
+        "train.extra.fliplr=0.5: data.yaml has no flip_idx, without which no image is mirrored; add flip_idx there, or "
+        "leave this out"
+    ]
+    made.write_yaml(f"train: images/train\nval: images/val\n{POSE}flip_idx: [0]\nnames: [cat]\n")
+    assert mirror_faults(asked, resolve(made.config, "pose")) == []
 
 
 @case(
