@@ -21,8 +21,7 @@ SETS: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 def command(folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code, and what is printed."""
-    full = [sys.executable, "-m", "acmix_exp", *arguments, "hardware=cpu", "logger=disabled"]
-    done = subprocess.run(full, cwd=folder, text=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "acmix_exp", *arguments], cwd=folder, text=True, capture_output=True)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -32,7 +31,8 @@ def test_from_the_plan_to_the_exported_network(task: str, tmp_path: Path) -> Non
     make, metric = SETS[task]
     data = make(tmp_path / "data")
     given = (f"model.task={task}", "dataset=yolo", f"dataset.path={data}", "train.imgsz=64", "train.batch=4")
-    arms = ("-m", "arm=baseline,identity,configured", *given, "train.epochs=1", "name=own")
+    given += ("hardware=cpu", "logger=disabled", "train.epochs=1")
+    arms = ("-m", "arm=baseline,identity,configured", *given, "name=own")
 
     code, text = command(tmp_path, *arms, "task=plan")
     assert (code, "own: 3 cells, 3 runs" in text) == (0, True), text
@@ -47,11 +47,11 @@ def test_from_the_plan_to_the_exported_network(task: str, tmp_path: Path) -> Non
     (run,) = folder.glob("acmix-mixed-s0-*")
     assert (run / "images" / "images.json").is_file()
 
-    code, text = command(tmp_path, "task=evaluate", f"run={run}")
+    code, text = command(tmp_path, "task=evaluate", f"run={run}", "hardware=cpu")
     assert (code, f"{metric} mAP50-95" in text) == (0, True), text
     code, text = command(tmp_path, *arms, "task=profile", "profile.seconds=1")
     assert (code, "acmix-mixed" in text) == (0, True), text
-    code, text = command(tmp_path, "task=judge", f"a={run}", "b=runs/own/baseline")
+    code, text = command(tmp_path, "task=judge", f"a={run}", "b=runs/own/baseline", "hardware=cpu")
     assert (code, f"{metric} mAP50-95" in text) == (11, True), text
     code, text = command(tmp_path, "task=report", "name=own")
     assert code == 0, text
@@ -65,7 +65,7 @@ def test_from_the_plan_to_the_exported_network(task: str, tmp_path: Path) -> Non
         assert (code, f"model.task={other} needs" in text) == (2, True), text
         assert not (tmp_path / "runs" / "other").exists()
     pytest.importorskip("onnxruntime")
-    code, text = command(tmp_path, "task=export", f"run={run}")
+    code, text = command(tmp_path, "task=export", f"run={run}", "hardware=cpu")
     assert (code, "last.onnx" in text) == (0, True), text
 
 
