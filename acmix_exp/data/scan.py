@@ -132,8 +132,9 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
             for label, sharing in _by_label(images, labels).items()
             if len(sharing) > 1
         ],
-        **{name: [line for row in rows for line in row.labels.remarks.get(name, [])] for name in POSE_REMARKS},
     )
+    for name in POSE_REMARKS:
+        setattr(scan, name, [line for row in rows for line in row.labels.remarks.get(name, [])])
     if dataset.task == DETECT:
         scan.polygons = sum(row.labels.polygons for row in rows)
         scan.keypoints = sum(row.labels.keypoints for row in rows)
