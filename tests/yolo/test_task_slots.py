@@ -18,8 +18,8 @@ from acmix_exp.yolo.model import build_model
 from acmix_exp.yolo.sites import Network, resolve_sites
 from acmix_exp.yolo.slot_wrap import SlotAssigner
 from tests.yolo.builders import make_config
+from tests.yolo.slot_networks import batch
 from tests.yolo.task_sets import without_blocks
-from tests.yolo.test_ranks import batch
 
 PLACEMENT = PlacementConfig(**placement_file("loss"))
 NETWORKS = [
