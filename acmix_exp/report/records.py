@@ -411,7 +411,3 @@ class Table:
     def metric(self) -> str:
         """What its mAP is of; empty: of boxes."""
         return self.headline.removesuffix("mAP50-95").rstrip()
-
-    def metric_of(self, name: str) -> str:
-        """A metric's name with what it is of, such as "mask mAP50"."""
-        return f"{self.metric} {name}".lstrip()

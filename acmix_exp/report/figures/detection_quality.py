@@ -27,7 +27,7 @@ def precision_recall(table: Table) -> Iterator[Drawing]:
     if not (by_row := curves_by_row(table)):
         return
     areas = {label: float(np.mean([curves.area for curves in of_row])) for label, of_row in by_row.items()}
-    name = table.metric_of("mAP50")
+    name = f"{table.metric} mAP50".strip()
     texts = {label: f"{name} {format_number(area, MAP)}" for label, area in areas.items()}
     figure, caption = _draw(table, by_row, RECALLS, lambda curves: curves.at_recall, texts, ("recall", "precision"))
     yield Drawing(
@@ -41,6 +41,7 @@ def precision_recall(table: Table) -> Iterator[Drawing]:
 def f1_confidence(table: Table) -> Iterator[Drawing]:
     if not (by_row := curves_by_row(table)):
         return
+    name = f"{table.metric} mAP50".strip()
     means = {label: np.mean([curves.f1 for curves in of_row], axis=0) for label, of_row in by_row.items()}
     best = {label: int(mean.argmax()) for label, mean in means.items()}
     texts = {
@@ -52,7 +53,7 @@ def f1_confidence(table: Table) -> Iterator[Drawing]:
     yield Drawing(
         figure,
         "F1 over confidence",
-        f"Of the detections above a confidence, at the threshold of {table.metric_of('mAP50')}, mean over the classes. "
+        f"Of the detections above a confidence, at the threshold of {name}, mean over the classes. "
         f"Numbers: the highest F1 of the mean curve, and where it is. {caption}",
         " ".join(f"{label}: highest {text}." for label, text in texts.items()),
     )
