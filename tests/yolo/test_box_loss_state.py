@@ -40,7 +40,10 @@ def test_evaluation_leaves_the_running_mean_alone() -> None:
     assert min(moved, 1) < means(average.ema)[0] < max(moved, 1)
 
 
-@pytest.mark.parametrize("block", ["wiou", "mpdiou", "inner_iou", "shape_iou"])
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("mpdiou", "inner_iou", "shape_iou")]
+
+
+@pytest.mark.parametrize("block", ["wiou", *OTHERS])
 def test_losses_in_bfloat16_are_those_of_float32_and_the_mean_stays_in_float32(block: str) -> None:
     model = built(arm.apply(config(block)))
     expected = losses(copy.deepcopy(model))
