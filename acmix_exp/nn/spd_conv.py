@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,6 +39,23 @@ class SPDConv(nn.Module):
             x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         even, odd = x[:, :, ::2], x[:, :, 1::2]
         return self.conv(torch.cat([even[..., ::2], odd[..., ::2], even[..., 1::2], odd[..., 1::2]], 1))
+
+    def start_as(self, weight: Tensor) -> bool:
+        """Compute what a 3x3 convolution of stride 2 and padding 1 with this ``weight`` (C_out, C_in, 3, 3) computes.
+
+        Returns whether it can: with a kernel of 3 or more, and these channels. The weights that the convolution lacks
+        are zero, and learn as the others.
+        """
+        size = self.conv.kernel_size[0]
+        if size < 3 or weight.shape != (self.conv.out_channels, self.conv.in_channels // 4, 3, 3):
+            return False
+        with torch.no_grad():
+            self.conv.weight.zero_()
+            by_pixel = self.conv.weight.view(len(weight), 2, 2, -1, size, size)  # x_ij at [:, j, i]
+            for row, column in product(range(3), repeat=2):
+                (down, i), (right, j) = divmod(row - 1, 2), divmod(column - 1, 2)
+                by_pixel[:, j, i, :, size // 2 + down, size // 2 + right] = weight[:, :, row, column]
+        return True
 
     def fuse(self, norm: nn.BatchNorm2d | None = None) -> SPDConv:
         """For inference, in place: take the norm that follows into the convolution."""

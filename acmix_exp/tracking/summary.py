@@ -13,8 +13,8 @@ def summarize(result: Mapping[str, Any]) -> dict[str, Any]:
     metric, and of masks and keypoints box/* with the metrics of the boxes; of a network with two heads also head,
     heads/nms/* and heads/nms_free/* with the metrics of each; val_best/* and val_last/*
     (epoch, map50, map50_95); parameters, gflops and the other costs by name; audit/transferred, audit/rebuilt,
-    audit/new and, if there are any, audit/unused (numbers of tensors); per_class/<class>/<metric>. The tracker adds the
-    last as a table, per_class.
+    audit/new and, if there are any, audit/converted and audit/unused (numbers of tensors); per_class/<class>/<metric>.
+    The tracker adds the last as a table, per_class.
     """
     flat: dict[str, Any] = {}
     for group, prefix in (("metrics", ""), ("cost", ""), ("val_best", "val_best/"), ("val_last", "val_last/")):

@@ -29,7 +29,7 @@ class Outcome:
     metrics:        headline, of the checkpoint and split that ``acmix_exp.data.headline`` chooses. map50, map50_95,
                     precision, recall, per_class {name: {map50, map50_95}}, split, checkpoint
     val_best/_last: {epoch, map50, map50_95} of the epoch of best.pt, and of the last epoch
-    audit:          names of tensors transferred, rebuilt, new, unused
+    audit:          names of tensors transferred, rebuilt, new, converted, unused
     seed_proof:     SHA-256 of the first training batches
     train_seconds:  over all epochs, including validation and epochs before a resume
     peak_memory_mb: MiB; allocated by torch on a GPU, resident memory of the process on a CPU

@@ -25,7 +25,7 @@ from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.model import CONFIG_KEY, BlockDetectionModel, BlockRTDETRModel, build_model, is_transformer
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.sites import sites_of
-from acmix_exp.yolo.transfer import require_fit
+from acmix_exp.yolo.transfer import convert, require_fit
 
 CONTROLS = (IDENTITY, JOIN, MATCHED)  # blocks that make sense beside other arms alone
 
@@ -82,6 +82,7 @@ def build(
         source, _ = checkpoints.load(path, f"pretrained={pretrained}")
         require_fit(network, source, path)
         network.load(source, verbose=False)
+        convert(network, source.float().state_dict())
     made = (BlockRTDETR if is_transformer(network.yaml) else BlockYOLO)(network.yaml["yaml_file"])
     made.model, made.ckpt = network, {"model": network}  # train() starts from the weights of ``ckpt``
     network.args, network.task = {**DEFAULT_CFG_DICT, **made.overrides}, made.task

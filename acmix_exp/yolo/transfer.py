@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
 
     transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class head of
     another number of classes. new: belongs to an inserted block, and keeps its own values even if the checkpoint has a
-    block there too, so that every arm gets the same tensors. unused, if there are any: tensors of the checkpoint that
-    the network does not have, such as the convolution in whose place a block stands. Set ``model.names`` first: class
-    heads are matched by class name.
+    block there too, so that every arm gets the same tensors. converted and unused, if there are any: of blocks that
+    start as the convolution in whose place they stand, and tensors of the checkpoint that nothing came of. Set
+    ``model.names`` first: class heads are matched by class name.
 
     Raises ValueError as :func:`require_fit` does.
     """
@@ -39,13 +40,29 @@ def load_pretrained(model: DetectionModel, path: Path) -> Audit:
     blocks = {key: before[key].clone() for key in new}
     model.load(source, verbose=False)
     model.load_state_dict(blocks, strict=False)
+    converted = convert(model, given)
     loaded = model.state_dict()  # again, because the class head may have been rebuilt
     audit: Audit = {"transferred": [], "rebuilt": [], "new": []}
     for key, value in loaded.items():
         fits = key in given and torch.equal(given[key], value.float())
-        audit["new" if key in new else "transferred" if fits else "rebuilt"].append(key)
-    unused = [key for key in given if key not in loaded or key in new]
-    return {**audit, "unused": unused} if unused else audit
+        if key not in converted:
+            audit["new" if key in new else "transferred" if fits else "rebuilt"].append(key)
+    unused = [key for key in given if (key not in loaded or key in new) and key not in converted.values()]
+    rest = {"converted": list(converted), "unused": unused}
+    return audit | {kind: names for kind, names in rest.items() if names}
+
+
+def convert(model: nn.Module, given: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Have blocks in place of a convolution start as that of the tensors ``given``, where they can.
+
+    Without it a network would lose pretrained weights where others keep them. Returns which tensors came of which.
+    """
+    found = {}
+    for name, holder in model.named_modules():
+        source, start_as = f"{name}.conv.weight", getattr(getattr(holder, "block", None), "start_as", None)
+        if start_as and source in given and start_as(given[source]):
+            found |= {f"{name}.block.{key}": source for key, _ in holder.block.named_parameters()}
+    return found
 
 
 def require_fit(model: DetectionModel, source: nn.Module, path: Path) -> None:

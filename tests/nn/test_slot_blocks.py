@@ -177,6 +177,19 @@ def test_spd_conv_computes_what_a_6x6_convolution_of_stride_2_does() -> None:
     torch.testing.assert_close(block(x), torch.nn.functional.conv2d(x, wide, stride=2, padding=2))
 
 
+@pytest.mark.parametrize(("kernel", "size"), [(3, (8, 10)), (5, (7, 9)), (1, (8, 8))])
+def test_spd_conv_can_start_as_a_strided_convolution(kernel: int, size: tuple[int, int]) -> None:
+    block: Any = make("spd_conv", kernel_size=kernel).double()
+    weight = torch.randn(OUT["down"], CHANNELS, 3, 3, dtype=torch.float64)
+    before, (x,) = block.conv.weight.detach().clone(), given("spd_conv", size, torch.float64)
+    assert block.start_as(weight) == (kernel >= 3)
+    assert not block.start_as(weight[:, 1:])
+    if kernel == 1:  # which does not reach the pixels before a cell
+        assert torch.equal(block.conv.weight, before)
+        return
+    torch.testing.assert_close(block(x), torch.nn.functional.conv2d(x, weight, stride=2, padding=1))
+
+
 def test_dysample_starts_as_bilinear_upsampling() -> None:
     block = build_slot_block("dysample", (8,), 8)
     nn.init.zeros_(block.offset.weight)  # type: ignore[union-attr, arg-type]

@@ -27,6 +27,7 @@ FOLDER = Path(report.__file__).parent
 NOUNS = ("seed", "paired seed", "run", "row", "comparison")
 OTHERS = (
     *("pending", "running", "done", "failed", "interrupted", "diverged", "transferred", "rebuilt", "new", "unused"),
+    "converted",
     *("version of {name}", "value of {name}"),
     *("which is not bit-exact", "parameters", "GFLOPs at 640 px"),
     *("commit", "kind of machine", "machine", "platform", "precision", "data set", "data fingerprint"),

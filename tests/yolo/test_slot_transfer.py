@@ -10,6 +10,7 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
+import acmix_exp
 from acmix_exp.config import Config
 from acmix_exp.sweep import arm
 from acmix_exp.yolo.transfer import load_pretrained, summary
@@ -18,7 +19,7 @@ from tests.yolo.slot_networks import built, config
 
 BLOCKS = ("spd_conv", "dysample", "carafe", "bifpn", "wiou")
 HEAD = {f"model.22.cv3.{i}.2.{name}" for i in range(3) for name in ("weight", "bias")}
-STRIDED = (0, 1, 3, 5, 7, 16, 19)  # the layers of YOLOv8 that halve the map
+STRIDED = [f"model.{index}.conv.weight" for index in (0, 1, 3, 5, 7, 16, 19)]  # of YOLOv8, which halve the map
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +41,30 @@ def start(given: Config, path: Path) -> tuple[Any, dict[str, list[str]]]:
 
 
 def test_every_slot_starts_from_the_same_stock_tensors(pretrained: Path) -> None:
-    """Weights, norms and the class head that is drawn anew; what a block stands in place of is named as unused."""
+    """Weights, norms and the class head that is drawn anew; what a block stands in place of is named."""
     stock, audit = start(bare(arm.apply(config("wiou"))), pretrained)
     expected = stock.state_dict()
     assert "unused" not in audit
-    for block in BLOCKS:
-        model, account = start(arm.apply(config(block)), pretrained)
-        unused = [f"model.{index}.conv.weight" for index in STRIDED] if block == "spd_conv" else []
+    for block, options in {**{name: {} for name in BLOCKS}, "spd_conv": {"kernel_size": 1}}.items():
+        model, account = start(arm.apply(config(block, **options)), pretrained)
+        unused = STRIDED if block == "spd_conv" else []
         assert account.get("unused", []) == unused
         assert set(account["rebuilt"]) == HEAD
         assert set(account["new"]) == model.new_keys()
         assert {*account["transferred"], *unused} == set(audit["transferred"])
-        if unused:
-            text = "weights: 342 transferred, 6 rebuilt, 7 new, 7 unused (from yolov8n.pt)"
-            assert summary(account, pretrained) == text
         found = model.state_dict()
         assert all(torch.equal(found[key], expected[key]) for key in found.keys() - model.new_keys())
+
+
+def test_spd_conv_starts_as_the_pretrained_convolution(pretrained: Path) -> None:
+    stock, _ = start(bare(arm.apply(config("spd_conv"))), pretrained)
+    model, account = start(arm.apply(config("spd_conv")), pretrained)
+    assert summary(account, pretrained) == "weights: 342 transferred, 6 rebuilt, 0 new, 7 converted (from yolov8n.pt)"
+    x = torch.rand(1, 3, 64, 96)
+    torch.testing.assert_close(model(x)[0], stock(x)[0], rtol=1e-4, atol=1e-3)
+    made = acmix_exp.build("yolov8n", block="spd_conv", placement="down", pretrained=str(pretrained))
+    for key in account["converted"]:
+        assert torch.equal(made.model.state_dict()[key], model.state_dict()[key])
 
 
 @pytest.mark.parametrize(
@@ -74,4 +83,4 @@ def test_a_training_from_pretrained_weights(block: str, pretrained: Path, run_on
     given = arm.apply(config(block))
     outcome, rows, _ = run_once(replace(given, model=replace(given.model, pretrained=str(pretrained))))
     assert len(rows) == 2
-    assert len(outcome.audit.get("unused", [])) == (len(STRIDED) if block == "spd_conv" else 0)
+    assert len(outcome.audit.get("converted", [])) == (len(STRIDED) if block == "spd_conv" else 0)
