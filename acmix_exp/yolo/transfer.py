@@ -57,7 +57,7 @@ def convert(model: nn.Module, given: Mapping[str, torch.Tensor]) -> dict[str, st
 
     Without it a network would lose pretrained weights where others keep them. Returns which tensors came of which.
     """
-    found = {}
+    found: dict[str, str] = {}
     for name, holder in model.named_modules():
         source, start_as = f"{name}.conv.weight", getattr(getattr(holder, "block", None), "start_as", None)
         if start_as and source in given and start_as(given[source]):
