@@ -45,6 +45,10 @@ def test_from_the_plan_to_the_exported_network(task: str, tmp_path: Path) -> Non
     for file in ("report.html", "summary.md", "table.tex"):
         assert f"{metric} mAP50-95" in (folder / file).read_text(), file
     (run,) = folder.glob("acmix-mixed-s0-*")
+    if task == "pose":
+        from acmix_exp.yolo import checkpoints
+
+        assert checkpoints.load(run / "weights" / "last.pt")[0].kpt_names[0][:2] == ["nose", "left_eye"]
     assert (run / "images" / "images.json").is_file()
 
     code, text = command(tmp_path, "task=evaluate", f"run={run}", "hardware=cpu")

@@ -73,9 +73,11 @@ def form_fault(form: np.ndarray, task: str) -> str | None:
             x, y = form[beyond, :2][0]
             return f"keypoints out of range, {x:g} {y:g} is not within 0 to 1"
         return None
-    x, y = form.astype(np.float64).T
-    area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
-    return None if area > 1e-9 else "zero area, its points are on a line"
+    # Not the area within the outline: that of four corners in the order of the letter Z is 0.
+    x, y = (form - form[0]).astype(np.float64).T
+    farthest = int((x**2 + y**2).argmax())
+    off_the_line = abs(x[farthest] * y - y[farthest] * x).max()
+    return None if off_the_line > 1e-9 else "zero area, its points are on a line"
 
 
 def pose_remarks(form: np.ndarray, values: int) -> dict[str, str]:

@@ -12,7 +12,7 @@ from acmix_exp.data.dataset import SPLITS, Dataset
 from acmix_exp.data.keypoints import read_keypoints
 from acmix_exp.data.label_files import LabelFiles
 from acmix_exp.data.split_images import SplitImages, as_list, located, split_images
-from acmix_exp.data.ultralytics_home import datasets_dir
+from acmix_exp.data.ultralytics_home import datasets_dir, definition
 from acmix_exp.errors import ConfigError
 from acmix_exp.errors import setting as as_typed
 from acmix_exp.files import user_path
@@ -122,6 +122,9 @@ def load_yaml(path: Path, setting: str) -> tuple[dict[str, Any], yaml.Node | Non
         right = f"must be {as_typed('dataset.path', files[0])}" if files else _right_for(path)
         raise ConfigError(f"{setting}: a folder; {right}")
     if not path.exists():
+        if own := definition(path.name):  # such as coco8-seg.yaml
+            images = datasets_dir() / str(yaml.safe_load(own.read_text(encoding="utf-8")).get("path"))
+            raise ConfigError(f"{setting}: no such file; ultralytics has {own}, for images that you put into {images}")
         raise ConfigError(f"{setting}: no such file; {_DATA_YAML}")
     if kind := _OTHER_FILES.get(path.suffix.lower()):
         raise ConfigError(f"{setting}: {kind}; {_DATA_YAML}")

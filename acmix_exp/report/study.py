@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import user_path
+from acmix_exp.model_tasks import headline
 from acmix_exp.report.planned import REFERENCE, Asked
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Record, Table
@@ -61,9 +62,17 @@ class Study:
 
     @cached_property
     def table(self) -> list[dict[str, Any]]:
-        """A dict per row: the arm, swept keys, and every number of summary.json by its key; None if not known."""
+        """A dict per row: the arm, swept keys, and every number of summary.json by its key; None if not known.
+
+        Of another task than detection ``metric`` is the name of the headline, such as "mask mAP50-95".
+        """
+        named = any(table.headline != headline(None) for table in self._tables)
         return [
-            {**self._number(index), **{key: _plain(value) for key, value in csv_row(row).items()}}
+            {
+                **self._number(index),
+                **({"metric": table.headline} if named else {}),
+                **{key: _plain(value) for key, value in csv_row(row).items()},
+            }
             for index, table in enumerate(self._tables, 1)
             for row in table.rows
         ]

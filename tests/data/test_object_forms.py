@@ -145,6 +145,15 @@ def test_keypoints_without_flip_idx_are_remarked(made: YoloSet) -> None:
     np.testing.assert_array_equal(read_split(resolve(made.config, "pose"), "val")[0].forms[0][:, 2], [1, 1])
 
 
+@pytest.mark.parametrize("task", ["segment", "obb"])
+def test_corners_in_another_order_are_used(made: YoloSet, task: str) -> None:
+    """Upper left, upper right, lower left, lower right: the outline crosses itself, and ultralytics uses it."""
+    fill(made, "0 0.1 0.1 0.5 0.1 0.1 0.6 0.5 0.6\n")
+    found = inspect(resolve(made.config, task))
+    assert found.boxes == {"train": 3, "val": 2}
+    assert "degenerate boxes, dropped" not in found.problems
+
+
 def test_what_is_odd_about_keypoints_is_said(made: YoloSet) -> None:
     """One beyond the image is not labelled; what objects without any do, and x and y at 0 0, is said."""
     three = POSE.replace("0.6 0.6", "1.06 0.6") + "1 0.5 0.5 0.4 0.4 0 0 0 0 0 0\n"

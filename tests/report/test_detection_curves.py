@@ -134,6 +134,26 @@ def test_rows_without_outcomes_are_named(kept: Path) -> None:
     assert "highest F1" in drawing.results
 
 
+@pytest.mark.parametrize(
+    ("task", "metric", "overlap"),
+    [
+        ("detect", "mAP50", ", IoU above 0.45, as in ultralytics."),
+        ("segment", "mask mAP50", ", mask IoU above 0.45."),
+        ("pose", "pose mAP50", ", OKS above 0.45."),
+        ("obb", "rotated-box mAP50", ", rotated-box IoU above 0.45, as in ultralytics."),
+    ],
+)
+def test_captions_name_what_is_matched(kept: Path, task: str, metric: str, overlap: str) -> None:
+    (table,) = make_tables(kept)
+    of_task = replace(table, settings={"model": {"task": task}})
+    (drawing,) = draw("precision_recall", of_task)
+    assert drawing.caption.startswith(f"At the threshold of {metric}, mean over the classes; the area is {metric}.")
+    (drawing,) = draw("f1_confidence", of_task)
+    assert f"at the threshold of {metric}, mean" in drawing.caption
+    (drawing,) = draw("confusion", of_task)
+    assert overlap in drawing.caption
+
+
 def test_figures_of_old_runs_are_left_out_with_a_note(folder: Path, add, tmp_path: Path, monkeypatch) -> None:
     names = ("precision_recall", "f1_confidence", "confusion", "labels")
     monkeypatch.setattr(catalogue, "FIGURES", {name: catalogue.FIGURES[name] for name in names})

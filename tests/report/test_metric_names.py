@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+from acmix_exp import load
 from acmix_exp.report.columns import columns
 from acmix_exp.report.planned import Asked
 from acmix_exp.report.sentences import conclusion
@@ -37,6 +38,9 @@ def test_every_output_names_the_metric(tmp_path: Path) -> None:
     assert "val mask mAP (last)" in markdown
     assert "mask mAP50-95" in tex
     assert "delta: mask mAP50-95 against baseline" in tex
+    assert "Deltas are in mask mAP50-95, paired by seed" in markdown
+    assert "mask mAP50-95 with its standard deviation" in tex
+    assert {row["metric"] for row in load(tmp_path).table} == {"mask mAP50-95"}
     (made,) = make_tables(tmp_path, Asked())
     assert "mask mAP50-95 against baseline" in conclusion(made.rows[1], "baseline")
 

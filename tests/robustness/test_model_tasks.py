@@ -156,6 +156,16 @@ def test_mirroring_without_flip_idx(make_config: Callable[..., Config], tmp_path
     assert mirror_faults(asked, resolve(made.config, "pose")) == []
 
 
+@case(LABELS, have="dataset.path=coco8-seg.yaml, a file of ultralytics", here="refused; says where it is")
+def test_a_data_yaml_of_ultralytics() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(DatasetConfig(name="yolo", path="coco8-seg.yaml"), "segment")
+    (line,) = caught.value.lines
+    assert line.startswith("dataset.path=coco8-seg.yaml: no such file; ultralytics has ")
+    assert "/cfg/datasets/coco8-seg.yaml, for images that you put into " in line
+    assert line.endswith("/coco8-seg")
+
+
 @case(
     LABELS,
     have="dataset=coco8, voc, voc_xml or another set of boxes with another task",
