@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -254,8 +255,9 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
+@cache
 def register_schema() -> None:
-    """Store the schema in Hydra's ConfigStore under the name that ``conf/config.yaml`` uses."""
+    """Store the schema in Hydra's ConfigStore, once, under the name that ``conf/config.yaml`` uses."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="schema", node=Config, provider="acmix_exp")

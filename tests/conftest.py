@@ -11,8 +11,11 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,29 +87,57 @@ _interpret_triton()
 _heed_ctrl_c()
 
 
+@cache
+def _composed(overrides: tuple[str, ...]) -> Config:
+    register_schema()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return to_object(compose("config", overrides=list(overrides)))
+    finally:
+        GlobalHydra.instance().clear()
+
+
+@cache
+def _config_yaml(overrides: tuple[str, ...]) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(_composed(overrides)))
+
+
 @pytest.fixture
 def make_config():
     """``make_config("arm=mixed", ...)``: the config that Hydra composes, as an object."""
-
-    def make(*overrides: str) -> Config:
-        register_schema()
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return to_object(compose("config", overrides=list(overrides)))
-
-    yield make
-    GlobalHydra.instance().clear()
+    return lambda *overrides: deepcopy(_composed(overrides))
 
 
 @pytest.fixture
-def make_run(tmp_path: Path, make_config):
+def program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """``program("seed=-1")``: exit code, stdout and stderr of the command line, run in this process."""
+    from acmix_exp import cli
+    from acmix_exp.errors import STOPS
+
+    handlers = {number: signal.getsignal(number) for number in STOPS}
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["acmix_exp", *arguments])
+        GlobalHydra.instance().clear()
+        code = cli.main()
+        return code, *capsys.readouterr()
+
+    yield run
+    GlobalHydra.instance().clear()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path):
     """A prepared run directory, as the plan leaves it."""
 
     def make(name: str = "mixed-s0-00000000", *overrides: str, **status: object) -> Run:
         run = Run(tmp_path / "runs" / "test" / name)
         run.path.mkdir(parents=True)
-        config = make_config("arm=mixed", "hardware=cpu", "train.epochs=2", *overrides)
-        (run.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+        text = _config_yaml(("arm=mixed", "hardware=cpu", "train.epochs=2", *overrides))
+        (run.path / "config.yaml").write_text(text)
         write_json(run.path / "status.json", {"status": "pending", "attempt": 0, "arm": "mixed", "seed": 0, **status})
         (run.path / "provenance.json").write_text(json.dumps({"identity": {}, "dataset": {"fingerprint": "f"}}))
         return run

@@ -13,30 +13,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from acmix_exp import child, cli
+from acmix_exp import child
 from acmix_exp.sweep import planning
 
 REPO = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(tmp_path, monkeypatch, program):
     """``command("seed=-1")``: exit code, stdout and stderr of the program in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["acmix_exp", *arguments])
-        GlobalHydra.instance().clear()
-        code = cli.main()
-        return code, *capsys.readouterr()
-
-    yield run
-    GlobalHydra.instance().clear()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return program
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import sys
 import tarfile
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,12 +39,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target / "version_0_1"
 
 
-@pytest.mark.parametrize(
-    "safe", [pytest.param("", id="pickle", marks=pytest.mark.slow), pytest.param("1", id="safe load")]
-)
-def test_stock_ultralytics_opens_the_checkpoints(folder: Path, safe: str):
+def checkpoints(folder: Path) -> list[str]:
     paths = sorted(str(path) for path in folder.glob("*/weights/best.pt"))
     assert len(paths) == 5
+    return paths
+
+
+def test_the_checkpoints_open(folder: Path):
+    import torch
+    from ultralytics import YOLO
+
+    networks = [YOLO(path).model.float() for path in checkpoints(folder)]
+    for network in networks:
+        network(torch.zeros(1, 3, 64, 64))
+    assert sum(type(network).__module__ == "acmix_exp.yolo.model" for network in networks) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("safe", [pytest.param("", id="pickle"), pytest.param("1", id="safe load")])
+def test_stock_ultralytics_opens_the_checkpoints(folder: Path, safe: str):
+    paths = checkpoints(folder)
     environment = {**os.environ, "YOLO_OFFLINE": "true", "ULTRALYTICS_SAFE_LOAD": safe}
     opened = subprocess.run(
         [sys.executable, "-c", OPEN, *paths], env=environment, capture_output=True, text=True, check=False
@@ -52,14 +67,9 @@ def test_stock_ultralytics_opens_the_checkpoints(folder: Path, safe: str):
     assert opened.stdout.count("acmix_exp.yolo.model") == 4
 
 
-def test_the_folder_is_reported(folder: Path):
-    report = subprocess.run(
-        [sys.executable, "-m", "acmix_exp", "task=report", f"name={folder.name}", f"runs_dir={folder.parent}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert report.returncode == 0, report.stderr
+def test_the_folder_is_reported(folder: Path, program: Any):
+    code, _, err = program("task=report", f"name={folder.name}", f"runs_dir={folder.parent}")
+    assert code == 0, err
     table = (folder / "summary.csv").read_text()
     assert all(arm in table for arm in ("baseline", "mixed", "hat", "deformable_attention"))
 

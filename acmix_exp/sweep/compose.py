@@ -302,7 +302,8 @@ class _Composer:
 
     def _composed_once(self, overrides: tuple[str, ...]) -> Config | DictConfig | Exception:
         try:
-            config = self._composed_from_shared(overrides)
+            composed_last = self._last is not None and self._last[0] == overrides
+            config = None if composed_last else self._composed_from_shared(overrides)
             if config is None:
                 config = self.compose(overrides)
             return config if _interpolates_seed(config) else _checked(config, overrides)
@@ -404,15 +405,17 @@ def raise_faults(faults: Mapping[str, Sequence[int]], all_overrides: Sequence[tu
 
 def lacking_options(cells: Sequence[Sequence[str]]) -> list[str]:
     """A line per option that not all blocks of a sweep over blocks have; ``cells`` are the overrides of each cell."""
-    files = block_files()
     blocks = list(dict.fromkeys(block for cell in cells if (block := chosen_block(cell))))
+    if len(blocks) < 2:
+        return []
+    files = block_files()
     options = dict.fromkeys(text for cell in cells for text in cell if re.match(r"block\.\w+=.", text))
     lines = []
     for override in options:
         option = override.partition("=")[0].removeprefix("block.")
         without = [block for block in blocks if block in files and option not in files[block]]
         having = [block for block in blocks if block not in without]
-        if without and len(blocks) > 1 and any(option in names for names in files.values()):
+        if without and any(option in names for names in files.values()):
             have = "has" if len(without) == 1 else "have"
             cure = f"sweep over those that have it, block={','.join(having)}" if having else "leave it out"
             lines.append(f"{override}: {', '.join(without)} {have} no such option; {cure}")

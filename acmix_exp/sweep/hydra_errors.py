@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -137,12 +138,14 @@ def known_keys() -> list[str]:
     return sorted({*schema_keys(), *of_blocks, "model/placement", "experiment"})
 
 
-def schema_keys() -> set[str]:
+@cache
+def schema_keys() -> frozenset[str]:
     schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    return {*dict(dotted(schema)), "experiment"}
+    return frozenset((*dict(dotted(schema)), "experiment"))
 
 
-def block_files() -> dict[str, list[str]]:
+@cache
+def block_files() -> Mapping[str, list[str]]:
     """The options of every shipped block, by its file."""
     files = sorted((conf_dir() / "block").glob("*.yaml"))
     return {path.stem: list(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,17 @@ def attacked(stock: Path, path: Path, key: str, value: Any) -> Path:
     """A copy of the checkpoint with one more key, or another value of one."""
     import torch
 
-    content = torch.load(stock, weights_only=False)
+    content = _content(stock)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({**content, key: value}, path, pickle_module=Written)
     return path
+
+
+@cache
+def _content(stock: Path) -> dict[str, Any]:
+    import torch
+
+    return dict(torch.load(stock, weights_only=False))
 
 
 def entries(path: Path) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,26 @@ def evil_modules(folder: Path) -> None:
 
 def faults(path: Path, **changes: Any) -> list[str]:
     """The preflight's lines for a baseline with these weights."""
-    from acmix_exp.yolo.preflight import preflight
+    from acmix_exp.yolo import preflight
     from tests.yolo.builders import make_config
 
-    return list(preflight([make_config(arm__insert=False, model__pretrained=str(path), **changes)]))
+    network = _network()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preflight, "build_stock", lambda *_: (network, []))
+        return list(preflight.preflight([make_config(arm__insert=False, model__pretrained=str(path), **changes)]))
+
+
+@cache
+def _network() -> Any:
+    """The network without weights that the preflight builds for every config of these tests."""
+    from acmix_exp.yolo.preflight import build_stock
+    from acmix_exp.yolo.sites import Network
+    from tests.yolo.builders import make_config
+
+    config = make_config(arm__insert=False)
+    network, lines = build_stock(config, Network.of(config.model))
+    assert lines == []
+    return network
 
 
 for _name, (_, _path) in attacks().items():

@@ -6,15 +6,12 @@ import errno
 import os
 import resource
 import shutil
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from acmix_exp import cli, files
+from acmix_exp import files
 from acmix_exp.errors import StorageError, storage_fault
 from acmix_exp.report.build import build
 from acmix_exp.run.claim import Claim
@@ -77,21 +74,10 @@ def test_which_errors_end_a_command():
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(tmp_path, monkeypatch, program):
     """``command("name=a")``: exit code and stderr of the program in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in stops}
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["acmix_exp", *arguments])
-        GlobalHydra.instance().clear()
-        return cli.main(), capsys.readouterr().err
-
-    yield run
-    GlobalHydra.instance().clear()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return lambda *arguments: program(*arguments)[::2]
 
 
 IN_THE_WAY = {  # what is at a path: the path, the arguments, what the line says

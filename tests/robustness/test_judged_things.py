@@ -25,15 +25,22 @@ SECTION = "Which of two is better"
 LINE = "one line, exit code 2: "
 
 
-@pytest.fixture
-def things(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with runs, a data set and files of predictions."""
-    monkeypatch.chdir(tmp_path)
-    data = tiny_data(tmp_path / "data")
-    add_arm(Path("runs/x"), "mixed", 0.0, 2)
-    add_arm(Path("runs/x"), "baseline", 0.1, 2)
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("things")
+    data = tiny_data(folder / "data")
+    add_arm(folder / "runs" / "x", "mixed", 0.0, 2)
+    add_arm(folder / "runs" / "x", "baseline", 0.1, 2)
     for name in ("p.json", "q.json"):
-        Path(name).write_text(json.dumps(predictions(data, 0.01, ord(name[0]))))
+        (folder / name).write_text(json.dumps(predictions(data, 0.01, ord(name[0]))))
+    return folder
+
+
+@pytest.fixture
+def things(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with runs, a data set and files of predictions."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -37,6 +38,7 @@ def test_the_cost_table_of_all_arms_without_training(tmp_path: Path) -> None:
         assert text in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_files_and_processes(tmp_path: Path) -> None:
     command = subprocess.Popen(
         [*COMMAND, "profile.seconds=600"],
@@ -73,13 +75,14 @@ def _children(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("seconds", ["0", "1e9"])
-def test_an_invalid_time_is_refused(tmp_path: Path, seconds: str) -> None:
-    done = subprocess.run(
-        [*COMMAND, f"profile.seconds={seconds}"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "profile.seconds=" in done.stderr
-    assert "must be from 1 to 3600" in done.stderr
+def test_an_invalid_time_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Any, seconds: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = program(*COMMAND[3:], f"profile.seconds={seconds}")
+    assert code == 2
+    assert "profile.seconds=" in err
+    assert "must be from 1 to 3600" in err
 
 
 def test_missing_values_are_dashes() -> None:
