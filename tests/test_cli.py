@@ -121,8 +121,6 @@ BAD = [
     ("experiment=ablation task=repeat", ["task=repeat", "experiment"]),
     ("task=export", ["run=", "runs/NAME/RUN"]),
     ("task=export run=none", ["run=none", "finished"]),
-    ("task=export format=onxx", ["format=onxx", "onnx"]),
-    ("task=export format=imx", ["format=imx", "float32"]),
     ("-m task=export format=onnx,torchscript", ["task=export", "-m"]),
     ("-m task=evaluate split=val,test", ["task=evaluate", "-m"]),
     ("name=a/b", ["name=a/b", "letters"]),

@@ -40,9 +40,9 @@ def export(cell: Composed) -> int:
     A failed or interrupted export leaves no file but its log. Raises ConfigError before anything is written.
     """
     command = cell.config
-    format = _format(command)
-    run, config = finished(cell)
+    run, config = finished(cell)  # before the format, for which ultralytics is imported
     weights = kept_weights(run, config)
+    format = _format(command)
     require_safe(command, config, weights)
     require_unchanged(cell, run, config, None)
     config.hardware = command.hardware

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from acmix_exp.config import Config
 from acmix_exp.data import Dataset
 from acmix_exp.errors import ConfigError
 from acmix_exp.run.directory import Run
@@ -45,6 +46,13 @@ def report(largest: float, **more: object) -> dict[str, object]:
     facts |= {"limits": {"boxes": 1e-3, "scores": 1e-3}, "latency_ms": {"torch": 5.25, "exported": 2.5}}
     facts |= {"bytes": {"torch": 6_100_000, "exported": 12_200_000}, "sizes": [{**SIZE, "boxes": largest}]}
     return {**facts, **more}
+
+
+def test_a_format_that_does_not_exist_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="^format=onxx: unknown format; did you mean onnx"):
+        export._format(Config(format="onxx"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_matching_export_is_kept_with_its_differences(conclude, capsys):
