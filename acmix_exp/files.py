@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy
 
 MAKING = ".making-"  # in the name of a folder that is being made
 
@@ -71,10 +72,12 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         file.write(text.encode("utf-8"))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool = True) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, numpy.ndarray], *, compress: bool = True) -> None:
     """Replace an .npz atomically. Raises OSError."""
+    import numpy  # here, because the import is half the start of a child process, and most write no array
+
     with replacing(path) as file:
-        (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
+        (numpy.savez_compressed if compress else numpy.savez)(file, allow_pickle=False, **arrays)
 
 
 def write_changed(path: Path, text: str, *, durable: bool = True) -> None:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import pickle
 import shutil
 import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from acmix_exp.config import Config, conf_dir, register_schema, to_object
 from acmix_exp.files import write_json
@@ -107,6 +110,27 @@ def _config_yaml(overrides: tuple[str, ...]) -> str:
 def make_config():
     """``make_config("arm=mixed", ...)``: the config that Hydra composes, as an object."""
     return lambda *overrides: deepcopy(_composed(overrides))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_once() -> Iterator[None]:
+    """What several commands ask of Hydra is composed once, for it takes a tenth of a second."""
+    from acmix_exp.sweep import compose as module
+
+    made: dict[tuple[str, ...], bytes] = {}
+    original = module.compose
+
+    def once(name: str, overrides: list[str], **options: Any) -> DictConfig:
+        key = tuple(overrides)
+        if any("hydra" in override for override in key):  # a folder of the user's, or the working folder
+            return original(name, overrides, **options)
+        if key not in made:
+            made[key] = pickle.dumps(original(name, overrides, **options))
+        return pickle.loads(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "compose", once)
+        yield
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -15,9 +16,15 @@ import numpy as np
 import pytest
 
 from acmix_exp import child
-from acmix_exp.sweep import planning
+from acmix_exp.sweep import planning, preflight_child
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_process_for_the_first_run(monkeypatch):
+    """It is started early, and imports torch while a test waits for the preflight alone."""
+    monkeypatch.setattr(preflight_child, "spare", lambda *_: nullcontext())
 
 
 @pytest.fixture
@@ -334,7 +341,9 @@ def test_a_data_set_chosen_by_the_seed_is_read_once_and_no_column(command, data,
     assert err.startswith("acmix_exp: seed=2 dataset.path=folds/2/data.yaml: ")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_while_planning_is_one_line(tmp_path, number, code):
     program = (
         "import sys, time; from acmix_exp import cli; from acmix_exp.sweep import planning;"

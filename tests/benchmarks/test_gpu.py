@@ -99,7 +99,8 @@ def test_every_command_is_one_of_this_repository() -> None:
         assert all((REPO / word.split("::")[0]).exists() for word in stage.command if word.startswith("tests/"))
 
 
-@pytest.mark.parametrize(("dry", "tests"), [pytest.param(False, PARITY, marks=pytest.mark.slow), (True, PARITY[:1])])
+@pytest.mark.slow
+@pytest.mark.parametrize(("dry", "tests"), [(False, PARITY), (True, PARITY[:1])])
 def test_the_parity_tests_exist_and_need_no_settings(dry: bool, tests: tuple[str, ...]) -> None:
     parity = planned(Path("out"), None, dry)[0]
     command = [*parity.command, "--collect-only"]

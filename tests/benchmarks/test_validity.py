@@ -15,9 +15,9 @@ SCENARIOS = scenarios()
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: f"{scenario.group}: {scenario.setting}")
 def test_a_scenario_keeps_to_its_bounds(scenario):
-    """60 repeats: enough to see a method that is wrong, with bounds that are as much wider."""
-    result = simulate(scenario, 60 / scenario.repeats)
-    assert result["repeats"] == 60
+    """30 repeats: enough to see a method that is wrong, with bounds that are as much wider."""
+    result = simulate(scenario, 30 / scenario.repeats)
+    assert result["repeats"] == 30
     assert all(0 <= value <= 1 for value in result["measures"].values())
     assert scenario.bounds.keys() <= result["measures"].keys()
     assert missed(result, errors=3) == []

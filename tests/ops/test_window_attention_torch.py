@@ -61,7 +61,7 @@ def compiles(backend: str, compiler: str) -> None:
     assert counter.frame_count == 1
 
 
-@pytest.mark.parametrize("backend", ["auto", "shift"])
+@pytest.mark.parametrize("backend", ["auto", pytest.param("shift", marks=SLOW)])
 def test_compiles_as_one_graph_for_all_sizes(backend: str) -> None:
     compiles(backend, "aot_eager")
 

@@ -28,7 +28,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 QUICK = [
     (1, 2, 4, 5, 7, 3, 1, 1),
     (2, 1, 24, 9, 5, 3, 1, 1),
-    (1, 1, 40, 9, 6, 5, 2, 1),
+    (1, 1, 40, 5, 6, 5, 2, 1),
     (1, 1, 3, 1, 1, 3, 1, 1),
     (1, 1, 4, 3, 4, 3, 3, 2),
     (1, 2, 1, 4, 6, 1, 1, 1),
@@ -155,8 +155,9 @@ def test_channels_last_is_written_as_such() -> None:
 
 
 def test_gradients_are_deterministic(variant: str) -> None:
-    inputs = leaves(1, 1, 4, 9, 3)
-    function = partial(reflected_window_attention, kernel_size=5, heads=1, backend="triton")
+    height, kernel = (9, 5) if DEVICE == "cuda" else (3, 3)  # the interpreter takes its programs one by one
+    inputs = leaves(1, 1, 4, height, 3)
+    function = partial(reflected_window_attention, kernel_size=kernel, heads=1, backend="triton")
     for first, second in zip(with_gradients(function, inputs), with_gradients(function, inputs), strict=True):
         assert torch.equal(first, second)
 

@@ -288,15 +288,20 @@ TYPED = [
     have="paths with Chinese letters, spaces, brackets, `#`, `&`, `;`, `'`, `=`, `%`, `$`, `~`, `,`, a trailing `\\`",
     here="taken as typed, with the shell's quotes alone; in a sweep a comma separates values",
 )
-@pytest.mark.parametrize("typed", TYPED)
-def test_a_path_is_taken_as_typed(typed: str) -> None:
-    assert values("dataset.path", "dataset=yolo", f"dataset.path={typed}") == [typed]
+@pytest.mark.parametrize("first", range(0, len(TYPED), 4), ids=lambda first: " | ".join(TYPED[first : first + 4]))
+def test_a_path_is_taken_as_typed(first: int) -> None:
+    """Four in one command, of which each is a path in one of four keys."""
+    given = dict(zip(("dataset.path", "logger.notes", "logger.group", "logger.entity"), TYPED[first:], strict=False))
+    (cell,) = compose_cells(["dataset=yolo", "dataset.path=x", *(f"{key}={typed}" for key, typed in given.items())])
+    assert {key: value_of(cell.config, key) for key in given} == given
 
 
-@pytest.mark.parametrize("key", ["dataset.root", "runs_dir", "logger.entity"])
+@pytest.mark.parametrize("plus", ["", "++"])
 @pytest.mark.parametrize("typed", ["数据/my set (1)", "a,b", "1e5"])
-def test_every_key_of_text_is_taken_as_typed(key: str, typed: str) -> None:
-    assert values(key, f"{key}={typed}") == values(key, f"++{key}={typed}") == [typed]
+def test_every_key_of_text_is_taken_as_typed(typed: str, plus: str) -> None:
+    given = dict.fromkeys(("dataset.root", "runs_dir", "logger.entity"), typed)
+    (cell,) = compose_cells([f"{plus}{key}={typed}" for key in given])
+    assert {key: value_of(cell.config, key) for key in given} == given
 
 
 @case(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -44,13 +45,35 @@ for task, overrides in UNUSED.items():
     add(Row(SECTION, f"`task={task}` with {listed}, ...", "one line that says what the task takes, exit code 2"))
 
 
-@pytest.mark.parametrize(("task", "typed"), [(task, each) for task, line in UNUSED.items() for each in line.split("|")])
-def test_what_a_task_would_not_use_is_refused(task: str, typed: str) -> None:
+def is_simple(typed: str) -> bool:
+    """Whether it can stand in one command with the others of its task."""
+    return bool(re.fullmatch(r"[\w./]+=\S+", typed)) and not typed.startswith(("block=", "experiment="))
+
+
+def is_refused(task: str, typed: str, lines: list[str]) -> bool:
+    return any(line.startswith(f"{typed.split()[-1].lstrip('+')}: task={task} does not use it; ") for line in lines)
+
+
+def refusals(task: str, *typed: str) -> list[str]:
     run = ["run=runs/a/b"] if task in ("evaluate", "export", "repeat") else []
-    lines = faults(f"task={task}", *run, *typed.split())
-    assert any(line.startswith(f"{typed.split()[-1].lstrip('+')}: task={task} does not use it; ") for line in lines), (
-        lines
-    )
+    return faults(f"task={task}", *run, *(word for each in typed for word in each.split()))
+
+
+@pytest.mark.parametrize("task", UNUSED)
+def test_what_a_task_would_not_use_is_refused(task: str) -> None:
+    simple = {each.partition("=")[0]: each for each in UNUSED[task].split("|") if is_simple(each)}
+    lines = refusals(task, *simple.values())
+    assert [each for each in simple.values() if not is_refused(task, each, lines)] == []
+    assert len(lines) == len(simple) >= 5
+
+
+@pytest.mark.parametrize(
+    ("task", "typed"),
+    [(task, each) for task, line in UNUSED.items() for each in line.split("|") if not is_simple(each)],
+)
+def test_so_is_every_other_spelling(task: str, typed: str) -> None:
+    lines = refusals(task, typed)
+    assert is_refused(task, typed, lines), lines
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def gone(pid: int) -> bool:
     return not is_alive(pid)
 
 
-STOPPED = {
+STOPPED = {  # each signal from one sender; the others, which differ in who gets it, are slow
     "scancel, which reaches every process": ((TERM,), (TERM,)),
     "scancel --batch, which reaches the job's own process": ((TERM,), ()),
     "SIGTERM of the training process": ((), (TERM,)),
@@ -115,7 +115,16 @@ STOPPED = {
 }
 
 
-@pytest.mark.parametrize("how", STOPPED)
+QUICK = (
+    "scancel, which reaches every process",
+    "SIGTERM of the training process",
+    "a time limit ahead, SIGUSR1",
+    "preemption, SIGTERM after SIGUSR2",
+    "a lost terminal",
+)
+
+
+@pytest.mark.parametrize("how", [pytest.param(how, marks=() if how in QUICK else pytest.mark.slow) for how in STOPPED])
 def test_what_a_signal_ends_is_interrupted_and_resumes(make_run, job, trains, how):
     to_job, to_child = STOPPED[how]
     run = make_run()
@@ -146,7 +155,7 @@ def test_a_signal_that_only_the_training_process_got_is_named(make_run, job):
     assert run.status()["error"] == said
 
 
-@pytest.mark.parametrize("number", [USR1, USR2])
+@pytest.mark.parametrize("number", [USR1, pytest.param(USR2, marks=pytest.mark.slow)])
 def test_the_training_process_leaves_a_cluster_s_warning_to_its_parent(make_run, job, number):
     run = make_run()
     process = job(run)
@@ -231,7 +240,13 @@ def test_the_owner_of_a_job_is_written_down(make_run, job):
     assert str(Owner.of(run.status())) == f"process {process.pid} on {here.host} (job 17)"
 
 
-@pytest.mark.parametrize("told_to_end", [False, True], ids=["", "and is told to end when it comes back"])
+@pytest.mark.parametrize(
+    "told_to_end",
+    [
+        pytest.param(False, id="", marks=pytest.mark.slow),
+        pytest.param(True, id="and is told to end when it comes back"),
+    ],
+)
 def test_the_owner_stopped_for_minutes_finds_its_run_taken_over(make_run, job, trains, capsys, told_to_end):
     """A host that is gone for the others, and comes back: it stops, and the other's work stays."""
     run = make_run()

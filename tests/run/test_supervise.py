@@ -69,7 +69,7 @@ def test_a_successful_child_is_done_and_stays_done(make_run, child):
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL (out of memory?)"),
         ("raise ValueError('boom')", "ValueError: boom"),
-        ("raise ValueError('rank 1: boom')", "ValueError: rank 1: boom"),
+        pytest.param("raise ValueError('rank 1: boom')", "ValueError: rank 1: boom", marks=pytest.mark.slow),
         ("raise RuntimeError('rank 1 was killed by SIGKILL (out of memory?)')", "rank 1 was killed by SIGKILL"),
         ("os._exit(3)", "exited with 3; see "),
         ("pass", "no result.json"),

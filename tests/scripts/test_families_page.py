@@ -75,7 +75,9 @@ def test_a_picture_is_drawn_as_it_was(tmp_path: Path) -> None:
     assert words[0] == words[1], "run: python -m scripts.families_page"
 
 
-@pytest.mark.parametrize("name", options("model"))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in options("model")]
+)
 def test_the_slots_of_a_family(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert set(SLOT_BLOCKS) == set(SLOTS)

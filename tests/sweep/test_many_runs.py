@@ -82,10 +82,12 @@ def test_a_sweep_over_seeds_and_values_is_composed_once_by_arm(tmp_path: Path, m
     [
         "-m arm=baseline,mixed train.lr0=0.001,1e-2 seed=0,1 train.extra.mosaic=0",
         "-m block.kernel_att=3,5 model=yolov8 model.scale=n,s train.epochs=${seed} seed=3,4",
-        "-m tags=[a],[b] train.imgsz=64,96 block.head=4,8",
-        "-m model/placement=neck,sppf model.placement.norm=true,false train.keep=none",
+        pytest.param("-m tags=[a],[b] train.imgsz=64,96 block.head=4,8", marks=pytest.mark.slow),
+        pytest.param(
+            "-m model/placement=neck,sppf model.placement.norm=true,false train.keep=none", marks=pytest.mark.slow
+        ),
         "-m train.extra={mosaic:0.1},{mosaic:0.2}",
-        "+experiment=window",
+        pytest.param("+experiment=window", marks=pytest.mark.slow),
         "-m train.lr0=abc,0.1",
         "-m train.nokey=1,2",
     ],

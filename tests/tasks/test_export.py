@@ -50,7 +50,7 @@ def report(largest: float, **more: object) -> dict[str, object]:
 
 def test_a_format_that_does_not_exist_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="^format=onxx: unknown format; did you mean onnx"):
+    with pytest.raises(ConfigError, match=r"^format=onxx: unknown format; did you mean onnx"):
         export._format(Config(format="onxx"))
     assert list(tmp_path.iterdir()) == []
 

@@ -105,7 +105,7 @@ def matched(mode: str, match: str, **block: Any) -> Config:
 
 @pytest.mark.parametrize("mode", SITES)
 @pytest.mark.parametrize("match", ["parameters", "flops"])
-@pytest.mark.parametrize("block", ["acmix", "lska"])
+@pytest.mark.parametrize("block", ["acmix", pytest.param("lska", marks=pytest.mark.slow)])
 def test_the_matched_control_is_as_large_as_its_block(mode: str, match: str, block: str) -> None:
     config = matched(mode, match, name=block)
     torch.manual_seed(0)

@@ -48,13 +48,14 @@ def make(place: str, backend: str = "auto", path: str = "mixed") -> Config:
     return replace(config, model=replace(config.model, placement=PLACES[place]))
 
 
-CASES = [
-    ("onnx", bare(make_config())),
+SLOW = pytest.mark.slow
+CASES = [  # by default each format with a block in one of the two places
+    pytest.param("onnx", bare(make_config()), marks=SLOW),
     ("onnx", make("replace", "tile")),
-    ("onnx", make("after", "triton", "attention")),
-    ("torchscript", bare(make_config())),
+    pytest.param("onnx", make("after", "triton", "attention"), marks=SLOW),
+    pytest.param("torchscript", bare(make_config()), marks=SLOW),
     ("torchscript", make("after", "tile")),
-    ("torchscript", make("replace", "reference", "conv")),
+    pytest.param("torchscript", make("replace", "reference", "conv"), marks=SLOW),
 ]
 
 

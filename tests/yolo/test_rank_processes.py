@@ -114,8 +114,10 @@ def test_ranks_meet_on_the_loopback_only(train: Callable[..., Any], tmp_path: Pa
     [
         ("NonFiniteLoss('loss is not finite')", NonFiniteLoss, "rank 1: loss is not finite"),
         ("ConfigError('a=1: must be 2')", ConfigError, "rank 1: a=1: must be 2"),
-        ("CheckpointError('last.pt: cut')", CheckpointError, "rank 1: last.pt: cut"),
-        ("ChangedError('data')", ChangedError, "rank 1: data"),
+        pytest.param(
+            "CheckpointError('last.pt: cut')", CheckpointError, "rank 1: last.pt: cut", marks=pytest.mark.slow
+        ),
+        pytest.param("ChangedError('data')", ChangedError, "rank 1: data", marks=pytest.mark.slow),
         ("OSError(28, 'No space left on device', 'x')", StorageError, "rank 1: No space left on device: x"),
         ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA')", RuntimeError, "rank 1: CUDA"),
     ],

@@ -22,6 +22,7 @@ def python(code: str, cwd: Path, **variables: str) -> subprocess.CompletedProces
     return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow  # test_readme.py predicts with a checkpoint in stock ultralytics
 def test_opens_in_stock_ultralytics(trained: Trained, dataset: Dataset, tmp_path: Path) -> None:
     """Predict on an odd size, validate and export; each on a fused copy."""
     data = tmp_path / "data.yaml"
