@@ -90,6 +90,7 @@ def test_the_module_compiles_as_one_graph(path: str, compiler: str) -> None:
             torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
+@SLOW  # tests/nn/test_acmix_export.py exports the module
 def test_exports_with_symbolic_sizes() -> None:
     torch.manual_seed(0)
     block = ACmix(4, 4, kernel_att=3, head=2).eval()

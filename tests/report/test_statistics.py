@@ -192,7 +192,9 @@ def test_null_ablations_claim_something_at_most_once_in_twenty(times, n, arms):
     assert together == pytest.approx(1 - claims)
 
 
-@pytest.mark.parametrize(("n", "arms"), [(6, 11), (6, 4), (8, 4)])
+@pytest.mark.parametrize(
+    ("n", "arms"), [(6, 11), pytest.param(6, 4, marks=pytest.mark.slow), pytest.param(8, 4, marks=pytest.mark.slow)]
+)
 def test_an_effect_of_two_and_a_half_standard_deviations_of_the_deltas_is_found(n, arms):
     found = list(simulate(300, arms, n, effect=2.5))
     assert np.mean([family[0].verdict == "better" for family in found]) >= 0.9

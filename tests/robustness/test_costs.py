@@ -41,7 +41,7 @@ def test_more_heads_cost_more() -> None:
     have="attention in a network whose GFLOPs ultralytics multiplies up from a 32 x 32 image: 9.7 printed for 8.5",
     here="its counter runs on an image of the size asked for; what it does not see is counted by the package",
 )
-@pytest.mark.parametrize("imgsz", [192, 320])
+@pytest.mark.parametrize("imgsz", [192, pytest.param(320, marks=pytest.mark.slow)])
 def test_ultralytics_counter_is_not_extrapolated(imgsz: int) -> None:
     bare, acmix, hat = costs(imgsz), costs(imgsz, name="acmix", path="conv"), costs(imgsz, name="hat")
     assert bare["gflops_ultralytics"] == pytest.approx(bare["gflops"], rel=1e-3)

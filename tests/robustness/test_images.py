@@ -39,7 +39,10 @@ def checked(data: bytes, suffix: str) -> tuple[int, int] | str:
             return str(error)
 
 
-@pytest.mark.parametrize("have", odd_images.USED)
+LARGE = {"an image of more than 89 or 179 megapixels": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("have", [pytest.param(have, marks=LARGE.get(have, ())) for have in odd_images.USED])
 def test_used(have: str) -> None:
     for name, data in odd_images.USED[have]().items():
         assert isinstance(checked(data, Path(name).suffix), tuple), name

@@ -106,7 +106,7 @@ def test_a_restart_says_why_in_the_terminal_and_in_the_log(make_run, trains, cap
     have="a status.json with values of another type, as of a newer version",
     here="those values are left out; the run goes on",
 )
-@pytest.mark.parametrize("value", [{"a": 1}, None])
+@pytest.mark.parametrize("value", [{"a": 1}, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("key", ["started", "diverged", "serves", "arm"])
 def test_a_status_of_other_types(make_run, trains, key, value):
     run = make_run(status="failed", attempt=1, error="ValueError: boom", schema=9)

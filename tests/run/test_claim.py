@@ -252,7 +252,7 @@ with claim.claimed(folder, owner) as mine:
 """
 
 
-@pytest.mark.parametrize("repeat", range(3))
+@pytest.mark.parametrize("repeat", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 2))])
 def test_a_dead_run_is_taken_over_by_one(folder, repeat):
     left(folder, THERE, 3600)
     said = together(TAKES_OVER, folder, "abcdef")

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from acmix_exp.config import options
 from acmix_exp.errors import ConfigError
 from acmix_exp.sweep import compose
 from acmix_exp.sweep.compose import Composed, compose_cells
@@ -210,6 +211,12 @@ def test_a_comma_in_a_path_separates_values_in_a_sweep_alone():
         assert cell.config.dataset.path == "数据,b/data.yaml"
     cells = compose_cells(["-m", "dataset=yolo", "dataset.path=数据,b/data.yaml"])
     assert [cell.config.dataset.path for cell in cells] == ["数据", "b/data.yaml"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_cell_of_a_shipped_experiment_composes(name):
+    assert len(compose_cells([f"experiment={name}"])) > 1
 
 
 @pytest.mark.parametrize(

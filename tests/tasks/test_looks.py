@@ -104,6 +104,7 @@ def test_ctrl_c_and_the_same_command_go_on_at_the_same_look_with_the_same_decisi
     assert {arm: row["verdict"] for arm, row in rows.items()} == {arm: row["verdict"] for arm, row in expected.items()}
 
 
+@pytest.mark.slow
 def test_a_finished_command_trains_nothing_more(command):
     command(ByHand(effects(mixed=0.1)), ARMS, *SMALL)
     again = ByHand(effects())
@@ -111,6 +112,7 @@ def test_a_finished_command_trains_nothing_more(command):
     assert (code, again.trained) == (0, [[]])
 
 
+@pytest.mark.slow  # tests/robustness/test_seeds_auto.py has the decision alone, and so of the next
 def test_a_failed_run_leaves_its_look_open_and_the_same_command_takes_it(command, capsys):
     def values(arm, seed):
         return "out of memory" if (arm, seed) == ("conv", 3) else effects(mixed=0.1)(arm, seed)
@@ -126,6 +128,7 @@ def test_a_failed_run_leaves_its_look_open_and_the_same_command_takes_it(command
     assert again.trained == [["conv-s3"], names("baseline", range(6, 8)) + names("mixed", range(6, 8))]
 
 
+@pytest.mark.slow
 def test_an_arm_that_diverged_stops_and_the_rest_goes_on(command):
     def values(arm, seed):
         diverged = "NonFiniteLoss: loss is nan"

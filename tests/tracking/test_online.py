@@ -74,6 +74,7 @@ def test_a_key_that_the_server_rejects(config: Config, run_dir: Path, server: Fa
     assert logged(wandb_file.read(path)) == [row(1), row(2)]
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers(config: Config, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "INIT_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as hole:

@@ -96,6 +96,7 @@ def test_process_that_ends_without_finishing(run_dir: Path) -> None:
     assert len(wandb_file.read_run(run_dir).rows) == 3
 
 
+@pytest.mark.slow
 def test_service_killed_during_the_run(run_dir: Path) -> None:
     with start_child(run_dir, "go on") as child:
         assert child.stdout is not None

@@ -232,7 +232,7 @@ def test_taking_the_attention_out(model: ModelConfig, run_once: Callable[..., An
     assert not [m for m in left.model[:-1].modules() if isinstance(m, (AAttn, Attention, nn.MultiheadAttention))]
 
 
-@pytest.mark.parametrize("match", ["parameters", "flops"])
+@pytest.mark.parametrize("match", ["parameters", pytest.param("flops", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", [ModelConfig("yolo12"), ModelConfig("yolo26")], ids=families.title)
 def test_the_control_in_place_of_an_attention_has_its_size(model: ModelConfig, match: str) -> None:
     config = placed(model, "swap", "conv3x3_matched")

@@ -127,7 +127,9 @@ def test_a_network_rebuilds_from_its_yaml_but_not_by_a_stock_build() -> None:
             DetectionModel(copy.deepcopy(model.yaml), verbose=False)
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    "legacy", [pytest.param(False, id="zip"), pytest.param(True, id="legacy", marks=pytest.mark.slow)]
+)
 def test_weights_of_torchvision(features: Callable[..., Path], legacy: bool) -> None:
     path = features(LARGE, _use_new_zipfile_serialization=not legacy)
     model = build(config(NAMES[0], "backbone_p3"))

@@ -116,7 +116,9 @@ def test_zero_init_does_not_change_the_network() -> None:
     assert is_zero_branch(build(make_config(model__placement=placement, model__pretrained="x.pt")).model[6].after)
 
 
-@pytest.mark.parametrize("path", ["conv", "attention", "mixed"])
+@pytest.mark.parametrize(
+    "path", [*(pytest.param(path, marks=pytest.mark.slow) for path in ("conv", "attention")), "mixed"]
+)
 @pytest.mark.parametrize("mode", ["after", "replace"])
 def test_copy_half_and_fuse(mode: str, path: str) -> None:
     model = build(at("backbone_p3", "neck_p4", mode=mode, block__path=path)).double()

@@ -219,7 +219,9 @@ def test_files_that_are_no_checkpoints(stock: Path, tmp_path: Path) -> None:
         assert line.endswith("; must be a .pt file that ultralytics saved")
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    "legacy", [pytest.param(False, id="zip", marks=pytest.mark.slow), pytest.param(True, id="legacy")]
+)
 def test_weights_of_torchvision(legacy: bool, tmp_path: Path) -> None:
     path = tmp_path / "features.pth"
     state = torchvision.models.mobilenet_v3_small(weights=None).state_dict()
