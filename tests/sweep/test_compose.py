@@ -152,9 +152,9 @@ def test_axes_come_from_the_experiment_and_the_command_line_replaces_them():
 
     every = ["baseline", "conv", "attention", "mixed"]
     assert axes() == (every, [0, 1, 2, 3, 4, 5])
-    assert axes("seed=7,8") == (every, [7, 8])
-    assert axes("++seed=5") == (every, [5])
-    assert axes("seed=choice(1,4)") == (every, [1, 4])
+    assert axes("arm=mixed", "seed=7,8") == (["mixed"], [7, 8])
+    assert axes("arm=mixed", "++seed=5") == (["mixed"], [5])
+    assert axes("arm=mixed", "seed=choice(1,4)") == (["mixed"], [1, 4])
     assert axes("~hydra.sweeper.params.seed") == (every, [0])
     assert axes("arm=glob(con*)", "seed=0") == (["configured", "conv", "conv3x3", "conv3x3_matched"], [0])
     assert axes("hydra.mode=RUN") == (["configured"], [0])
