@@ -1,6 +1,7 @@
 """For every end of the child process, the run has one correct final status."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -212,6 +213,12 @@ def test_a_locked_run_is_busy(make_run):
         assert supervise.supervise(run, command()) == BUSY
 
 
+def signal_when_filled(path):
+    while not (path.exists() and path.read_text()):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGALRM)
+
+
 def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
     run = make_run()
     child(
@@ -226,7 +233,7 @@ def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
         raise KeyboardInterrupt
 
     previous = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    threading.Thread(target=signal_when_filled, args=(run.path / "pids",), daemon=True).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             supervise.supervise(run, command())
@@ -240,7 +247,7 @@ def test_an_interrupt_ends_the_child_with_its_own_children(make_run, child):
 def test_a_stopped_command_ends_the_runs_of_its_other_threads(make_run, child):
     run, one = make_run(), command()
     child("time.sleep(60)")
-    threading.Timer(1.5, one.stop.set).start()
+    threading.Timer(0.5, one.stop.set).start()
     assert supervise.supervise(run, one) == INTERRUPTED
     assert run.status()["status"] == "interrupted"
 
