@@ -27,7 +27,7 @@ def heads_of(*shape: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     return [t.unflatten(1, (shape[1], shape[2])) for t in random_inputs(*shape, dtype=dtype)[:3]]
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=SLOW), 2])
 @pytest.mark.parametrize("name", FAST)
 def test_opcheck(name: str, stride: int) -> None:
     """Schema, fake implementation, autograd registration and both under dynamic shapes, as torch checks them."""

@@ -27,7 +27,8 @@ def variants() -> list[tuple[str, dict[str, Any]]]:
         for value in block.options[key].choices or (True, False)
         if name != "dlka" or key == "form"
     ]
-    return [*forms, *((name, {}) for name in RULES if name != "timm" and slot_of({"name": name}) != "loss")]
+    others = RULES.keys() - {name for name, _ in forms} - {"timm"}
+    return [*forms, *((name, {}) for name in sorted(others) if slot_of({"name": name}) != "loss")]
 
 
 def model_and_groups(name: str, options: dict[str, Any], **changes: Any) -> tuple[Any, dict[str, str]]:

@@ -120,10 +120,10 @@ def test_variables_that_are_not_used_are_said(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("WANDB_API_KEY", " "),
+        pytest.param("WANDB_API_KEY", " ", marks=pytest.mark.slow),
         ("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567\r\n"),
         ("WANDB_TAGS", "a,,b"),
-        ("WANDB_TAGS", "x" * 65),
+        pytest.param("WANDB_TAGS", "x" * 65, marks=pytest.mark.slow),
         ("WANDB_PROJECT", "a/b"),
         ("WANDB_RUN_ID", "a/b"),
     ],
