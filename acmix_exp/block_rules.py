@@ -213,6 +213,20 @@ RULES = {
         kernel_size=choice(23, (7, 11, 23, 35, 41, 53), "pixels that the gate sees; from 35 more than a P5 map has"),
         **VAN_OPTIONS,
     ),
+    "mlca": Block(
+        "mlca.MLCA",
+        "Mixed local channel attention (MLCA, EAAI 2023): the means of a few areas, and of the map, gate each channel.",
+        local_size=whole(5, "areas along each side of the map"),
+        kernel_size=odd(None, "of the 1-D convolutions along the channels; null: by the channels, as in ECA"),
+        local_weight=fraction(0.5, "share of the areas in the gate; the rest is the map's"),
+    ),
+    "pconv": Block(
+        "pconv.PConv",
+        "Partial convolution (FasterNet, CVPR 2023): the first channels are convolved, the others pass.",
+        _divides("n_div"),
+        n_div=whole(4, "divides the channels into those that are convolved; 1: all"),
+        kernel_size=odd(3, "side of the convolution"),
+    ),
     "polarized_parallel": Block(
         "polarized_self_attention.PARALLEL",
         "Polarized self-attention, parallel (arXiv 2107.00782): channel mask plus pixel mask of the same map.",
@@ -225,6 +239,11 @@ RULES = {
         EVEN,
         FROM_8,
         form=choice("residual", FORMS[:2], SHORTCUT.format("at a quarter of its input")),
+    ),
+    "rfaconv": Block(
+        "rfaconv.RFAConv",
+        "Receptive-field attention (RFAConv, arXiv 2304.03198): a convolution whose taps are weighted at every pixel.",
+        kernel_size=odd(3, "side of the convolution; it makes the map kernel_size^2 times as large inside"),
     ),
     "sea_attention": Block(
         "sea_attention.BY_FORM",
@@ -254,6 +273,12 @@ RULES = {
         "triplet_attention.TripletAttention",
         "Triplet attention (WACV 2021): three gates, each across two of channels, rows and columns.",
         kernel_size=odd(7, "side of the convolutions"),
+    ),
+    "wtconv": Block(
+        "wtconv.WTConv",
+        "Wavelet convolution (WTConv, ECCV 2024): small depthwise kernels on the bands of a Haar transform.",
+        kernel_size=odd(5, "side of the convolutions"),
+        levels=whole(3, "of the transform, each with twice the reach; published: 5 for large maps to 2 for small ones"),
     ),
     "conv3x3": Block("controls.Conv3x3", "A plain 3x3 convolution: the control for capacity (arm=conv3x3)."),
     "conv3x3_matched": Block(

@@ -1,7 +1,12 @@
-"""The speed rule: no block is slower than 1.1 times its straightforward form; one without parameters costs little."""
+"""The speed rule: no block is slower than 1.1 times its straightforward form; one without parameters costs little.
+
+Both sides run in turn, and the median of their ratios counts. Times are of the processor, so that what other processes
+do on a busy machine counts on neither side.
+"""
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,28 +16,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from acmix_exp.config import ModelConfig, PlacementConfig
+from acmix_exp.insertions import placement_file
 from acmix_exp.nn import build_block, build_slot_block
+from acmix_exp.sweep import arm
 from acmix_exp.yolo.model import build_model
 from benchmarks.straightforward import straightforward
 from tests.yolo.builders import bare, make_config
 
 LIMIT, SHARE = 1.1, 0.03
-NOISE = 0.05  # of two timings of one thing, here
 ROUNDS = 25
-# Channels and side of the maps of YOLOv8n.
-P4_P5 = ((128, 40), (256, 20))
-CONCATENATIONS = (((256, 128), 40), ((128, 64), 80), ((64, 128), 40), ((128, 256), 20))
 
 
-def fastest(*calls: Callable[[], object]) -> list[float]:
-    """The shortest time of each call, taken in turn: what other processes do makes a call longer, never shorter."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(ROUNDS):
-        for call, taken in zip(calls, times, strict=True):
-            start = time.perf_counter()
+def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """The median of the times of ``ours`` by those of ``theirs``, which are taken in turn, each first every second."""
+    ratios = []
+    for number in range(rounds + 3):
+        taken = {}
+        for call in (ours, theirs) if number % 2 else (theirs, ours):
+            start = time.process_time_ns()
             call()
-            taken.append(time.perf_counter() - start)
-    return [min(taken[3:]) for taken in times]
+            taken[call] = time.process_time_ns() - start
+        ratios.append(taken[ours] / taken[theirs])
+    return statistics.median(ratios[3:])
 
 
 def step(block: nn.Module, given: Any) -> None:
@@ -47,9 +53,9 @@ def cases() -> dict[str, tuple[Callable[[], nn.Module], Any]]:
     def image(channels: int, side: int) -> Tensor:
         return torch.randn(2, channels, side, side, requires_grad=True)
 
+    keep_the_map = ("simam", "coordinate_attention", "gam", "triplet_attention", "mlca", "rfaconv", "wtconv", "pconv")
     return {
-        "simam": (lambda: build_block("simam", 128), lambda: image(128, 40)),
-        "coordinate_attention": (lambda: build_block("coordinate_attention", 128), lambda: image(128, 40)),
+        **{name: (partial(build_block, name, 128), lambda: image(128, 40)) for name in keep_the_map},
         "spd_conv": (lambda: build_slot_block("spd_conv", (64,), 128), lambda: image(64, 80)),
         "carafe": (lambda: build_slot_block("carafe", (128,), 128), lambda: image(128, 20)),
         "dysample": (lambda: build_slot_block("dysample", (128,), 128), lambda: image(128, 40)),
@@ -66,27 +72,24 @@ def test_no_block_is_slower_than_its_straightforward_form(name: str, mode: str) 
     block, given = build(), make()
     plain = straightforward(block)
     if mode == "training":
-        ours, theirs = fastest(partial(step, block, given), partial(step, plain, given))
+        found = ratio(partial(step, block, given), partial(step, plain, given))
     else:
         with torch.no_grad():
-            ours, theirs = fastest(partial(block.eval(), given), partial(plain.eval(), given))
-    assert ours <= (LIMIT + NOISE) * theirs, f"{1e3 * ours:.2f} ms, straightforward {1e3 * theirs:.2f} ms"
+            found = ratio(partial(block.eval(), given), partial(plain.eval(), given))
+    print(f"{name} {mode}: {found:.2f}")
+    assert found <= LIMIT
 
 
 @pytest.mark.slow
-def test_blocks_without_convolutions_cost_less_than_3_percent() -> None:
-    """Of the latency of YOLOv8n at 640 pixels: SimAM behind P4 and P5, and all weighted fusions less the stock ones."""
+@pytest.mark.parametrize("size", [320, 640])
+@pytest.mark.parametrize("name", ["simam", "bifpn"])
+def test_blocks_without_convolutions_cost_less_than_3_percent(name: str, size: int) -> None:
+    """Of a pass of YOLOv8n, fused: SimAM behind P4 and P5, with what joins it; all weighted fusions."""
     torch.set_num_threads(1)
-    network, x = build_model(bare(make_config()), 80).eval().fuse(verbose=False), torch.rand(1, 3, 640, 640)
-    gates = [(build_block("simam", channels), torch.rand(1, channels, side, side)) for channels, side in P4_P5]
-    maps = [[torch.rand(1, channels, side, side) for channels in widths] for widths, side in CONCATENATIONS]
-    fusions = [(build_slot_block("bifpn", (1, 1), 2), each) for each in maps]
-    with torch.no_grad():
-        stock, gated, fused, joined = fastest(
-            partial(network, x),
-            lambda: [gate(each) for gate, each in gates],
-            lambda: [fusion(each) for fusion, each in fusions],
-            lambda: [torch.cat(each, 1) for each in maps],
-        )
-    for name, added in {"simam": gated, "bifpn": fused - joined}.items():
-        assert added <= SHARE * stock, f"{name}: {1e3 * added:.2f} ms, YOLOv8n {1e3 * stock:.1f} ms"
+    given = make_config(model=ModelConfig(placement=PlacementConfig(**placement_file("usual"))), block={"name": name})
+    network, stock = (build_model(each, 80).eval().fuse(verbose=False) for each in (arm.usual(given), bare(given)))
+    x = torch.rand(1, 3, size, size)
+    with torch.inference_mode():
+        found = ratio(partial(network, x), partial(stock, x))
+    print(f"{name} {size}: {found:.3f}")
+    assert found <= 1 + SHARE

@@ -53,6 +53,10 @@ REFUSED = {  # what people type: what the line says, and the row of the table
         "block.groups=3: must divide the channels of every site; at scale n up_neck_p4 has 256, up_neck_p3 has 128",
         "groups that do not divide the channels of an upsampling",
     ),
+    "block=pconv block.n_div=3": (
+        "block.n_div=3: must divide the channels of every site; at scale n backbone_p4 has 128, backbone_p5 has 256",
+        "a share of the channels for a partial convolution that does not divide them",
+    ),
     "block=bifpn model/placement=fuse model.placement.sites=[12]": (
         "model.placement.sites=12: yolov8n: layer 12 is C2f, and not a concatenation; must be one of "
         "fuse_neck_p4_down, fuse_neck_p3, fuse_neck_p4, fuse_neck_p5, all, neck",
@@ -109,3 +113,22 @@ def test_a_fusion_of_one_map(tmp_path: Path) -> None:
         compose_cells(command)
     with pytest.raises(ConfigError, match="read one map each"):
         compose_cells([*command, "model.placement.sites=[11]"])
+
+
+@case(
+    SECTION,
+    have="more levels of `block=wtconv` than its map can be halved, or maps of odd size",
+    here="maps are extended by zeros and the result is cut; the deepest bands have a single pixel",
+)
+@pytest.mark.parametrize("size", [(2, 2), (5, 3)])
+def test_more_levels_than_the_map_has(size: tuple[int, int]) -> None:
+    import torch
+
+    from acmix_exp.nn import build_block
+
+    x = torch.randn(2, 4, *size, requires_grad=True)
+    out = build_block("wtconv", 4, levels=6)(x)
+    assert out.shape == x.shape
+    out.sum().backward()
+    assert x.grad is not None
+    assert bool(x.grad.isfinite().all())
