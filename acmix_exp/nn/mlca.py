@@ -47,7 +47,7 @@ class MLCA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         down_rows, up_rows = _areas(x.shape[2], self.local_size, x)
         down_columns, up_columns = _areas(x.shape[3], self.local_size, x)
-        means = down_rows @ (x @ down_columns.T)  # (B, C, s, s)
+        means = (down_rows @ x) @ down_columns.T  # (B, C, s, s)
         areas = means.flatten(2).unsqueeze(1)
         local, whole = self.of_areas(areas).sigmoid(), self.of_map(areas.mean(3, keepdim=True)).sigmoid()
         gate = (local * self.local_weight + whole * (1 - self.local_weight)).view(means.shape)
@@ -77,8 +77,7 @@ def _areas(length: int, areas: int, like: Tensor) -> tuple[Tensor, Tensor]:
     Area j is from floor(j length / areas) to ceil((j + 1) length / areas). Products with them, unlike adaptive pooling,
     are deterministic on a GPU, and take symbolic lengths.
     """
-    pixel = torch.arange(length, device=like.device)
-    area = torch.arange(areas, device=like.device)[:, None]
-    inside = (area * length < (pixel + 1) * areas) & ((area + 1) * length > pixel * areas)
-    member = inside.to(torch.promote_types(like.dtype, torch.float32))
+    pixel, area = torch.arange(length, device=like.device), torch.arange(areas, device=like.device)
+    ahead = area[:, None] * length - pixel * areas  # from a pixel to the start of an area, in parts of a pixel
+    member = ((ahead < areas) & (ahead > -length)).to(torch.promote_types(like.dtype, torch.float32))
     return (member / member.sum(1, keepdim=True)).to(like.dtype), (member / member.sum(0)).T.to(like.dtype)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from acmix_exp.nn.layers import at_least
+from acmix_exp.ops.checks import is_tracing_or_exporting
 
 
 class SimAM(nn.Module):
@@ -34,9 +35,13 @@ class SimAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        squares = (wide - wide.mean((2, 3), keepdim=True)).square()
+        deviation = wide - wide.mean((2, 3), keepdim=True)
+        in_place = not (torch.is_grad_enabled() or is_tracing_or_exporting())
+        squares = deviation.square_() if in_place else deviation.square()
         others = at_least(height * width - 1, 1)  # a single pixel has none, and the sum is 0 then
         scale = (4 * (squares.sum((2, 3), keepdim=True) / others + self.e_lambda)).reciprocal()
+        if in_place:  # a third less time: no map but the result is written
+            return squares.mul_(scale).add_(0.5).sigmoid_().to(x.dtype).mul_(x)
         return x * (squares * scale + 0.5).sigmoid().to(x.dtype)
 
     def flops(self, height: int, width: int) -> int:
