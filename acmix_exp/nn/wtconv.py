@@ -21,19 +21,20 @@ def haar_transform(x: Tensor) -> Tensor:
     A map of odd size is extended by zeros.
     """
     height, width = x.shape[2:]
+    rows, columns = (height + 1) // 2, (width + 1) // 2
     if is_tracing_or_exporting():  # no branch on a size, which may be symbolic
-        x = F.pad(x, (0, 1, 0, 1))
+        x = F.pad(x, (0, 1, 0, 1))[:, :, : 2 * rows, : 2 * columns]
     elif height % 2 or width % 2:
         x = F.pad(x, (0, width % 2, 0, height % 2))
-    rows, columns = 2 * ((height + 1) // 2), 2 * ((width + 1) // 2)
-    pixels = [x[:, :, i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1)]
-    return _mixed(torch.stack(pixels, 2))
+    cells = x.reshape(*x.shape[:2], rows, 2, columns, 2).permute(0, 1, 3, 5, 2, 4)
+    return _mixed(cells.reshape(*x.shape[:2], BANDS, rows, columns))
 
 
 def inverse_haar_transform(bands: Tensor, height: int, width: int) -> Tensor:
     """The map (B, C, height, width) whose :func:`haar_transform` is ``bands``; what extends it is cut off."""
-    pixels = F.pixel_shuffle(_mixed(bands).flatten(1, 2), 2)
-    return pixels[:, :, :height, :width]
+    batch, channels, _, rows, columns = bands.shape
+    cells = _mixed(bands).view(batch, channels, 2, 2, rows, columns).permute(0, 1, 4, 2, 5, 3)
+    return cells.reshape(batch, channels, 2 * rows, 2 * columns)[:, :, :height, :width]
 
 
 def _mixed(cells: Tensor) -> Tensor:

@@ -202,20 +202,6 @@ def test_the_curves_of_identity_are_the_baselines(slot: str, run_once: Callable[
     assert [{**row, "seconds": 0} for row in results[0]] == [{**row, "seconds": 0} for row in results[1]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("block", ["spd_conv", "carafe", "dysample", "bifpn"])
-def test_onnx_of_the_whole_network(block: str, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    model = built(arm.apply(config(block))).fuse(verbose=False)
-    model.model[-1].export = True
-    x, path = torch.rand(1, 3, 64, 96), tmp_path / "model.onnx"
-    torch.onnx.export(model, (x,), path, dynamo=False, opset_version=18, input_names=["x"])
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
-    torch.testing.assert_close(found, model(x), rtol=1e-3, atol=1e-2)
-
-
 def test_a_placement_of_the_blocks_own_kind() -> None:
     where = PlacementConfig(**placement_file("usual"))
     for block, expected in {
