@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from acmix_exp.nn.fusion import fuse_conv_bn, norm_affine
 from acmix_exp.ops.checks import check_odd, check_positive, is_tracing_or_exporting
 
 BANDS = 4
-LEVEL_SCALE = 0.1  # initial scale of the bands of a level; that of the map itself is 1
+BAND_SCALE = 0.1  # initial scale of the bands; that of the map itself is 1
 # Rows: LL, LH, HL, HH. Columns: the pixels (0, 0), (0, 1), (1, 0), (1, 1) of a cell. It is its own inverse.
 HAAR = ((0.5, 0.5, 0.5, 0.5), (0.5, -0.5, 0.5, -0.5), (0.5, 0.5, -0.5, -0.5), (0.5, -0.5, -0.5, 0.5))
 
@@ -42,21 +44,31 @@ def _mixed(cells: Tensor) -> Tensor:
     return (cells.new_tensor(HAAR) @ cells.flatten(3)).view(cells.shape).to(cells.dtype)
 
 
-class Level(nn.Module):
-    """``scale * conv(bands)``, depthwise: (B, C, 4, h, w) to the same."""
+class ScaledConv(nn.Module):
+    """``scale * conv(x)``, depthwise, with a scale for each channel: (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, channels: int, kernel_size: int) -> None:
+    def __init__(self, channels: int, kernel_size: int, scale: float, bias: bool) -> None:
         super().__init__()
-        bands = BANDS * channels
-        self.conv = nn.Conv2d(bands, bands, kernel_size, padding=kernel_size // 2, groups=bands, bias=False)
-        self.scale: nn.Parameter | None = nn.Parameter(torch.full((bands,), LEVEL_SCALE))
+        self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels, bias=bias)
+        self.scale: nn.Parameter | None = nn.Parameter(torch.full((channels,), scale))
 
-    def forward(self, bands: Tensor) -> Tensor:
-        return _scaled(self.conv(bands.flatten(1, 2)), self.scale).view(bands.shape)
+    def forward(self, x: Tensor) -> Tensor:
+        convolved: Tensor = self.conv(x)
+        return convolved if self.scale is None else convolved * self.scale[:, None, None]
 
+    @torch.no_grad()
+    def multiply(self, factor: Tensor) -> None:
+        """Multiply weights and bias by a factor (C) for each channel."""
+        dtype = self.conv.weight.dtype
+        self.conv.weight = nn.Parameter((self.conv.weight * factor[:, None, None, None]).to(dtype), False)
+        if self.conv.bias is not None:
+            self.conv.bias = nn.Parameter((self.conv.bias * factor).to(dtype), False)
 
-def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
-    return x if scale is None else x * scale[:, None, None]
+    def fuse(self) -> None:
+        """Merge the scale into the convolution, in place, for inference."""
+        if self.scale is not None:
+            self.multiply(self.scale)
+            self.scale = None
 
 
 class WTConv(nn.Module):
@@ -79,45 +91,47 @@ class WTConv(nn.Module):
         super().__init__()
         check_positive(channels=channels, levels=levels)
         check_odd(kernel_size=kernel_size)
-        self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
-        self.scale: nn.Parameter | None = nn.Parameter(torch.ones(channels))
-        self.levels = nn.ModuleList(Level(channels, kernel_size) for _ in range(levels))
+        self.of_map = ScaledConv(channels, kernel_size, 1.0, bias=True)
+        self.of_bands = nn.ModuleList(
+            ScaledConv(BANDS * channels, kernel_size, BAND_SCALE, bias=False) for _ in range(levels)
+        )
+
+    @property
+    def levels(self) -> list[ScaledConv]:
+        """Of the bands of each level, the finest first."""
+        return [each for each in self.of_bands if isinstance(each, ScaledConv)]
 
     def forward(self, x: Tensor) -> Tensor:
-        return _scaled(self.conv(x), self.scale) + self._from_level(0, x)
+        convolved: Tensor = self.of_map(x)
+        return convolved + _through(self.levels, x)
 
-    def _from_level(self, index: int, x: Tensor) -> Tensor:
-        bands = haar_transform(x)
-        convolved = self.levels[index](bands)
-        if index + 1 < len(self.levels):
-            low, high = convolved[:, :, :1], convolved[:, :, 1:]
-            below = self._from_level(index + 1, bands[:, :, 0])
-            convolved = torch.cat([low + below.unsqueeze(2), high], 2)
-        return inverse_haar_transform(convolved, x.shape[2], x.shape[3])
-
-    @torch.no_grad()
     def fuse(self, norm: nn.BatchNorm2d | None = None) -> WTConv:
         """For inference, in place: merge the scales, and the norm that follows, into the convolutions."""
-        for part in (self, *self.levels):
-            if part.scale is not None:
-                conv = part.conv
-                conv.weight = nn.Parameter(conv.weight * part.scale[:, None, None, None], requires_grad=False)
-                if conv.bias is not None:
-                    conv.bias = nn.Parameter(conv.bias * part.scale, requires_grad=False)
-                part.scale = None
+        for each in (self.of_map, *self.levels):
+            each.fuse()
         if norm is not None:
-            self.conv = fuse_conv_bn(self.conv, norm)
-            scale, _ = norm_affine(norm)
-            each = scale.repeat_interleave(BANDS).view(-1, 1, 1, 1)
-            for level in self.levels:
-                level.conv.weight = nn.Parameter((level.conv.weight * each).to(level.conv.weight.dtype), False)
+            self.of_map.conv = fuse_conv_bn(self.of_map.conv, norm)
+            factor, _ = norm_affine(norm)
+            for each in self.levels:
+                each.multiply(factor.repeat_interleave(BANDS))
         return self
 
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) for one image of height x width: convolutions and transforms, both ways."""
-        total = self.conv.weight.numel() * height * width
-        for level in self.levels:
+        total = self.of_map.conv.weight.numel() * height * width
+        transforms = 2 * BANDS**2 * self.of_map.conv.in_channels
+        for each in self.levels:
             height, width = (height + 1) // 2, (width + 1) // 2
-            transforms = 2 * BANDS**2 * self.conv.in_channels
-            total += (level.conv.weight.numel() + transforms) * height * width
+            total += (each.conv.weight.numel() + transforms) * height * width
         return 2 * total
+
+
+def _through(levels: Sequence[ScaledConv], x: Tensor) -> Tensor:
+    """What the first of the levels, and all below it, give for x, the low band of the level above."""
+    first, *others = levels
+    bands = haar_transform(x)
+    convolved = first(bands.flatten(1, 2)).view(bands.shape)
+    if others:
+        low = convolved[:, :, :1] + _through(others, bands[:, :, 0]).unsqueeze(2)
+        convolved = torch.cat([low, convolved[:, :, 1:]], 2)
+    return inverse_haar_transform(convolved, x.shape[2], x.shape[3])

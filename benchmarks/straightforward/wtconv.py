@@ -36,7 +36,7 @@ def forward(block: WTConv, x: Tensor) -> Tensor:
         each[0] = each[0] + below
         joined = torch.stack(each, dim=2).flatten(1, 2)
         below = F.conv_transpose2d(joined, haar, stride=2, groups=channels)[:, :, :height, :width]
-    return scaled(block.conv(x), block.scale) + below
+    return scaled(block.of_map.conv(x), block.of_map.scale) + below
 
 
 FORWARDS = {WTConv: forward}

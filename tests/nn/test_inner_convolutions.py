@@ -114,7 +114,7 @@ def wtconv(block: Any, x: Tensor) -> Tensor:
         convolved[0] = convolved[0] + below(index + 1, bands[0])
         return restored(convolved, *low.shape[2:])
 
-    return block.conv(x) * block.scale.view(-1, 1, 1) + below(0, x)
+    return block.of_map.conv(x) * block.of_map.scale.view(-1, 1, 1) + below(0, x)
 
 
 def pconv(block: Any, x: Tensor) -> Tensor:
