@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from acmix_exp.config import LossConfig
 from acmix_exp.sweep import check
 from tests.insertion_lists import ACMIX, EMA, listed
 from tests.robustness.cases import Row, add
@@ -61,6 +62,26 @@ for _have, _here in (
     ("`arm.insertions` beside `block=` or `model/placement=`, or in an arm that has a block of its own", "refused"),
 ):
     add(Row("What is trained", _have, _here))
+
+
+LOSS_AND_BLOCKS = "{block: mpdiou, placement: loss}, {block: spd_conv, placement: down}, {block: ema, placement: neck}"
+
+
+@pytest.mark.parametrize(
+    ("items", "assigner", "faults"),
+    [
+        (LOSS_AND_BLOCKS, "stock", []),
+        (LOSS_AND_BLOCKS, "same", []),
+        (LOSS_AND_BLOCKS.replace("mpdiou", "wiou"), "same", ["loss.assigner=same block=wiou: it weights a loss"]),
+        (EMA, "same", ["loss.assigner=same: goes with a box loss, model/placement=loss and block=inner_iou, mpdiou"]),
+    ],
+    ids=["stock", "same", "a weighting", "no loss"],
+)
+def test_a_loss_goes_with_blocks_of_other_slots(items: str, assigner: str, faults: list[str]) -> None:
+    config = replace(listed(items), loss=LossConfig(assigner=assigner))
+    found = check.faults(config, {"arm.insertions"})
+    assert len(found) == len(faults)
+    assert all(line.startswith(words) for line, words in zip(found, faults, strict=True))
 
 
 @pytest.mark.parametrize("items", REFUSED)

@@ -116,6 +116,21 @@ def test_the_matched_control_adds_what_the_block_adds(block: str) -> None:
     assert arm_label(given) == f"conv3x3_matched_{SLOT_RULES[block].slot}"
 
 
+@pytest.mark.parametrize("block", ["spd_conv", "carafe"])
+def test_the_matched_control_can_count_operations(block: str) -> None:
+    """Of an image of 640 pixels: what the block has, less the convolution in whose place it stands."""
+    given = config(block, control="conv3x3_matched")
+    given = arm.apply(replace(given, arm=replace(given.arm, match="flops")))
+    ((inserted, sites),) = sites_of(given)
+    expected = 0
+    for site in sites:
+        side = 640 // site.stride
+        convolution = 2 * 9 * site.inputs[0] * site.channels * side**2
+        carafe = 2 * (side // 2) ** 2 * (site.channels * 64 + 9 * 64 * 100 + site.channels * 100)
+        expected += 3 * convolution if block == "spd_conv" else carafe
+    assert matched_block(given, inserted, sites)["size"] == expected
+
+
 def test_a_control_of_a_few_scalars_is_refused() -> None:
     given = arm.apply(config("bifpn", control="conv3x3_matched"))
     ((inserted, sites),) = sites_of(given)
