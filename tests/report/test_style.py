@@ -16,6 +16,14 @@ def test_every_arm_has_a_distinct_style(arms):
     assert len({(look.colour, look.line) for look in found.values()}) == len(arms)
 
 
+@pytest.mark.parametrize("count", [2, 4, 12])
+@pytest.mark.parametrize("arm", ["baseline", "mixed"])
+def test_swept_values_of_one_arm_have_colours(arm, count):
+    found = looks([row(arm, 0.3, None, swept={"model": f"network{number}"}) for number in range(count)])
+    assert len({look.colour for look in found.values()}) == min(count, 7)
+    assert len({(look.colour, look.line) for look in found.values()}) == count
+
+
 @pytest.mark.parametrize("count", [3, 15])
 def test_a_long_legend_makes_the_figure_taller(count):
     figure, ((axes,),) = subplots(height=3.5)

@@ -143,20 +143,20 @@ def looks(rows: Sequence[Row]) -> dict[str, Look]:
     unusual = [arm for arm in arms if arm not in ARMS]
     colours |= {arm: free[index % len(free)] for index, arm in enumerate(unusual)}
     rounds = {arm: index // len(free) for index, arm in enumerate(unusual)}  # repeated colours get other line styles
-    by_label: dict[str, str] = {}
-    if len(arms) <= 2 and len(variants) > 2:  # a sweep of one arm: the values need the colours more
+    by_label: dict[str, tuple[str, Any]] = {}
+    # A sweep of one arm: the values need the colours more.
+    if len(arms) == 1 < len(variants) or (len(arms) == 2 and len(variants) > 2):
         palette = (*OTHERS, MUTED)
-        others = [row for row in rows if row.arm != "baseline"]
-        by_label = {row.label: palette[index % len(palette)] for index, row in enumerate(others)}
+        others = [row for row in rows if row.arm != "baseline" or len(arms) == 1]
+        for index, row in enumerate(others):
+            by_label[row.label] = palette[index % len(palette)], LINES[index // len(palette) % len(LINES)]
     styles = {}
     for index, row in enumerate(rows):
         variant = row.runs.variant
         line = variants.index(variant) - (variants[0] == "" and len(variants) > 1 and variant != "")
-        styles[row.label] = Look(
-            by_label.get(row.label, colours[row.arm]),
-            MARKERS[index % len(MARKERS)],
-            LINES[0] if by_label else LINES[(line + rounds.get(row.arm, 0)) % len(LINES)],
-        )
+        dashes = LINES[0] if by_label else LINES[(line + rounds.get(row.arm, 0)) % len(LINES)]
+        colour, dashes = by_label.get(row.label, (colours[row.arm], dashes))
+        styles[row.label] = Look(colour, MARKERS[index % len(MARKERS)], dashes)
     return styles
 
 
