@@ -199,32 +199,35 @@ def finding(rows: Sequence[Verdict]) -> str:
     limits = sorted(row.excludes for row in rows if row.excludes is not None and row.word == "no_difference")
     if limits:
         span = f"±{limits[0]:.2f}" + (f" to ±{limits[-1]:.2f}" if len(limits) > 1 else "")
-        text += f"; beyond {span} points a difference is excluded"
+        text += f"; excluded are differences beyond {span} points"
     return text
 
 
 def findings(found: Sequence[Verdict]) -> Iterator[str]:
-    """A line for what was not run, for each experiment and its data, and for what failed the harness check."""
-    names, blocks = wanted(), [each for each in found if not each.control]
-    groups: dict[tuple[str, str], list[Verdict]] = {}
-    for each in sorted(blocks, key=lambda each: each.arm not in names):
-        groups.setdefault((each.experiment, each.data), []).append(each)
-    of_wanted = {row.arm for row in blocks if row.arm in names}
-    if missing := [name for name in names if name not in of_wanted]:
-        given = f"of the {len(names)} blocks of `+experiment=wanted`"
-        if of_wanted:
-            yield f"- Not run, {len(missing)} {given}: {', '.join(missing)}."
-        else:
-            yield f"- None {given} has published runs yet: nothing can be said of them."
-    for (experiment, data), rows in groups.items():
-        link = _link(experiment)
-        seeds = sorted({row.seeds for row in rows})
-        many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-        yield f"- {link}, {data}, {many} seeds: {finding(rows)}."
+    """Lines of the finding: failed checks; the most wanted, by experiment and data; which were not run; the others."""
     for each in found:
         if each.word == FAULT:
             text = f"{each.arm} differs from the stock network"
             yield f"- **The harness check failed** in {_link(each.experiment)}: {text}."
+    names, groups = wanted(), dict[tuple[str, str], list[Verdict]]()
+    for each in found:
+        if not each.control:
+            groups.setdefault((each.experiment, each.data), []).append(each)
+    of_wanted = {key: rows for key, rows in groups.items() if any(row.arm in names for row in rows)}
+    run = {row.arm for rows in of_wanted.values() for row in rows}
+    yield from map(_line, of_wanted.values())
+    given, missing = f"of the {len(names)} blocks of `+experiment=wanted`", [name for name in names if name not in run]
+    if not run:
+        yield f"- None {given} has published runs yet: nothing can be said of them."
+    elif missing:
+        yield f"- Not run, {len(missing)} {given}: {', '.join(missing)}."
+    yield from (_line(rows) for key, rows in groups.items() if key not in of_wanted)
+
+
+def _line(rows: Sequence[Verdict]) -> str:
+    seeds = sorted({row.seeds for row in rows})
+    many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    return f"- {_link(rows[0].experiment)}, {rows[0].data}, {many} seeds. {finding(rows)}."
 
 
 def _link(experiment: str) -> str:

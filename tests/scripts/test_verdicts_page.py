@@ -90,15 +90,15 @@ def test_the_finding_of_a_whole_experiment(tmp_path: Path) -> None:
         [identity("up"), row("carafe", "no_difference", excludes=0.011)],
         [identity("loss"), row("wiou", "no_difference", latency_ms_b1=20.9)],
     )
-    not_run, found = found_in(tmp_path).splitlines()
+    found, not_run = found_in(tmp_path).splitlines()
     assert not_run == (
         "- Not run, 8 of the 13 blocks of `+experiment=wanted`: coordinate_attention, timm-eca, timm-cbam, dysample, "
         "bifpn, mpdiou, inner_iou, shape_iou."
     )
     assert found == (
         "- [thermal_wanted](results/thermal_wanted/README.md), thermal, yolov8n from yolov8n.pt, 15 epochs, 224 px, "
-        "6 seeds: 5 blocks: 1 better (timm-se), 1 worse (spd_conv), 3 without a significant difference (simam, "
-        "carafe, wiou); beyond ±0.60 to ±1.10 points a difference is excluded."
+        "6 seeds. 5 blocks: 1 better (timm-se), 1 worse (spd_conv), 3 without a significant difference (simam, "
+        "carafe, wiou); excluded are differences beyond ±0.60 to ±1.10 points."
     )
     blocks, controls = page(tmp_path).partition("## Every published block")[2].split("## Controls")
     assert [name in blocks for name in ("wiou", "identity", "conv3x3_matched_down")] == [True, False, False]
@@ -117,7 +117,7 @@ def test_a_failed_check_of_the_harness_is_in_the_finding_and_beside_the_verdicts
         [identity("up", "harness_fault"), row("carafe", "better", 1.0)],
         [identity("fuse"), row("bifpn", "no_difference")],
     )
-    assert found_in(tmp_path).splitlines()[-1] == (
+    assert found_in(tmp_path).splitlines()[0] == (
         "- **The harness check failed** in [thermal_wanted](results/thermal_wanted/README.md): identity_up differs "
         "from the stock network."
     )
@@ -143,8 +143,8 @@ def test_a_failed_check_of_the_harness_is_in_the_finding_and_beside_the_verdicts
         (
             row("simam", "no_difference", seeds_verdict="better"),
             "no difference (better on these test images only)",
-            "1 block: none better, none worse, 1 without a significant difference (simam); beyond ±0.60 points a "
-            "difference is excluded",
+            "1 block: none better, none worse, 1 without a significant difference (simam); excluded are "
+            "differences beyond ±0.60 points",
         ),
         (
             row("simam", "equivalent"),
@@ -157,7 +157,7 @@ def test_a_failed_check_of_the_harness_is_in_the_finding_and_beside_the_verdicts
 def test_every_sort_of_verdict(given: dict[str, Any], words: str, sentence: str, tmp_path: Path) -> None:
     publish(tmp_path, "wanted", [given])
     assert f"| {words} |" in lines(tmp_path, "| simam ")[0]
-    assert found_in(tmp_path).splitlines()[-1].endswith(f" seeds: {sentence}.")
+    assert found_in(tmp_path).splitlines()[0].endswith(f" seeds. {sentence}.")
 
 
 def test_swept_values_and_arms_without_a_block_of_their_own_are_named(tmp_path: Path) -> None:
