@@ -140,7 +140,12 @@ def _stored(things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]
 
 
 def _of_files(cell: Composed, things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]:
-    """The scores of COCO files with the boxes of the data set's split."""
+    """The scores of COCO files with the boxes of the data set's split.
+
+    Raises ConfigError for another task than detection too: of a file's masks and keypoints nothing is read.
+    """
+    if (task := model_tasks.of(cell.config.model).name) != model_tasks.DETECT:
+        raise ConfigError(f"model.task={task}: of COCO files the boxes are compared, and nothing else; leave it out")
     dataset, split, facts = _data(cell, cell.config)
     truth = coco_predictions.Truth.of(read_split(dataset, split), dataset.names)
     weights = multiplicities(str(facts["fingerprint"]), split, len(truth.images))

@@ -55,6 +55,11 @@ def refused(*arguments: str) -> str:
 
 DATA = "dataset=yolo dataset.path=data/data.yaml split=val"
 WRONG = {
+    "masks": (
+        f"a=p.json b=q.json model.task=segment {DATA}",
+        "model.task=segment: of COCO files the boxes are compared, and nothing else; leave it out",
+        "COCO files of masks or keypoints, with `model.task=segment` or `pose`",
+    ),
     "nothing": ("a=runs/x/mixed", "b=[]: task=judge compares two things", "`task=judge` with one thing alone"),
     "the same": (
         "a=runs/x/mixed b=runs/x/mixed",
