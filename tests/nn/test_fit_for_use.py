@@ -53,7 +53,10 @@ def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
 
 every_block = pytest.mark.parametrize("name", block_names())
 every_variant = pytest.mark.parametrize(("name", "options"), variants(), ids=ids)
-every_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+BETWEEN = {(40, 40): pytest.mark.slow, (20, 20): pytest.mark.slow}
+every_size = pytest.mark.parametrize(
+    "size", [pytest.param(size, marks=BETWEEN.get(size, ()), id=f"{size[0]}x{size[1]}") for size in SIZES]
+)
 
 
 def backward(block: nn.Module, x: Tensor) -> Tensor:

