@@ -55,7 +55,7 @@ class ModelConfig:
     scale: str = "n"  # of the family: n | s | m | l | x, and others
     variant: Optional[str] = None  # p2 | p6: with a finer or a coarser output, where the family has it
     yaml: Optional[str] = None  # a YAML of a detector as ultralytics describes one, in place of the family's
-    task: Optional[str] = None  # detect | segment | pose | obb; null: detect
+    task: Optional[str] = None  # detect | segment | pose | obb | classify; null: detect
     pretrained: Optional[str] = None  # a path or a name; null: from scratch
     backbone_p5: Optional[str] = None  # MobileNetV3 only: bottleneck | expanded
     placement: PlacementConfig = field(default_factory=PlacementConfig)

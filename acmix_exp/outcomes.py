@@ -18,6 +18,7 @@ VERSION = 2  # of the file; a file of version 1 has no entry ``version``
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoU thresholds of mAP50-95
 # Areas in pixels of the original image, both ends included, as in COCO (area ranges of pycocotools' ``Params``).
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+MOST_PROBABLE = 5  # classes of an image that count for top-5
 CONFUSION_IOU, CONFUSION_CONFIDENCE = 0.45, 0.25  # a confusion matrix counts what is above both, as in ultralytics
 
 
@@ -80,6 +81,40 @@ class Outcomes:
             content = {field.name: arrays[field.name] for field in fields(cls) if field.name != "boxes"}
             boxes = Boxes(*(arrays[field.name] for field in fields(Boxes))) if "version" in arrays else None
             return cls(**content, boxes=boxes)
+
+
+@dataclass(frozen=True)
+class ClassOutcomes:
+    """What a classifier says of I images with C classes; in the file of a run too.
+
+    images:     str [I], paths relative to their common folder, sorted
+    classes:    str [C]
+    target:     uint16 [I], index into ``classes``
+    predicted:  uint16 [I, min(5, C)], the most probable classes, the most probable first
+    confidence: float32 [I], the probability of the first
+    """
+
+    images: np.ndarray
+    classes: np.ndarray
+    target: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+
+    def hits(self, first: int) -> np.ndarray:
+        """bool [I], whether the class of an image is among its ``first`` most probable ones."""
+        return np.asarray((self.predicted[:, :first] == self.target[:, None]).any(1))
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically: an array of each name, and ``version``. Raises OSError."""
+        write_arrays(path, vars(self) | {"version": np.array(VERSION, np.uint8)})
+
+
+def load_outcomes(path: Path) -> Outcomes | ClassOutcomes:
+    """The outcomes of a run of any task. Raises as ``Outcomes.load``."""
+    with np.load(path, allow_pickle=False) as arrays:
+        if "predicted" in arrays:
+            return ClassOutcomes(*(arrays[field.name] for field in fields(ClassOutcomes)))
+    return Outcomes.load(path)
 
 
 def size_bits(areas: np.ndarray) -> np.ndarray:

@@ -60,7 +60,8 @@ class Sample:
     """One image and its objects.
 
     ``height`` and ``width`` in pixels, after EXIF orientation. ``boxes`` is float32 ``[n, 5]``: class, centre x,
-    centre y, width, height as fractions of the image, without degenerate boxes and duplicates.
+    centre y, width, height as fractions of the image, without degenerate boxes and duplicates. Of classify it is one
+    row: the class, and the whole image.
     """
 
     image: Path

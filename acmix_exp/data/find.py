@@ -15,6 +15,7 @@ from typing import Any
 
 from acmix_exp.child import run_child
 from acmix_exp.config import DatasetConfig
+from acmix_exp.data.class_folders import read_class_folders
 from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.shapes import make_shapes
 from acmix_exp.data.split_images import as_list
@@ -23,7 +24,7 @@ from acmix_exp.data.voc import convert_voc
 from acmix_exp.data.yolo_layout import load_yaml, read_data_yaml
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import appearing, cache_dir, user_path
-from acmix_exp.model_tasks import DETECT, TASKS
+from acmix_exp.model_tasks import CLASSIFY, DETECT, TASKS
 
 DEFINITIONS = {
     "coco8": "coco8.yaml",
@@ -48,31 +49,36 @@ def resolve(cfg: DatasetConfig, task: str | None = None) -> Dataset:
     root = user_path(cfg.root).absolute() if cfg.root else None
     output, task = root or cache_dir(), task or DETECT
     if task != DETECT and cfg.name not in ("shapes", "yolo") and (cfg.name, task) not in HAVE_FORMS:
+        path = "FOLDER" if task == CLASSIFY else "DATA.yaml"
         raise ConfigError(
             f"dataset.name={cfg.name}: its labels are boxes, and model.task={task} needs {TASKS[task].needs}; "
-            f"use dataset=yolo dataset.path=DATA.yaml, or dataset=shapes"
+            f"use dataset=yolo dataset.path={path}, or dataset=shapes"
         )
     try:
         if cfg.name == "shapes":
-            return read_data_yaml(make_shapes(output, task), setting="dataset.name=shapes", name="shapes", task=task)
+            made, setting = make_shapes(output, task), "dataset.name=shapes"
+            if task == CLASSIFY:
+                return read_class_folders(made, setting=setting, name="shapes")
+            return read_data_yaml(made, setting=setting, name="shapes", task=task)
         if cfg.name == "voc_xml":
-            return convert_voc(_path(cfg), output)
+            return convert_voc(_path(cfg, "a VOC folder"), output)
     except OSError as error:
         raise ConfigError(
             f"dataset.root={cfg.root or 'null'}: cannot write to {output}: "
             f"{error.filename or output}: {error.strerror or error}; must be a writable folder"
         ) from None
+    if cfg.name == "yolo" and task == CLASSIFY:
+        return read_class_folders(_path(cfg, TASKS[task].needs))
     if cfg.name == "yolo":
-        return read_data_yaml(_path(cfg), task=task)
+        return read_data_yaml(_path(cfg, "a data.yaml"), task=task)
     if cfg.name in DEFINITIONS:
         return find_named(cfg.name, root, task)
     known = ", ".join(["shapes", "yolo", "voc_xml", *DEFINITIONS])
     raise ConfigError(f"dataset.name={cfg.name}: no such data set; must be one of {known}")
 
 
-def _path(cfg: DatasetConfig) -> Path:
+def _path(cfg: DatasetConfig, needed: str) -> Path:
     if not cfg.path:
-        needed = "a data.yaml" if cfg.name == "yolo" else "a VOC folder"
         raise ConfigError(f"dataset.path=null: dataset={cfg.name} needs a path; must be {needed}")
     return user_path(cfg.path)
 

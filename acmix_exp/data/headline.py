@@ -9,6 +9,7 @@ import numpy as np
 
 from acmix_exp.data.dataset import Dataset
 from acmix_exp.data.scan import Scan, scan_split
+from acmix_exp.model_tasks import CLASSIFY
 
 NO_TEST = "no test split"
 
@@ -61,7 +62,8 @@ def repeated_lines(dataset: Dataset, scans: dict[str, Scan]) -> list[str]:
             earlier = first.setdefault(scan.digests[number].tobytes(), number)
             if earlier != number:
                 image, same = (dataset.shown(dataset.splits[split][n]) for n in (number, earlier))
-                other = "" if np.array_equal(boxes[number], boxes[earlier]) else ", with other boxes"
+                unlike = ", of another class" if dataset.task == CLASSIFY else ", with other boxes"
+                other = "" if np.array_equal(boxes[number], boxes[earlier]) else unlike
                 lines.append(f"{image}: the same image as {same}{other}")
     return lines
 

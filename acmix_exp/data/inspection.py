@@ -24,7 +24,7 @@ from acmix_exp.data.label_statistics import label_statistics
 from acmix_exp.data.scan import Scan, scan_split
 from acmix_exp.data.yolo_layout import CONVERT_COCO
 from acmix_exp.errors import ConfigError
-from acmix_exp.model_tasks import DETECT, TASKS
+from acmix_exp.model_tasks import CLASSIFY, DETECT, TASKS
 
 _MOST_CLASSES = 8  # rows; the rest is summed in the last one
 _MOST_WARNINGS = {"short": 4, "plan": 200}
@@ -58,8 +58,9 @@ class Inspection:
     name: str
     source: Path
     images: dict[str, int] = field(default_factory=dict)  # readable ones, by split
-    boxes: dict[str, int] = field(default_factory=dict)  # by split, without degenerate ones
+    boxes: dict[str, int] = field(default_factory=dict)  # by split, without degenerate ones; of classify images
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # boxes by split and class name
+    noun: str = "boxes"  # what is counted
     problems: dict[str, int] = field(default_factory=dict)  # how often each problem occurs; only those that occur
     warnings: list[str] = field(default_factory=list)  # one line each, with the file and, in label files, the line
     fingerprint: str = ""
@@ -70,7 +71,8 @@ class Inspection:
 
 def inspect(dataset: Dataset) -> Inspection:
     """Read the data set and count it. Raises ConfigError if it cannot be trained on."""
-    inspection = Inspection(dataset.name, dataset.source)
+    of_images = dataset.task == CLASSIFY
+    inspection = Inspection(dataset.name, dataset.source, noun="images" if of_images else "boxes")
     scans = {split: scan_split(dataset, split) for split in dataset.splits}
     for split, scan in scans.items():
         _check_usable(dataset, split, scan)
@@ -86,10 +88,14 @@ def inspect(dataset: Dataset) -> Inspection:
             dataset, scans, "train", [split for split in scans if split != "train"]
         ),
         "images that are in their split twice": repeated_lines(dataset, scans),
-        "labels without image": files.orphans(images),
-        "text files with the name of an image, not used": files.unused(images),
+        "labels without image": [] if of_images else files.orphans(images),
+        "text files with the name of an image, not used": [] if of_images else files.unused(images),
         "left out or clipped beforehand": list(dataset.notes),
-        "remarks on how the files were read": [*dataset.remarks, *_class_lists(dataset), *_unused(scans)],
+        "remarks on how the files were read": [
+            *dataset.remarks,
+            *([] if of_images else _class_lists(dataset)),
+            *_unused(scans),
+        ],
     }
     # The first of each problem, then the second of each, and so on: the table shows the first few.
     inspection.warnings = [line for lines in zip_longest(*listed.values()) for line in lines if line]
@@ -99,11 +105,14 @@ def inspect(dataset: Dataset) -> Inspection:
     inspection.headline = headline(dataset)
     inspection.split = f"{_made(dataset, inspection)}; {inspection.headline}"
     inspection.fingerprint = _fingerprint(dataset, scans, inspection.headline)
-    inspection.labels = label_statistics(dataset.names, scans)
+    inspection.labels = label_statistics(dataset.names, scans, of_images=of_images)
     return inspection
 
 
 def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
+    if dataset.task == CLASSIFY:
+        _check_classes(dataset, split, scan)
+        return
     rows = f"rows '{TASKS[dataset.task].row}' in fractions of the image"
     if not len(scan.boxes):
         if scan.degenerate:
@@ -117,6 +126,15 @@ def _check_usable(dataset: Dataset, split: str, scan: Scan) -> None:
             raise ConfigError(f"{dataset.setting}: no label files for {split}, and {coco} is {CONVERT_COCO}")
         file = dataset.shown(label_path(first))
         raise ConfigError(f"{dataset.setting}: no boxes in {split}; label files such as {file} must have {rows}")
+
+
+def _check_classes(dataset: Dataset, split: str, scan: Scan) -> None:
+    """Every class must have an image that can be read."""
+    lacking = sorted(dataset.names.keys() - set(scan.boxes[:, 0].astype(int)))
+    if lacking:
+        folder = dataset.read[split][0] / dataset.names[lacking[0]]
+        first = next(line for line in scan.unreadable if Path(line).is_relative_to(folder))
+        raise ConfigError(f"{dataset.setting}: no image of {folder} can be read: {first}; must be images")
 
 
 def _class_lists(dataset: Dataset) -> list[str]:
@@ -203,7 +221,8 @@ def report_table(inspection: Inspection, *, detail: str = "short") -> Renderable
     ):
         table.add_row(escape(name), *(f"{count:,}" for count in counts))
     table.add_section()
-    table.add_row("boxes", *(f"{inspection.boxes[split]:,}" for split in splits))
+    if inspection.noun == "boxes":
+        table.add_row("boxes", *(f"{inspection.boxes[split]:,}" for split in splits))
     table.add_row("images", *(f"{inspection.images[split]:,}" for split in splits))
     title = Text(f"{inspection.name}  ({_short(inspection.source)})", overflow="ellipsis", no_wrap=True)
     lines: list[RenderableType] = [title, table]

@@ -16,8 +16,10 @@ GRID = 24  # cells of the map of centres, along each side of the image
 OCTAVES, BINS = 9, 27  # sizes from 2**-9 of the longer side of the image to all of it, in thirds of an octave
 
 
-def label_statistics(names: Mapping[int, str], scans: Mapping[str, Scan]) -> dict[str, Any]:
+def label_statistics(names: Mapping[int, str], scans: Mapping[str, Scan], *, of_images: bool = False) -> dict[str, Any]:
     """Of each split: ``images``, ``boxes`` [C] by class, ``sizes`` [BINS] and ``centres`` [GRID][GRID], counts.
+
+    of_images: the images have a class each, and ``boxes`` is their number; there are no sizes and centres.
 
     A size is the square root of a box's area over the longer side of its image; bin i begins at
     2 ** (i * OCTAVES / BINS - OCTAVES), and smaller boxes are in the first one. Centres are by row, from the top left.
@@ -25,11 +27,14 @@ def label_statistics(names: Mapping[int, str], scans: Mapping[str, Scan]) -> dic
     return {
         "version": VERSION,
         "classes": list(names.values()),
-        "splits": {split: _split(scan, len(names)) for split, scan in scans.items()},
+        "splits": {split: _split(scan, len(names), of_images) for split, scan in scans.items()},
     }
 
 
-def _split(scan: Scan, classes: int) -> dict[str, Any]:
+def _split(scan: Scan, classes: int, of_images: bool) -> dict[str, Any]:
+    if of_images:
+        counts = np.bincount(scan.boxes[:, 0].astype(int), minlength=classes)
+        return {"images": int(scan.readable.sum()), "boxes": counts.tolist()}
     label, x, y, width, height = scan.boxes[:, :5].T
     sides = np.repeat(scan.sizes.astype(np.float64), scan.counts, axis=0)
     size = np.sqrt(width * height * sides[:, 0] * sides[:, 1]) / sides.max(1)

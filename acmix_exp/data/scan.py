@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from acmix_exp.data.class_folders import class_indices
 from acmix_exp.data.dataset import Dataset, Sample
 from acmix_exp.data.images import ImageError, image_size, page_count, quiet_decoders, reader_version, stock_fault
 from acmix_exp.data.label_files import LabelFiles, label_path
@@ -23,9 +24,10 @@ from acmix_exp.data.labels import LabelError, Labels, parse_labels
 from acmix_exp.data.object_forms import POSE_REMARKS
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import cache_dir, write_arrays
-from acmix_exp.model_tasks import DETECT, TASKS
+from acmix_exp.model_tasks import CLASSIFY, DETECT, TASKS
 
 _VERSION = 6  # raise it when the parser or the stored values change
+WHOLE = (0.5, 0.5, 1.0, 1.0)  # the box of an image that has a class as a whole
 _THREADS = 8  # reading waits for the disk; parsing does not gain from more
 
 
@@ -81,13 +83,18 @@ def scan_split(dataset: Dataset, split: str) -> Scan:
     """
     images = dataset.splits[split]
     files = LabelFiles()
-    labels = [files.find(image) for image in images]
+    labels = [None if dataset.task == CLASSIFY else files.find(image) for image in images]
     cache, state = cache_file(dataset, split), files_state(dataset, images, labels)
     stored = load(cache, state)
     if stored is not None:
         return Scan(**stored)
     with quiet_decoders(), ThreadPoolExecutor(_THREADS) as pool:
         rows = list(pool.map(partial(_read, dataset), images, labels))
+    if dataset.task == CLASSIFY:
+        for row, index in zip(rows, class_indices(dataset, split), strict=True):
+            row.labelled = True
+            if not row.unreadable:
+                row.labels.boxes = np.array([[index, *WHOLE]], np.float32)
     _refuse_tracks(rows)
     if faults := [row.fault for row in rows if row.fault]:
         more = f" (and {len(faults) - 1} more label files like it)" if len(faults) > 1 else ""

@@ -1,7 +1,8 @@
 """The embedded data set in YOLO layout: textured shapes, generated once, with the same bytes on every machine.
 
 Every task has a folder of its own with the same images; labels of other tasks than detection are those of
-shape_forms.py. Generation first, then the drawing of one image, then the PNG encoder.
+shape_forms.py. For classify the images are cut out of them, one for each object, into a folder for each class.
+Generation first, then the drawing of one image, then the PNG encoder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from acmix_exp.data import shape_forms
 from acmix_exp.data.shape_forms import NAMES, SIZE, Shape, fixed
 from acmix_exp.files import appearing
-from acmix_exp.model_tasks import DETECT
+from acmix_exp.model_tasks import CLASSIFY, DETECT
 
 VERSION = 1  # part of the folder's name: raise it with every change of the images
 COUNTS = {"train": 200, "val": 64}
@@ -35,21 +36,46 @@ _STORED_BLOCK = 65535  # most bytes in a stored deflate block (RFC 1951, section
 def make_shapes(root: Path, task: str = DETECT) -> Path:
     """Return ``root/shapes-v1/data.yaml``, or that of a task; generate the folder if it is missing or incomplete.
 
+    For classify the folder of splits is returned, which has no data.yaml.
     Safe for several processes at once: each generates its copy and the first to finish is kept. Raises OSError.
     """
     folder = root / (f"shapes-v{VERSION}" if task == DETECT else f"shapes-{task}-v{VERSION}")
-    if not _complete(folder):
+    if not _complete(folder, task):
         if folder.exists():
             _remove(folder)
         with appearing(folder) as output:
             _generate(output, task)
-    return folder / "data.yaml"
+    return folder if task == CLASSIFY else folder / "data.yaml"
 
 
 def _generate(folder: Path, task: str) -> None:
     for split, count in COUNTS.items():
-        write_split(folder, split, range(_FIRST_SEED[split], _FIRST_SEED[split] + count), task)
-    write_data_yaml(folder, task)
+        seeds = range(_FIRST_SEED[split], _FIRST_SEED[split] + count)
+        if task == CLASSIFY:
+            write_class_folders(folder, split, seeds)
+        else:
+            write_split(folder, split, seeds, task)
+    if task != CLASSIFY:
+        write_data_yaml(folder, task)
+
+
+def write_class_folders(folder: Path, split: str, seeds: Iterable[int]) -> None:
+    """Write ``SPLIT/CLASS``, an image for each object of each seed's image: a square around its circle, with a margin
+    of a quarter of the radius where the image has it."""
+    for name in NAMES.values():
+        (folder / split / name).mkdir(parents=True)
+    for index, seed in enumerate(seeds):
+        pixels, _, shapes = draw_objects(np.random.RandomState(seed))
+        for number, shape in enumerate(shapes):
+            reach = shape.radius + min(shape.radius // 4, *(_to_edge(at) - shape.radius for at in (shape.x, shape.y)))
+            rows, columns = (slice(at - reach, at + reach + 1) for at in (shape.y, shape.x))
+            file = folder / split / NAMES[shape.label] / f"{index:04}-{number}.png"
+            file.write_bytes(encode_png(pixels[rows, columns]))
+
+
+def _to_edge(at: int) -> int:
+    """Pixels between a place and the nearer edge of the image."""
+    return min(at, SIZE - 1 - at)
 
 
 def write_split(folder: Path, split: str, seeds: Iterable[int], task: str = DETECT) -> None:
@@ -73,7 +99,15 @@ def write_data_yaml(folder: Path, task: str = DETECT) -> None:
     (folder / "data.yaml").write_text(f"train: images/train\nval: images/val\n{keys}names:\n{names}")
 
 
-def _complete(folder: Path) -> bool:
+def _complete(folder: Path, task: str) -> bool:
+    if task == CLASSIFY:
+        of_class = [(split, folder / split / name) for split in COUNTS for name in NAMES.values()]
+        images = dict.fromkeys(COUNTS, 0)
+        for split, place in of_class:
+            images[split] += (found := len(list(place.glob("*.png"))))
+            if not found:
+                return False
+        return all(images[split] >= count for split, count in COUNTS.items())
     return (folder / "data.yaml").is_file() and all(
         len(list((folder / files / split).glob("*"))) >= count
         for split, count in COUNTS.items()

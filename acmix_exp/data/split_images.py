@@ -77,7 +77,7 @@ def located(root: Path, entry: str) -> Path:
 
 def _in_folder(path: Path, root: Path, part: str, setting: str, remarks: list[str]) -> list[str]:
     """The images below a folder. Of a linked folder, below the link where only there the labels are found."""
-    resolved = sorted(_walk(path, setting, remarks))
+    resolved = sorted(image_files(path, setting, remarks))
     link = Path(os.path.normpath(root / user_path(part)))
     if link == path or not link.is_dir() or not link.samefile(path):
         return resolved
@@ -87,7 +87,7 @@ def _in_folder(path: Path, root: Path, part: str, setting: str, remarks: list[st
     return linked if labelled[1] > labelled[0] else resolved
 
 
-def _walk(path: Path, setting: str, remarks: list[str]) -> Iterator[str]:
+def image_files(path: Path, setting: str, remarks: list[str]) -> Iterator[str]:
     """Image files below a folder, through links; hidden names are left out, as ultralytics does."""
 
     def refuse(error: OSError) -> None:

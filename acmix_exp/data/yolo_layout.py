@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from acmix_exp.data.class_folders import has_class_folders
 from acmix_exp.data.class_names import NamesError, class_names, is_null, similar_names
 from acmix_exp.data.dataset import SPLITS, Dataset
 from acmix_exp.data.keypoints import read_keypoints
@@ -166,6 +167,8 @@ def _written_as(split: str, data: dict[str, Any]) -> str:
 
 def _right_for(folder: Path) -> str:
     """What would be right in place of a folder without a data.yaml."""
+    if has_class_folders(folder):
+        return f"has a folder of images for each class, which model.task=classify reads; {_DATA_YAML}"
     if any(folder.rglob("*.json")) and not any(folder.rglob("*.txt")):
         return f"{CONVERT_COCO}; {_DATA_YAML}"
     if next(folder.rglob("*.xml"), None):

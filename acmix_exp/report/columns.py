@@ -32,7 +32,8 @@ class Column:
     ``numbers``: key in summary.json and summary.csv -> attribute of ``Row``. ``form``: a format of ``format_number``,
     for the number divided by ``scale``. ``outputs``: an ``Output`` per word; summary.json has every column. ``join``:
     between two numbers. ``short``: heading in table.tex, with its second line. ``if_known``: an output leaves it out
-    where no row has a number, unless ``report.columns`` names it.
+    where no row has a number, unless ``report.columns`` names it. only: the tables that have it: "boxes", all but those
+    of classifiers, or "classes", theirs; empty: all.
     """
 
     heading: str
@@ -44,6 +45,7 @@ class Column:
     join: str = ""
     short: str = ""
     if_known: bool = False
+    only: str = ""
 
     @property
     def name(self) -> str:
@@ -55,10 +57,14 @@ class Column:
     def title(self) -> str:
         return f"{tr(self.heading)} ({tr(self.unit)})" if self.unit else tr(self.heading)
 
-    def of(self, metric: str) -> Column:
-        """The column of a task whose mAP is of something else than boxes: ``metric``, such as "mask"."""
-        heading, short = (text.replace("mAP", f"{metric} mAP") for text in (self.heading, self.short))
+    def of(self, table: Table) -> Column:
+        """The column with the metric of a table's task in its heading, such as "mask mAP50"."""
+        name = table.headline if table.classifies else f"{table.metric} mAP".lstrip()
+        heading, short = (text.replace("mAP", name) for text in (self.heading, self.short))
         return replace(self, heading=heading, short=short)
+
+    def fits(self, table: Table | None) -> bool:
+        return not self.only or (self.only == "classes") == (table is not None and table.classifies)
 
     def numbers_of(self, row: Row | Contrast) -> dict[str, Any]:
         """The numbers by key, as in summary.json."""
@@ -83,6 +89,8 @@ NAMES = {
     "map50_mean": "mAP50",
     "precision_mean": "P",
     "recall_mean": "R",
+    "top1_mean": "top-1",
+    "top5_mean": "top-5",
     "delta_mean": "delta",
     "delta_low": "CI",
     "simultaneous_low": "CI_simultaneous",
@@ -111,6 +119,8 @@ MAP50_95 = {"map50_95_mean": "map50_95.mean", "map50_95_std": "map50_95.std"}
 NMS = {"nms_mean": "nms.mean", "nms_std": "nms.std"}
 NMS_FREE = {"nms_free_mean": "nms_free.mean", "nms_free_std": "nms_free.std"}
 OTHER_HEAD = {"other_head_low": "other_head.low", "other_head_high": "other_head.high"}
+TOP1, TOP5 = {"top1_mean": "top1.mean", "top1_std": "top1.std"}, {"top5_mean": "top5.mean"}
+BOXES, CLASSES = "boxes", "classes"
 CI = {"delta_low": "comparison.low", "delta_high": "comparison.high"}
 CI_JOINT = {"simultaneous_low": "comparison.simultaneous_low", "simultaneous_high": "comparison.simultaneous_high"}
 POPULATION = {"population_low": "population.low", "population_high": "population.high"}
@@ -123,13 +133,16 @@ PARAMETERS = {"parameters": "cost.parameters"}
 # fmt: off
 COLUMNS = (
     Column("n", "d", {"n": "n"}, "csv md terminal narrow tex html"),
-    Column("mAP50-95", MAP, MAP50_95, "csv md terminal narrow tex html runs wandb", "± std", join=" ± "),
-    Column("mAP50", MAP, {"map50_mean": "map50.mean"}, "csv md terminal narrow html"),
+    Column("mAP50-95", MAP, MAP50_95, "csv md terminal narrow tex html runs wandb", "± std", join=" ± ", only=BOXES),
+    Column("mAP50", MAP, {"map50_mean": "map50.mean"}, "csv md terminal narrow html", only=BOXES),
     Column("mAP50, std", MAP, {"map50_std": "map50.std"}),
     Column("mAP50-95", MAP, NMS, "md terminal html", "with NMS", 1, " ± ", "mAP50-95\nNMS", True),
     Column("mAP50-95", MAP, NMS_FREE, "md terminal html", "NMS-free", 1, " ± ", "mAP50-95\nNMS-free", True),
-    Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html", short="P"),
-    Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html", short="R"),
+    Column("precision", MAP, {"precision_mean": "precision.mean"}, "csv html", short="P", only=BOXES),
+    Column("recall", MAP, {"recall_mean": "recall.mean"}, "csv html", short="R", only=BOXES),
+    Column("top-1", MAP, TOP1, "csv md terminal narrow tex html runs wandb", "± std", join=" ± ", only=CLASSES),
+    Column("top-5", MAP, TOP5, "csv md terminal narrow html", only=CLASSES),
+    Column("top-5, std", MAP, {"top5_std": "top5.std"}),
     Column("paired seeds", "d", {"n_paired": "comparison.n"}, "pairs"),
     Column("diverged runs", "d", {"n_diverged": "n_diverged"}),
     Column("in the family", "", {"in_family": "comparison.in_family"}),
@@ -215,10 +228,22 @@ def columns(output: Output, table: Table | None = None) -> list[Column]:
     """
     shown = [column for column in COLUMNS if output in column.outputs.split()]
     if table is not None and table.columns and output in SHAPED:
-        shown = [BY_NAME[name] for name in table.columns]
+        shown = [BY_NAME[name] for name in _of_classifiers(table.columns, table)]
     else:
         shown = [column for column in shown if not column.if_known or (table and _is_known(column, table))]
-    return [column.of(table.metric) for column in shown] if table is not None and table.metric else shown
+        shown = [column for column in shown if column.fits(table)]
+    return [column.of(table) for column in shown] if table is not None else shown
+
+
+def _of_classifiers(names: Sequence[str], table: Table) -> list[str]:
+    """The names of a table of classifiers: its metrics in place of mAP, of which it has none."""
+    if not table.classifies:
+        return list(names)
+    asked = [name for name, other in (("top-1", "mAP50-95"), ("top-5", "mAP50")) if {name, other} & set(names)]
+    of_boxes = [name for name in names if name in asked or BY_NAME[name].only == BOXES]
+    place = names.index(of_boxes[0]) if of_boxes else 0
+    before, after = ([name for name in part if name not in of_boxes] for part in (names[:place], names[place:]))
+    return [*before, *asked, *after]
 
 
 def _is_known(column: Column, table: Table) -> bool:
@@ -231,9 +256,16 @@ def cells(row: Row, visible: Sequence[Column], *, short: bool = False) -> list[s
     return [row.arm, *swept, *(column.text(row, short=short) for column in visible)]
 
 
-def keys(output: Output) -> list[str]:
+def of_files(output: Output, tables: Sequence[Table]) -> list[Column]:
+    """The columns of an output that holds all tables; those of classifiers only where a table is of such."""
+    has_classifiers = any(table.classifies for table in tables)
+    shown = [column for column in COLUMNS if output in column.outputs.split() and not column.if_known]
+    return [column for column in shown if has_classifiers or column.only != CLASSES]
+
+
+def keys(output: Output, tables: Sequence[Table] = ()) -> list[str]:
     """The keys of an output's numbers, in their order."""
-    return [key for column in columns(output) for key in column.numbers]
+    return [key for column in of_files(output, tables) for key in column.numbers]
 
 
 def numbers(row: Row) -> dict[str, Any]:

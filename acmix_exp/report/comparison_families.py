@@ -153,13 +153,13 @@ def families(references: Sequence[Sequence[Pair]], between: Sequence[Sequence[Pa
 
 def alone(row: ArmRuns, other: ArmRuns | None) -> Comparison:
     """A comparison that is in no family: it has no verdict, unless runs of it diverged."""
-    deltas = differences(map50_95(row), map50_95(other)) if other else {}
+    deltas = differences(headlines(row), headlines(other)) if other else {}
     return _with_diverged(compare_alone([deltas])[0], None, row, other)
 
 
 def _compared(pairs: Sequence[Pair], margin: float | None) -> list[Comparison]:
     """One family. What the diverged runs change of a verdict is found by a second test, with them at mAP 0."""
-    found = compare_family([differences(map50_95(row), map50_95(other)) for row, other in pairs], margin)
+    found = compare_family([differences(headlines(row), headlines(other)) for row, other in pairs], margin)
     if not any(arm.diverged for pair in pairs for arm in pair):
         return found
     at_zero = compare_family([differences(_at_zero(row), _at_zero(other)) for row, other in pairs], margin)
@@ -176,13 +176,13 @@ def _with_diverged(comparison: Comparison, at_zero: Verdict | None, row: ArmRuns
     return replace(comparison, verdict=verdict)
 
 
-def map50_95(row: ArmRuns) -> dict[int, float]:
-    """mAP50-95 by seed, of the finished runs."""
-    return {seed: record.result.map50_95 for seed, record in row.runs.items() if record.result}
+def headlines(row: ArmRuns) -> dict[int, float]:
+    """The headline by seed, of the finished runs."""
+    return {seed: record.result.headline for seed, record in row.runs.items() if record.result}
 
 
 def _at_zero(row: ArmRuns) -> dict[int, float]:
-    return {**dict.fromkeys(row.diverged, 0.0), **map50_95(row)}
+    return {**dict.fromkeys(row.diverged, 0.0), **headlines(row)}
 
 
 def _key(pair: Pair) -> Key:

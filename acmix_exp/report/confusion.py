@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from acmix_exp.matching import claims_of_any_class
-from acmix_exp.outcomes import CONFUSION_CONFIDENCE, Outcomes
+from acmix_exp.outcomes import CONFUSION_CONFIDENCE, ClassOutcomes, Outcomes
+
+
+def class_confusion(outcomes: ClassOutcomes) -> np.ndarray:
+    """How many images of each class a classifier takes for which: int64 [C, C], predicted class by true class."""
+    classes = len(outcomes.classes)
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (outcomes.predicted[:, 0], outcomes.target), 1)
+    return matrix
 
 
 def confusion_matrix(outcomes: Outcomes, confidence: float = CONFUSION_CONFIDENCE) -> np.ndarray | None:

@@ -59,8 +59,9 @@ def _curves(record: Record) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in record.history]
 
 
-def _headline(record: Record) -> tuple[float, float] | None:
-    return (record.result.map50_95, record.result.map50) if record.result else None
+def _headline(record: Record) -> tuple[float | None, ...] | None:
+    names = ("map50_95", "map50", "top1", "top5")
+    return tuple(getattr(record.result, name) for name in names) if record.result else None
 
 
 def _epochs(record: Record) -> int:

@@ -28,7 +28,7 @@ from acmix_exp.report.notes import count
 from acmix_exp.report.overview import Overview
 from acmix_exp.report.page_data import page_data
 from acmix_exp.report.records import Record, Result, Table
-from acmix_exp.report.write import FOOTER, as_json, digest
+from acmix_exp.report.write import as_json, digest, footer
 
 JPEG_QUALITY = 84
 SCRIPTS = ("page_common.js", "page_tables.js", "page_curves.js", "page_images.js", "page_start.js")
@@ -83,7 +83,7 @@ def page(
         states=", ".join(f"{count(number, 'run')} {tr(state)}" for state, number in states.items()),
         provenance=_provenance(records),
         commands=_counted(record.provenance.get("command") for record in records),
-        footer=FOOTER,
+        footer=footer(tables),
         sentences=sentences,
         remark=_remark,
         picture=partial(_picture, folder),
@@ -123,7 +123,7 @@ def _run_numbers(result: Result | None) -> dict[str, Any]:
     """The numbers of a single run, by the keys of the columns."""
     if result is None:
         return {}
-    means = {f"{name}_mean": getattr(result, name) for name in ("map50_95", "val_last", "val_best")}
+    means = {f"{name}_mean": getattr(result, name) for name in ("map50_95", "top1", "val_last", "val_best")}
     return {**means, **result.cost}
 
 

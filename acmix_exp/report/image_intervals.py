@@ -39,7 +39,7 @@ def image_intervals(pairs: Sequence[tuple[ArmRuns, ArmRuns | None]]) -> tuple[li
 
 @dataclass(frozen=True)
 class Differences:
-    """mAP50-95 of a row less that of its reference on resampled images, for the seeds that both have.
+    """The headline of a row less that of its reference on resampled images, for the seeds that both have.
 
     values: [seeds, resamples], None if a run has no outcomes: then the seeds would not be those of the delta.
     images: the number of images. faults: why, by run.
@@ -66,7 +66,7 @@ def replicate_differences(row: ArmRuns, reference: ArmRuns | None) -> Difference
         if first is not None and second is not None:
             if first.images != second.images:
                 faults[pair[0].name] = tr("the images are not those of {arm}", arm=reference.arm)
-            differences.append(first.map50_95 - second.map50_95)
+            differences.append(first.headline - second.headline)
             images = first.count
     return Differences(seeds, None if faults or not seeds else np.array(differences), images, faults)
 

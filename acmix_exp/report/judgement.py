@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from acmix_exp.outcomes import SIZES, Outcomes
+from acmix_exp.outcomes import MOST_PROBABLE, SIZES, ClassOutcomes, Outcomes
 from acmix_exp.report.notes import count
 from acmix_exp.report.object_sizes import average_precision_by_size, mean
 from acmix_exp.report.population import allows, population_interval
@@ -22,7 +22,7 @@ from acmix_exp.report.records import Population
 from acmix_exp.report.sentences import DELTA, format_number
 from acmix_exp.report.sign_flips import LEVEL
 from acmix_exp.report.statistics import Comparison, Verdict, compare, verdict_with_diverged
-from acmix_exp.run.replicates import class_average_precision, mean_average_precision
+from acmix_exp.run.replicates import class_average_precision, headline_on, mean_average_precision
 
 
 class Finding(StrEnum):
@@ -54,13 +54,13 @@ ONE_EACH = (
 class Score:
     """One checkpoint, run or file on the images of the split.
 
-    map50_95, map50: of ultralytics, or AP and AP50 of COCO. replicates: float64 [R], map50_95 on resampled images, the
-    same ones for all scores that are compared. per_class: as map50_95. by_size: AP of COCO by size, where a class has a
-    box of it; None if it is not known.
+    headline, second: mAP50-95 and mAP50 of ultralytics, AP and AP50 of COCO, or top-1 and top-5. replicates: float64
+    [R], the headline on resampled images, the same ones for all scores that are compared. per_class: as the headline.
+    by_size: AP of COCO by size, where a class has a box of it; None if it is not known, or there are no boxes.
     """
 
-    map50_95: float
-    map50: float
+    headline: float
+    second: float
     replicates: np.ndarray
     per_class: dict[str, float]
     by_size: dict[str, float] | None
@@ -109,11 +109,15 @@ class Judgement:
         return self.a - self.b
 
 
-def score(outcomes: Outcomes, weights: np.ndarray | None, *, coco: bool, replicates: np.ndarray | None = None) -> Score:
+def score(
+    outcomes: Outcomes | ClassOutcomes, weights: np.ndarray | None, *, coco: bool, replicates: np.ndarray | None = None
+) -> Score:
     """The score of one thing. weights: [R, I], how often each replicate has each image; not needed with ``replicates``.
 
     coco: AP as pycocotools computes it, else as ultralytics does.
     """
+    if isinstance(outcomes, ClassOutcomes):
+        return _of_classes(outcomes, weights, replicates)
     once = np.ones((1, len(outcomes.images)), dtype=np.int64)
     (by_threshold,) = mean_average_precision(outcomes, once, coco=coco)
     if replicates is None:
@@ -121,8 +125,8 @@ def score(outcomes: Outcomes, weights: np.ndarray | None, *, coco: bool, replica
         replicates = mean_average_precision(outcomes, weights, coco=coco).mean(1)
     by_size = average_precision_by_size(outcomes)
     return Score(
-        map50_95=float(by_threshold.mean()),
-        map50=float(by_threshold[0]),
+        headline=float(by_threshold.mean()),
+        second=float(by_threshold[0]),
         replicates=replicates,
         per_class={
             str(outcomes.classes[label]): float(class_average_precision(outcomes, int(label), once, coco=coco).mean())
@@ -131,6 +135,20 @@ def score(outcomes: Outcomes, weights: np.ndarray | None, *, coco: bool, replica
         by_size=None
         if by_size is None
         else {name: value for name in SIZES if (value := mean(by_size[name])) is not None},
+    )
+
+
+def _of_classes(outcomes: ClassOutcomes, weights: np.ndarray | None, replicates: np.ndarray | None) -> Score:
+    if replicates is None:
+        assert weights is not None
+        replicates = headline_on(outcomes, weights)
+    hit, target = outcomes.hits(1), outcomes.target
+    return Score(
+        headline=float(hit.mean()),
+        second=float(outcomes.hits(MOST_PROBABLE).mean()),
+        replicates=replicates,
+        per_class={str(outcomes.classes[i]): float(hit[target == i].mean()) for i in np.unique(target)},
+        by_size=None,
     )
 
 
@@ -157,7 +175,7 @@ def judge(
     differences = np.mean([a[seed].replicates - b[seed].replicates for seed in seeds], axis=0)
     low, high = np.quantile(differences, [LEVEL / 2, 1 - LEVEL / 2])
     first, second = ([side[seed] for seed in seeds] for side in (a, b))
-    means = [float(np.mean([one.map50_95 for one in side])) for side in (first, second)]
+    means = [float(np.mean([one.headline for one in side])) for side in (first, second)]
     notes = [_unpaired(a, seeds, "a"), _unpaired(b, seeds, "b")]
     if all(np.array_equal(one.replicates, other.replicates) for one, other in zip(first, second, strict=True)):
         notes.append("a and b have the same score on every resample of the images")
@@ -226,7 +244,7 @@ def _allowed(finding: Finding, population: Population, margin: float | None) -> 
 def _of_seeds(
     a: Mapping[int, Score], b: Mapping[int, Score], margin: float | None, diverged: tuple[Sequence[int], Sequence[int]]
 ) -> tuple[Comparison, Finding]:
-    values = {name: {seed: one.map50_95 for seed, one in side.items()} for name, side in (("b", b), ("a", a))}
+    values = {name: {seed: one.headline for seed, one in side.items()} for name, side in (("b", b), ("a", a))}
     found = compare(values, reference="b", margin=margin)["a"]
     verdict = found.verdict
     if any(diverged):

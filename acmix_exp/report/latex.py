@@ -67,7 +67,8 @@ def label(name: str, number: int = 0) -> str:
 def _caption(table: Table) -> str:
     numbers = sorted({row.n for row in table.rows if row.n})
     seeds = f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else count(sum(numbers), "seed")
-    spread = f"; {table.headline} with its standard deviation" if _shows(table, "map50_95_mean") else ""
+    shown = any(_shows(table, f"{key}_mean") for key in ("map50_95", "top1"))
+    spread = f"; {table.headline} with its standard deviation" if shown else ""
     return f"{' '.join(table.heading.split())}. Means over {seeds}{spread}."
 
 
@@ -131,7 +132,11 @@ def _cell(column: Column, row: Row, *, bold: bool) -> str:
     formula = text.replace("±", r"\pm").replace(",", "{,}")
     if column.join == " to ":
         formula = f"[{formula.replace(column.join, ', ')}]"
-    return rf"$\mathbf{{{formula}}}$" if bold and "map50_95_mean" in column.numbers else f"${formula}$"
+    return (
+        rf"$\mathbf{{{formula}}}$"
+        if bold and {"map50_95_mean", "top1_mean"} & column.numbers.keys()
+        else f"${formula}$"
+    )
 
 
 def _legend(table: Table) -> list[str]:

@@ -27,6 +27,8 @@ METRICS = {
     "map50": "mAP50 on val",
     "precision": "precision on val",
     "recall": "recall on val",
+    "top1": "top-1 on val",
+    "top5": "top-5 on val",
 }
 MOST_NUMBERS = 100_000  # in the curves of a table: about 700 kB
 MOST_BYTES = 900_000  # of boxes, in a table
@@ -88,7 +90,7 @@ def curves(table: Table) -> Content | None:
 
 
 def _is_drawn(key: str) -> bool:
-    return key in METRICS or key.endswith("_loss")
+    return key in METRICS or key.endswith("loss")
 
 
 def _numbers(record: Record, keys: Sequence[str]) -> dict[int, dict[str, float | None]]:
@@ -144,6 +146,7 @@ def images(table: Table, photos: dict[str, str]) -> Content | None:
         "classes": list(classes),
         "seeds": kept,
         "lowest": lowest,
+        "classified": table.classifies,
         "split": split,
         "left_out": left_out,
     }

@@ -1,6 +1,7 @@
 // The stored images of a table, the arms side by side: which boxes are found, which are wrong, which are missed.
 
 const KINDS = { hit: t("true positive"), wrong: t("false positive"), missed: t("missed") };
+const CLASS_KINDS = { hit: t("right class"), wrong: t("wrong class") };
 
 /** At a confidence, in thousandths, and for a class or null: the boxes of one prediction list by kind. */
 function sorted(truth, predictions, confidence, label) {
@@ -19,7 +20,8 @@ class Images {
     Object.assign(this, { place, content, arms, number: 0, label: null, texts: false, large: null });
     const seeds = Object.keys(content.seeds);
     this.seed = seeds.reduce((best, seed) => (this.armsOf(seed) > this.armsOf(best) ? seed : best));
-    this.confidence = Math.max(250, content.lowest);
+    this.kinds = content.classified ? CLASS_KINDS : KINDS;
+    this.confidence = content.classified ? 0 : Math.max(250, content.lowest);
     this.title = element("strong", { "aria-live": "polite" });
     this.shown = element("output", {});
     this.slider = element("input", {
@@ -50,7 +52,7 @@ class Images {
       return made;
     };
     const classes = [["", t("all")], ...this.content.classes.map((name, index) => [index, name])];
-    const kinds = Object.entries(KINDS).map(([kind, text]) => element("span", { class: `key ${kind}`, text }));
+    const kinds = Object.entries(this.kinds).map(([kind, text]) => element("span", { class: `key ${kind}`, text }));
     const slider = element("label", {}, element("span", { text: t("confidence from") }), this.slider, this.shown);
     return [
       chips,
@@ -96,13 +98,15 @@ class Images {
     this.title.textContent = t("image {number} of {count}: {name}", place);
     this.shown.textContent = (this.confidence / 1000).toFixed(2);
     const truth = { hit: [], wrong: [], missed: [], truth: image.truth.filter((box) => this.label === null || box[4] === this.label) };
-    const panels = [this.panel(t("ground truth"), t("{number} boxes", { number: truth.truth.length }), image, truth)];
+    const panels = [this.panel(t("ground truth"), this.named(truth.truth), image, truth)];
     for (const arm of this.arms.shown) {
       const predictions = seeds[this.seed][arm.label]?.[this.number];
       if (!predictions) continue;
       const found = sorted(image.truth, predictions, this.confidence, this.label);
+      if (this.content.classified) found.missed = [];
       const numbers = { hits: found.hit.length, wrong: found.wrong.length, missed: found.missed.length };
-      const counts = t("TP {hits}  FP {wrong}  missed {missed}", numbers);
+      const counts = this.content.classified
+        ? this.named([...found.hit, ...found.wrong]) : t("TP {hits}  FP {wrong}  missed {missed}", numbers);
       panels.push(this.panel(arm.label, counts, image, found));
     }
     this.panels.replaceChildren(...panels);
@@ -110,12 +114,22 @@ class Images {
     const absent = this.arms.shown.filter((arm) => !seeds[this.seed][arm.label]?.[this.number]).map((arm) => arm.label);
     const words = [
       t("Images of {split}, spread evenly over it, the same for every arm; seed {seed}.", { split, seed: this.seed }),
-      t("A detection is a true positive if it claims an object of its class by an IoU of at least 0.5 of the boxes around them, in descending confidence."),
-      t("Stored are the 50 most confident detections of an image. A click enlarges an image. Keys: arrows and , ."),
+      ...(this.content.classified ? [
+        t("Of each image the most probable class. A click enlarges an image. Keys: arrows and , ."),
+      ] : [
+        t("A detection is a true positive if it claims an object of its class by an IoU of at least 0.5 of the boxes around them, in descending confidence."),
+        t("Stored are the 50 most confident detections of an image. A click enlarges an image. Keys: arrows and , ."),
+      ]),
       leftOut,
     ];
     if (absent.length) words.push(t("Not stored for {arms}.", { arms: absent.join(", ") }));
     this.caption.textContent = words.filter(Boolean).join(" ");
+  }
+
+  /** The class of an image with its probability, or how many boxes there are. */
+  named(boxes) {
+    if (!this.content.classified) return t("{number} boxes", { number: boxes.length });
+    return boxes.map((box) => [this.content.classes[box[4]], box.length > 5 ? (box[5] / 1000).toFixed(2) : ""].join(" ")).join(", ");
   }
 
   panel(name, counts, image, boxes) {
@@ -141,7 +155,7 @@ class Images {
     const name = this.content.classes[box[4]];
     const confidence = box.length > 5 ? (box[5] / 1000).toFixed(2) : "";
     view.append(drawn("rect", { ...place, class: `halo ${kind}` }));
-    const words = [name, confidence, KINDS[kind]].filter(Boolean).join(", ");
+    const words = [name, confidence, this.kinds[kind]].filter(Boolean).join(", ");
     view.append(drawn("rect", { ...place, class: `box ${kind}`, "data-words": words }));
     if (!this.texts) return;
     const size = Math.max(image.width, image.height) / 42;

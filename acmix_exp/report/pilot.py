@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from acmix_exp.report.comparison_families import Family, map50_95, of_groups
+from acmix_exp.report.comparison_families import Family, headlines, of_groups
 from acmix_exp.report.grouping import heading
 from acmix_exp.report.notes import count
 from acmix_exp.report.planned import Asked
@@ -23,9 +23,9 @@ class Pilot:
     """The finished runs of one family of tables, or of several.
 
     rows: arms and swept values, controls included. family: comparisons. seeds: the fewest that an arm of the family
-    shares with its reference. deltas: of each arm of the family. runs: mAP of each row, by seed. run_seconds: mean
-    training time, as measured with ``runs_at_once`` on ``machine``; None if nothing has finished. memory: of the newest
-    run, as run/packing.py takes it.
+    shares with its reference. deltas: of each arm of the family. runs: the headline of each row, by seed. run_seconds:
+    mean training time, as measured with ``runs_at_once`` on ``machine``; None if nothing has finished. memory: of the
+    newest run, as run/packing.py takes it.
     """
 
     heading: str
@@ -81,7 +81,7 @@ def _pilot(groups: Sequence[Group], family: Family, asked: Asked) -> Pilot:
         rows=len(rows),
         family=len(family.comparisons),
         deltas=[list(comparison.deltas.values()) for comparison in family.comparisons.values()],
-        runs=[list(map50_95(row).values()) for row in rows.values()],
+        runs=[list(headlines(row).values()) for row in rows.values()],
         run_seconds=fmean(seconds) if seconds else None,
         runs_at_once=(newest.config.get("hardware") or {}).get("runs_at_once", 1) if newest else 1,
         memory=newest.provenance.get("memory") if newest else None,

@@ -112,26 +112,29 @@ def _fault(run: Run, name: str) -> str:
 
 def _result(content: dict[str, Any]) -> Result:
     metrics = content["metrics"]
+    key = "top1" if "top1" in metrics else "map50_95"
     last, best = content.get("val_last") or {}, content.get("val_best") or {}
     classes = metrics.get("per_class") or {}
     heads = metrics["heads"] if isinstance(metrics.get("heads"), dict) else {}
     of_heads = {name: _number(part.get("map50_95")) for name, part in heads.items() if isinstance(part, dict)}
     return Result(
-        map50_95=float(metrics["map50_95"]),
-        map50=float(metrics["map50"]),
+        map50_95=_number(metrics.get("map50_95")),
+        map50=_number(metrics.get("map50")),
         precision=_number(metrics.get("precision")),
         recall=_number(metrics.get("recall")),
-        per_class={name: value["map50_95"] for name, value in classes.items() if value.get("map50_95") is not None},
+        per_class={name: value[key] for name, value in classes.items() if value.get(key) is not None},
         split=metrics.get("split"),
         checkpoint=metrics.get("checkpoint"),
-        val_last=last.get("map50_95"),
-        val_best=best.get("map50_95"),
+        val_last=last.get(key),
+        val_best=best.get(key),
         best_epoch=best.get("epoch"),
         imgsz=content.get("imgsz"),
         cost=content["cost"],
         head=str(metrics["head"]) if metrics.get("head") in of_heads else None,
         nms=of_heads.get("nms"),
         nms_free=of_heads.get("nms_free"),
+        top1=_number(metrics.get("top1")),
+        top5=_number(metrics.get("top5")),
     )
 
 

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from acmix_exp.config import MATCHED
-from acmix_exp.model_tasks import headline
+from acmix_exp.model_tasks import CLASSIFY, DETECT, TASKS, ModelTask, headline
 from acmix_exp.report.detection_curves import DetectionCurves, read_curves
 from acmix_exp.report.recorded_words import in_words, machine_name, site_names
 from acmix_exp.report.statistics import Comparison, Verdict
@@ -25,13 +25,15 @@ NUMERIC = (
 
 @dataclass(frozen=True)
 class Result:
-    """Result of a finished run: the headline on ``split``, ``val_*`` (mAP50-95) on val; None if not recorded."""
+    """Result of a finished run: the headline on ``split``, ``val_*`` (the headline's metric) on val; None if not
+    recorded. Of a classifier top1 is the headline, and there is no mAP.
+    """
 
-    map50_95: float
-    map50: float
+    map50_95: float | None
+    map50: float | None
     precision: float | None
     recall: float | None
-    per_class: dict[str, float]  # mAP50-95
+    per_class: dict[str, float]  # mAP50-95 or top1
     split: str | None
     checkpoint: str | None
     val_last: float | None
@@ -42,6 +44,13 @@ class Result:
     head: str | None = None  # nms | nms_free: the headline's, of a network with two heads
     nms: float | None = None  # mAP50-95 of each of them
     nms_free: float | None = None
+    top1: float | None = None
+    top5: float | None = None
+
+    @property
+    def headline(self) -> float:
+        """What rows are compared by; either is there, see ``directory.whole_result``."""
+        return float((self.map50_95 if self.top1 is None else self.top1) or 0.0)
 
     @property
     def other_head(self) -> float | None:
@@ -189,7 +198,7 @@ class Record:
 
     @cached_property
     def replicates(self) -> Replicates | None:
-        """The run's mAP on resampled images; None if it left no readable outcomes.npz."""
+        """The run's headline on resampled images; None if it left no readable outcomes.npz."""
         split = self.result.split if self.result else None
         return replicates(self.run.path, str(self.identity.get("data")), str(split))
 
@@ -345,6 +354,13 @@ class Row:
     nms: Spread = Spread(None, None)  # mAP50-95 of the head with suppression of duplicates, and without, if it has both
     nms_free: Spread = Spread(None, None)
     other_head: Comparison = field(default_factory=Comparison)  # of the head that is no headline; no verdict
+    top1: Spread = Spread(None, None)
+    top5: Spread = Spread(None, None)
+
+    @property
+    def headline(self) -> Spread:
+        """Of the metric that rows are compared by."""
+        return self.map50_95 if self.top1.mean is None else self.top1
 
     @property
     def arm(self) -> str:
@@ -405,9 +421,18 @@ class Table:
     @property
     def headline(self) -> str:
         """The name of the metric that its rows are compared by, such as "mask mAP50-95"."""
-        return headline((self.settings.get("model") or {}).get("task"))
+        return self.task.headline
+
+    @property
+    def task(self) -> ModelTask:
+        """What its networks are trained for."""
+        return TASKS[(self.settings.get("model") or {}).get("task") or DETECT]
+
+    @property
+    def classifies(self) -> bool:
+        return self.task.name == CLASSIFY
 
     @property
     def metric(self) -> str:
         """What its mAP is of; empty: of boxes."""
-        return self.headline.removesuffix("mAP50-95").rstrip()
+        return self.task.metric

@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     import polars
     from matplotlib.figure import Figure
 
-METRICS = ("map50_95", "map50", "precision", "recall", "split", "checkpoint", "val_last", "val_best", "best_epoch")
+METRICS = (
+    "map50_95",
+    "map50",
+    "precision",
+    "recall",
+    "top1",
+    "top5",
+    "split",
+    "checkpoint",
+    "val_last",
+    "val_best",
+    "best_epoch",
+)
 
 
 def load(folder: str | os.PathLike[str], *, reference: str = REFERENCE) -> Study:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_exp.config import IDENTITY
-from acmix_exp.report.comparison_families import Family, Pair, alone, in_family, map50_95, of_groups, reference_row
+from acmix_exp.report.comparison_families import Family, Pair, alone, headlines, in_family, of_groups, reference_row
 from acmix_exp.report.family_notes import family_notes
 from acmix_exp.report.grouping import heading
 from acmix_exp.report.harness import check_harness, harness_verdict, is_harness_check
@@ -90,7 +90,7 @@ def _judged(row: ArmRuns, other: ArmRuns | None, reference: str, family: Family,
 
 
 def _row(runs: ArmRuns, other: ArmRuns | None, comparison: Comparison, images: Interval, cost: Cost) -> Row:
-    names = ("map50_95", "map50", "precision", "recall", "val_last", "val_best", "nms", "nms_free")
+    names = ("map50_95", "map50", "precision", "recall", "val_last", "val_best", "nms", "nms_free", "top1", "top5")
     spreads: dict[str, Any] = {
         name: Spread.of(getattr(record.result, name) for record in runs.records) for name in names
     }
@@ -118,8 +118,8 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     are better than the reference, it must be better than each of them too, by the same rules. A row with runs that
     diverged is not called the best: its mean is that of the other runs.
     """
-    means = [row.map50_95.mean for row in rows if row.map50_95.mean is not None]
-    highest = [row for row in rows if means and row.map50_95.mean == max(means)]
+    means = [row.headline.mean for row in rows if row.headline.mean is not None]
+    highest = [row for row in rows if means and row.headline.mean == max(means)]
     if len(highest) != 1 or highest[0].n_diverged or any(row.comparison.verdict is Verdict.INTERIM for row in rows):
         return None
     best = highest[0]
@@ -129,7 +129,7 @@ def best_row(rows: Sequence[Row]) -> Row | None:
     if best.comparison.verdict is not Verdict.BETTER or not best.comparison.in_family:
         return None
     others = [row for row in compared if row.comparison.verdict is Verdict.BETTER and row is not best]
-    tested = compare_family([differences(map50_95(best.runs), map50_95(other.runs)) for other in others])
+    tested = compare_family([differences(headlines(best.runs), headlines(other.runs)) for other in others])
     contrasts, _ = guarded(
         [Contrast(best.runs, other.runs, found) for other, found in zip(others, tested, strict=True)]
     )

@@ -19,7 +19,7 @@ from acmix_exp.report.records import Contrast, Row, Table
 GAP = 2  # between two columns
 # Columns leave a narrow terminal in the order of these outputs, the last ones first; what is in none of them, before.
 KEPT = ("narrow", "terminal")
-LAST = ("map50_95_mean", "delta_mean", "verdict")  # never left out, by their first keys
+LAST = ("map50_95_mean", "top1_mean", "delta_mean", "verdict")  # never left out, by their first keys
 
 
 def terminal(tables: Sequence[Table], width: int) -> RenderableType:

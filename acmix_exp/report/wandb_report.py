@@ -11,7 +11,7 @@ from typing import Any
 from acmix_exp.child import run_child
 from acmix_exp.config import LoggerConfig
 from acmix_exp.report.build import FIGURES, PAGE, Report
-from acmix_exp.report.columns import columns, keys, numbers
+from acmix_exp.report.columns import keys, numbers, of_files
 from acmix_exp.report.read_runs import read
 from acmix_exp.report.records import Row
 from acmix_exp.report.write import csv_row, swept_keys
@@ -106,7 +106,7 @@ def _rows(report: Report) -> Iterator[tuple[int, Row]]:
 def _scalars(report: Report) -> dict[str, Any]:
     """Named ``delta_mean/mixed``, or ``table2/delta_mean/mixed`` if there are several tables."""
     several = len(report.tables) > 1
-    names = [next(iter(column.numbers)) for column in columns("wandb")]
+    names = [next(iter(column.numbers)) for column in of_files("wandb", report.tables)]
     return {
         f"{f'table{number}/' if several else ''}{key}/{row.label}": value
         for number, row in _rows(report)
@@ -117,7 +117,7 @@ def _scalars(report: Report) -> dict[str, Any]:
 
 def _tables(report: Report) -> dict[str, Any]:
     """All rows; the comparisons; and the deltas by seed."""
-    names = ["table", "arm", *swept_keys(report.tables), *keys("csv")]
+    names = ["table", "arm", *swept_keys(report.tables), *keys("csv", report.tables)]
     rows, comparisons, deltas = [], [], []
     for number, row in _rows(report):
         values = {"table": number, **csv_row(row)}

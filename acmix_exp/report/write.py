@@ -33,6 +33,17 @@ FOOTER = (
 )
 
 
+def footer(tables: Sequence[Table]) -> str:
+    """What the columns are; names the metric of the tables' task, if it is one."""
+    text, names = tr(FOOTER), list(dict.fromkeys(table.headline for table in tables))
+    if len(names) != 1:
+        return text
+    table = tables[0]
+    if table.classifies:
+        return text.replace("mAP50-95", table.headline).replace("mAP", table.headline)
+    return text.replace("mAP", f"{table.metric} mAP".lstrip())
+
+
 def write_summary(folder: Path, asked: Asked = DEFAULT) -> list[Table]:
     """Write the four files for all runs that are finished so far, one writer at a time, and return the tables."""
     with turn(folder, "summary"), speaking(asked.language):
@@ -83,8 +94,10 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
 
 
 def _values(record: Record) -> dict[str, Any]:
-    names = ("map50_95", "map50", "val_last", "val_best", "best_epoch")
-    return {"seed": record.seed, "run": record.name, **{name: getattr(record.result, name) for name in names}}
+    result = record.result
+    scores = ("map50_95", "map50") if result is None or result.top1 is None else ("top1", "top5")
+    names = (*scores, "val_last", "val_best", "best_epoch")
+    return {"seed": record.seed, "run": record.name, **{name: getattr(result, name) for name in names}}
 
 
 def digest(tables: list[dict[str, Any]]) -> str:
@@ -108,7 +121,7 @@ def _csv(tables: Sequence[Table]) -> str:
     several = ["table"] if len(tables) > 1 else []
     several += ["metric"] if any(table.headline != headline(None) for table in tables) else []
     text = io.StringIO()
-    names = ["arm", *swept_keys(tables), *keys("csv"), *several]
+    names = ["arm", *swept_keys(tables), *keys("csv", tables), *several]
     writer = csv.DictWriter(text, fieldnames=names, extrasaction="ignore")
     writer.writeheader()
     for table_number, table in enumerate(tables, 1):
@@ -126,13 +139,7 @@ def _markdown(name: str, tables: Sequence[Table]) -> str:
         lines += [_line(cells(row, visible)) for row in table.rows]
         lines += _pairs(table)
         lines += ["", *(f"- {escape(note)}" for note in table.notes), ""]
-    return "\n".join([*lines, _footer(tables), ""])
-
-
-def _footer(tables: Sequence[Table]) -> str:
-    """What the columns are; names the mAP of the tables' task, if it is one."""
-    metrics = list(dict.fromkeys(table.metric for table in tables))
-    return tr(FOOTER).replace("mAP", f"{metrics[0]} mAP".lstrip()) if len(metrics) == 1 else tr(FOOTER)
+    return "\n".join([*lines, footer(tables), ""])
 
 
 def _pairs(table: Table) -> list[str]:

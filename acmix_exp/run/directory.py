@@ -16,6 +16,7 @@ from zipfile import is_zipfile
 
 from acmix_exp.errors import NonFiniteLoss
 from acmix_exp.files import CLAIM, read_json, remove_temporaries, write_json, write_text
+from acmix_exp.model_tasks import scores_in
 from acmix_exp.run.claim import SILENT_SECONDS, Claim, claimed, last_beat
 from acmix_exp.run.owner import Owner
 
@@ -101,7 +102,7 @@ class Run:
 
     def _mean_is_not_finite(self) -> bool:
         metrics = (read_json(self.path / "result.json") or {}).get("metrics")
-        means = [metrics[key] for key in HEADLINE if key in metrics] if isinstance(metrics, dict) else []
+        means = [metrics[key] for key in scores_in(metrics) if key in metrics] if isinstance(metrics, dict) else []
         return any(mean is None or (isinstance(mean, float) and not math.isfinite(mean)) for mean in means)
 
     def provenance(self) -> dict[str, Any]:
@@ -182,8 +183,9 @@ class Run:
 
 def _is_epoch(row: dict[str, str]) -> bool:
     with suppress(KeyError, ValueError, OverflowError):
-        numbers = [float(row[key]) for key in ("epoch", "map50_95", "map50") if key in row]
-        return "map50_95" in row and int(float(row["epoch"])) > 0 and len(numbers) > 1
+        headline = next((key for key in ("top1", "map50_95") if key in row), None)
+        numbers = [float(row[key]) for key in ("epoch", *scores_in(row)) if key in row]
+        return headline is not None and int(float(row["epoch"])) > 0 and len(numbers) > 1
     return False
 
 
@@ -198,7 +200,6 @@ def runs_in(folder: Path) -> list[Run]:
     return [Run(path) for path in sorted(folder.iterdir()) if any((path / name).is_file() for name in FILES)]
 
 
-HEADLINE = ("map50_95", "map50")
 NUMBER_OBJECTS = ("cost", "val_best", "val_last")
 PROVENANCE_OBJECTS = ("identity", "dataset", "versions", "git", "hardware", "environment", "transfer")
 IDENTITY_OBJECTS = ("block", "placement", "model", "train", "hardware")
@@ -213,7 +214,7 @@ def whole_result(value: dict[str, Any] | None) -> dict[str, Any] | None:
     metrics, cost = value.get("metrics"), value.get("cost")
     if not isinstance(metrics, dict) or not isinstance(cost, dict):
         return None
-    if not all(_is_number(metrics.get(key)) for key in HEADLINE):
+    if not all(_is_number(metrics.get(key)) for key in scores_in(metrics)):
         return None
     classes = metrics.get("per_class")
     if classes is not None:

@@ -1,4 +1,4 @@
-"""Bootstrap over test images: the mAP of a run on resampled images, cached beside its outcomes."""
+"""Bootstrap over test images: the headline metric of a run on resampled images, cached beside its outcomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from acmix_exp import files, outcomes
-from acmix_exp.outcomes import THRESHOLDS, Outcomes, unpack
+from acmix_exp.outcomes import THRESHOLDS, ClassOutcomes, Outcomes, unpack
 
 REPLICATES = 1000
 CHUNK_BYTES = 2**25  # of an intermediate array
@@ -149,6 +149,13 @@ def _weight_below(targets: np.ndarray, coco: bool) -> tuple[np.ndarray, np.ndarr
     return np.concatenate(table), starts[row_sizes]
 
 
+def headline_on(content: Outcomes | ClassOutcomes, weights: np.ndarray) -> np.ndarray:
+    """mAP50-95, or top-1 of a classifier, float64 [R], for multiplicities [R, I] of the images, I in each row."""
+    if isinstance(content, ClassOutcomes):
+        return np.asarray(weights.astype(np.int64) @ content.hits(1) / weights.sum(1, dtype=np.int64))
+    return np.asarray(mean_average_precision(content, weights).mean(1))
+
+
 FILE = "replicates.npz"  # a cache: if it is removed, it is computed again
 # What an empty, cut or damaged file raises, and one that holds something else.
 DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
@@ -156,17 +163,17 @@ DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError
 
 @dataclass(frozen=True)
 class Replicates:
-    """``map50_95``: float64 [REPLICATES]. ``images``: a hash of the ``count`` images that were resampled, with their
-    classes and targets.
+    """``headline``: float64 [REPLICATES], mAP50-95 or top-1. ``images``: a hash of the ``count`` images that were
+    resampled, with their classes and targets.
     """
 
-    map50_95: np.ndarray
+    headline: np.ndarray
     images: str
     count: int
 
 
 def replicates(run_dir: Path, fingerprint: str, split: str) -> Replicates | None:
-    """A run's mAP50-95 on the replicates of its data set's split; None if it has no readable outcomes.npz."""
+    """A run's headline on the replicates of its data set's split; None if it has no readable outcomes.npz."""
     try:
         data = (run_dir / outcomes.FILE).read_bytes()
     except OSError:
@@ -176,12 +183,13 @@ def replicates(run_dir: Path, fingerprint: str, split: str) -> Replicates | None
         if str(cached["key"]) == key and cached["map50_95"].shape == (REPLICATES,):
             return Replicates(cached["map50_95"], str(cached["images"]), int(cached["count"]))
     try:
-        content = outcomes.Outcomes.load(run_dir / outcomes.FILE)
-        values = mean_average_precision(content, multiplicities(fingerprint, split, len(content.images))).mean(1)
+        content = outcomes.load_outcomes(run_dir / outcomes.FILE)
+        values = headline_on(content, multiplicities(fingerprint, split, len(content.images)))
     except DAMAGED:
         return None
     names = "\n".join([*content.images, *content.classes]).encode()
-    images = hashlib.sha256(names + content.targets.tobytes()).hexdigest()
+    targets = content.target if isinstance(content, ClassOutcomes) else content.targets
+    images = hashlib.sha256(names + targets.tobytes()).hexdigest()
     with contextlib.suppress(OSError):  # a read-only folder
         count = np.array(len(content.images))
         arrays = {"key": np.array(key), "map50_95": values, "images": np.array(images), "count": count}

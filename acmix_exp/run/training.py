@@ -17,7 +17,7 @@ import torch._dynamo  # ultralytics imports this and torchvision when it needs t
 import torchvision  # noqa: F401
 from torch import nn
 
-from acmix_exp import files
+from acmix_exp import files, model_tasks
 from acmix_exp.child import Job
 from acmix_exp.config import Config, load
 from acmix_exp.data import Dataset, headline
@@ -123,7 +123,7 @@ def _measured(
         before_evaluation=verify,
         conditions=conditions,
     )
-    for name in ("map50_95", "map50"):
+    for name in model_tasks.of(config.model).scores:
         if not math.isfinite(outcome.metrics[name]):
             raise NonFiniteLoss(f"{name} on {outcome.metrics['split']} is not finite ({outcome.metrics[name]})")
     replicates(run.path, run.provenance()["identity"]["data"], outcome.metrics["split"])

@@ -233,7 +233,7 @@ def _model(option: str, known: list[str]) -> str:
     if task:
         weights = f" {setting('model.pretrained', option)}" if path.suffix == ".pt" else ""
         return f"use model={family}{scale} model.task={task}{weights}"
-    if rest.lower() in ("cls", "sem", "depth"):
+    if rest.lower() in ("sem", "depth"):
         return f"{stem} is no detector; use model={family}{scale}"
     if path.suffix == ".pt" and not rest:
         return f"use model={family}{scale} {setting('model.pretrained', option)}"

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from acmix_exp import model_tasks
+from acmix_exp.config import ModelConfig
 from acmix_exp.sweep.planning import Plan
 from acmix_exp.sweep.progress import Progress, Survey, duration, seconds_left
 
@@ -34,7 +35,7 @@ class View:
     def __init__(self, plan: Plan, at_once: Callable[[], int], notes: Callable[[], Mapping[str, str]] = dict) -> None:
         """at_once: how many runs train side by side. notes: why runs have to wait, by their names."""
         self.plan = plan
-        self._metric = model_tasks.of(plan.cells[0].config.model).metric if plan.cells else ""
+        self._task = model_tasks.of(plan.cells[0].config.model if plan.cells else ModelConfig())
         self._notes, self._waiting = notes, ""
         self._at_once = at_once
         self._survey = Survey(plan)
@@ -86,8 +87,7 @@ class View:
             self._printed[row.run.name] = state
             line = f"{row.run.name}: {row.status}"
             if row.epoch:
-                name = f"{self._metric} mAP50".lstrip()
-                line += f", epoch {row.epoch}/{row.epochs}, {name} {row.map50:.3f}, mAP50-95 {row.map50_95:.3f}"
+                line += f", epoch {row.epoch}/{row.epochs}, {model_tasks.scores_text(row.scores, self._task)}"
             if row.status == "failed":
                 line += f", {row.error}"
             if row.status == "running" and all_left is not None:
@@ -104,10 +104,7 @@ class View:
         table.add_column("epoch", justify="right", no_wrap=True)
         if width >= BAR_FROM_WIDTH:
             table.add_column("", no_wrap=True)
-        names = ("mAP50", "mAP50-95" if width >= BAR_FROM_WIDTH else "mAP50\n-95")
-        if self._metric:
-            names = (f"{self._metric}\nmAP50", f"{self._metric}\n50-95")
-        for name in (*names, "left"):
+        for name in (*self._score_names(width), "left"):
             table.add_column(name, justify="right", no_wrap=True)
         notes = self._notes()
         fitting = _fitting(rows, max(1, height - LINES_AROUND))
@@ -121,12 +118,18 @@ class View:
                 Text(status, COLOURS[row.status]),
                 f"{row.epoch}/{row.epochs}",
                 *bar,
-                "" if row.map50 is None else f"{row.map50:.3f}",
-                "" if row.map50_95 is None else f"{row.map50_95:.3f}",
+                *(f"{row.scores[key]:.3f}" if key in row.scores else "" for key in self._task.scores),
                 "" if row.status in ("done", "failed") else duration(row.left),
             )
         more = [Text(f"and {len(rows) - len(fitting)} more", "dim")] if len(fitting) < len(rows) else []
         return Group(self._title(rows, width), table, *more)
+
+    def _score_names(self, width: int) -> tuple[str, str]:
+        """The headings of the two metrics."""
+        if metric := self._task.metric:
+            return f"{metric}\nmAP50", f"{metric}\n50-95"
+        first, second = (self._task.title(key) for key in self._task.scores)
+        return first, second if width >= BAR_FROM_WIDTH else second.replace("50-95", "50\n-95")
 
     def _title(self, rows: list[Progress], width: int) -> Text:
         done = sum(row.status == "done" for row in rows)

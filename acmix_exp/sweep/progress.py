@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
+from acmix_exp.model_tasks import scores_in
 from acmix_exp.run.directory import Run, RunState
 from acmix_exp.sweep.planning import Plan
 
@@ -20,7 +21,8 @@ MEASURED = 20  # finished runs by which the time beside the epochs is known
 class Progress:
     """One run as it stands. ``epoch`` is the last finished one; ``left`` are the seconds still needed, if known.
 
-    beside: of a running one, the seconds that it has taken beside its epochs: its start.
+    scores: its two metrics by key, as they are shown; empty before the first epoch. beside: of a running one, the
+    seconds that it has taken beside its epochs: its start.
     """
 
     run: Run
@@ -28,8 +30,7 @@ class Progress:
     status: RunState
     epoch: int
     epochs: int
-    map50: float | None = None
-    map50_95: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
     left: float | None = None
     error: str | None = None
     resumed: bool = False
@@ -144,8 +145,9 @@ def _read(run: Run, label: str, epochs: int) -> Progress:
             past = os.stat(run.path / "history.csv").st_mtime - float(status["started"])
             progress = replace(progress, beside=max(0.0, past - sum(float(row["seconds"]) for row in history)))
     with contextlib.suppress(KeyError):
-        epoch, map50, map50_95 = (float(history[-1][key]) for key in ("epoch", "map50", "map50_95"))
-        progress = replace(progress, epoch=min(int(epoch), epochs), map50=map50, map50_95=map50_95)
+        last = history[-1]
+        scores = {key: float(last[key]) for key in scores_in(last)}
+        progress = replace(progress, epoch=min(int(float(last["epoch"])), epochs), scores=scores)
     return progress
 
 

@@ -13,7 +13,7 @@ from acmix_exp.run.directory import Run
 # On a GPU sums have no fixed order, and training amplifies small differences. Chosen, not measured.
 GPU_TOLERANCE = 0.02
 METRIC_SHARE = 0.5  # of the tolerance, for metrics: an ablation measures differences of a few hundredths of mAP
-METRICS = ("map50", "map50_95", "precision", "recall")
+METRICS = ("map50", "map50_95", "precision", "recall", "top1", "top5")
 NOT_COMPARED = ("seconds",)  # columns of history.csv that differ in any two runs
 
 

@@ -20,6 +20,7 @@ from acmix_exp.sweep.compose import Composed
 from acmix_exp.tasks.finished_run import finished, kept_weights, names_dataset, require_safe, require_unchanged
 
 SCORES = {"precision": "precision", "recall": "recall", "map50": "mAP50", "map50_95": "mAP50-95"}
+CLASS_SCORES = {key: model_tasks.SCORES[key] for key in ("top1", "top5")}
 
 
 def evaluate(cell: Composed) -> int:
@@ -64,10 +65,11 @@ def evaluate(cell: Composed) -> int:
     write_json(path, metrics)
     counted = [(name, inspection.counts[split][name], scores) for name, scores in metrics["per_class"].items()]
     scored = [("all", inspection.boxes[split], metrics), *counted]
-    rows = [(name, f"{boxes:,}", *(f"{scores[key]:.3f}" for key in SCORES)) for name, boxes, scores in scored]
-    metric = model_tasks.of(config.model).metric
-    headings = [f"{metric} {name}".lstrip() for name in SCORES.values()]
-    console().print(text_table(run.name, ["class"], ["boxes", *headings], rows))
+    task = model_tasks.of(config.model)
+    shown = CLASS_SCORES if task.name == model_tasks.CLASSIFY else SCORES
+    rows = [(name, f"{boxes:,}", *(f"{scores[key]:.3f}" for key in shown)) for name, boxes, scores in scored]
+    headings = [f"{task.metric} {name}".lstrip() for name in shown.values()]
+    console().print(text_table(run.name, ["class"], [inspection.noun, *headings], rows))
     images = f"{inspection.images[split]:,}"
     sizes = f"{used['imgsz']} px, batch {used['batch']}, {device}, float32"
     print_line(f"{weights.name} on {dataset.name} ({dataset.source}), split {split}, {images} images, {sizes}")

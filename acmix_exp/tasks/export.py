@@ -193,18 +193,19 @@ def _disagreement(report: dict[str, Any]) -> str:
 def _print_result(exported: Path, format: Format, report: dict[str, Any]) -> None:
     sizes, limits = report["sizes"], report["limits"]
     shown = ".1e" if format.precision == "fp32" else ".4f"
+    has_boxes = "boxes" in limits
     if sizes:
-        columns = ("height x width", "images", "largest, pixels", *limits)
+        columns = ("height x width", "images", *["largest, pixels"] * has_boxes, *limits)
         rows = [
             (
                 f"{size['height']}x{size['width']}",
                 str(size["images"]),
-                f"{size['boxes_px']:.2g}",
+                *[f"{size['boxes_px']:.2g}"] * has_boxes,
                 *(f"{size[key]:{shown}}" for key in limits),
             )
             for size in sizes
         ]
-        rows.append(("limit", "", "", *(f"{limit:g}" for limit in limits.values())))
+        rows.append(("limit", "", *[""] * has_boxes, *(f"{limit:g}" for limit in limits.values())))
         console().print(text_table(f"{exported} against torch", [], columns, rows))
         print_line(f"differences: {report['measure']}")
         if not any(size["compared"] for size in sizes):
@@ -223,7 +224,7 @@ def _print_result(exported: Path, format: Format, report: dict[str, Any]) -> Non
     print_line(f"{report['imgsz']}x{report['imgsz']}, batch 1, {report['device']}{threads}{timed}")
     print_line(f"checkpoint: {report['why']}")
     inside = {
-        None: "raw boxes and scores",
+        None: "raw boxes and scores" if has_boxes else "probabilities of the classes",
         True: "non-maximum suppression inside",
         False: "the head without suppression",
     }

@@ -16,7 +16,7 @@ from acmix_exp.data import Dataset, headline, inspect, read_split, report_table,
 from acmix_exp.errors import ConfigError
 from acmix_exp.files import write_json
 from acmix_exp.outcomes import FILE as OUTCOMES
-from acmix_exp.outcomes import Outcomes
+from acmix_exp.outcomes import ClassOutcomes, load_outcomes
 from acmix_exp.report import coco_predictions
 from acmix_exp.report.judgement import EXIT_CODES, Judgement, Score, as_json, score, sentence
 from acmix_exp.report.judgement import judge as judged
@@ -65,6 +65,7 @@ def judge(cell: Composed) -> int:
         facts, scores = _of_files(cell, things)
     else:
         facts, scores = _evaluated(cell, things)
+    task = model_tasks.TASKS[facts.pop("task", None) or model_tasks.DETECT]
     found = judged(
         {seed: scores[thing.path] for seed, thing in first.items()},
         {seed: scores[thing.path] for seed, thing in second.items()},
@@ -72,7 +73,7 @@ def judge(cell: Composed) -> int:
         margin=command.report.margin,
         coco=coco,
         diverged=(a.diverged, b.diverged),
-        metric=model_tasks.headline(facts.pop("task", None)),
+        metric=task.headline,
     )
     heads = facts.pop("heads", {})
     notes = [*a.notes, *b.notes, *facts.pop("notes"), *_of_heads(things, heads), *found.notes]
@@ -83,7 +84,7 @@ def judge(cell: Composed) -> int:
     _print(found, a, b, facts, notes)
     folder.mkdir(parents=True, exist_ok=True)
     sides = {
-        name: {"given": given, "kind": each.kind, "things": list(_listed(each, scores, heads))}
+        name: {"given": given, "kind": each.kind, "things": list(_listed(each, scores, heads, task))}
         for name, given, each in (("a", command.a, a), ("b", command.b, b))
     }
     write_json(folder / FILE, {**as_json(found), "notes": notes, "dataset": facts, "sides": sides})
@@ -91,11 +92,14 @@ def judge(cell: Composed) -> int:
     return EXIT_CODES[found.finding]
 
 
-def _listed(each: Side, scores: dict[Path, Score], heads: dict[str, str | None]) -> Iterator[dict[str, Any]]:
+def _listed(
+    each: Side, scores: dict[Path, Score], heads: dict[str, str | None], task: model_tasks.ModelTask
+) -> Iterator[dict[str, Any]]:
+    (second,) = set(task.scores) - {task.headline_key}
     for thing in each.things:
         one, head = scores[thing.path], heads.get(str(thing.path))
-        of_head = {"head": head} if head else {}
-        yield {"path": str(thing.path), "seed": thing.seed, "map50_95": one.map50_95, "map50": one.map50, **of_head}
+        numbers = {task.headline_key: one.headline, second: one.second}
+        yield {"path": str(thing.path), "seed": thing.seed, **numbers, **({"head": head} if head else {})}
 
 
 def _stored(things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]:
@@ -113,8 +117,8 @@ def _stored(things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]
                 "weights"
             )
         images.setdefault(f"{record.identity.get('data')} {record.result.split} {kept.images}", thing)
-        outcomes = Outcomes.load(thing.path / OUTCOMES)
-        scores[thing.path] = score(outcomes, None, coco=False, replicates=kept.map50_95)
+        outcomes = load_outcomes(thing.path / OUTCOMES)
+        scores[thing.path] = score(outcomes, None, coco=False, replicates=kept.headline)
     if len(images) > 1:
         one, other = list(images.values())[:2]
         raise ConfigError(
@@ -134,7 +138,8 @@ def _stored(things: Sequence[Thing]) -> tuple[dict[str, Any], dict[Path, Score]]
             str(thing.path): thing.record.result.head for thing in things if thing.record and thing.record.result
         },
     }
-    old = [thing.path.name for thing in things if scores[thing.path].by_size is None]
+    has_boxes = not isinstance(outcomes, ClassOutcomes)
+    old = [thing.path.name for thing in things if has_boxes and scores[thing.path].by_size is None]
     why = f"AP by size is not known: outcomes.npz of {old[0]} is of an older version" if old else ""
     return {**facts, "notes": [why] if why else []}, scores
 
@@ -222,7 +227,7 @@ def _evaluated(cell: Composed, things: Sequence[Thing]) -> tuple[dict[str, Any],
         made = require(answer, "the evaluation")
         scores = {}
         for thing, item in zip(things, items, strict=True):
-            outcomes = Outcomes.load(Path(str(item["outcomes"])))
+            outcomes = load_outcomes(Path(str(item["outcomes"])))
             drawn = multiplicities(str(facts["fingerprint"]), split, len(outcomes.images))
             scores[thing.path] = score(outcomes, drawn, coco=False)
     device = "cpu" if gpu is None else f"cuda:{gpu}"

@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from acmix_exp import model_tasks
 from acmix_exp.config import Config
 from acmix_exp.console import console, text_table
 from acmix_exp.errors import ConfigError
@@ -27,7 +28,7 @@ from acmix_exp.sweep.progress import duration
 from acmix_exp.tasks.prospects import comparisons, rows_of_command
 from acmix_exp.tasks.report import experiments
 
-GIVE_SD = "give sd=0.01, the standard deviation of a run in mAP50-95, as you know it"
+GIVE_SD = "give sd=0.01, the standard deviation of a run in {metric}, as you know it"
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,16 @@ def _study(config: Config, pilot: Pilot, folder: Path, arms: int, family: int, t
     if config.sd is not None:
         sd = config.sd * RUN_TO_DELTA
         return study(sd=sd, upper=None, basis=sentences.sd_given(config.sd, sd))
-    known = pilot.sd()
+    known, give_sd = pilot.sd(), GIVE_SD.format(metric=model_tasks.of(config.model).headline)
     if known is None:
         if not pilot.rows:
             names = experiments(folder.parent)
-            raise ConfigError(f"name={config.name}: no runs in {folder}; must be {names}; or {GIVE_SD}")
+            raise ConfigError(f"name={config.name}: no runs in {folder}; must be {names}; or {give_sd}")
         why = f"{folder} has no arm with two finished seeds, which a spread needs"
-        raise ConfigError(f"name={config.name}: {why}; train one more seed, or {GIVE_SD}")
+        raise ConfigError(f"name={config.name}: {why}; train one more seed, or {give_sd}")
     sd, seeds = known
     if sd < ROUNDING:
-        raise ConfigError(f"name={config.name}: all seeds in {folder} are equal, so there is no spread; {GIVE_SD}")
+        raise ConfigError(f"name={config.name}: all seeds in {folder} are equal, so there is no spread; {give_sd}")
     upper = upper_limit(sd, seeds)
     return study(sd=sd, upper=upper, basis=sentences.sd_seen(sd, upper, seeds, pilot.from_deltas))
 
@@ -135,4 +136,4 @@ def _table(study: Study, config: Config, pilot: Pilot, at_once: int) -> Table:
             cells += [str(seeds), str(seeds * study.arms), sentences.DASH if seconds is None else duration(seconds)]
         lines.append([f"{effect:g}", f"{effect * 100:g}", *cells])
     style = {"box": box.SIMPLE_HEAD, "show_edge": False}
-    return text_table("", ["difference\nmAP50-95", "points"], headings, lines, **style)
+    return text_table("", [f"difference\n{model_tasks.of(config.model).headline}", "points"], headings, lines, **style)

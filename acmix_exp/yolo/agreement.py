@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from acmix_exp.model_tasks import CLASSIFY
+
 CELL = 32  # pixels of a grid cell where boxes have none of their own, the largest stride
 AT_THE_CUT = 1e-5  # scores this close to the lowest that is returned: which of them are is decided by rounding
 CONFIDENT = 100  # predictions of an image that count in a lower precision
 
+PROBABILITIES = ("the largest absolute difference of a probability", "the mean absolute difference of a probability")
 LARGEST_TEXT = "the largest absolute difference: boxes in cells of their grid (pixels / stride), scores as they are"
 OTHERS_TEXT = (
     "others: mask coefficients and prototypes, keypoints or angles, relative to their size where that is above 1"
@@ -51,13 +54,20 @@ class Difference:
 
 
 def limits(precision: str, task: str) -> dict[str, float]:
-    """The largest difference of boxes, scores and, with another task than detect, others that is agreement."""
+    """The largest difference of boxes, scores and, with another task than detect, others that is agreement.
+
+    Of a classifier that of ``scores``, its probabilities.
+    """
+    if task == CLASSIFY:
+        return {"scores": LIMITS.get(precision, INT8_LIMITS)[1]}
     names = ("boxes", "scores", "others")[: 2 if task == "detect" else 3]
     return dict(zip(names, LIMITS.get(precision, INT8_LIMITS), strict=False))
 
 
 def measure(precision: str, task: str) -> str:
     """What the differences are, in words."""
+    if task == CLASSIFY:
+        return PROBABILITIES[precision != "fp32"]
     text = LARGEST_TEXT if precision == "fp32" else MEAN_TEXT
     return text if task == "detect" else f"{text}; {OTHERS_TEXT}"
 
@@ -103,6 +113,17 @@ def dense_difference(
         found = means[0], means[1], max([*means[2:], *(float(each.mean()) for each in maps)], default=0.0)
     boxes_px = float(boxes.max())
     return Difference(height, width, len(right), boxes_px, *found[:2], right.shape[0] * right.shape[2], found[2])
+
+
+def probability_difference(expected: Tensor, output: Tensor, height: int, width: int, precision: str) -> Difference:
+    """Of two outputs of a classifier (B, classes), as ``scores``. NaN if any is not finite.
+
+    Raises ValueError if their shapes differ.
+    """
+    _require_shape(expected, output, height, width)
+    gaps = (expected - output).abs()
+    found = float(gaps.max() if precision == "fp32" else gaps.mean()) if gaps.isfinite().all() else math.nan
+    return Difference(height, width, len(expected), 0.0, 0.0, found, expected.numel())
 
 
 def listed_difference(

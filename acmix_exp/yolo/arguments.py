@@ -51,7 +51,14 @@ USED_BY = {  # those of them that the training of another task reads
     "segment": ("overlap_mask", "mask_ratio"),
     "pose": ("pose", "kobj", "rle"),
     "obb": ("angle",),
+    "classify": ("dropout", "auto_augment", "erasing"),
 }
+# And those that the training of a classifier does not read: it crops one image, and has no boxes. The first may be 0.
+_OFF = "mosaic mixup cutmix copy_paste close_mosaic degrees translate shear perspective bgr multi_scale rect"
+OFF_IN_CLASSIFIERS = frozenset(_OFF.split())
+UNUSED_BY_CLASSIFIERS = OFF_IN_CLASSIFIERS | frozenset(
+    ("copy_paste_mode", "box", "cls", "cls_pw", "dfl", "iou", "conf", "max_det", "nms", "agnostic_nms")
+)
 # And those that the training of an RT-DETR does not read: its images are square, its losses and boxes its own.
 UNUSED_BY_TRANSFORMERS = ("rect", "box", "cls", "cls_pw", "dfl", "iou", "nms", "agnostic_nms")
 OWNED_ARGS = {argument: owner for owner, arguments in _OWNERS.items() for argument in arguments.split()}
@@ -72,6 +79,8 @@ def refused(extra: dict[str, Any], model: ModelConfig) -> list[str]:
             close = difflib.get_close_matches(key, known - OWNED_ARGS.keys() - UNUSED_ARGS, n=1)
             hint = f"did you mean train.extra.{close[0]}?" if close else "see ultralytics' train arguments"
             lines.append(f"train.extra.{key}={value}: no such ultralytics argument; {hint}")
+        elif task.name == model_tasks.CLASSIFY and key in UNUSED_BY_CLASSIFIERS and not (_is_off(key, value)):
+            lines.append(f"train.extra.{key}={value}: the training of a {task.noun} does not use it; leave it out")
         elif key in UNUSED_BY_TRANSFORMERS and Network.of(model).is_transformer:
             lines.append(f"train.extra.{key}={value}: the training of RT-DETR does not use it; leave it out")
         elif key == "nms" and value is False and not (network := Network.of(model)).two_heads:
@@ -88,6 +97,10 @@ def refused(extra: dict[str, Any], model: ModelConfig) -> list[str]:
                 "layer indices or names of modules"
             )
     return lines
+
+
+def _is_off(key: str, value: Any) -> bool:
+    return key in OFF_IN_CLASSIFIERS and type(value) in (bool, int, float) and not value
 
 
 @cache

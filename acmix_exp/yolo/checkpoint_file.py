@@ -41,12 +41,14 @@ TASKS = {  # class of the network in ultralytics: its task
     "OBBModel": "obb",
     "BlockOBBModel": "obb",
     "ClassificationModel": "classify",
+    "BlockClassificationModel": "classify",
 }
 STOCK = {  # by task, the classes of the networks that fit
     "detect": ("DetectionModel", "BlockDetectionModel"),
     "segment": ("SegmentationModel", "BlockSegmentationModel"),
     "pose": ("PoseModel", "BlockPoseModel"),
     "obb": ("OBBModel", "BlockOBBModel"),
+    "classify": ("ClassificationModel", "BlockClassificationModel"),
 }
 TRANSFORMERS = ("RTDETRDetectionModel", "BlockRTDETRModel")
 

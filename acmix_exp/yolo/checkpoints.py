@@ -24,8 +24,9 @@ from ultralytics.nn.tasks import load_checkpoint
 from acmix_exp import custom_block
 from acmix_exp.nn.custom import build_custom_block
 from acmix_exp.yolo.checkpoint_file import NotACheckpoint, pickle_of, require_safe, scan_pickle
-from acmix_exp.yolo.pickle_scan import CLASS_MODULES, GETATTR, NAMESPACES, Scan, scan
+from acmix_exp.yolo.pickle_scan import CLASS_MODULES, GETATTR, INTERPOLATION, NAMESPACES, TRANSFORMS, Scan, scan
 
+PLAIN = (*NAMESPACES, *TRANSFORMS, INTERPOLATION)  # classes that are no modules
 _own: dict[str, Any] = {}  # what the checkpoint of a user-defined block names: the object, by its name
 _is_restricted = True
 
@@ -119,12 +120,12 @@ def _register(names: set[str]) -> None:
         module, _, name = path.rpartition(".")
         if path in _own:
             entries.append((_own[path], path))
-        elif path.startswith(CLASS_MODULES) or path in NAMESPACES:
+        elif path.startswith(CLASS_MODULES) or path in PLAIN:
             try:
                 value = getattr(import_module(module), name, None)
             except ImportError:  # of another version; ultralytics knows some old names
                 continue
-            if isinstance(value, type) and (issubclass(value, nn.Module) or path in NAMESPACES):
+            if isinstance(value, type) and (issubclass(value, nn.Module) or path in PLAIN):
                 entries.append((value, path))
     torch.serialization.add_safe_globals(entries)
 

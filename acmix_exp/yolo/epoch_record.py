@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from acmix_exp.model_tasks import DETECT, TASKS, ModelTask, scores_text
+
 SPLITS = ("train", "val")
 METRIC_KEYS = {  # our name: ultralytics' key, before the letter of the task's headline
     "precision": "metrics/precision",
@@ -18,19 +20,24 @@ METRIC_KEYS = {  # our name: ultralytics' key, before the letter of the task's h
     "map50": "metrics/mAP50",
     "map50_95": "metrics/mAP50-95",
 }
+CLASS_KEYS = {"top1": "metrics/accuracy_top1", "top5": "metrics/accuracy_top5"}
 
 
 def epoch_row(
-    epoch: int, metrics: Mapping[str, float], seconds: float, blocks: Mapping[str, nn.Module], letter: str = "B"
+    epoch: int,
+    metrics: Mapping[str, float],
+    seconds: float,
+    blocks: Mapping[str, nn.Module],
+    task: ModelTask = TASKS[DETECT],
 ) -> dict[str, float]:
     """Row of an epoch: number (from 1), losses, metrics of the averaged (EMA) network, rates of its blocks, seconds.
 
-    The losses are those of the network's criterion, such as ``train/box_loss`` and ``val/box_loss``. letter: of the
-    headline (``ModelTask.letter``).
+    The losses are those of the network's criterion, such as ``train/box_loss`` and ``val/box_loss``.
     """
     row: dict[str, float] = {"epoch": epoch}
     row |= {key: float(metrics[key]) for split in SPLITS for key in metrics if key.startswith(f"{split}/")}
-    row |= {name: float(metrics[f"{key}({letter})"]) for name, key in METRIC_KEYS.items()}
+    keys = {name: f"{key}({task.letter})" for name, key in METRIC_KEYS.items()} if task.letter else CLASS_KEYS
+    row |= {name: float(metrics[key]) for name, key in keys.items()}
     row["lr"] = float(metrics["lr/pg0"])
     row["seconds"] = seconds
     for site, block in blocks.items():
@@ -41,17 +48,22 @@ def epoch_row(
     return row
 
 
-def epoch_line(row: Mapping[str, float], epochs: int, metric: str = "") -> str:
-    """A row as one line of text; ``epochs`` is the number of epochs of the run, ``metric`` what its mAP is of."""
+def is_loss(key: str) -> bool:
+    """Whether a key of a row is that of a loss, on train or val."""
+    return key.startswith(tuple(f"{split}/" for split in SPLITS))
+
+
+def epoch_line(row: Mapping[str, float], epochs: int, task: ModelTask = TASKS[DETECT]) -> str:
+    """A row as one line of text; ``epochs`` is the number of epochs of the run."""
     losses = {split: ", ".join(_loss(key, row[key]) for key in row if key.startswith(f"{split}/")) for split in SPLITS}
     return (
         f"epoch {row['epoch']}/{epochs}: train loss {losses['train']}; val loss {losses['val']}; "
-        f"{f'{metric} mAP50'.lstrip()} {row['map50']:.3f}, mAP50-95 {row['map50_95']:.3f}; {row['seconds']:.1f} s"
+        f"{scores_text(row, task)}; {row['seconds']:.1f} s"
     )
 
 
 def _loss(key: str, value: float) -> str:
-    return f"{key.partition('/')[2].removesuffix('_loss')} {value:.3f}"
+    return f"{key.partition('/')[2].removesuffix('loss').rstrip('_')} {value:.3f}".lstrip()
 
 
 BATCHES = 3

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader
-from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+from ultralytics.nn.tasks import BaseModel, RTDETRDetectionModel
 
 from acmix_exp import model_tasks
 from acmix_exp.config import Config
@@ -22,6 +22,7 @@ from acmix_exp.matching import with_claimed_pairs
 from acmix_exp.outcomes import Boxes, Outcomes, pack, relative_names
 from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.arguments import train_arguments
+from acmix_exp.yolo.classification import ClassSamples, RecordingClassifier, class_metrics
 from acmix_exp.yolo.heads import both_heads, has_two_heads, with_other_head
 from acmix_exp.yolo.sample_dataset import SampleDataset, data_of
 from acmix_exp.yolo.validators import RECORDING, Overlaps, RecordingRTDETRValidator, RecordingValidator
@@ -88,8 +89,8 @@ def evaluate_checkpoint(
     The detections per image are written to the file ``outcomes`` (:class:`acmix_exp.outcomes.Outcomes`). ``per_class``
     has the classes with at least one box in the split; ``detailed``: with precision and recall, which result.json has
     not: a run of any version can be repeated and compared. Of a network with two heads also ``head``, the one that is
-    scored, and ``heads``, the metrics of both without classes (:mod:`acmix_exp.yolo.heads`). Raises ConfigError if the
-    data set and the checkpoint have different classes.
+    scored, and ``heads``, the metrics of both without classes (:mod:`acmix_exp.yolo.heads`). Of a classifier top1 and
+    top5 in place of the others. Raises ConfigError if the data set and the checkpoint have different classes.
     """
     model, _ = checkpoints.load(checkpoint)
     names = {int(key): str(value) for key, value in model.names.items()}
@@ -107,6 +108,12 @@ def evaluate_checkpoint(
     torch.set_num_threads(config.hardware.threads)
     validator = _validate(model, dataset, split, config, device)
     metrics, task = validator.metrics, model_tasks.of(config.model)
+    named = {} if task.name == model_tasks.DETECT else {"task": task.name, "metric": task.headline}
+    if isinstance(validator, RecordingClassifier):
+        said = validator.outcomes(list(names.values()))
+        if outcomes is not None:
+            said.save(outcomes)
+        return {**named, **class_metrics(said, names), "split": split, "checkpoint": checkpoint.name}
     if outcomes is not None:
         recorded = {**validator.detections, "tp": validator.detections[task.hits]}, validator.overlaps
         with_claimed_pairs(to_outcomes(validator.files, *recorded, list(names.values()))).save(outcomes)
@@ -119,7 +126,6 @@ def evaluate_checkpoint(
         values = dict(zip(METRICS, map(float, metrics.class_result(i)[-4:]), strict=True))
         kept = METRICS if detailed else METRICS[2:]
         per_class[names[int(index)]] = {key: values[key] for key in kept}
-    named = {} if task.name == model_tasks.DETECT else {"task": task.name, "metric": task.headline}
     scored = {**named, **results, "per_class": per_class, "split": split, "checkpoint": checkpoint.name}
     if not has_two_heads(model):
         return scored
@@ -129,8 +135,8 @@ def evaluate_checkpoint(
 
 
 def _validate(
-    model: DetectionModel, dataset: Dataset, split: str, config: Config, device: str | int
-) -> RecordingValidator:
+    model: BaseModel, dataset: Dataset, split: str, config: Config, device: str | int
+) -> RecordingValidator | RecordingClassifier:
     """Run the validator of ultralytics in its training mode, which accepts a network and a loader.
 
     Its other mode requires a YAML file of the data set and looks up a font.
@@ -142,13 +148,19 @@ def _validate(
         batch = 2 * config.train.batch  # as in training; the shapes of rectangular batches depend on it
         stride = max(int(model.stride.max()), 32)
         samples, stretched = read_split(dataset, split), isinstance(model, RTDETRDetectionModel)
-        images = SampleDataset(
-            samples, args, data, train=False, batch=batch, stride=stride, split=split, stretched=stretched
+        classifies = dataset.task == model_tasks.CLASSIFY
+        images: Any = (
+            ClassSamples(samples, args, train=False, split=split)
+            if classifies
+            else SampleDataset(
+                samples, args, data, train=False, batch=batch, stride=stride, split=split, stretched=stretched
+            )
         )
         loader = build_dataloader(images, batch=batch, workers=args.workers, shuffle=False, device=torch_device)
-        recording = RecordingRTDETRValidator if stretched else RECORDING[model_tasks.of(config.model).name]
+        recording = RecordingRTDETRValidator if stretched else RECORDING.get(dataset.task, RecordingClassifier)
         validator = recording(loader, save_dir=Path(scratch), args=args)
-        validator._check_max_det(validator.args, {split: images})
+        if not classifies:
+            validator._check_max_det(validator.args, {split: images})
         validator.callbacks.clear()
         model.loss = lambda batch, preds: (None, {})  # not needed
         trainer = SimpleNamespace(  # what the validator reads

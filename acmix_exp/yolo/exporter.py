@@ -10,22 +10,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from ultralytics.data.augment import LetterBox
+from ultralytics.data.augment import LetterBox, classify_transforms
 from ultralytics.engine.exporter import Exporter, NMSModel
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+from ultralytics.nn.tasks import BaseModel, RTDETRDetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.patches import imread
 
 from acmix_exp.block_rules import BACKENDS
 from acmix_exp.errors import ConfigError
+from acmix_exp.model_tasks import CLASSIFY
 from acmix_exp.yolo import checkpoints
 from acmix_exp.yolo.agreement import (
     Difference,
     dense_difference,
     listed_difference,
+    probability_difference,
     queries_to_list,
     suppressed_difference,
 )
@@ -45,20 +48,22 @@ class _Exporter(Exporter):
 
     def get_int8_calibration_dataloader(self, prefix: str = "") -> DataLoader[dict[str, Tensor]]:
         height, width = self.imgsz
-        return DataLoader(_Images(self.images, height, width), batch_size=self.args.batch)  # type: ignore[arg-type]
+        images = _Images(self.images, height, width, crops=self.model.task == CLASSIFY)
+        return DataLoader(images, batch_size=self.args.batch)  # type: ignore[arg-type]
 
 
 class _Images:
     """Images (3, H, W), uint8, each read when it is asked for."""
 
-    def __init__(self, paths: Sequence[Path], height: int, width: int) -> None:
-        self.paths, self.height, self.width = paths, height, width
+    def __init__(self, paths: Sequence[Path], height: int, width: int, *, crops: bool) -> None:
+        self.paths, self.height, self.width, self.crops = paths, height, width, crops
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
-        return {"img": (read_image(self.paths[number], self.height, self.width) * 255).round().byte()}
+        image = read_image(self.paths[number], self.height, self.width, crops=self.crops)
+        return {"img": (image * 255).round().byte()}
 
 
 def export_checkpoint(
@@ -67,8 +72,9 @@ def export_checkpoint(
     """Write the fused network to a file or folder below ``folder``; returns its path, whose name is ``format.file``.
 
     Input (B, 3, H, W), RGB in 0..1; B is 1 unless sizes are dynamic. Output (B, 4 + classes, anchors): centre x, centre
-    y, width and height in pixels, then scores; of an RT-DETR (B, queries, 6), in fractions of the image; with
-    ``format.nms`` not None (B, 300, 6), x1, y1, x2, y2 in pixels, score and class. Blocks are exported with the backend
+    y, width and height in pixels, then scores; of an RT-DETR (B, queries, 6), in fractions of the image; of a
+    classifier (B, classes), probabilities; with ``format.nms`` not None (B, 300, 6), x1, y1, x2, y2 in pixels, score
+    and class. Blocks are exported with the backend
     "shift". calibration: images for int8.
 
     Raises ConfigError if the network, or ultralytics, cannot do what ``format`` says.
@@ -98,7 +104,7 @@ def export_checkpoint(
     return made if made == named else made.rename(named)
 
 
-def require_head(model: DetectionModel, format: Format) -> None:
+def require_head(model: BaseModel, format: Format) -> None:
     """Raise ConfigError if the network has no head for ``format.nms``."""
     if format.nms is not None and model.task != "detect":
         raise ConfigError(
@@ -137,11 +143,14 @@ def compare(
     batched = format.dynamic and not format.nms and format.name in ("onnx", "torchscript")
     differences = []
     for height, width in sizes:
-        batch = torch.stack([read_image(path, height, width) for path in images])
+        crops = model.task == CLASSIFY
+        batch = torch.stack([read_image(path, height, width, crops=crops) for path in images])
         with torch.inference_mode():
             expected = _joined([reference(image[None]) for image in batch])
             output = _joined([run(batch)] if batched else [run(image[None]) for image in batch])[: len(expected)]
-        if format.nms and format.precision == "fp32":
+        if model.task == CLASSIFY:
+            differences.append(probability_difference(expected[0], output[0], height, width, format.precision))
+        elif format.nms and format.precision == "fp32":
             with torch.inference_mode():
                 raw = torch.cat([model(image[None])[0] for image in batch])
             differences.append(suppressed_difference(expected[0], output[0], raw, height, width, NMS_SCORE))
@@ -160,7 +169,7 @@ def compare(
 
 def to_time(
     exported: Path, format: Format, checkpoint: Path, *, threads: int, device: str | int
-) -> tuple[DetectionModel, nn.Module]:
+) -> tuple[BaseModel, nn.Module]:
     """The network in torch, unfused, and the exported one as a module, for profile/latency.py."""
     torch.set_num_threads(threads)
     return _load(checkpoint, end2end=format.nms is False), _Module(runner(exported, format, threads, device))
@@ -180,7 +189,7 @@ class _Module(nn.Module):
         return self.run[0](x)
 
 
-def _with_nms(model: DetectionModel, format: Format) -> Network:
+def _with_nms(model: BaseModel, format: Format) -> Network:
     """The network in torch with the non-maximum suppression that the exporter adds."""
     model.model[-1].xyxy = True
     names = ("iou", "max_det", "agnostic_nms")
@@ -197,16 +206,20 @@ def set_backend(model: nn.Module, backend: str) -> None:
             module.backend = backend  # type: ignore[assignment]
 
 
-def read_image(path: Path, height: int, width: int) -> Tensor:
-    """A letterboxed image: (3, height, width), RGB in 0..1, float32. Raises ValueError if OpenCV cannot read it."""
+def read_image(path: Path, height: int, width: int, *, crops: bool = False) -> Tensor:
+    """A letterboxed image, or with ``crops`` its centre as a classifier gets it: (3, height, width), RGB in 0..1,
+    float32. Raises ValueError if OpenCV cannot read it."""
     image = imread(path)
     if image is None:
         raise ValueError(f"{path}: OpenCV cannot read it")
+    if crops:
+        cropped: Tensor = classify_transforms((height, width))(Image.fromarray(np.ascontiguousarray(image[..., ::-1])))
+        return cropped
     image = LetterBox((height, width), auto=False)(image=image)[..., ::-1].transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(image)).float() / 255
 
 
-def _load(checkpoint: Path, *, end2end: bool = False) -> DetectionModel:
+def _load(checkpoint: Path, *, end2end: bool = False) -> BaseModel:
     model, _ = checkpoints.load(checkpoint)
     model.end2end = end2end  # as the exporter sets it; training may have chosen the other head
     return model.float().eval()

@@ -13,6 +13,8 @@ import torch
 from thop import profile
 from torch import nn
 from ultralytics.nn.tasks import (
+    BaseModel,
+    ClassificationModel,
     DetectionModel,
     OBBModel,
     PoseModel,
@@ -71,8 +73,8 @@ STOCK_BUILD_GUARD = (
 )
 
 
-class BlockDetectionModel(DetectionModel):
-    """A DetectionModel with blocks inserted.
+class BlockModel(BaseModel):
+    """A network of ultralytics with blocks inserted: goes before the stock class, which builds it without them.
 
     insertion: ``{"scale", "seed", "placement": {mode, sites, norm, act, residual, zero_init}, "block": {name, ...}}``,
         ``"backbone": {network, p5}`` if it is one of torchvision, and ``"assigner": "same"`` if a box loss is also what
@@ -108,7 +110,8 @@ class BlockDetectionModel(DetectionModel):
                 # Ultralytics reads the task of a network from the last row, which a loss leaves as it is.
                 row = rows[0 if placement.mode == "loss" else site.index]
                 row[2] = row[2].removesuffix(STOCK_BUILD_GUARD) + STOCK_BUILD_GUARD
-        initialize_weights(self)  # ultralytics' eps and momentum for the new batch norms too
+        if isinstance(self, DetectionModel):  # a classifier keeps torch's eps and momentum of batch norms
+            initialize_weights(self)  # ultralytics' eps and momentum for the new batch norms too
         if verbose:
             self.info()
 
@@ -184,12 +187,12 @@ class BlockDetectionModel(DetectionModel):
             install_losses(criterion, losses, self.yaml[CONFIG_KEY].get("assigner", "stock"))
         return criterion
 
-    def fuse(self, verbose: bool = True, imgsz: int | list[int] = 640) -> DetectionModel:
+    def fuse(self, verbose: bool = True, imgsz: int | list[int] = 640) -> BaseModel:
         """For inference, in place: fuse what ultralytics fuses, and the blocks with the norms that follow them."""
         for module in list(self.modules()):
             if isinstance(module, (After, BlockConv, MobileNetV3Stage)):
                 fuse(module)
-        fused: DetectionModel = super().fuse(verbose=verbose, imgsz=imgsz)
+        fused: BaseModel = super().fuse(verbose=verbose, imgsz=imgsz)
         return fused
 
     def blocks(self) -> dict[str, nn.Module]:
@@ -220,6 +223,10 @@ def _block_names(sites: Iterable[Site]) -> list[str]:
     return [name for site in sites for name in site.block_names]
 
 
+class BlockDetectionModel(BlockModel, DetectionModel):
+    """A DetectionModel with blocks inserted."""
+
+
 class BlockRTDETRModel(BlockDetectionModel, RTDETRDetectionModel):
     """An RTDETRDetectionModel with blocks inserted."""
 
@@ -240,11 +247,16 @@ class BlockOBBModel(BlockDetectionModel, OBBModel):
     """An OBBModel with blocks inserted."""
 
 
+class BlockClassificationModel(BlockModel, ClassificationModel):
+    """A ClassificationModel with blocks inserted."""
+
+
 NETWORKS = {  # by task: the stock network, and that with blocks
     "detect": (DetectionModel, BlockDetectionModel),
     "segment": (SegmentationModel, BlockSegmentationModel),
     "pose": (PoseModel, BlockPoseModel),
     "obb": (OBBModel, BlockOBBModel),
+    "classify": (ClassificationModel, BlockClassificationModel),
 }
 
 
@@ -261,7 +273,7 @@ def stock_yaml(yaml: Mapping[str, Any]) -> dict[str, Any]:
     return yaml
 
 
-def build_model(config: Config, nc: int, kpt_shape: Sequence[int] | None = None) -> DetectionModel:
+def build_model(config: Config, nc: int, kpt_shape: Sequence[int] | None = None) -> BaseModel:
     """The network of a config with the arm applied: a stock model of ultralytics if nothing is inserted.
 
     kpt_shape: of ``model.task=pose``, the keypoints and the values of each; None: as its YAML has it.

@@ -14,6 +14,11 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+# What ultralytics keeps in a classifier to prepare images with; none of it holds or calls a function.
+TRANSFORMS = tuple(
+    f"torchvision.transforms.transforms.{name}" for name in ("Compose", "Resize", "CenterCrop", "ToTensor", "Normalize")
+)
+INTERPOLATION = "torchvision.transforms.functional.InterpolationMode"
 # Classes of networks: they may only be created empty and then filled, which is how torch.save writes a module.
 CLASS_MODULES = (
     *("torch.nn.modules.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.", "acmix_exp.nn."),
@@ -25,12 +30,14 @@ CLASS_MODULES = (
         "ultralytics.utils.tal.",
     ),
     *("torchvision.models.mobilenetv3.", "torchvision.ops.misc.", "torchvision.ops.stochastic_depth.", "timm.layers."),
+    *TRANSFORMS,
 )
 # In classifiers and YOLO-World of ultralytics only. To be described, never to be read: `clip` could be any module.
 OTHER_TASKS = ("torchvision.transforms.", "ultralytics.nn.text_model.", "clip.")
 NAMESPACES = ("ultralytics.utils.IterableSimpleNamespace", "ultralytics.yolo.utils.IterableSimpleNamespace")
 CALLED = (
     *NAMESPACES,
+    INTERPOLATION,
     *(f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "parameter")),
     *("torch.device", "torch.serialization._get_layout", "_codecs.encode", "numpy.dtype"),
     *("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"),

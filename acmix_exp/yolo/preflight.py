@@ -23,7 +23,7 @@ from torch import nn
 from ultralytics.cfg import check_cfg
 from ultralytics.nn.modules import Bottleneck, Concat, Conv
 from ultralytics.nn.modules.block import AAttn, Attention, ResNetBlock
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from acmix_exp import custom_block, model_tasks
@@ -125,7 +125,7 @@ def argument_faults(extra: dict[str, Any]) -> list[str]:
     return lines
 
 
-def build_stock(config: Config, network: Network) -> tuple[DetectionModel | None, list[str]]:
+def build_stock(config: Config, network: Network) -> tuple[BaseModel | None, list[str]]:
     """A config's network without its blocks, moved to the meta device, and a line per site not as in ``network``.
 
     None if it cannot be built.
@@ -215,7 +215,7 @@ def attention_of(layer: nn.Module, why_not: Inner | str) -> Inner | str:
     return Inner(tuple(channels), max(channels.values()))
 
 
-def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:
+def pretrained_faults(config: Config, stock: BaseModel) -> list[str]:
     """A line if the weights cannot be loaded, or are of another scale, backbone or detector."""
     model = config.model
     path = find_pretrained(model)
@@ -247,7 +247,7 @@ def pretrained_faults(config: Config, stock: DetectionModel) -> list[str]:
     return []
 
 
-def _unfit(setting: str, path: Path, config: Config, stock: DetectionModel) -> list[str]:
+def _unfit(setting: str, path: Path, config: Config, stock: BaseModel) -> list[str]:
     """A line if the checkpoint holds another network than the config's. Nothing in the file is run or imported.
 
     Raises ConfigError if reading it could run code, NotACheckpoint if it is no checkpoint.

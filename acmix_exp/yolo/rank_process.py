@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from torch import distributed, nn
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import RANK, WORLD_SIZE
 from ultralytics.utils.torch_utils import init_seeds
 
@@ -78,7 +78,7 @@ class RankTrainer(BlockTrainer):
 
     def get_model(
         self, cfg: str | dict[str, Any] | None = None, weights: nn.Module | None = None, verbose: bool = True
-    ) -> DetectionModel:
+    ) -> BaseModel:
         init_seeds(self.args.seed, deterministic=True)
         model = super().get_model(cfg, weights, verbose)
         init_seeds(self.args.seed + 1 + RANK, deterministic=True)  # what a rank draws while it trains is its own

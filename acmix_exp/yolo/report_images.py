@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from ultralytics.data.augment import LetterBox
+from ultralytics.data.augment import LetterBox, classify_transforms
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.patches import imread
@@ -23,9 +24,11 @@ from acmix_exp.config import Config
 from acmix_exp.data import Dataset, Sample, read_split
 from acmix_exp.errors import one_line
 from acmix_exp.files import appearing
+from acmix_exp.model_tasks import CLASSIFY
 from acmix_exp.nn import ACmix
 from acmix_exp.nn.attention_weights import attention_windows
 from acmix_exp.yolo import checkpoints
+from acmix_exp.yolo.classification import most_probable
 from acmix_exp.yolo.heads import predicts_by_headline
 from acmix_exp.yolo.picture_objects import LOWEST_CONFIDENCE, fraction, predictions, truth
 
@@ -188,7 +191,8 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
         if image is None:
             raise OSError(f"{sample.image.name} can't be read")
         stretched = isinstance(model, RTDETRDetectionModel)
-        boxed = (stretch if stretched else letterbox)(image, config.train.imgsz, stride, torch_device)
+        place = centre_crop if task == CLASSIFY else stretch if stretched else letterbox
+        boxed = place(image, config.train.imgsz, stride, torch_device)
         with torch.no_grad(), recorded_inputs(model) as recorded:
             output = model(boxed.pixels)
         if sample.image in with_windows and recorded:
@@ -197,25 +201,18 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
             _write_json(folder / "windows.json", windows)
         name = f"{number}.jpg"
         (folder / name).write_bytes(encoded(image))
-        entries.append(
-            {
-                "file": name,
-                "name": sample.image.name,
-                "width": image.shape[1],
-                "height": image.shape[0],
-                "truth": truth(sample, dataset.names, task),
-                "predictions": predictions(
-                    in_pixels(output, boxed) if stretched else output,
-                    boxed,
-                    dataset.names,
-                    task,
-                    kpt_shape,
-                    end2end=getattr(model, "end2end", False),
-                ),
-            }
-        )
-    facts = {"split": split, "checkpoint": checkpoint.name, "lowest_confidence": LOWEST_CONFIDENCE}
-    _write_json(folder / "images.json", {**facts, "images": entries})
+        if task == CLASSIFY:  # images of several classes may have one name
+            shown, found = f"{sample.image.parent.name}/{sample.image.name}", [most_probable(output, dataset.names)]
+        else:
+            shown, output = sample.image.name, in_pixels(output, boxed) if stretched else output
+            facts = {"kpt_shape": kpt_shape, "end2end": getattr(model, "end2end", False)}
+            found = predictions(output, boxed, dataset.names, task, **facts)
+        sides = {"width": image.shape[1], "height": image.shape[0]}
+        entry = {"file": name, "name": shown, **sides, "truth": truth(sample, dataset.names, task)}
+        entries.append({**entry, "predictions": found})
+    lowest = 0.0 if task == CLASSIFY else LOWEST_CONFIDENCE
+    scored = {"split": split, "checkpoint": checkpoint.name, "lowest_confidence": lowest}
+    _write_json(folder / "images.json", {**scored, "images": entries})
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
@@ -242,6 +239,15 @@ def stretch(image: np.ndarray, imgsz: int, stride: int, device: torch.device) ->
     resized = cv2.resize(image, (imgsz, imgsz), interpolation=cv2.INTER_LINEAR)
     pixels = torch.from_numpy(resized[..., ::-1].transpose(2, 0, 1)[None].copy()).to(device).float() / 255
     return LetterboxedImage(pixels, (imgsz / width, imgsz / height), 0, 0, width, height)
+
+
+def centre_crop(image: np.ndarray, imgsz: int, stride: int, device: torch.device) -> LetterboxedImage:
+    """A BGR image as the validation of a classifier has it: its centre, normalised; the border is then negative."""
+    height, width = image.shape[:2]
+    pixels = classify_transforms(size=imgsz)(Image.fromarray(np.ascontiguousarray(image[..., ::-1])))[None].to(device)
+    scale = imgsz / min(height, width)
+    top, left = (round((imgsz - side * scale) / 2) for side in (height, width))
+    return LetterboxedImage(pixels, (scale, scale), left, top, width, height)
 
 
 def encoded(image: np.ndarray) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acmix_exp import model_tasks
 from acmix_exp.config import Config
 from acmix_exp.data import Dataset, headline
 from acmix_exp.files import cache_dir, replacing
@@ -27,8 +28,9 @@ class Outcome:
     """Result of a run.
 
     metrics:        headline, of the checkpoint and split that ``acmix_exp.data.headline`` chooses. map50, map50_95,
-                    precision, recall, per_class {name: {map50, map50_95}}, split, checkpoint
-    val_best/_last: {epoch, map50, map50_95} of the epoch of best.pt, and of the last epoch
+                    precision, recall, per_class {name: {map50, map50_95}}, split, checkpoint; of a classifier top1
+                    and top5 in place of these, and per_class {name: {top1, top5}}
+    val_best/_last: {epoch, map50, map50_95}, or top1 and top5, of the epoch of best.pt, and of the last epoch
     audit:          names of tensors transferred, rebuilt, new, converted, unused
     seed_proof:     SHA-256 of the first training batches
     train_seconds:  over all epochs, including validation and epochs before a resume
@@ -102,7 +104,7 @@ def train(
         model.criterion = None
         del trainer  # frees its loaders, cached images and optimizer before the evaluation
     val_best, val_last = (
-        {key: progress.rows[epoch - 1][key] for key in ("epoch", "map50", "map50_95")}
+        {key: progress.rows[epoch - 1][key] for key in ("epoch", *model_tasks.of(config.model).scores)}
         for epoch in (progress.best_epoch, progress.epochs)
     )
     before_evaluation()

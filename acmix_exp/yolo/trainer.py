@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from ultralytics.data import build_dataloader
 from ultralytics.data.build import InfiniteDataLoader
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.rtdetr.val import RTDETRValidator
-from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
@@ -23,12 +24,14 @@ from acmix_exp.config import Config
 from acmix_exp.data import Dataset, read_split
 from acmix_exp.errors import ConfigError, NonFiniteLoss
 from acmix_exp.files import replacing
+from acmix_exp.model_tasks import CLASSIFY
 from acmix_exp.yolo import training_state
 from acmix_exp.yolo.arguments import loader_workers, precision, train_arguments
-from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, peak_mb
+from acmix_exp.yolo.classification import ClassSamples
+from acmix_exp.yolo.epoch_record import SeedProof, epoch_line, epoch_row, is_loss, peak_mb
 from acmix_exp.yolo.families import starts_from_features
 from acmix_exp.yolo.mobilenet import load_backbone
-from acmix_exp.yolo.model import BlockDetectionModel, build_model
+from acmix_exp.yolo.model import BlockModel, build_model
 from acmix_exp.yolo.parameter_groups import regroup
 from acmix_exp.yolo.pretrained import find_pretrained
 from acmix_exp.yolo.resume import STATE, Progress
@@ -77,6 +80,7 @@ class BlockTrainer(DetectionTrainer):
         self.progress, self._state = progress or Progress(), state
         self._proof, self._batches, self._network = SeedProof(), 0, Network.of(config.model)
         self._task = model_tasks.of(config.model)
+        self._classifies = self._task.name == CLASSIFY
         super().__init__(overrides=train_arguments(config, dataset.source, run_dir, device))
         self.callbacks.clear()  # integrations and telemetry
         self.last, self.best = AtomicPath(self.wdir, "last.pt"), AtomicPath(self.wdir, "best.pt")
@@ -94,21 +98,17 @@ class BlockTrainer(DetectionTrainer):
     ) -> InfiniteDataLoader:
         """The batches of one process; ``rank`` is -1 outside of distributed training."""
         train = mode == "train"
-        samples = read_split(self.dataset, dataset_path)
-        data = SampleDataset(
-            samples,
-            self.args,
-            self.data,
-            train=train,
-            batch=batch_size,
-            stride=self.stride,
-            split=dataset_path,
-            stretched=self._network.is_transformer,
-        )
+        samples, data = read_split(self.dataset, dataset_path), self.data
+        images: Any
+        if self._classifies:
+            images = ClassSamples(samples, self.args, train=train, split=dataset_path)
+        else:
+            sizes = {"batch": batch_size, "stride": self.stride, "stretched": self._network.is_transformer}
+            images = SampleDataset(samples, self.args, data, train=train, split=dataset_path, **sizes)
         options = {"batch": batch_size, "workers": self.args.workers, "device": self.device, "rank": rank}
-        return train_loader(data, **options) if train else build_dataloader(data, shuffle=False, **options)
+        return train_loader(images, **options) if train else build_dataloader(images, shuffle=False, **options)
 
-    def get_validator(self) -> DetectionValidator:
+    def get_validator(self) -> BaseValidator:
         args = super().get_validator().args
         kind = RTDETRValidator if self._network.is_transformer else UNTIMED[self._task.name]
         return kind(self.test_loader, self.save_dir, args, self.callbacks)
@@ -116,6 +116,9 @@ class BlockTrainer(DetectionTrainer):
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         self._proof.add(batch)
         self._batches += 1
+        if self._classifies:  # its samples are normalised
+            move = {"device": self.device, "non_blocking": self.device.type == "cuda"}
+            return {key: value.to(**move) if torch.is_tensor(value) else value for key, value in batch.items()}
         with seeded("batch", self.args.seed, self.epoch, self._batches):  # multi_scale draws the size of each batch
             return dict(super().preprocess_batch(batch))
 
@@ -123,9 +126,11 @@ class BlockTrainer(DetectionTrainer):
 
     def get_model(
         self, cfg: str | dict[str, Any] | None = None, weights: nn.Module | None = None, verbose: bool = True
-    ) -> DetectionModel:
+    ) -> BaseModel:
         model = build_model(self.config, nc=self.data["nc"], kpt_shape=self.data.get("kpt_shape"))
         model.names = self.data["names"]
+        if self._classifies:
+            model.model[-1].drop.p = self.args.dropout
         model_config = self.config.model
         # When resuming too, because it may rebuild the class head; the tensors are replaced afterwards.
         is_detector = model_config.pretrained is not None and not starts_from_features(model_config)
@@ -154,7 +159,7 @@ class BlockTrainer(DetectionTrainer):
         """
         optimizer = super().build_optimizer(model, *args, **kwargs)
         network = unwrap_model(model)
-        biases = network.zero_branch_biases() if isinstance(network, BlockDetectionModel) else []
+        biases = network.zero_branch_biases() if isinstance(network, BlockModel) else []
         moves = self.args.warmup_epochs and self.args.warmup_bias_lr
         regroup(optimizer, network, biases if moves else ())
         return optimizer
@@ -183,7 +188,7 @@ class BlockTrainer(DetectionTrainer):
             self._require_finite("loss", float(self.loss.detach()))
         elif event == "on_model_save":
             row = self.progress.rows[-1]
-            print(epoch_line(row, self.epochs, self._task.metric), flush=True)
+            print(epoch_line(row, self.epochs, self._task), flush=True)
             self.on_epoch(row)
 
     def _require_precision(self) -> None:
@@ -224,10 +229,10 @@ class BlockTrainer(DetectionTrainer):
     def save_metrics(self, metrics: dict[str, float]) -> None:
         """Record one row per epoch, in place of results.csv."""
         network = unwrap_model(self.ema.ema)
-        blocks = network.blocks() if isinstance(network, BlockDetectionModel) else {}
-        row = epoch_row(self.epoch + 1, metrics, time.time() - self.epoch_time_start, blocks, self._task.letter)
+        blocks = network.blocks() if isinstance(network, BlockModel) else {}
+        row = epoch_row(self.epoch + 1, metrics, time.time() - self.epoch_time_start, blocks, self._task)
         for key, value in row.items():
-            if key.endswith("_loss"):
+            if is_loss(key):
                 self._require_finite(key, value)
         self.progress.rows.append(row)
         self.progress.fitness.append(float(self.fitness))

@@ -8,20 +8,20 @@ from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import BaseModel
 
 from acmix_exp.yolo import checkpoints
-from acmix_exp.yolo.model import BlockDetectionModel
+from acmix_exp.yolo.model import BlockModel
 
 Audit = dict[str, list[str]]
 
 
-def scratch_audit(model: DetectionModel) -> Audit:
+def scratch_audit(model: BaseModel) -> Audit:
     """The audit of a network that no weights were loaded into."""
     return {"transferred": [], "rebuilt": [], "new": _new(model)}
 
 
-def load_pretrained(model: DetectionModel, path: Path) -> Audit:
+def load_pretrained(model: BaseModel, path: Path) -> Audit:
     """Copy a checkpoint's tensors into ``model`` by name, as ultralytics does, and say what became of every tensor.
 
     transferred: has the checkpoint's values. rebuilt: a stock tensor that kept its own, such as the class head of
@@ -65,7 +65,7 @@ def convert(model: nn.Module, given: Mapping[str, torch.Tensor]) -> dict[str, st
     return found
 
 
-def require_fit(model: DetectionModel, source: nn.Module, path: Path) -> None:
+def require_fit(model: BaseModel, source: nn.Module, path: Path) -> None:
     """Raise ValueError if fewer than half of the stock tensors fit, as those of another scale. Compares shapes only."""
     given = {key: value.shape for key, value in source.state_dict().items()}
     new = set(_new(model))
@@ -86,8 +86,8 @@ def summary(audit: Audit, source: Path | str | None) -> str:
     )
 
 
-def _new(model: DetectionModel) -> list[str]:
-    return sorted(model.new_keys()) if isinstance(model, BlockDetectionModel) else []
+def _new(model: BaseModel) -> list[str]:
+    return sorted(model.new_keys()) if isinstance(model, BlockModel) else []
 
 
 def compare_weights(first: Path, second: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.models.yolo.classify import ClassificationValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.obb import OBBValidator
 from ultralytics.models.yolo.pose import PoseValidator
@@ -79,6 +80,7 @@ UNTIMED = {  # by task
     "segment": UntimedSegmentationValidator,
     "pose": UntimedPoseValidator,
     "obb": UntimedOBBValidator,
+    "classify": ClassificationValidator,  # it has no NMS
 }
 
 

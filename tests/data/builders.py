@@ -42,6 +42,15 @@ class YoloSet:
         return DatasetConfig(name="yolo", path=str(self.root / "data.yaml"))
 
 
+def make_class_folders(root: Path) -> Path:
+    """Three images of a cat and two of a dog to train on, one of each for val."""
+    for number, stem in enumerate(("train/cat/a", "train/cat/b", "train/dog/a", "train/dog/sub/b", "train/cat/c")):
+        write_image(root / f"{stem}.jpg", number)
+    for number, name in enumerate(("cat", "dog"), 5):
+        write_image(root / "val" / name / "a.png", number)
+    return root
+
+
 class VocSet:
     """A Pascal VOC folder: ten images of 40x30 pixels, classes cat and dog, no lists."""
 

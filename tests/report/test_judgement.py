@@ -86,7 +86,7 @@ def test_what_other_test_images_may_turn_is_undecided(margin: float | None) -> N
     sides = []
     for first, mean in enumerate((0.42 if margin is None else 0.4, 0.4)):
         scores = several(mean, 0.0005, first=first)
-        sides.append({seed: one(each.map50_95, 0.02, first) for seed, each in scores.items()})  # all by the same images
+        sides.append({seed: one(each.headline, 0.02, first) for seed, each in scores.items()})  # all by the same images
     found = judge(*sides, IMAGES, margin=margin)
     assert found.finding is Finding.UNDECIDED
     words = "a is better than b" if margin is None else "a and b are equivalent within 0.03"
@@ -136,7 +136,7 @@ def test_a_score_is_that_of_its_outcomes(coco: bool) -> None:
     weights = multiplicities("f", "val", len(outcomes.images), 50)
     found = score(outcomes, weights, coco=coco)
     once = np.ones((1, len(outcomes.images)), int)
-    assert found.map50_95 == mean_average_precision(outcomes, once, coco=coco).mean()
-    assert np.mean(list(found.per_class.values())) == pytest.approx(found.map50_95)
+    assert found.headline == mean_average_precision(outcomes, once, coco=coco).mean()
+    assert np.mean(list(found.per_class.values())) == pytest.approx(found.headline)
     assert np.array_equal(found.replicates, mean_average_precision(outcomes, weights, coco=coco).mean(1))
     assert set(found.by_size) == {"small", "medium", "large"}

@@ -183,7 +183,7 @@ def test_names_are_short_and_distinct():
 def test_replicates_are_computed_once(tmp_path, monkeypatch):
     random_outcomes(2).save(tmp_path / "outcomes.npz")
     first = kept.replicates(tmp_path, "f", "val")
-    assert first.map50_95.shape == (REPLICATES,)
+    assert first.headline.shape == (REPLICATES,)
 
     def no(*_):
         raise AssertionError("computed again")
@@ -191,12 +191,12 @@ def test_replicates_are_computed_once(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(kept, "mean_average_precision", no)
         again = kept.replicates(tmp_path, "f", "val")
-        assert np.array_equal(again.map50_95, first.map50_95)
+        assert np.array_equal(again.headline, first.headline)
         assert again.images == first.images
         with pytest.raises(AssertionError):
             kept.replicates(tmp_path, "g", "val")
     random_outcomes(3).save(tmp_path / "outcomes.npz")
-    assert not np.array_equal(kept.replicates(tmp_path, "f", "val").map50_95, first.map50_95)
+    assert not np.array_equal(kept.replicates(tmp_path, "f", "val").headline, first.headline)
 
 
 def test_a_damaged_file_is_none_or_computed_again(tmp_path):
@@ -206,4 +206,4 @@ def test_a_damaged_file_is_none_or_computed_again(tmp_path):
     random_outcomes(2).save(tmp_path / "outcomes.npz")
     first = kept.replicates(tmp_path, "f", "val")
     (tmp_path / kept.FILE).write_bytes(b"PK")
-    assert np.array_equal(kept.replicates(tmp_path, "f", "val").map50_95, first.map50_95)
+    assert np.array_equal(kept.replicates(tmp_path, "f", "val").headline, first.headline)

@@ -15,8 +15,8 @@ LONG = "attention_with_a_very_long_name_of_its_own-s10-0a1b2c3d"
 
 
 def progress(name, status, epoch=40, left=43_500.0, *, resumed=False):
-    scores = (0.584, 0.352) if epoch else (None, None)
-    return Progress(Run(Path(name)), "mixed", status, epoch, 100, *scores, left, None, resumed)
+    scores = {"map50": 0.584, "map50_95": 0.352} if epoch else {}
+    return Progress(Run(Path(name)), "mixed", status, epoch, 100, scores, left, None, resumed)
 
 
 @pytest.fixture

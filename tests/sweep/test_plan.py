@@ -185,7 +185,7 @@ def test_progress_counts_epochs_and_seconds(plan):
     run.set_status(status="running", owner=os.getpid(), host=platform.node())
     (run.path / "history.csv").write_text("epoch,map50,map50_95,seconds\n1,0.5,0.25,30\n")
     (row,) = Survey(plan).rows()
-    assert (row.status, row.epoch, row.map50_95, row.left) == ("running", 1, 0.25, 90.0)
+    assert (row.status, row.epoch, row.scores["map50_95"], row.left) == ("running", 1, 0.25, 90.0)
     assert seconds_left([row, row, row], 2) == 180.0
 
 

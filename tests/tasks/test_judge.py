@@ -213,6 +213,6 @@ def test_paths_are_taken_as_typed() -> None:
 def test_a_score_needs_no_torch(tmp_path: Path) -> None:
     """The parent process judges: it imports no torch."""
     outcomes = recorded(made_up(0))
-    assert score(outcomes, multiplicities("f", "val", 8, 10), coco=True).map50_95 > 0
+    assert score(outcomes, multiplicities("f", "val", 8, 10), coco=True).headline > 0
     code = "import acmix_exp.tasks.judge, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0

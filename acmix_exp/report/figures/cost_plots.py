@@ -14,14 +14,14 @@ from acmix_exp.report.records import Table
 def latency(table: Table) -> Iterator[Drawing]:
     """One point per row and machine, or per row if the table has its latencies from ``task=profile``."""
     profiled = any(row.cost.latency_from == "profile" for row in table.rows)
-    points: dict[tuple[str, str], list[tuple[float, float]]] = {}  # by row and machine: milliseconds and mAP50-95
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}  # by row and machine: milliseconds and the headline
     for row in table.rows:
         for record in row.runs.records:
             result = record.result
             milliseconds = row.cost.latency_ms_b1 if profiled else result and result.cost.get("latency_ms_b1")
             if result and milliseconds:
                 key = row.label, "" if profiled else record.machine
-                points.setdefault(key, []).append((milliseconds, result.map50_95))
+                points.setdefault(key, []).append((milliseconds, result.headline))
     machines = list(dict.fromkeys(machine for _, machine in points))
     if not machines:
         return

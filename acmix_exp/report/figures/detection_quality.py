@@ -20,6 +20,7 @@ EVERY = 5  # of the confidences, drawn
 TICKS = (0, 0.5, 1)
 REFERENCE_LINE = (0, (3, 1.5))
 LACKING = "no run has a readable outcomes.npz"
+OF_CLASSES = "a classifier has no detections"
 Curve = Callable[[DetectionCurves], np.ndarray]
 
 
@@ -61,6 +62,8 @@ def f1_confidence(table: Table) -> Iterator[Drawing]:
 
 def curves_by_row(table: Table) -> dict[str, list[DetectionCurves]]:
     """The curves of the finished runs by the row's label, without rows that have none. Raises NoData if no row has."""
+    if table.classifies:
+        raise NoData(OF_CLASSES)
     by_row = {
         row.label: [curves for record in row.runs.records if (curves := record.detection_curves)] for row in table.rows
     }

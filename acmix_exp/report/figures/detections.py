@@ -35,7 +35,8 @@ def predictions(table: Table) -> Iterator[Drawing]:
     images = content["images"]
     count = min(len(images), MOST_IMAGES)
     images = [images[(2 * place + 1) * len(images) // (2 * count)] for place in range(count)]
-    colours = _class_colours(content for _, content in drawn.values())
+    lowest = 0.0 if table.classifies else CONFIDENCE
+    colours = _class_colours((content for _, content in drawn.values()), lowest)
     heights = [entry["height"] / entry["width"] for entry in images]
     columns = 1 + len(drawn)
     height = 0.55 + SIDE * sum(heights) + 0.05 * len(images)
@@ -46,8 +47,8 @@ def predictions(table: Table) -> Iterator[Drawing]:
         _boxes(line[0], image, [{**box, "confidence": None} for box in entry["truth"]], colours)
         for axes, (_, of_row) in zip(line[1:], drawn.values(), strict=True):
             stored = next((other for other in of_row["images"] if other["name"] == entry["name"]), None)
-            boxes = [box for box in stored["predictions"] if box["confidence"] >= CONFIDENCE] if stored else []
-            _boxes(axes, image, boxes, colours)
+            boxes = [box for box in stored["predictions"] if box["confidence"] >= lowest] if stored else []
+            _boxes(axes, image, boxes, colours, named=table.classifies)
             if stored is None:
                 axes.set_xlabel("not stored", fontsize=8)
     for axes, text in zip(grid[0], ("ground truth", *drawn), strict=True):
@@ -55,8 +56,9 @@ def predictions(table: Table) -> Iterator[Drawing]:
     if colours:
         entries = {name: {"color": colour, "linewidth": 2} for name, colour in colours.items()}
         legend(figure, dict(list(entries.items())[:MOST_CLASSES]), columns=max(2, columns))
+    what = "most probable class" if table.classifies else "predictions with a confidence of at least 0.25"
     caption = [
-        "Ground truth, then each arm's predictions with a confidence of at least 0.25, of one seed. The images are "
+        f"Ground truth, then each arm's {what}, of one seed. The images are "
         "spread evenly over the split and the same in every run.",
         first_of(list(kept), MOST_ROWS, "rows"),
         f"Of {len(content['images'])} images {count} are drawn." if count < len(content["images"]) else "",
@@ -93,14 +95,17 @@ def first_of(labels: Sequence[str], most: int, noun: str) -> str:
     return f"Of {len(labels)} {noun} the first {most} are drawn, without {', '.join(others)}{more}."
 
 
-def _class_colours(contents: Iterable[Content]) -> dict[str, str]:
+def _class_colours(contents: Iterable[Content], lowest: float) -> dict[str, str]:
     entries = [entry for content in contents for entry in content["images"]]
     boxes = [box for entry in entries for box in (*entry["truth"], *entry["predictions"])]
-    names = sorted({box["class"] for box in boxes if box.get("confidence", 1) >= CONFIDENCE})
+    names = sorted({box["class"] for box in boxes if box.get("confidence", 1) >= lowest})
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
 
 
-def _boxes(axes: Axes, image: Image.Image, boxes: Sequence[Content], colours: Mapping[str, str]) -> None:
+def _boxes(
+    axes: Axes, image: Image.Image, boxes: Sequence[Content], colours: Mapping[str, str], *, named: bool = False
+) -> None:
+    """named: with the classes in words."""
     width, height = image.size
     bare(axes)
     axes.imshow(image, interpolation="antialiased")
@@ -123,7 +128,7 @@ def _boxes(axes: Axes, image: Image.Image, boxes: Sequence[Content], colours: Ma
         if box["confidence"] is not None and len(boxes) <= MOST_LABELS:
             x, y = min(max(x1, 0), 0.85 * width), max(y1, 0.09 * height)
             background = {"facecolor": colour, "edgecolor": "none", "pad": 0.8}
-            text = f"{box['confidence']:.2f}"
+            text = f"{box['class']} {box['confidence']:.2f}" if named else f"{box['confidence']:.2f}"
             axes.text(x, y, text, color="white", fontsize=6, va="bottom", bbox=background)
 
 

@@ -120,7 +120,7 @@ def _class_deltas(row: ArmRuns, reference: ArmRuns | None) -> dict[str, ClassDel
 
 
 def _by_class(row: ArmRuns) -> dict[str, dict[int, float]]:
-    """mAP50-95 by class and seed."""
+    """The headline by class and seed."""
     values: dict[str, dict[int, float]] = {}
     for record in row.records:
         for name, value in record.result.per_class.items() if record.result else ():

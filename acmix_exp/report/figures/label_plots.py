@@ -28,25 +28,26 @@ def labels(table: Table) -> Iterator[Drawing]:
     first, content = next(iter(stored.values()))
     splits, imgsz = content["splits"], first.result.imgsz if first.result else None
     classes = _most_frequent(content)
-    figure, ((counts, sizes, centres),) = subplots(
-        1, 3, width=7.0, height=max(2.7, 1.0 + 0.19 * len(classes)), width_ratios=(1.2, 1.2, 1)
-    )
-    _counts(counts, content, classes)
-    _sizes(sizes, splits, imgsz)
-    train = splits["train"]
-    centres.imshow(train["centres"], cmap="Blues", interpolation="none", extent=(0, 1, 1, 0), aspect="equal")
-    centres.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    centres.grid(visible=False)
-    centres.set_title("centres, train", loc="left", fontsize=9)
-    for axes in (counts, sizes, centres):
-        axes.tick_params(labelsize=8)
+    height, noun = max(2.7, 1.0 + 0.19 * len(classes)), "images" if table.classifies else "boxes"
+    if table.classifies:
+        figure, ((counts,),) = subplots(1, 1, width=4.6, height=height)
+        counts.tick_params(labelsize=8)
+        caption = ["Images of each class and split."]
+    else:
+        figure, ((counts, sizes, centres),) = subplots(1, 3, width=7.0, height=height, width_ratios=(1.2, 1.2, 1))
+        _sizes(sizes, splits, imgsz)
+        _centres(centres, splits["train"])
+        for axes in (counts, sizes, centres):
+            axes.tick_params(labelsize=8)
+        caption = ["Boxes of each class and split; the square root of a box's area; the centres of the boxes of train."]
+    _counts(counts, content, classes, noun)
     legend(figure, {split: {"color": COLOURS[split], "linewidth": 3} for split in splits})
-    caption = ["Boxes of each class and split; the square root of a box's area; the centres of the boxes of train."]
     if len(classes) < len(content["classes"]):
-        caption.append(f"Of {len(content['classes'])} classes the {len(classes)} with the most boxes in train.")
+        caption.append(f"Of {len(content['classes'])} classes the {len(classes)} with the most {noun} in train.")
     if len(stored) > 1:
         caption.append(f"Of {len(stored)} data sets the first.")
-    results = [f"{split}: {part['images']} images, {sum(part['boxes'])} boxes." for split, part in splits.items()]
+    boxes = {split: "" if table.classifies else f", {sum(part['boxes'])} boxes" for split, part in splits.items()}
+    results = [f"{split}: {part['images']} images{boxes[split]}." for split, part in splits.items()]
     yield Drawing(figure, "Labels of the data set", " ".join(caption), " ".join(results))
 
 
@@ -68,7 +69,14 @@ def _most_frequent(content: Mapping[str, Any]) -> list[int]:
     return sorted(np.argsort(-boxes, kind="stable")[:MOST_CLASSES].tolist())
 
 
-def _counts(axes: Axes, content: Mapping[str, Any], classes: list[int]) -> None:
+def _centres(axes: Axes, train: Mapping[str, Any]) -> None:
+    axes.imshow(train["centres"], cmap="Blues", interpolation="none", extent=(0, 1, 1, 0), aspect="equal")
+    axes.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.grid(visible=False)
+    axes.set_title("centres, train", loc="left", fontsize=9)
+
+
+def _counts(axes: Axes, content: Mapping[str, Any], classes: list[int], noun: str) -> None:
     splits = content["splits"]
     height = 0.8 / len(splits)
     for place, (split, part) in enumerate(splits.items()):
@@ -77,7 +85,7 @@ def _counts(axes: Axes, content: Mapping[str, Any], classes: list[int]) -> None:
     axes.set_yticks(range(len(classes)), [content["classes"][index] for index in classes])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_title("boxes", loc="left", fontsize=9)
+    axes.set_title(noun, loc="left", fontsize=9)
 
 
 def _sizes(axes: Axes, splits: Mapping[str, Any], imgsz: int | None) -> None:

@@ -23,7 +23,7 @@ Points = list[tuple[float, float]]  # epoch and value
 
 def learning_curves(table: Table) -> Iterator[Drawing]:
     figure, ((axes,),) = subplots(height=3.5)
-    entries = _draw(axes, table, "map50_95")
+    entries = _draw(axes, table, table.task.headline_key)
     if not entries:
         return
     axes.set_ylim(bottom=0)
@@ -31,9 +31,9 @@ def learning_curves(table: Table) -> Iterator[Drawing]:
     axes.set_ylabel(f"{table.headline} on val")
     legend(figure, entries)
     ends = [
-        f"{row.label} ends at a headline of {format_number(row.map50_95.mean, MAP)}."
+        f"{row.label} ends at a headline of {format_number(row.headline.mean, MAP)}."
         for row in table.rows
-        if row.map50_95.mean is not None
+        if row.headline.mean is not None
     ]
     caption = f"{table.headline} on val after every epoch. {_lines(table, entries)}"
     yield Drawing(figure, "Learning curves", caption, " ".join(ends))
