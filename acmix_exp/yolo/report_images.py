@@ -205,8 +205,8 @@ def _write(folder: Path, checkpoint: Path, dataset: Dataset, split: str, config:
             shown, found = f"{sample.image.parent.name}/{sample.image.name}", [most_probable(output, dataset.names)]
         else:
             shown, output = sample.image.name, in_pixels(output, boxed) if stretched else output
-            facts = {"kpt_shape": kpt_shape, "end2end": getattr(model, "end2end", False)}
-            found = predictions(output, boxed, dataset.names, task, **facts)
+            end2end = getattr(model, "end2end", False)
+            found = predictions(output, boxed, dataset.names, task, kpt_shape, end2end=end2end)
         sides = {"width": image.shape[1], "height": image.shape[0]}
         entry = {"file": name, "name": shown, **sides, "truth": truth(sample, dataset.names, task)}
         entries.append({**entry, "predictions": found})
