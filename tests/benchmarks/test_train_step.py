@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -14,10 +16,13 @@ pytestmark = pytest.mark.slow
 CASE = train_step.TrainCase(2, "n", "bottleneck_p4p5", 128)
 
 
-def test_all_steps_have_the_gradients_of_their_network() -> None:
+@pytest.mark.parametrize(
+    "case", [CASE, replace(CASE, placement="backbone_p3p4p5", family="yolo26")], ids=lambda case: case.family
+)
+def test_all_steps_have_the_gradients_of_their_network(case: train_step.TrainCase) -> None:
     losses = {}
     for name in train_step.names("cpu", False):
-        step = train_step.prove(name, CASE)
+        step = train_step.prove(name, case)
         found = step.contender.gradients(step.output_gradient)
         assert all(tensor.isfinite().all() for tensor in found.values())
         losses[name] = found["output"]

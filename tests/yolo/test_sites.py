@@ -13,7 +13,7 @@ import yaml
 from acmix_exp.config import ModelConfig, PlacementConfig
 from acmix_exp.errors import ConfigError
 from acmix_exp.yolo import families
-from acmix_exp.yolo.sites import Network, Site, resolve_sites, zero_init
+from acmix_exp.yolo.sites import Network, Site, _network, resolve_sites, zero_init
 from acmix_exp.yolo.yaml_layers import layers
 
 
@@ -208,6 +208,19 @@ def test_every_yaml_of_ultralytics_is_read_at_once() -> None:
     assert time.process_time() - start < 3
 
 
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_no_family_takes_long_to_plan(family: str) -> None:
+    """YOLOv8n takes 2 to 5 milliseconds, and so do all others."""
+    times = []
+    for _ in range(3):
+        _network.cache_clear()
+        families._read.cache_clear()
+        start = time.process_time()
+        assert network(family, families.FAMILIES[family].scales[-1]).groups
+        times.append(time.process_time() - start)
+    assert min(times) < 0.03
+
+
 def test_the_families_are_those_of_ultralytics() -> None:
     """Every detector YAML that ultralytics ships for a family is a scale or a variant of it."""
     folder = families._shipped("yolov8.yaml")
@@ -234,8 +247,12 @@ from importlib import import_module
 for name in {names!r}.split():
     import_module("acmix_exp.yolo." + name)
 from acmix_exp.config import ModelConfig
+from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.sites import Network
-Network.of(ModelConfig("yolo26"))
+for name, family in FAMILIES.items():
+    for scale in family.scales:
+        for variant in (None, *family.variants):
+            assert Network.of(ModelConfig(name, scale, variant)).groups
 assert not {{"torch", "ultralytics"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
