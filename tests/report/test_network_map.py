@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from acmix_exp.config import ModelConfig
-from acmix_exp.report.figures.catalogue import LOOK
+from acmix_exp.report.figures.catalogue import LOOK, _save
 from acmix_exp.report.figures.network_map import Mark, Panel, draw_panels, placements
-from acmix_exp.report.figures.style import Drawing
+from acmix_exp.report.figures.style import Drawing, Drawn
+from acmix_exp.report.html import page
 from acmix_exp.report.table import make_tables
 from acmix_exp.yolo.sites import Network
 from acmix_exp.yolo.slot_sites import slot_layers
@@ -93,3 +94,18 @@ def test_every_site_and_mark_is_drawn() -> None:
     assert axes.get_title(loc="left") == "title"
     coloured = [patch for patch in axes.patches if patch.get_facecolor()[3] == 1]
     assert len(coloured) == len(marks)
+
+
+def test_on_the_page_it_is_wide_and_is_scrolled_on_a_phone(folder: Path, add: Any) -> None:
+    add("baseline", 0, 0.3)
+    add("mixed", 0, 0.3)
+    (drawing,) = drawn(folder)
+    with mpl.rc_context(LOOK):
+        _save(drawing, folder, "placements")
+    tables = make_tables(folder)
+    text = page("test", tables, [], [Drawn(0, "placements", drawing, "placements")], folder)
+    figure = text[text.index('<figure class="wide" id="figure-placements">') :]
+    assert (
+        figure.index('<div class="scroll" tabindex="0" role="region"') < figure.index("<svg") < figure.index("</div>")
+    )
+    assert "figure .scroll svg { min-width:" in text
