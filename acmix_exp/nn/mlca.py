@@ -40,18 +40,19 @@ class MLCA(nn.Module):
         self.channels = channels
         self.local_size = local_size
         self.local_weight = local_weight
-        # 1-D along the channels of (B, 1, C, areas).
-        self.of_areas = nn.Conv2d(1, 1, (kernel_size, 1), padding=(kernel_size // 2, 0), bias=False)
-        self.of_map = nn.Conv2d(1, 1, (kernel_size, 1), padding=(kernel_size // 2, 0), bias=False)
+        self.of_areas = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.of_map = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         down_rows, up_rows = _areas(x.shape[2], self.local_size, x)
         down_columns, up_columns = _areas(x.shape[3], self.local_size, x)
         means = (down_rows @ x) @ down_columns.T  # (B, C, s, s)
-        areas = means.flatten(2).unsqueeze(1)
-        local, whole = self.of_areas(areas).sigmoid(), self.of_map(areas.mean(3, keepdim=True)).sigmoid()
-        gate = (local * self.local_weight + whole * (1 - self.local_weight)).view(means.shape)
-        return x * (up_rows @ (gate.to(x.dtype) @ up_columns.T))
+        areas = means.flatten(2).transpose(1, 2)  # (B, s^2, C)
+        local = self.of_areas(areas.reshape(-1, 1, self.channels)).view(areas.shape).sigmoid()
+        whole = self.of_map(areas.mean(1, keepdim=True)).sigmoid()
+        gate = local * self.local_weight + whole * (1 - self.local_weight)
+        gate = gate.transpose(1, 2).reshape(means.shape).to(x.dtype)
+        return x * (up_rows @ (gate @ up_columns.T))
 
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) for one image of height x width, with the products that pool and unpool."""

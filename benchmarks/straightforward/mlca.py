@@ -15,9 +15,9 @@ def forward(block: MLCA, x: Tensor) -> Tensor:
     means = F.adaptive_avg_pool2d(x, side)
     whole = means.mean(dim=(2, 3)).view(batch, 1, channels)
     padding = block.of_areas.padding[0]
-    whole = F.conv1d(whole, block.of_map.weight.squeeze(3), padding=padding).view(batch, channels, 1, 1)
+    whole = F.conv1d(whole, block.of_map.weight, padding=padding).view(batch, channels, 1, 1)
     areas = means.permute(0, 2, 3, 1).reshape(-1, 1, channels)
-    areas = F.conv1d(areas, block.of_areas.weight.squeeze(3), padding=padding)
+    areas = F.conv1d(areas, block.of_areas.weight, padding=padding)
     areas = areas.view(batch, side, side, channels).permute(0, 3, 1, 2)
     gate = block.local_weight * torch.sigmoid(areas) + (1 - block.local_weight) * torch.sigmoid(whole)
     return x * F.adaptive_avg_pool2d(gate, (height, width))
