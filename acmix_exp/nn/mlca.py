@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from acmix_exp.ops.checks import check_odd, check_positive
+from acmix_exp.ops.checks import check_odd, check_positive, is_tracing_or_exporting
 
 
 class MLCA(nn.Module):
@@ -44,8 +45,10 @@ class MLCA(nn.Module):
         self.of_map = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        down_rows, up_rows = _areas(x.shape[2], self.local_size, x)
-        down_columns, up_columns = _areas(x.shape[3], self.local_size, x)
+        is_eager = not is_tracing_or_exporting() and not torch.compiler.is_compiling()
+        matrices = _kept_areas if is_eager else _areas  # symbolic sizes are no keys
+        down_rows, up_rows = matrices(x.shape[2], self.local_size, x.dtype, x.device)
+        down_columns, up_columns = matrices(x.shape[3], self.local_size, x.dtype, x.device)
         means = (down_rows @ x) @ down_columns.T  # (B, C, s, s)
         areas = means.flatten(2).transpose(1, 2)  # (B, s^2, C)
         local = self.of_areas(areas.reshape(-1, 1, self.channels)).view(areas.shape).sigmoid()
@@ -57,8 +60,8 @@ class MLCA(nn.Module):
     def flops(self, height: int, width: int) -> int:
         """Operations (2 x multiply-adds) for one image of height x width, with the products that pool and unpool."""
         side = self.local_size
-        pooled = side * (2 * height * width + side * (height + width))
-        return 2 * self.channels * pooled + self.published_flops(height, width)
+        one_way = side * width * (height + side)
+        return 2 * self.channels * 2 * one_way + self.published_flops(height, width)
 
     def published_flops(self, height: int, width: int) -> int:
         """Of the 1-D convolutions alone."""
@@ -72,13 +75,19 @@ def _next_odd(number: int) -> int:
     return number + 1 - number % 2
 
 
-def _areas(length: int, areas: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def _areas(length: int, areas: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The matrices (areas, length) that takes the mean of each area and (length, areas) of those that a pixel is in.
 
     Area j is from floor(j length / areas) to ceil((j + 1) length / areas). Products with them, unlike adaptive pooling,
     are deterministic on a GPU, and take symbolic lengths.
     """
-    pixel, area = torch.arange(length, device=like.device), torch.arange(areas, device=like.device)
+    pixel, area = torch.arange(length, device=device), torch.arange(areas, device=device)
     ahead = area[:, None] * length - pixel * areas  # from a pixel to the start of an area, in parts of a pixel
-    member = ((ahead < areas) & (ahead > -length)).to(torch.promote_types(like.dtype, torch.float32))
-    return (member / member.sum(1, keepdim=True)).to(like.dtype), (member / member.sum(0)).T.to(like.dtype)
+    member = ((ahead < areas) & (ahead > -length)).to(torch.promote_types(dtype, torch.float32))
+    return (member / member.sum(1, keepdim=True)).to(dtype), (member / member.sum(0)).T.to(dtype)
+
+
+@lru_cache(maxsize=64)
+def _kept_areas(length: int, areas: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # so that a training may use them too
+        return _areas(length, areas, dtype, device)
