@@ -23,6 +23,15 @@ from tests.ops.tolerances import NAMES, TOLERANCE, random_inputs, with_gradients
 REPO = Path(__file__).resolve().parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SLOW = pytest.mark.slow
+ON_A_GPU = () if DEVICE == "cuda" else SLOW  # the interpreter takes seconds for what compiled kernels do at once
+
+
+def one_variant(interpreted: str) -> pytest.MarkDecorator:
+    """Of the fixture ``variant``: both on a GPU, by default this one in the interpreter."""
+    both = [pytest.param(name, marks=() if name == interpreted else ON_A_GPU) for name in kernel_config.VARIANTS]
+    return pytest.mark.parametrize("variant", both, indirect=True)
+
+
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 # batch, heads, d, H, W, kernel, stride, dilation
 QUICK = [
@@ -97,6 +106,7 @@ def test_window(case: tuple[int, ...], variant: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS[1:], ids=str)
+@one_variant("tap")
 def test_16_bit(dtype: torch.dtype, variant: str) -> None:
     compare((1, 1, 24, 5, 4, 3, 1, 1), dtype, channels_last=True)
 
@@ -129,6 +139,7 @@ def leaves(*shape: int, **options: Any) -> list[Tensor]:
     return [t.to(DEVICE).requires_grad_() for t in random_inputs(*shape, torch.float32, **options)]
 
 
+@one_variant("tile")
 def test_any_strides(variant: str) -> None:
     """Heads split and packed, every other element, a key expanded over the batch."""
     inputs = [t.detach() for t in leaves(2, 2, 3, 3, 4)]
@@ -154,6 +165,7 @@ def test_channels_last_is_written_as_such() -> None:
     assert op.attend(*split, weight, 3, 1, 1, 0.5).flatten(1, 2).is_contiguous(memory_format=torch.channels_last)
 
 
+@one_variant("tile")
 def test_gradients_are_deterministic(variant: str) -> None:
     height, kernel = (9, 5) if DEVICE == "cuda" else (3, 3)  # the interpreter takes its programs one by one
     inputs = leaves(1, 1, 4, height, 3)
@@ -162,6 +174,7 @@ def test_gradients_are_deterministic(variant: str) -> None:
         assert torch.equal(first, second)
 
 
+@one_variant("tile")
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp2")  # of values that the mask replaces by 0
 def test_large_logits_do_not_overflow(variant: str) -> None:
     query, key, value, weight = leaves(1, 1, 4, 4, 5)
