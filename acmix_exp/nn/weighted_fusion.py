@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from acmix_exp.ops.checks import check_positive
+from acmix_exp.ops.checks import check_positive, is_tracing_or_exporting
 
 
 class WeightedFusion(nn.Module):
@@ -36,7 +36,13 @@ class WeightedFusion(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         positive = self.weights.relu()
         shares = self.gain * positive / (self.epsilon + positive.sum())
-        return torch.cat([x * share.to(x.dtype) for x, share in zip(maps, shares.unbind(), strict=True)], 1)
+        factors = [share.to(x.dtype) for x, share in zip(maps, shares.unbind(), strict=True)]
+        if torch.is_grad_enabled() or is_tracing_or_exporting():
+            return torch.cat([x * factor for x, factor in zip(maps, factors, strict=True)], 1)
+        fused = torch.cat(tuple(maps), 1)  # in place, no map but the result is written
+        for part, factor in zip(fused.split([x.shape[1] for x in maps], 1), factors, strict=True):
+            part.mul_(factor)
+        return fused
 
     def flops(self, height: int, width: int) -> int:
         """Operations in convolutions and matrix products: none."""

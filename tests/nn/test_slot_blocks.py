@@ -124,6 +124,17 @@ def test_autocast_channels_last_and_copies(name: str, options: dict[str, Any]) -
         assert torch.equal(call(other, maps), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@every_case
+def test_without_gradients(name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+    """What runs in place where no gradient is needed computes the same and leaves its input as it was."""
+    block, maps = make(name, **options).eval().to(dtype), given(name, (6, 10), dtype)
+    before, expected = [x.detach().clone() for x in maps], call(block, maps)
+    with torch.inference_mode():
+        torch.testing.assert_close(call(block, maps), expected.detach())
+    assert all(torch.equal(x, kept) for x, kept in zip(maps, before, strict=True))
+
+
 @every_case
 def test_flops(name: str, options: dict[str, Any]) -> None:
     """Its own count, of an input map, against torch's count of its straightforward form; a profile counts it so."""
