@@ -31,6 +31,7 @@ def notes(group: Group, rows: Sequence[Row], reference: str) -> list[str]:
         *waits,
         *(note for row in group.rows for note in _runs(group, row, counted)),
         *_diverged(group),
+        *_untrained(group),
         *_pairing(group),
         *_origins([record for row in group.rows for record in row.runs.values()]),
     ]
@@ -283,6 +284,17 @@ def _diverged(group: Group) -> list[str]:
         "diverged runs at mAP 0 too; all numbers are of the finished runs."
     )
     return [tr(text)]
+
+
+def _untrained(group: Group) -> list[str]:
+    zero = [row.label for row in group.rows if row.runs and not any(record.result.headline for record in row.records)]
+    if not zero:
+        return []
+    text = (
+        "Every finished run of these rows scores 0 {metric}: {arms}. They have not learned the task, and their "
+        "differences say nothing about the arms."
+    )
+    return [tr(text, metric=group.rows[0].headline, arms=", ".join(zero))]
 
 
 def _pairing(group: Group) -> list[str]:

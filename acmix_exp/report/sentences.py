@@ -173,7 +173,7 @@ def headline(table: Table) -> str:
     open_rows = [row for row in rows if row.comparison.verdict in UNDECIDED and row.comparison.n]
     limits = [row.comparison.excludes for row in open_rows]
     known = [limit for limit in limits if limit is not None]
-    if known and len(known) == len(limits):
+    if known and len(known) == len(limits) and max(known) > 0:  # 0: they have not learned the task, see notes.py
         limit = f"±{format_number(max(known), MAP)} {table.headline}"
         if len(known) > 1:
             text += tr("; differences beyond {limit} are excluded for each of them", limit=limit)

@@ -32,6 +32,7 @@ SAME, BETTER, FEW = Verdict.NO_DIFFERENCE, Verdict.BETTER, Verdict.TOO_FEW_SEEDS
 @pytest.mark.parametrize(
     ("arms", "sentence"),
     [
+        ([arm("a", SAME, mean=0.0, excludes=0.0)], "a does not differ significantly from baseline (8 paired seeds)."),
         (
             [arm("a", SAME, excludes=0.01), arm("b", SAME, excludes=0.02), arm("c", SAME, excludes=0.01)],
             "None of the 3 arms differs significantly from baseline (8 paired seeds); differences beyond ±0.020 "

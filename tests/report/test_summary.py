@@ -299,3 +299,13 @@ def test_a_corrupt_run_does_not_stop_the_table(folder, add):
     assert rows(table)[("mixed",)]["n"] == 0
     assert any("status.json is corrupt" in note for note in table["notes"])
     assert any("config.yaml cannot be read" in note for note in table["notes"])
+
+
+def test_rows_that_learned_nothing_are_named(folder, add):
+    for seed in (0, 1):
+        add("baseline", seed, 0.0)
+        add("mixed", seed, 0.0)
+        add("conv", seed, 0.001)
+    (table,) = summary(folder)
+    (note,) = [note for note in table["notes"] if "not learned" in note]
+    assert note.startswith("Every finished run of these rows scores 0 mAP50-95: baseline, mixed. They have")
