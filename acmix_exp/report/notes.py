@@ -287,7 +287,11 @@ def _diverged(group: Group) -> list[str]:
 
 
 def _untrained(group: Group) -> list[str]:
-    zero = [row.label for row in group.rows if row.runs and not any(record.result.headline for record in row.records)]
+    zero = [
+        row.label
+        for row in group.rows
+        if row.runs and not any(record.result and record.result.headline for record in row.records)
+    ]
     if not zero:
         return []
     text = (
