@@ -1,7 +1,7 @@
 """The speed rule: no block is slower than 1.1 times its straightforward form; one without parameters costs little.
 
-Both sides run in turn, and the median of their ratios counts; one above the limit is measured again, twice at most. Times are of the processor, so that what other processes
-do on a busy machine counts on neither side.
+Both sides run in turn, and the median of their ratios counts; one above the limit is measured again, twice at most.
+Times are of the processor, so that what other processes do on a busy machine counts on neither side.
 """
 
 from __future__ import annotations
