@@ -119,8 +119,7 @@ def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any],
     except ConfigError as fault:  # the node of a job has not what the config asks for
         error = str(fault)
     except Taken:
-        _say(run, f"was taken over by {holder(run)}, for this process had shown no heartbeat; it is left to that one")
-        return BUSY
+        return _left(run)
     except BaseException as stop:
         told_to_end = isinstance(stop, Stopped)
         if claim.held():
@@ -129,7 +128,7 @@ def _supervise(run: Run, command: Command, claim: Claim, before: dict[str, Any],
                 run.set_status(status=INTERRUPTED, pid=None, error=why)
             run.remove_temporaries()
         elif told_to_end:  # and taken over meanwhile
-            return BUSY
+            return _left(run)
         if told_to_end:
             return INTERRUPTED
         raise
@@ -163,6 +162,11 @@ def _scratch_reason(run: Run, before: dict[str, Any]) -> str | None:
     if not run.last.exists():
         return "no checkpoint was saved"
     return None if is_checkpoint(run.last) else "checkpoint cannot be read: weights/last.pt is corrupt"
+
+
+def _left(run: Run) -> str:
+    _say(run, f"was taken over by {holder(run)}, for this process had shown no heartbeat; it is left to that one")
+    return BUSY
 
 
 def _attempt(

@@ -139,7 +139,9 @@ LITERAL: list[tuple[str, dict[str, Any], Callable[[Any, Tensor], Tensor]]] = [
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize(("name", "options", "literal"), LITERAL, ids=[f"{name}-{options}" for name, options, _ in LITERAL])
+@pytest.mark.parametrize(
+    ("name", "options", "literal"), LITERAL, ids=[f"{name}-{options}" for name, options, _ in LITERAL]
+)
 def test_equals_its_definition(name: str, options: dict[str, Any], literal: Any, size: tuple[int, int]) -> None:
     """In float64, output and all gradients."""
     block = make(name, CHANNELS, **options).double().eval()

@@ -120,7 +120,7 @@ ANSWERS = {
     "model=my/network.yaml": "use model.yaml=my/network.yaml",
     "model.name=yolo11": "use model.family=yolo11",
     "block=cbam": "use block=custom block.target=ultralytics.nn.modules.conv.CBAM",
-    "block=rfaconv": "use block=custom block.target=",
+    "block=biformer": "use block=custom block.target=",
     "block=my_module.MyBlock": "use block=custom block.target=my_module.MyBlock",
     "block=ACmix": "use block=acmix",
     "block=[acmix,ema]": "-m block=acmix,ema",
