@@ -21,12 +21,15 @@ PLACES = {"backbone_p4": "P4", "backbone_p5": "P5"}
 
 
 class Published:
-    """What was published of an experiment."""
+    """What was published of an experiment. Rows are named by their arm and swept values: "identity", "mixed yolo12"."""
 
     def __init__(self, name: str) -> None:
         self.folder = REPO / "docs" / "results" / name
         (self.table,) = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))["tables"]
-        self.rows = {row["arm"]: row for row in self.table["rows"]}
+        self.rows = {
+            " ".join([row["arm"], *(str(row[key]) for key in self.table["swept_keys"])]): row
+            for row in self.table["rows"]
+        }
         self.compared = {arm: row for arm, row in self.rows.items() if row["in_family"]}
         self.train = self.table["settings"]["train"]
         with tarfile.open(self.folder / "runs.tar.xz") as archive:

@@ -24,7 +24,7 @@ from tests.published_results import REPO, WORDS, Published, ends, half, names, s
 NUMERAL = re.compile(
     rf"\d[\d.,]*|\b(?:{'|'.join(WORDS[2:])}|twice|half|third|quarter|fifth|tenth|dozen)\b", re.IGNORECASE
 )
-NAMES = re.compile(r"mAP50-95|mAP50|conv3x3|YOLOv8n|yolov8n_doclaynet|\bP[45]\b")
+NAMES = re.compile(r"mAP50-95|mAP50|conv3x3|YOLO(?:v8|12|26)n?|yolov8n_doclaynet|\bP[45]\b")
 
 
 def readme(full: Published) -> list[str]:
@@ -165,6 +165,57 @@ def demo(one: Published) -> list[str]:
     ]
 
 
+def attention_worth(one: Published) -> list[str]:
+    rows, arms = one.rows, one.compared
+    p, smallest = min((row["p_adjusted"], arm) for arm, row in arms.items())
+    assert smallest == "conv3x3_matched yolo12"
+    without, matched = (
+        [f"{arm} {model}" for model in ("yolo12", "yolo26")] for arm in ("no_attention", "conv3x3_matched")
+    )
+    share = [
+        [rows[f"no_attention {model}"][key] / rows[f"baseline {model}"][key] for key in ("parameters", "gflops")]
+        for model in ("yolo12", "yolo26")
+    ]
+    commits = {
+        name.split("/")[1]: json.loads(one.files[name])["git"]["commit"]
+        for name in one.files
+        if name.endswith("/provenance.json")
+    }
+    later = [run for run, commit in commits.items() if Counter(commits.values())[commit] == 2]
+    assert {run.split("-")[0] for run in later} == {"no_attention"}
+    seeds = sorted(run.split("-s")[1][0] for run in later)
+    stock = {arm: rows[f"baseline {arm.split()[1]}"] for arm in (*without, *matched)}
+    times = [rows[arm]["latency_ms_b1"] / stock[arm]["latency_ms_b1"] for arm in (*without, *matched)]
+    assert {row["latency_from"] for row in rows.values()} == {"profile"}
+    steps = one.train["epochs"] * ceil(COUNTS["train"] / one.train["batch"])
+    return [
+        f"{COUNTS['train']} / {COUNTS['val']} images, {word(len(SHAPES))} classes",
+        f"{word(one.seeds)} seeds, {word(one.cores)} CPU cores, {one.train['epochs']} epochs at "
+        f"{one.train['imgsz']} px",
+        f"{len(one.runs)} runs, {word(one.config['hardware']['runs_at_once'])} at a time, one thread per run",
+        f"the smallest adjusted p is {p:.2f}, with the convolution in YOLO12n",
+        f"this arm alone the 95 % interval is {one.interval(smallest)} mAP50-95",
+        f"that hold for all {word(len(arms))} comparisons at once, {ends(rows[smallest], 'simultaneous')} for it",
+        "(two one-sided tests at 5 %, each arm alone): differences beyond {:.3f} mAP50-95 in either direction without "
+        "attention in YOLO12n, {:.3f} in YOLO26n, and {:.3f} and {:.3f} with the convolution".format(
+            *map(one.excluded, [*without, *matched])
+        ),
+        f"standard deviation of {span((row['map50_95_std'] for row in rows.values()), '.3f')}",
+        "YOLO12n has {:.2f} times the parameters and {:.2f} times the GFLOPs, YOLO26n {:.2f} and {:.2f} times".format(
+            *share[0], *share[1]
+        ),
+        f"At {one.train['imgsz']} px and batch 1, one thread, fused, they take {times[0]:.2f} and {times[1]:.2f} times "
+        f"the time of the stock networks, and {times[2]:.2f} and {times[3]:.2f} times with the convolution",
+        f"the head without NMS reaches {rows['baseline yolo26']['nms_free_mean']:.3f} in the stock network, that with "
+        f"NMS {rows['baseline yolo26']['nms_mean']:.3f}",
+        "YOLO26n has two heads",
+        f"at 640 px, from pretrained weights or after a whole training: {steps} steps on drawn images of "
+        f"{one.train['imgsz']} px",
+        "Which of the two networks",
+        f"{word(len(later)).capitalize()} runs, without attention in YOLO12n with seeds {' and '.join(seeds)}",
+    ]
+
+
 def bccd_zoo(zoo: Published) -> list[str]:
     rows, arms, seeds = zoo.rows, zoo.compared, zoo.seeds
     means = [row["map50_95_mean"] for row in rows.values()]
@@ -220,6 +271,7 @@ DOCUMENTS: dict[str, tuple[Callable[[], str], Callable[[], list[str]]]] = {
         lambda: [*common(one := Published("screens_full"), 300, 100), *screens_full(one)],
     ),
     "demo": (lambda: page("demo"), lambda: demo(Published("demo"))),
+    "attention_worth": (lambda: page("attention_worth"), lambda: attention_worth(Published("attention_worth"))),
     "bccd_zoo": (lambda: page("bccd_zoo"), lambda: [*common(one := Published("bccd_zoo")), *bccd_zoo(one)]),
 }
 
