@@ -292,7 +292,7 @@ def test_an_interrupted_repeat_leaves_no_process(ablation, number, code):
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == code
-    assert "restarts from scratch" in err
+    assert "a repeat that was interrupted is not resumed" in err
     assert gone(folder)
     assert {Run(path).state() for path in (run.path / "repeat").iterdir()} == {"interrupted"}
 

@@ -53,7 +53,7 @@ def repeat(composed: Composed) -> int:
     folder = first.path / "repeat"
     second = Run(next(path for n in count(1) if not (path := folder / f"{first.name}-repeat{n}").exists()))
     cell = Cell(config, label, parts, inspection.name, {}, second)
-    plan = Plan(f"repeat of {first.name}", folder, [cell], [inspection])
+    plan = Plan(f"repeat of {first.name}", folder, [cell], inspections=[])  # their statistics are beside the run
     prepare(plan)
     write_json(second.path / "provenance.json", {**second.provenance(), "repeat_of": first.name})
     _print_changes(first, config, parts)
