@@ -60,7 +60,8 @@ def why_none(layers: Sequence[Layer], slot: str) -> str:
         return f"its concatenations (layers {', '.join(single)}) read one map each, and there is nothing to weight"
     others = [f"{each.kind} (layer {each.index})" for each in layers if slot == "down" and each.kind in OTHER_STRIDED]
     seen = f"; it has {', '.join(others[:3])} in its place" if others else ""
-    return f"it has no {SLOTS[slot].removeprefix('a ').removeprefix('an ')}{seen}; use another family, such as yolov8"
+    cure = "use a placement in the backbone" if layers[-1].kind == "Classify" else "use another family, such as yolov8"
+    return f"it has no {SLOTS[slot].removeprefix('a ').removeprefix('an ')}{seen}; {cure}"
 
 
 def reasons(layers: Sequence[Layer], slot: str, value: str) -> str | None:

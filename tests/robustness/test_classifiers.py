@@ -110,8 +110,12 @@ def test_settings_of_detection(make_config: Callable[..., Config]) -> None:
         ("+train.extra.mosaic=1", "train.extra.mosaic=1: the training of a classifier does not use it; leave it out"),
         ("model=rtdetr", "model.task=classify: ultralytics has no rtdetr-l for it; use model=yolov8 or yolo11 or"),
     ]
-    for override, said in lines:
-        found = faults(make_config("model.task=classify", override), ())
+    up = "model/placement=up block=dysample arm=configured"
+    lines.append(
+        (up, "model.placement.sites=all: yolov8n-cls cannot take it: it has no upsampling; use a placement in")
+    )
+    for overrides, said in lines:
+        found = faults(make_config("model.task=classify", *overrides.split()), ())
         assert any(line.startswith(said) for line in found), found
 
 
