@@ -17,8 +17,8 @@ from acmix_exp.outcomes import ClassOutcomes, load_outcomes
 from acmix_exp.yolo.evaluation import evaluate_checkpoint
 from acmix_exp.yolo.report_images import store_pictures
 from tests.yolo.class_sets import class_config, make_class_set
-from tests.yolo.task_sets import without_blocks
-from tests.yolo.test_exact_resume import Killed, Recorded, assert_same
+from tests.yolo.test_exact_resume import Recorded
+from tests.yolo.training_checks import check_pairs, check_stopped_run
 
 pytestmark = pytest.mark.slow
 
@@ -33,10 +33,6 @@ def whole(class_set: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Recor
     run = Recorded(tmp_path_factory.mktemp("whole"), class_config(), class_set)
     run.go_on()
     return run
-
-
-def rows(run: Recorded) -> list[dict[str, float]]:
-    return [{**row, "seconds": 0} for row in run.rows.values()]
 
 
 def test_a_run_trains_and_is_described(whole: Recorded, class_set: Dataset) -> None:
@@ -70,27 +66,11 @@ def test_a_run_trains_and_is_described(whole: Recorded, class_set: Dataset) -> N
 
 
 def test_a_stopped_run_goes_on_exactly(whole: Recorded, tmp_path: Path) -> None:
-    stopped = Recorded(tmp_path, whole.config, whole.dataset)
-    with pytest.raises(Killed):
-        stopped.go_on(kill=lambda row: True)
-    stopped.go_on()
-    assert_same(whole, stopped)
+    check_stopped_run(whole, tmp_path)
 
 
 def test_identity_is_the_baseline_and_seeds_are_paired(whole: Recorded, tmp_path: Path) -> None:
-    config = whole.config
-    workers = replace(without_blocks(config), hardware=replace(config.hardware, workers=2))
-    baseline = Recorded(tmp_path / "baseline", workers, whole.dataset)
-    bare_placement = replace(config.model.placement, norm=False, act=False, residual=False)
-    alone = replace(config, block={"name": "identity"}, model=replace(config.model, placement=bare_placement))
-    identity = Recorded(tmp_path / "identity", alone, whole.dataset)
-    other = Recorded(tmp_path / "other", replace(without_blocks(config), seed=1), whole.dataset)
-    for run in (baseline, identity, other):
-        run.go_on()
-    proofs = [run.outcome.seed_proof for run in (whole, baseline, identity, other) if run.outcome]
-    assert proofs[0] == proofs[1] == proofs[2] != proofs[3]
-    assert rows(baseline) != rows(whole)
-    assert rows(baseline) == rows(identity)
+    check_pairs(whole, tmp_path, replace(whole.config.hardware, workers=2))
 
 
 def test_the_checkpoint_opens_in_stock_ultralytics(whole: Recorded, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from acmix_exp.data import Dataset
 from acmix_exp.outcomes import Outcomes
 from acmix_exp.yolo.model import NETWORKS
 from acmix_exp.yolo.report_images import store_pictures
-from tests.yolo.task_sets import COUNTS, TASKS, make_task_set, task_config, without_blocks
-from tests.yolo.test_exact_resume import Killed, Recorded, assert_same
+from tests.yolo.task_sets import COUNTS, TASKS, make_task_set, task_config
+from tests.yolo.test_exact_resume import Recorded
+from tests.yolo.training_checks import check_pairs, check_stopped_run
 
 pytestmark = pytest.mark.slow
 LOSSES = {
@@ -43,10 +43,6 @@ def whole(task: str, task_set: Dataset, tmp_path_factory: pytest.TempPathFactory
     return run
 
 
-def rows(run: Recorded) -> list[dict[str, float]]:
-    return [{**row, "seconds": 0} for row in run.rows.values()]
-
-
 def test_a_run_trains_and_is_described(whole: Recorded, task: str, task_set: Dataset) -> None:
     assert whole.outcome is not None
     found = {key.partition("/")[2].removesuffix("_loss") for key in whole.rows[1] if key.startswith("train/")}
@@ -64,26 +60,11 @@ def test_a_run_trains_and_is_described(whole: Recorded, task: str, task_set: Dat
 
 
 def test_a_stopped_run_goes_on_exactly(whole: Recorded, tmp_path: Path) -> None:
-    stopped = Recorded(tmp_path, whole.config, whole.dataset)
-    with pytest.raises(Killed):
-        stopped.go_on(kill=lambda row: True)
-    stopped.go_on()
-    assert_same(whole, stopped)
+    check_stopped_run(whole, tmp_path)
 
 
 def test_identity_is_the_baseline_and_seeds_are_paired(whole: Recorded, tmp_path: Path) -> None:
-    config = whole.config
-    baseline = Recorded(tmp_path / "baseline", without_blocks(config), whole.dataset)
-    bare_placement = replace(config.model.placement, norm=False, act=False, residual=False)
-    alone = replace(config, block={"name": "identity"}, model=replace(config.model, placement=bare_placement))
-    identity = Recorded(tmp_path / "identity", alone, whole.dataset)
-    other = Recorded(tmp_path / "other", replace(without_blocks(config), seed=1), whole.dataset)
-    for run in (baseline, identity, other):
-        run.go_on()
-    proofs = [run.outcome.seed_proof for run in (whole, baseline, identity, other) if run.outcome]
-    assert proofs[0] == proofs[1] == proofs[2] != proofs[3]
-    assert rows(baseline) != rows(whole)
-    assert rows(baseline) == rows(identity)
+    check_pairs(whole, tmp_path, whole.config.hardware)
 
 
 def test_the_checkpoint_opens_in_stock_ultralytics(whole: Recorded, task: str, tmp_path: Path) -> None:
