@@ -40,6 +40,9 @@ python -m acmix_exp +experiment=wanted model.pretrained=yolov8n.pt dataset=yolo 
 trains all of them with six seeds, and the identity control of every slot; `seeds=auto` adds seeds until each verdict is
 made. A published folder names its own command, and `runs.tar.xz` beside it holds its runs.
 """
+POINTS = """Points are 100 x mAP50-95: the mean difference, with the 95 % interval over seeds for this row alone. The
+verdict is by the p that is adjusted for all rows of a table: "no difference" may stand beside an interval without zero.
+"""
 COLUMNS = "data and training | seeds | verdict | points | excluded beyond | added cost |"
 RULER = " --- | ---: | --- | --- | --- | --- |"
 WORDS = {  # what several blocks are, by their verdict, in the order of the finding
@@ -54,6 +57,7 @@ WORDS = {  # what several blocks are, by their verdict, in the order of the find
 }
 JUDGED = ("better", "worse", "equivalent", "no_difference")
 FAULT = "harness_fault"
+LATENCY = "latency_ms_b1"
 DRAWN = "shapes"  # a data set without photographs
 
 
@@ -166,13 +170,15 @@ def _data(table: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def _cost(row: dict[str, Any], stock: dict[str, Any]) -> str:
-    """What is added to the reference: parameters, operations, latency of one image."""
-    units = {"parameters": (1e-6, "M"), "gflops": (1, "GFLOPs"), "latency_ms_b1": (1, "ms")}
+    """What is added to the reference: parameters, operations, and how many times its latency one image takes."""
+    units = {"parameters": (1e-6, "M"), "gflops": (1, "GFLOPs")}
     parts = [
         f"{(row[key] - stock[key]) * scale:+.2f} {unit}"
         for key, (scale, unit) in units.items()
         if row.get(key) is not None and stock.get(key) is not None
     ]
+    if row.get(LATENCY) and stock.get(LATENCY):
+        parts.append(f"{row[LATENCY] / stock[LATENCY]:.2f} x latency")
     return ", ".join(parts)
 
 
@@ -241,7 +247,7 @@ def page(results: Path = RESULTS) -> str:
     for label, slot in wanted().items():
         of_block = [each.cells for each in found if each.arm == label] or ["| | not run | | | |"]
         lines += [f"| {label} | {slot} | {cells}" for cells in of_block]
-    lines += ["", "Points are 100 x mAP50-95: the mean difference, with its 95 % interval over seeds."]
+    lines += ["", POINTS.rstrip()]
     for title, is_control in (("Every published block", False), ("Controls", True)):
         lines += ["", f"## {title}", "", f"| experiment | row | {COLUMNS}", f"| --- | --- |{RULER}"]
         lines += [

@@ -15,6 +15,7 @@ from acmix_exp.sweep.planning import Plan
 
 LOOKED_AT = 1000  # runs, beside those that run, whose files one look of a survey checks
 MEASURED = 20  # finished runs by which the time beside the epochs is known
+NEVER = (-1, -1)  # when the files of a run were written that was not looked at yet
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Survey:
         self._read: list[Progress] = []  # without the time left
         self._rows: list[Progress] = []
         self._next = 0
-        self._finished: dict[str, float] = {}  # by name of a finished run, the seconds beside its epochs
+        self._moved: set[int] = set()  # runs with epochs since the first look: they show how fast the machine is now
+        self._finished: dict[str, list[float]] = {}  # by name of a finished run, the seconds beside its epochs
 
     def rows(self, *, whole: bool = False) -> list[Progress]:
         """Every run in the plan's order; the same list as before if nothing has changed.
@@ -61,27 +63,36 @@ class Survey:
         """
         changed = False
         if not self._read:
-            self._changed = [(-1, -1)] * len(self._runs)
+            self._changed = [NEVER] * len(self._runs)
             self._read = [Progress(run, self._cells[run].label, "pending", 0, 0) for run in self._runs]
             whole = True
         for number in range(len(self._runs)) if whole else self._in_turn():
             changed |= self._look(number)
         if changed:
-            self._rows = _with_time_left(self._read, self._beside())
+            # Runs of an earlier start may have had another machine, or a busier one.
+            moved = [self._read[number] for number in sorted(self._moved)]
+            timed = [row for row in moved if row.epoch_seconds is not None] or self._read
+            self._rows = _with_time_left(self._read, timed, self._beside(timed))
         return self._rows
 
-    def _beside(self) -> float | None:
+    def _beside(self, timed: Sequence[Progress]) -> float | None:
         """Seconds that a run takes beside its epochs, by the first finished ones, else by what has started."""
-        for row in self._read:
-            if len(self._finished) >= MEASURED:
+        known: list[float] = []
+        for row in timed:
+            if len(known) >= MEASURED:
                 break
-            if row.status == "done" and row.epoch_seconds is not None and row.run.name not in self._finished:
-                whole = row.run.provenance().get("seconds_in_all")
-                if isinstance(whole, (int, float)) and not row.resumed:
-                    self._finished[row.run.name] = max(0.0, whole - row.epoch_seconds * row.epoch)
-        starts = [row.beside for row in self._read if row.status == "running" and row.beside is not None]
-        known = list(self._finished.values()) or starts
+            if row.status == "done" and not row.resumed and row.epoch_seconds is not None:
+                known += self._beside_of(row, row.epoch_seconds * row.epoch)
+        if not known:
+            known = [row.beside for row in timed if row.status == "running" and row.beside is not None]
         return fmean(known) if known else None
+
+    def _beside_of(self, row: Progress, epochs: float) -> list[float]:
+        """The seconds that a finished run took beside its epochs, read once; empty if they are not known."""
+        if row.run.name not in self._finished:
+            whole = row.run.provenance().get("seconds_in_all")
+            self._finished[row.run.name] = [max(0.0, whole - epochs)] if isinstance(whole, (int, float)) else []
+        return self._finished[row.run.name]
 
     def _in_turn(self) -> Iterable[int]:
         """The numbers of the runs to look at."""
@@ -101,6 +112,8 @@ class Survey:
             self._read[number] = replace(known, status=state)
             return True
         cell = self._cells[run]
+        if self._changed[number] != NEVER and changed[1] not in (0, self._changed[number][1]):
+            self._moved.add(number)
         self._changed[number] = changed
         if changed == (0, 0):
             self._read[number] = Progress(run, cell.label, "pending", 0, cell.config.train.epochs)
@@ -109,10 +122,13 @@ class Survey:
         return True
 
 
-def _with_time_left(rows: list[Progress], beside: float | None) -> list[Progress]:
-    """beside: seconds that a run takes beside its epochs, for its start and its evaluation; None: unknown."""
+def _with_time_left(rows: list[Progress], timed: Sequence[Progress], beside: float | None) -> list[Progress]:
+    """timed: the runs by whose epochs the time is told.
+
+    beside: seconds that a run takes beside its epochs, for its start and its evaluation; None: unknown.
+    """
     seconds: dict[str, list[float]] = {}
-    for row in rows:
+    for row in timed:
         if row.epoch_seconds is not None:
             seconds.setdefault(row.label, []).append(row.epoch_seconds)
     if not seconds:

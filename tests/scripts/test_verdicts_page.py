@@ -67,15 +67,15 @@ def test_without_published_runs_it_says_so(tmp_path: Path) -> None:
 
 
 def test_a_published_run_is_on_the_page(tmp_path: Path) -> None:
-    publish(tmp_path, "thermal_wanted", [row("simam", "no_difference", latency_ms_b1=20.5)])
+    publish(tmp_path, "thermal_wanted", [row("simam", "no_difference", latency_ms_b1=20.6)])
     (found,) = verdicts(tmp_path)
     assert (found.points, found.excludes) == ("+0.10 (-0.40 to +0.60)", 0.6)
-    assert found.cost == "+0.00 M, +0.00 GFLOPs, +0.50 ms"
+    assert found.cost == "+0.00 M, +0.00 GFLOPs, 1.03 x latency"
     data = "thermal, yolov8n from yolov8n.pt, 15 epochs, 224 px"
     (line,) = lines(tmp_path, "| simam ")
     assert line == (
         f"| simam | after | {data} | 6 | no difference | +0.10 (-0.40 to +0.60) | ±0.60 | "
-        "+0.00 M, +0.00 GFLOPs, +0.50 ms |"
+        "+0.00 M, +0.00 GFLOPs, 1.03 x latency |"
     )
     assert page(tmp_path).count(NOT_RUN) == len(wanted()) - 1
 
@@ -182,7 +182,7 @@ def test_the_cost_is_that_over_the_reference_of_the_same_network(tmp_path: Path)
     content = {"tables": [{**table, "reference": "baseline", "rows": [*stock, *arms]}]}
     (tmp_path / "wanted").mkdir()
     (tmp_path / "wanted" / "summary.json").write_text(json.dumps(content), encoding="utf-8")
-    assert {each.cost for each in verdicts(tmp_path)} == {"+0.01 M, +0.00 GFLOPs, +0.00 ms"}
+    assert {each.cost for each in verdicts(tmp_path)} == {"+0.01 M, +0.00 GFLOPs, 1.00 x latency"}
 
 
 @pytest.mark.slow

@@ -209,6 +209,30 @@ def test_the_time_left_counts_the_start_and_the_evaluation(plan):
     assert seconds_left([done, pending], 1) == 30.0 * epochs + 50
 
 
+def test_the_time_left_is_told_by_the_runs_of_this_start(plan):
+    """What finished earlier may have trained beside other work, or on another machine."""
+    epochs = plan.cells[0].config.train.epochs
+    cells = [_of_seed(plan, seed) for seed in range(3)]
+    of_old, of_new = (
+        "epoch,map50,map50_95,seconds\n" + "".join(f"{epoch},0.5,0.25,{seconds}\n" for epoch in range(1, epochs + 1))
+        for seconds in (90, 10)
+    )
+    plan = replace(plan, cells=cells)
+    prepare(plan)
+
+    def finish(run, history, seconds):
+        (run.path / "history.csv").write_text(history)
+        _add_provenance(run, {"seconds_in_all": seconds})
+        write_json(run.path / "result.json", {"metrics": {"map50": 0.5, "map50_95": 0.25}, "cost": {}})
+        run.set_status(status="done")
+
+    finish(plan.runs[0], of_old, 90 * epochs + 60)
+    survey = Survey(plan)
+    assert survey.rows()[2].left == 90 * epochs + 60
+    finish(plan.runs[1], of_new, 10 * epochs + 8)
+    assert survey.rows(whole=True)[2].left == 10 * epochs + 8
+
+
 def test_durations():
     assert [duration(seconds) for seconds in (None, 40, 720, 3900)] == ["?", "40 s", "12 min", "65 min"]
     assert duration(6000) == "1 h 40 min"
