@@ -13,10 +13,11 @@ from acmix_exp.data.headline import NO_TEST
 from acmix_exp.report.language import tr
 from acmix_exp.report.recorded_words import JOINED
 from acmix_exp.report.records import Record
-from acmix_exp.slot_rules import SLOTS
+from acmix_exp.slot_rules import MAPS, SLOTS
 from acmix_exp.yolo.families import title_of
 
 NETWORK = {"model", *(f"model.{key}" for key in ("family", "scale", "variant", "yaml"))}  # swept keys
+MODES = (*MAPS, *SLOTS)  # of placements, in the order of their tables
 DATA = "dataset"  # the group whose content counts in a run's identity, as "data"
 
 
@@ -121,6 +122,7 @@ def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[lis
 
     Different blocks share a table, each with its own options. A block that was run with several sets of options has
     a table for each set, because one row cannot be both. Arms with insertions of their own have a table of their own.
+    Tables stand in the order of the slots.
     """
     own_places = [record for record in members if record.has_own_places]
     members = [record for record in members if not record.has_own_places]
@@ -148,6 +150,7 @@ def inserting_groups(members: Sequence[Record], keys: Sequence[str]) -> list[lis
             group.append(record)
         if not fitting:
             groups.append([record])
+    groups.sort(key=lambda group: MODES.index(shared[group[0]]["placement"].get("mode", MODES[0])))
     return [*groups, own_places] if own_places else groups
 
 
