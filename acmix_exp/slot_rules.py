@@ -42,6 +42,9 @@ SLOT_RULES = {
         epsilon=positive(1e-4, "added to the sum of the weights"),
         keep_scale=switch(False, "true: weights times the number of maps, so that it starts as the concatenation"),
     ),
+    "bilinear": SlotBlock(
+        "up", "dysample.Bilinear", "Bilinear upsampling, without weights: what of DySample is not learned."
+    ),
     "carafe": SlotBlock(
         "up",
         "carafe.Carafe",

@@ -1,4 +1,4 @@
-"""DySample: upsampling by bilinear samples at learned points."""
+"""DySample: upsampling by bilinear samples at learned points; and bilinear upsampling, its control."""
 
 from __future__ import annotations
 
@@ -67,6 +67,25 @@ class DySample(nn.Module):
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}"
+
+
+class Bilinear(nn.Module):
+    """Bilinear upsampling, which has no weights: (B, C, H, W) -> (B, C, 2H, 2W). DySample without its offsets.
+
+    Args:
+        channels: C; any.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        check_positive(channels=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=SCALE, mode="bilinear", align_corners=False)
+
+    def flops(self, height: int, width: int) -> int:
+        """No operations of a convolution or a matrix product."""
+        return 0
 
 
 def _points(length: int, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from acmix_exp.nn.dysample import DySample
+from acmix_exp.nn.dysample import Bilinear, DySample
 
 
 def forward(block: DySample, x: Tensor) -> Tensor:
@@ -22,6 +22,18 @@ def forward(block: DySample, x: Tensor) -> Tensor:
     return result.view(batch, channels, 2 * height, 2 * width)
 
 
+def forward_bilinear(block: Bilinear, x: Tensor) -> Tensor:
+    batch, channels, height, width = x.shape
+    result = x.new_zeros(batch, channels, 2 * height, 2 * width)
+    for i in range(2):
+        for j in range(2):
+            rows = (torch.arange(height, dtype=x.dtype) + (i - 0.5) / 2).clamp(0, height - 1).view(-1, 1)
+            columns = (torch.arange(width, dtype=x.dtype) + (j - 0.5) / 2).clamp(0, width - 1)
+            points = [each.expand(batch, 1, height, width) for each in (rows, columns)]
+            result[..., i::2, j::2] = bilinear(x.unsqueeze(1), *points).squeeze(1)
+    return result
+
+
 def bilinear(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """maps: (B, g, C, H, W); rows, columns: (B, g, H, W), in pixels from the centre of the first, inside the map."""
     top, left = rows.floor().clamp(max=max(maps.shape[3] - 2, 0)), columns.floor().clamp(max=max(maps.shape[4] - 2, 0))
@@ -35,4 +47,4 @@ def bilinear(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return total
 
 
-FORWARDS = {DySample: forward}
+FORWARDS = {DySample: forward, Bilinear: forward_bilinear}

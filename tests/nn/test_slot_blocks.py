@@ -23,6 +23,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("spd_conv", {"kernel_size": 1}),
     ("dysample", {}),
     ("dysample", {"dynamic": True, "groups": 2}),
+    ("bilinear", {}),
     ("carafe", {}),
     ("carafe", {"kernel_up": 3, "compressed": 8}),
     ("bifpn", {}),
@@ -162,7 +163,7 @@ def test_a_norm_behind_it_is_folded_or_left(name: str, options: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["spd_conv", "dysample", "carafe", "bifpn"])
+@pytest.mark.parametrize("name", ["spd_conv", "dysample", "bilinear", "carafe", "bifpn"])
 def test_a_recorded_graph_takes_other_sizes(name: str, exporter: str) -> None:
     """Recorded with symbolic sizes; an ONNX file of a whole network is in tests/yolo/test_slots.py."""
     block, maps = make(name).eval(), [x.detach() for x in given(name, (12, 16), batch=1)]
@@ -201,12 +202,11 @@ def test_spd_conv_can_start_as_a_strided_convolution(kernel: int, size: tuple[in
     torch.testing.assert_close(block(x), torch.nn.functional.conv2d(x, weight, stride=2, padding=1))
 
 
-def test_dysample_starts_as_bilinear_upsampling() -> None:
+def test_dysample_without_offsets_is_bilinear_upsampling() -> None:
     block = build_slot_block("dysample", (8,), 8)
     nn.init.zeros_(block.offset.weight)  # type: ignore[union-attr, arg-type]
     x = torch.randn(1, 8, 5, 7)
-    bilinear = torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(block(x), bilinear)
+    torch.testing.assert_close(block(x), build_slot_block("bilinear", (8,), 8)(x))
 
 
 def test_bifpn_weights_are_shares() -> None:
