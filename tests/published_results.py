@@ -25,10 +25,13 @@ class Published:
 
     def __init__(self, name: str) -> None:
         self.folder = REPO / "docs" / "results" / name
-        (self.table,) = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))["tables"]
+        self.tables = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))["tables"]
+        self.table = self.tables[0]
+        # A reference of several tables is the same row.
         self.rows = {
-            " ".join([row["arm"], *(str(row[key]) for key in self.table["swept_keys"])]): row
-            for row in self.table["rows"]
+            " ".join([row["arm"], *(str(row[key]) for key in table["swept_keys"])]): row
+            for table in self.tables
+            for row in table["rows"]
         }
         self.compared = {arm: row for arm, row in self.rows.items() if row["in_family"]}
         self.train = self.table["settings"]["train"]

@@ -60,6 +60,7 @@ def page(
         parts=parts,
         script=text,
         script_hash=base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
+        overall=sentences.overall(tables),
         overviews=[Overview(table) for table in tables],
         labels=_labels(tables),
         raw=_raw,

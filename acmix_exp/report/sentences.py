@@ -156,9 +156,30 @@ def lead(table: Table) -> str:
 
 def headline(table: Table) -> str:
     """The finding of a table in one sentence, with the number of seeds and what is excluded."""
-    rows = [row for row in table.rows if is_compared(row) and row.comparison.verdict not in HARNESS]
+    return _finding([table]) or lead(table)
+
+
+def overall(tables: Sequence[Table]) -> str:
+    """The finding of several tables in one sentence; empty unless they compare other arms with the same runs."""
+    references = {
+        frozenset(record.name for row in table.rows if row.arm == table.reference for record in row.runs.records)
+        for table in tables
+    }
+    labels = [row.label for table in tables for row in _found(table)]
+    shared = len(tables) > 1 and len(references) == 1 and all(references)
+    return _finding(tables) if shared and len(labels) == len(set(labels)) else ""
+
+
+def _found(table: Table) -> list[Row]:
+    """The rows on which there is a finding, without controls of the harness."""
+    return [row for row in table.rows if is_compared(row) and row.comparison.verdict not in HARNESS]
+
+
+def _finding(tables: Sequence[Table]) -> str:
+    """The finding of tables with one reference and one metric; empty if nothing is compared."""
+    table, rows = tables[0], [row for each in tables for row in _found(each)]
     if not rows:
-        return lead(table)
+        return ""
     groups: dict[str, list[Row]] = {}
     for word in Verdict:
         for row in rows:

@@ -12,7 +12,7 @@ from acmix_exp.report.build import Report, build
 from acmix_exp.report.language import speaking
 from acmix_exp.report.planned import REFERENCE, Asked
 from acmix_exp.report.read_runs import collect
-from acmix_exp.report.sentences import lead
+from acmix_exp.report.sentences import lead, overall
 from acmix_exp.report.terminal import terminal
 from acmix_exp.report.wandb_report import logger_for_report, publish
 from acmix_exp.run.directory import runs_in
@@ -60,10 +60,10 @@ def _check(config: Config, folder: Path) -> None:
 
 
 def say(built: Report, folder: Path, language: str) -> None:
-    """Print the finding of each table, figures that could not be drawn, notes on figures, and the files."""
+    """Print the finding of all tables and of each, figures that could not be drawn, notes on figures, and the files."""
     with speaking(language):
-        for table in built.tables:
-            print_line(lead(table))
+        for line in filter(None, [overall(built.tables), *map(lead, built.tables)]):
+            print_line(line)
     for figure in built.figures:
         if figure.error:
             print_line(f"{figure.name} could not be drawn: {figure.error}")

@@ -13,6 +13,7 @@ import yaml
 from acmix_exp.report.figures.network_map import placements
 from acmix_exp.report.figures.training_curves import losses
 from acmix_exp.report.records import Table
+from acmix_exp.report.sentences import overall
 from acmix_exp.report.table import make_tables
 
 JOINED = {"norm": True, "act": True, "residual": True, "zero_init": False}
@@ -42,6 +43,21 @@ def insert(add: Any) -> Callable[..., Path]:
 
 def arms(tables: list[Table]) -> list[list[str]]:
     return [[row.arm for row in table.rows] for table in tables]
+
+
+def test_tables_of_one_reference_have_a_finding_of_all(folder: Path, add: Any, insert: Any) -> None:
+    add("baseline", 0, 0.3)
+    insert("spd_conv", LIKE, DOWN)
+    insert("wiou", {"name": "wiou"}, LOSS)
+    tables = make_tables(folder)
+    assert overall(tables) == (
+        "spd_conv and wiou have too few seeds to be called better or worse than baseline, which needs at least 6 (1 "
+        "paired seed)."
+    )
+    assert overall(tables[:1]) == ""
+    insert("spd_conv", {**LIKE, "kernel_size": 5}, DOWN)
+    assert len(tables := make_tables(folder)) == 3
+    assert overall(tables) == "", "one name for two blocks"
 
 
 def test_controls_are_in_the_table_of_their_slot(folder: Path, add: Any, insert: Any) -> None:

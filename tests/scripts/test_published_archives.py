@@ -36,10 +36,11 @@ def test_the_archive_holds_every_run_of_the_table(folder: Path) -> None:
     for path in (path for path in paths if len(path.parts) > 2):
         runs.setdefault(path.parts[1], set()).add(path.parts[2])
     assert all(files - {"images", "provenance.diff"} == RUN_FILES for files in runs.values())
-    (table,) = json.loads((folder / "summary.json").read_text())["tables"]
     counts: Counter[str] = Counter()
-    for row in table["rows"]:
-        counts[row["arm"]] += row["n"]
+    for number, table in enumerate(json.loads((folder / "summary.json").read_text())["tables"]):
+        for row in table["rows"]:
+            if not number or row["arm"] != table["reference"]:  # tables share the runs of the reference
+                counts[row["arm"]] += row["n"]
     assert Counter(name.rsplit("-", 2)[0] for name in runs) == counts
     assert {name.rsplit("-", 2)[1] for name, files in runs.items() if "images" in files} == {"s0"}
 
