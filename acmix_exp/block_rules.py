@@ -165,7 +165,9 @@ RULES = {
     "gam": Block(
         "gam.GlobalAttention",
         "Global attention (GAM, arXiv 2112.05561): an MLP over channels, then two large convolutions, gate the map.",
-        reduction=whole(4, "factor by which both gates narrow the map"),
+        reduction=whole(
+            4, "factor by which both gates narrow the map; 4 is in common use, the paper's is that of BAM, 16"
+        ),
         kernel_size=odd(7, "side of the convolutions"),
     ),
     "hat": Block(

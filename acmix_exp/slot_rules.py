@@ -75,8 +75,10 @@ SLOT_RULES = {
     "shape_iou": SlotBlock(
         "loss",
         "box_losses.ShapeIoU",
-        "Shape-IoU (arXiv 2312.17663): distances and shapes count by the shape of the true box.",
-        scale=number(0.0, "power of the sides that weigh both axes, by the scale of the objects; 0: both alike"),
+        "Shape-IoU (arXiv 2312.17663): distances and sides count by the shape of the true box, if scale is above 0.",
+        scale=number(
+            0.0, "power of the sides that weigh both axes, by the scale of the objects; 0: both alike, whatever the box"
+        ),
     ),
     "spd_conv": SlotBlock(
         "down",

@@ -24,7 +24,7 @@ class CoordinateAttention(nn.Module):
         channels: C.
         reduction: divides C into the hidden channels, rounded down.
 
-    Source: Hou, Zhou and Feng, Coordinate Attention for Efficient Mobile Network Design, CVPR 2021, equations 4 to 8.
+    Source: Hou, Zhou and Feng, Coordinate Attention for Efficient Mobile Network Design, CVPR 2021, equations 4 to 9.
     """
 
     def __init__(self, channels: int, reduction: int = 32) -> None:

@@ -38,7 +38,7 @@ class TripletAttention(nn.Module):
         channels: C, any number.
         kernel_size: odd.
 
-    Source: Misra et al., Rotate to Attend: Convolutional Triplet Attention Module, WACV 2021, equations 1 to 5.
+    Source: Misra et al., Rotate to Attend: Convolutional Triplet Attention Module, WACV 2021, section 3.
     """
 
     def __init__(self, channels: int, kernel_size: int = 7) -> None:
