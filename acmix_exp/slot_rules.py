@@ -96,7 +96,9 @@ SLOT_RULES = {
         gamma=positive(0.5, "power of the relative loss", version="v2"),
         alpha=positive(1.9, "base of the falling weight", version="v3"),
         delta=positive(3.0, "relative loss at which the weight is 1", version="v3"),
-        momentum=positive(0.01, "of the running mean of the loss", version=("v2", "v3")),
+        momentum=positive(
+            None, "of the running mean of the loss; null: by the steps of a training", version=("v2", "v3")
+        ),
     ),
 }
 SIMILARITIES = ("inner_iou", "mpdiou", "shape_iou")  # losses that can take the assigner's IoU's place too

@@ -163,8 +163,9 @@ class WIoU(nn.Module):
 
     f is 1 for v1. b is the loss 1 - IoU relative to its running mean, without gradient: ``f = b^gamma`` for v2 and
     ``f = b / (delta alpha^(b - delta))`` for v3. The running mean, 1 at first, moves by ``momentum`` in training,
-    before it is used; it is the buffer ``mean`` and part of a checkpoint. The paper suggests 1 - 0.05^(1 / n), n
-    being the steps until the mAP rises slowly: 0.01 is that of 300 steps.
+    before it is used; it is the buffer ``mean`` and part of a checkpoint. Without a ``momentum`` it is
+    ``1 - 0.05^(1 / n)``, of which the paper says that n are the steps until the mAP rises slowly; here they are half of
+    those of the training (:meth:`set_steps`), and 300 before these are known.
 
     Raises ValueError for an unknown version, and unless each number is above 0, and the momentum at most 1.
 
@@ -174,16 +175,27 @@ class WIoU(nn.Module):
     mean: Tensor
 
     def __init__(
-        self, version: str = "v3", gamma: float = 0.5, alpha: float = 1.9, delta: float = 3.0, momentum: float = 0.01
+        self,
+        version: str = "v3",
+        gamma: float = 0.5,
+        alpha: float = 1.9,
+        delta: float = 3.0,
+        momentum: float | None = None,
     ) -> None:
         super().__init__()
         check_choice("version", version, ("v1", "v2", "v3"))
-        _require(gamma=gamma, alpha=alpha, delta=delta, momentum=momentum)
-        if momentum > 1:
+        _require(gamma=gamma, alpha=alpha, delta=delta, **({} if momentum is None else {"momentum": momentum}))
+        if momentum is not None and momentum > 1:
             raise ValueError(f"momentum must be at most 1, got {momentum}")
-        self.version, self.gamma, self.alpha, self.delta, self.momentum = version, gamma, alpha, delta, momentum
+        self.version, self.gamma, self.alpha, self.delta = version, gamma, alpha, delta
+        self.momentum, self.follows_steps = momentum or _momentum(300), momentum is None
         if version != "v1":
             self.register_buffer("mean", torch.ones(()))
+
+    def set_steps(self, steps: int) -> None:
+        """Tell how many batches the training has; of no effect if a ``momentum`` was given."""
+        if self.follows_steps:
+            self.momentum = _momentum(max(1.0, steps / 2))
 
     def forward(self, boxes: Tensor, targets: Tensor, diagonal: Tensor) -> Tensor:
         pair = Pair.of(boxes, targets)
@@ -203,6 +215,11 @@ class WIoU(nn.Module):
 
     def extra_repr(self) -> str:
         return f"version={self.version}"
+
+
+def _momentum(steps: float) -> float:
+    """With which 5 % of the first value are left after so many steps."""
+    return float(1 - 0.05 ** (1 / steps))
 
 
 def _require(**values: float) -> None:

@@ -5,15 +5,18 @@ The layer of a slot keeps its index and its other keys. Class and attribute name
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import Concat, Conv
 from ultralytics.utils.loss import BboxLoss
+from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.tal import PoseTaskAlignedAssigner, SegTaskAlignedAssigner, TaskAlignedAssigner
 
 from acmix_exp.nn import Identity
+from acmix_exp.nn.box_losses import WIoU
 from acmix_exp.yolo.wrap import After, BlockConv, ConvBlock, count_parameters
 
 
@@ -54,13 +57,17 @@ def put_in_place(network: nn.Sequential, index: int, block: nn.Module) -> None:
     layer.np = count_parameters(layer)
 
 
+class StockCIoU(nn.Module):
+    """One less the CIoU of ultralytics: the control ``identity``, which must equal the baseline bit for bit."""
+
+    def forward(self, boxes: Tensor, targets: Tensor, diagonal: Tensor) -> Tensor:
+        return 1.0 - bbox_iou(boxes, targets, xywh=False, CIoU=True)
+
+
 class SlotBoxLoss(BboxLoss):
-    """The box loss of ultralytics with ``loss`` in place of one less CIoU; with None it is the stock loss.
+    """The box loss of ultralytics with ``loss`` in place of one less CIoU; its other part, DFL or L1, stays."""
 
-    Its other part, DFL or L1, is the stock one.
-    """
-
-    def __init__(self, reg_max: int, loss: nn.Module | None) -> None:
+    def __init__(self, reg_max: int, loss: nn.Module) -> None:
         super().__init__(reg_max)
         self.loss = loss
 
@@ -77,9 +84,7 @@ class SlotBoxLoss(BboxLoss):
         stride: Tensor,
     ) -> tuple[Tensor, Tensor]:
         given = (pred_dist, pred_bboxes, anchor_points, target_bboxes, target_scores, target_scores_sum, fg_mask)
-        stock, other = super().forward(*given, imgsz, stride)
-        if self.loss is None:
-            return stock, other
+        _, other = super().forward(*given, imgsz, stride)
         chosen = fg_mask.nonzero(as_tuple=True)
         weight = target_scores[chosen].sum(-1, keepdim=True)
         # Boxes are in cells here, so the diagonal of the image is too.
@@ -127,8 +132,15 @@ def criteria_of(criterion: Any) -> list[Any]:
     return [part for part in (*parts, criterion) if type(getattr(part, "bbox_loss", None)) is BboxLoss]
 
 
+def set_steps(losses: Iterable[nn.Module], steps: int) -> None:
+    """Tell the losses that depend on it how many batches a training has."""
+    for loss in losses:
+        if isinstance(loss, WIoU):
+            loss.set_steps(steps)
+
+
 def install_losses(criterion: Any, losses: nn.ModuleList, assigner: str) -> None:
-    """Put ``losses`` into a network's criterion, in place, one for each head; an Identity leaves the stock CIoU.
+    """Put ``losses`` into a network's criterion, in place, one for each head; an Identity stands for the stock CIoU.
 
     assigner: ``same``: boxes are assigned by the similarity of the loss too. Raises ValueError if their numbers differ.
     """
@@ -137,7 +149,7 @@ def install_losses(criterion: Any, losses: nn.ModuleList, assigner: str) -> None
         raise ValueError(f"{type(criterion).__name__} has {len(found)} box losses with a CIoU; must have {len(losses)}")
     for part, loss in zip(found, losses, strict=True):
         stock = isinstance(loss, Identity)
-        part.bbox_loss = SlotBoxLoss(part.reg_max, None if stock else loss).to(part.device)
+        part.bbox_loss = SlotBoxLoss(part.reg_max, StockCIoU() if stock else loss).to(part.device)
         if assigner == "same" and not stock:
             part.assigner.__class__ = ASSIGNERS[type(part.assigner)]
             part.assigner.similar = loss.similarity

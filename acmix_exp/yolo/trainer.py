@@ -38,6 +38,7 @@ from acmix_exp.yolo.resume import STATE, Progress
 from acmix_exp.yolo.sample_dataset import SampleDataset, data_of, seeded
 from acmix_exp.yolo.sample_loader import train_loader
 from acmix_exp.yolo.sites import Network
+from acmix_exp.yolo.slot_wrap import set_steps
 from acmix_exp.yolo.transfer import load_pretrained, scratch_audit, summary
 from acmix_exp.yolo.validators import UNTIMED
 
@@ -208,6 +209,8 @@ class BlockTrainer(DetectionTrainer):
                 f"out of memory with train.batch={train.batch} train.imgsz={train.imgsz}; make either smaller"
             )
         super()._build_train_pipeline()
+        losses = getattr(unwrap_model(self.model), "box_losses", ())
+        set_steps(losses, self.epochs * len(self.train_loader))
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         """Called at the end of the setup; replaces the resuming of ultralytics, whose checkpoint holds too little."""

@@ -12,10 +12,11 @@ from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.torch_utils import ModelEMA
 
 from acmix_exp.config import ArmConfig, LossConfig, ModelConfig, arm_label
+from acmix_exp.nn.box_losses import WIoU
 from acmix_exp.sweep import arm
 from acmix_exp.yolo.model import BlockDetectionModel
 from acmix_exp.yolo.sites import sites_of
-from acmix_exp.yolo.slot_wrap import SlotAssigner, SlotBoxLoss
+from acmix_exp.yolo.slot_wrap import SlotAssigner, SlotBoxLoss, set_steps
 from tests.yolo.builders import bare, make_config
 from tests.yolo.slot_networks import batch, built, config, losses
 
@@ -38,6 +39,16 @@ def test_evaluation_leaves_the_running_mean_alone() -> None:
     assert (means(model), means(average.ema)) == ([moved], [1.0])
     average.update(model)
     assert min(moved, 1) < means(average.ema)[0] < max(moved, 1)
+
+
+def test_the_momentum_of_wiou_follows_the_steps_of_a_training() -> None:
+    """Half of them after which 5 % of the first value are left; a given momentum stays."""
+    loss, given = WIoU(), WIoU(momentum=0.25)
+    assert (1 - loss.momentum) ** 300 == pytest.approx(0.05)
+    set_steps([loss, given], 90)
+    assert ((1 - loss.momentum) ** 45, given.momentum) == (pytest.approx(0.05), 0.25)
+    set_steps([loss], 1)
+    assert loss.momentum == pytest.approx(0.95)
 
 
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("mpdiou", "inner_iou", "shape_iou")]

@@ -24,7 +24,7 @@ from acmix_exp.yolo.families import FAMILIES
 from acmix_exp.yolo.matched import matched_block
 from acmix_exp.yolo.preflight import preflight
 from acmix_exp.yolo.sites import Network, resolve_sites, sites_of
-from acmix_exp.yolo.slot_wrap import ASSIGNERS, SlotAssigner, SlotBoxLoss
+from acmix_exp.yolo.slot_wrap import ASSIGNERS, SlotAssigner, SlotBoxLoss, StockCIoU
 from tests.yolo.builders import bare, make_config
 from tests.yolo.slot_networks import built, config, losses
 
@@ -144,8 +144,15 @@ def test_a_control_of_a_few_scalars_is_refused() -> None:
 def test_identity_of_a_loss_is_the_stock_loss(family: str) -> None:
     given = arm.apply(config("wiou", control="identity", family=family))
     model, stock = built(given), built(bare(given))
-    assert torch.equal(losses(model), losses(stock))
+    for network in (model, stock):
+        (found := losses(network)).sum().backward()
+        network.found = found.detach()
+    assert torch.equal(model.found, stock.found)
+    pairs = zip(model.parameters(), stock.parameters(), strict=True)
+    assert all((own.grad is None and other.grad is None) or torch.equal(own.grad, other.grad) for own, other in pairs)
     assert len(model.box_losses) == (2 if family == "yolo26" else 1)
+    part = getattr(model.criterion, "one2many", model.criterion)
+    assert isinstance(part.bbox_loss.loss, StockCIoU), "computed where the other losses are"
     assert arm_label(given) == "identity_loss"
 
 
@@ -207,6 +214,7 @@ def test_a_training_is_saved_and_read_back(block: str, run_once: Callable[..., A
     torch.testing.assert_close(model(x)[0], outcome.model.float().eval()(x)[0], rtol=2e-2, atol=2e-2)
     if block == "wiou":
         assert float(outcome.model.box_losses[0].mean) != 1
+        assert outcome.model.box_losses[0].momentum > 0.1, "by the steps of the training"
 
 
 @pytest.mark.slow
