@@ -1,83 +1,41 @@
-"""MLCA, RFAConv, WTConv and PConv pixel by pixel in float64, and what each of them is by its definition."""
+"""RFAConv, WTConv and PConv: pixel by pixel in float64, and what defines each."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from acmix_exp.nn import build_block
-from acmix_exp.nn.fusion import absorb, fuse
 from acmix_exp.nn.wtconv import haar_transform, inverse_haar_transform
+from tests.nn.literals import Case, both_modes, check_literal, check_norm_behind, every_case, every_shape, normed
 from tests.nn.test_fit_for_use import image, make
-
-CHANNELS = 4
-SIZES = [(5, 7), (6, 3), (1, 1)]
-
-
-def mlca(block: Any, x: Tensor) -> Tensor:
-    """Every area by itself, then every pixel by the areas that hold it."""
-    _, channels, height, width = x.shape
-    side, reach = block.local_size, block.of_areas.weight.numel() // 2
-
-    def bounds(area: int, length: int) -> range:
-        return range(area * length // side, -(-(area + 1) * length // side))
-
-    def along_channels(values: list[Tensor], weight: Tensor) -> Tensor:
-        taps = weight.flatten()
-        sums = []
-        for c in range(channels):
-            near = [c + offset for offset in range(-reach, reach + 1)]
-            sums.append(sum(taps[i] * values[n] for i, n in enumerate(near) if 0 <= n < channels))
-        return torch.stack(sums, 1).sigmoid()
-
-    areas = {}
-    for i in range(side):
-        for j in range(side):
-            rows, columns = bounds(i, height), bounds(j, width)
-            pixels = [x[:, :, p, q] for p in rows for q in columns]
-            areas[i, j] = sum(pixels) / len(pixels)
-    mean = sum(areas.values()) / len(areas)
-    whole = along_channels(list(mean.unbind(1)), block.of_map.weight)
-    gates = {}
-    for key, value in areas.items():
-        local = along_channels(list(value.unbind(1)), block.of_areas.weight)
-        gates[key] = block.local_weight * local + (1 - block.local_weight) * whole
-    out = []
-    for p in range(height):
-        for q in range(width):
-            own = [gates[i, j] for i, j in gates if p in bounds(i, height) and q in bounds(j, width)]
-            out.append(x[:, :, p, q] * sum(own) / len(own))
-    return torch.stack(out, 2).view(x.shape)
 
 
 def rfaconv(block: Any, x: Tensor) -> Tensor:
-    """Every tap of every pixel by itself; its norm by its running statistics."""
+    """Every tap of every pixel by itself."""
     _, channels, height, width = x.shape
     side = block.spread.kernel_size[0]
     taps, half = side**2, side // 2
     padded = F.pad(x, (half, half, half, half))
-    norm, kernel = block.norm, block.conv.weight.view(channels, channels, taps)
-    out = []
-    for p in range(height):
-        for q in range(width):
-            total = 0
-            for c in range(channels):
-                window = padded[:, c, p : p + side, q : q + side].flatten(1)
-                own = range(c * taps, (c + 1) * taps)
-                attention = torch.stack([block.weigh.weight[t].squeeze() * window.mean(1) for t in own], 1).softmax(1)
-                features = torch.stack([(block.spread.weight[t].flatten() * window).sum(1) for t in own], 1)
-                known = slice(own.start, own.stop)
-                features = (features - norm.running_mean[known]) / (norm.running_var[known] + norm.eps).sqrt()
-                features = (features * norm.weight[known] + norm.bias[known]).relu()
-                total = total + (attention * features) @ kernel[:, c].T
-            out.append(total)
-    return torch.stack(out, 2).view(x.shape)
+    kernel = block.conv.weight.view(channels, channels, taps)
+    pixels = [(p, q) for p in range(height) for q in range(width)]
+    totals = [x.new_zeros(len(x), channels) for _ in pixels]
+    for c in range(channels):
+        windows = [padded[:, c, p : p + side, q : q + side].flatten(1) for p, q in pixels]
+        own = range(c * taps, (c + 1) * taps)
+        features = []
+        for t in own:
+            spread = [(block.spread.weight[t].flatten() * window).sum(1) for window in windows]
+            features.append([value.relu() for value in normed(block.norm, t, spread)])
+        for n, window in enumerate(windows):
+            attention = torch.stack([block.weigh.weight[t].squeeze() * window.mean(1) for t in own], 1).softmax(1)
+            at = torch.stack([values[n] for values in features], 1)
+            totals[n] = totals[n] + (attention * at) @ kernel[:, c].T
+    return torch.stack(totals, 2).view(x.shape)
 
 
 def wtconv(block: Any, x: Tensor) -> Tensor:
@@ -127,9 +85,7 @@ def pconv(block: Any, x: Tensor) -> Tensor:
     return F.conv2d(x, corner + delta, padding=side // 2)
 
 
-LITERAL: list[tuple[str, dict[str, Any], Callable[[Any, Tensor], Tensor]]] = [
-    ("mlca", {}, mlca),
-    ("mlca", {"local_size": 3, "kernel_size": 3, "local_weight": 0.2}, mlca),
+LITERAL: list[Case] = [
     ("rfaconv", {}, rfaconv),
     ("wtconv", {}, wtconv),
     ("wtconv", {"kernel_size": 3, "levels": 1}, wtconv),
@@ -138,24 +94,11 @@ LITERAL: list[tuple[str, dict[str, Any], Callable[[Any, Tensor], Tensor]]] = [
 ]
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize(
-    ("name", "options", "literal"), LITERAL, ids=[f"{name}-{options}" for name, options, _ in LITERAL]
-)
-def test_equals_its_definition(name: str, options: dict[str, Any], literal: Any, size: tuple[int, int]) -> None:
-    """In float64, output and all gradients."""
-    block = make(name, CHANNELS, **options).double().eval()
-    for module in block.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
-    results = []
-    for form in (block, lambda x: literal(block, x)):
-        x = image(size, CHANNELS).double().requires_grad_()
-        out = form(x)
-        results.append([out, *torch.autograd.grad(out, [x, *block.parameters()], torch.cos(out.detach()))])
-    for actual, expected in zip(*results, strict=True):
-        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+@both_modes
+@every_shape
+@every_case(LITERAL)
+def test_equals_its_definition(name: str, options: Any, literal: Any, shape: Any, training: bool) -> None:
+    check_literal(name, options, literal, shape, training)
 
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 13), (2, 1), (1, 1)], ids=str)
@@ -195,27 +138,9 @@ def test_what_passes_pconv_is_not_changed() -> None:
     assert 16 * sum(p.numel() for p in build_block("pconv", 16).parameters()) == dense
 
 
-def test_the_kernel_of_mlca_is_that_of_eca() -> None:
-    sides = [build_block("mlca", channels).of_areas.weight.numel() for channels in (1, 8, 64, 127, 128, 512, 2048)]
-    assert sides == [1, 3, 3, 3, 5, 5, 7]
-
-
-@pytest.mark.parametrize(("name", "takes"), [("mlca", False), ("pconv", False), ("rfaconv", True), ("wtconv", True)])
+@pytest.mark.parametrize(("name", "takes"), [("pconv", False), ("rfaconv", True), ("wtconv", True)])
 def test_a_norm_behind_it_is_folded_or_left(name: str, takes: bool) -> None:
-    block, x = make(name, 8).double().eval(), image((6, 7), 8).double()
-    norm = nn.BatchNorm2d(8).double().eval()
-    with torch.no_grad():
-        for each in (norm, *(part for part in block.modules() if isinstance(part, nn.BatchNorm2d))):
-            for values in (each.running_mean, each.running_var, each.weight, each.bias):
-                values.uniform_(0.5, 2)
-        expected = norm(block(x))
-        fused = fuse(copy.deepcopy(block))
-        torch.testing.assert_close(norm(fused(x)), expected)
-        together = absorb(fused, norm)
-        assert (together is not None) == takes
-        if together is not None:
-            torch.testing.assert_close(together(x), expected)
-            assert not [part for part in together.modules() if isinstance(part, nn.BatchNorm2d)]
+    check_norm_behind(name, takes)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +150,6 @@ def test_a_norm_behind_it_is_folded_or_left(name: str, takes: bool) -> None:
         ("pconv", {"kernel_size": 2}, "kernel_size must be odd, got 2"),
         ("rfaconv", {"kernel_size": 4}, "kernel_size must be odd, got 4"),
         ("wtconv", {"levels": 0}, "levels must be a positive integer, got 0"),
-        ("mlca", {"local_weight": 1.0}, r"local_weight must be from 0, below 1, got 1\.0"),
-        ("mlca", {"kernel_size": 2}, "kernel_size must be odd, got 2"),
     ],
 )
 def test_wrong_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
