@@ -27,6 +27,7 @@ SLOTS = {  # mode of a placement: what a block of that slot stands in place of
     "fuse": "a concatenation",
     "loss": "the CIoU in the box loss",
 }
+CONVOLUTIONS = ("pconv", "rfaconv", "wtconv")  # made to stand in place of a 3x3 convolution
 CONTROLS = ("identity", "join", "conv3x3", "conv3x3_matched")  # which fit every slot but ``loss``
 ASSIGNERS = ("stock", "same")  # of loss.assigner
 

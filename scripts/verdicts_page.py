@@ -18,7 +18,7 @@ import yaml
 
 from acmix_exp.block_rules import PATHS, RULES
 from acmix_exp.config import IDENTITY, block_label, conf_dir, options
-from acmix_exp.slot_rules import SLOT_RULES, SLOTS
+from acmix_exp.slot_rules import CONVOLUTIONS, SLOT_RULES, SLOTS, slot_of
 from acmix_exp.yolo.families import title_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +42,7 @@ made. A published folder names its own command, and `runs.tar.xz` beside it hold
 """
 POINTS = """Points are 100 x mAP50-95: the mean difference, with the 95 % interval over seeds for this row alone. The
 verdict is by the p that is adjusted for all rows of a table: "no difference" may stand beside an interval without zero.
+Excluded are differences beyond the farther end of the 90 % interval of the row.
 """
 COLUMNS = "data and training | seeds | verdict | points | excluded beyond | added cost |"
 RULER = " --- | ---: | --- | --- | --- | --- |"
@@ -144,9 +145,10 @@ def _verdict(
 
 
 def controls() -> set[str]:
-    """The arms that are controls."""
+    """The arms that are controls, and the block that is: bilinear upsampling, of DySample."""
     files = {name: conf_dir() / "arm" / f"{name}.yaml" for name in options("arm")}
-    return {name for name, path in files.items() if yaml.safe_load(path.read_text(encoding="utf-8")).get("control")}
+    arms = {name for name, path in files.items() if yaml.safe_load(path.read_text(encoding="utf-8")).get("control")}
+    return arms | {"bilinear"}
 
 
 def _is_stock(arm: str, name: str) -> bool:
@@ -188,8 +190,9 @@ def wanted() -> dict[str, str]:
     found = {}
     for name in str(content["hydra"]["sweeper"]["params"]["block"]).split(","):
         block = yaml.safe_load((conf_dir() / "block" / f"{name}.yaml").read_text(encoding="utf-8"))
-        rules = SLOT_RULES.get(name)
-        found[block_label(block)] = str(rules.slot) if rules else "after"
+        after = "replace" if name in CONVOLUTIONS else "after"
+        if name not in controls():
+            found[block_label(block)] = slot_of(block) or after
         assert block["name"] in RULES
     return found
 

@@ -20,11 +20,11 @@ from acmix_exp.config import (
     value_of,
 )
 from acmix_exp.insertions import Insertion, insertions, placement_file, written_out
-from acmix_exp.slot_rules import SIMILARITIES, slot_of
+from acmix_exp.slot_rules import CONVOLUTIONS, SIMILARITIES, slot_of
 from acmix_exp.yolo.families import starts_from_features
 
 NO_ATTENTION = "no_attention"  # an arm
-USUAL, USUAL_AFTER = "usual", "backbone_p4p5"  # placements
+USUAL, USUAL_AFTER, USUAL_CONVOLUTION = "usual", "backbone_p4p5", "bottleneck_p4p5"  # placements
 
 
 def contradictions(config: Config, explicit: Collection[str]) -> list[str]:
@@ -75,7 +75,8 @@ def usual(config: Config) -> Config:
     placement = config.model.placement
     if placement.mode != USUAL:
         return config
-    of_kind = PlacementConfig(**placement_file(slot_of(config.block) or USUAL_AFTER))
+    after = USUAL_CONVOLUTION if config.block.get("name") in CONVOLUTIONS else USUAL_AFTER
+    of_kind = PlacementConfig(**placement_file(slot_of(config.block) or after))
     placement = replace(placement, name=of_kind.name, mode=of_kind.mode, sites=placement.sites or of_kind.sites)
     return replace(config, model=replace(config.model, placement=placement))
 

@@ -92,8 +92,8 @@ def test_the_finding_of_a_whole_experiment(tmp_path: Path) -> None:
     )
     found, not_run = found_in(tmp_path).splitlines()
     assert not_run == (
-        "- Not run, 8 of the 13 blocks of `+experiment=wanted`: coordinate_attention, timm-eca, timm-cbam, dysample, "
-        "bifpn, mpdiou, inner_iou, shape_iou."
+        "- Not run, 14 of the 19 blocks of `+experiment=wanted`: coordinate_attention, timm-eca, timm-cbam, gam, "
+        "triplet_attention, mlca, rfaconv, wtconv, pconv, dysample, bifpn, mpdiou, inner_iou, shape_iou."
     )
     assert found == (
         "- [thermal_wanted](results/thermal_wanted/README.md), thermal, yolov8n from yolov8n.pt, 15 epochs, 224 px, "
@@ -103,6 +103,7 @@ def test_the_finding_of_a_whole_experiment(tmp_path: Path) -> None:
     blocks, controls = page(tmp_path).partition("## Every published block")[2].split("## Controls")
     assert [name in blocks for name in ("wiou", "identity", "conv3x3_matched_down")] == [True, False, False]
     assert [name in controls for name in ("identity_loss", "conv3x3_matched_down", "simam")] == [True, True, False]
+    assert "bilinear" not in wanted(), "a control of dysample"
 
 
 def test_a_loss_and_identity_cost_nothing_whatever_the_clock_says(tmp_path: Path) -> None:
@@ -189,5 +190,5 @@ def test_the_cost_is_that_over_the_reference_of_the_same_network(tmp_path: Path)
 def test_wanted_is_what_its_command_trains() -> None:
     cells = compose_cells(["+experiment=wanted", "hardware=cpu", "task=plan", "seed=0"])
     slots = {cell.config.model.placement.mode for cell in cells}
-    assert slots == {"after", "down", "up", "fuse", "loss"}
-    assert len(cells) == 3 * len(wanted())
+    assert slots == {"after", "replace", "down", "up", "fuse", "loss"}
+    assert len(cells) == 3 * len([*wanted(), "bilinear"])

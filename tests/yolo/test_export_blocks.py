@@ -12,7 +12,7 @@ from acmix_exp.block_rules import RULES, TIMM_LAYERS
 from acmix_exp.config import Config, ModelConfig, PlacementConfig
 from acmix_exp.data import Dataset
 from acmix_exp.insertions import placement_file
-from acmix_exp.slot_rules import CONTROLS, slot_of
+from acmix_exp.slot_rules import CONTROLS, CONVOLUTIONS, slot_of
 from acmix_exp.sweep import arm
 from acmix_exp.yolo.export_formats import Format, settled
 from acmix_exp.yolo.run import prepare
@@ -25,7 +25,6 @@ from acmix_exp.yolo import exporter  # noqa: E402
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="needs timm, pip install 'acmix_exp[timm]'")
 # Blocks, each where it mostly sits; a block of a network that is trained alone, as a loss, is in no exported file.
 NAMES = [name for name in RULES if name not in ("timm", *CONTROLS) and slot_of({"name": name}) != "loss"]
-INNER = ["rfaconv", "wtconv", "pconv"]  # made to take the place of a convolution
 OPTIONS: dict[str, dict[str, Any]] = {"acmix": {"kernel_att": 3, "head": 4}, "hat": {"depth": 1, "window_size": 4}}
 
 
@@ -55,9 +54,9 @@ def test_in_its_usual_place(tmp_path: Path, dataset: Dataset, name: str, format:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
-@pytest.mark.parametrize("name", INNER)
-def test_in_place_of_a_convolution(tmp_path: Path, dataset: Dataset, name: str, format: str) -> None:
-    found = differences(tmp_path, dataset, format, config("bottleneck_p4p5", name))
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_a_convolution_behind_a_layer(tmp_path: Path, dataset: Dataset, name: str, format: str) -> None:
+    found = differences(tmp_path, dataset, format, config("backbone_p4p5", name))
     assert all(0 <= each < 1e-4 for each in found), found
 
 

@@ -233,6 +233,7 @@ def test_a_placement_of_the_blocks_own_kind() -> None:
         "bifpn": "fuse",
         "wiou": "loss",
         "ema": "after",
+        "rfaconv": "replace",
     }.items():
         given = make_config(model=ModelConfig(placement=where), block={"name": block})
         placement = arm.usual(given).model.placement
