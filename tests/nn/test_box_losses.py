@@ -7,27 +7,33 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from acmix_exp.nn import box_losses
 from acmix_exp.nn.box_losses import EPSILON, InnerIoU, MPDIoU, ShapeIoU, Similarity, WIoU
 
-CASES: dict[str, Any] = {
-    "mpdiou": MPDIoU,
-    "inner-0.7": lambda: InnerIoU(0.7),
-    "inner-1.2": lambda: InnerIoU(1.2),
-    "shape-0": ShapeIoU,
-    "shape-1.5": lambda: ShapeIoU(1.5),
-    "wiou-v1": lambda: WIoU("v1"),
-    "wiou-v2": lambda: WIoU("v2"),
-    "wiou-v3": WIoU,
+CASES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "mpdiou": (MPDIoU, {}),
+    "inner": (InnerIoU, {"ratio": 0.7}),
+    "inner-1": (InnerIoU, {"ratio": 1.0}),
+    "inner-1.2": (InnerIoU, {"ratio": 1.2}),
+    "shape": (ShapeIoU, {"scale": 0.0}),
+    "shape-1.5": (ShapeIoU, {"scale": 1.5}),
+    "wiou-v1": (WIoU, {"version": "v1"}),
+    "wiou-v2": (WIoU, {"version": "v2", "gamma": 0.5}),
+    "wiou-v2-1.7": (WIoU, {"version": "v2", "gamma": 1.7}),
+    "wiou-v3": (WIoU, {"version": "v3", "alpha": 1.9, "delta": 3.0}),
+    "wiou-v3-1.4-2": (WIoU, {"version": "v3", "alpha": 1.4, "delta": 2.0}),
 }
 every_loss = pytest.mark.parametrize("name", CASES)
 MEAN = 0.6  # of WIoU, before the batch
+MOMENTUM = 0.01
 DIAGONAL = 20.0**2 + 15.0**2
 
 
 def make(name: str) -> Any:
-    loss = CASES[name]()
+    kind, options = CASES[name]
+    loss: Any = kind(**options, **({"momentum": MOMENTUM} if kind is WIoU else {}))
     if "mean" in dict(loss.named_buffers()):
         loss.mean.fill_(MEAN)
     return loss
@@ -50,73 +56,93 @@ def value(x: Tensor) -> float:
     return float(x.detach())
 
 
-def literal(name: str, box: Tensor, target: Tensor, relative: float) -> Tensor:
-    """The formula of the paper for one box; everything that it differentiates stays a tensor.
+def literal(name: str, box: Tensor, target: Tensor, mean: float) -> Tensor:
+    """The formula of docs/blocks.md for one box, with EPSILON where it divides. What has no gradient is a float.
 
-    relative: of WIoU, the loss divided by its running mean.
+    mean: of 1 - IoU, the running mean of WIoU.
     """
+    kind, options = CASES[name]
     x1, y1, x2, y2 = box
     a1, b1, a2, b2 = target
     w, h, wt, ht = x2 - x1, y2 - y1, a2 - a1, b2 - b1
     cx, cy, tx, ty = (x1 + x2) / 2, (y1 + y2) / 2, (a1 + a2) / 2, (b1 + b2) / 2
-
-    def overlap(ratio: float) -> Tensor:
-        left = torch.max(cx - w * ratio / 2, tx - wt * ratio / 2)
-        right = torch.min(cx + w * ratio / 2, tx + wt * ratio / 2)
-        top = torch.max(cy - h * ratio / 2, ty - ht * ratio / 2)
-        bottom = torch.min(cy + h * ratio / 2, ty + ht * ratio / 2)
-        inter = torch.relu(right - left) * torch.relu(bottom - top)
-        return inter / (w * h * ratio**2 + wt * ht * ratio**2 - inter)
-
-    iou = overlap(1.0)
-    diagonal = (torch.max(x2, a2) - torch.min(x1, a1)) ** 2 + (torch.max(y2, b2) - torch.min(y1, b1)) ** 2
+    iou = overlap(box, target)
+    diagonal = (torch.max(x2, a2) - torch.min(x1, a1)) ** 2 + (torch.max(y2, b2) - torch.min(y1, b1)) ** 2 + EPSILON
     distance = (cx - tx) ** 2 + (cy - ty) ** 2
-    if name == "mpdiou":
+    if kind is MPDIoU:
         d1, d2 = (x1 - a1) ** 2 + (y1 - b1) ** 2, (x2 - a2) ** 2 + (y2 - b2) ** 2
-        return 1 - (iou - d1 / DIAGONAL - d2 / DIAGONAL)
-    kind, _, parameter = name.partition("-")
-    if kind == "inner":
-        v = 4 / math.pi**2 * (torch.atan(wt / ht) - torch.atan(w / h)) ** 2
-        alpha = value(v) / (1 - value(iou) + value(v))
+        return 1 - (iou - d1 / (DIAGONAL + EPSILON) - d2 / (DIAGONAL + EPSILON))
+    if kind is InnerIoU:
+        v = 4 / math.pi**2 * (torch.atan(wt / (ht + EPSILON)) - torch.atan(w / (h + EPSILON))) ** 2
+        alpha = value(v) / (1 - value(iou) + value(v) + EPSILON)
         ciou_loss = 1 - iou + distance / diagonal + alpha * v
-        return ciou_loss + iou - overlap(float(parameter))
-    if kind == "shape":
-        scale = float(parameter)
-        ww = 2 * wt**scale / (wt**scale + ht**scale)
-        hh = 2 * ht**scale / (wt**scale + ht**scale)
+        return ciou_loss + iou - overlap(box, target, options["ratio"])
+    if kind is ShapeIoU:
+        wide, high = (wt + EPSILON) ** options["scale"], (ht + EPSILON) ** options["scale"]
+        ww, hh = 2 * wide / (wide + high), 2 * high / (wide + high)
         d = hh * (cx - tx) ** 2 / diagonal + ww * (cy - ty) ** 2 / diagonal
-        omega_w = hh * (w - wt).abs() / torch.max(w, wt)
-        omega_h = ww * (h - ht).abs() / torch.max(h, ht)
+        omega_w = hh * (w - wt).abs() / (torch.max(w, wt) + EPSILON)
+        omega_h = ww * (h - ht).abs() / (torch.max(h, ht) + EPSILON)
         omega = (1 - torch.exp(-omega_w)) ** 4 + (1 - torch.exp(-omega_h)) ** 4
         return 1 - iou + d + 0.5 * omega
     v1 = torch.exp(distance / value(diagonal)) * (1 - iou)
-    factor = {"v1": 1.0, "v2": relative**0.5, "v3": relative / (3 * 1.9 ** (relative - 3))}[parameter]
-    return factor * v1
+    beta = (1 - value(iou)) / (mean + EPSILON)
+    if options["version"] == "v1":
+        return v1
+    if options["version"] == "v2":
+        return beta ** options["gamma"] * v1
+    delta, alpha = options["delta"], options["alpha"]
+    return beta / (delta * alpha ** (beta - delta)) * v1
+
+
+def overlap(box: Tensor, target: Tensor, ratio: float = 1.0) -> Tensor:
+    """IoU of two boxes with their sides times ``ratio``."""
+    low, high, areas = [], [], []
+    for x1, y1, x2, y2 in (box, target):
+        (cx, w), (cy, h) = ((x1 + x2) / 2, ratio * (x2 - x1)), ((y1 + y2) / 2, ratio * (y2 - y1))
+        low.append((cx - w / 2, cy - h / 2))
+        high.append((cx + w / 2, cy + h / 2))
+        areas.append(w * h)
+    sides = [torch.relu(torch.min(high[0][i], high[1][i]) - torch.max(low[0][i], low[1][i])) for i in (0, 1)]
+    shared = sides[0] * sides[1]
+    return shared / (areas[0] + areas[1] - shared + EPSILON)
+
+
+def mean_loss(given: Tensor, targets: Tensor) -> float:
+    losses = [1 - value(overlap(box, target)) for box, target in zip(given, targets, strict=True)]
+    return sum(losses) / len(losses)
 
 
 @every_loss
 def test_equals_the_formula_with_gradients(name: str) -> None:
     given, targets, diagonal = boxes()
     given.requires_grad_()
-    loss = make(name)
+    loss = make(name).double()
+    if "mean" in dict(loss.named_buffers()):
+        loss.mean.fill_(MEAN)  # which float32 rounds
     actual = loss(given, targets, diagonal)
     assert actual.shape == (len(given), 1)
-    mean = MEAN + 0.01 * (float(iou_losses(given.detach(), targets).mean()) - MEAN)
-    relative = [float(each) / mean for each in iou_losses(given.detach(), targets)]
-    expected = torch.stack(
-        [literal(name, box, target, each) for box, target, each in zip(given, targets, relative, strict=True)]
-    )
-    torch.testing.assert_close(actual.squeeze(1), expected, rtol=1e-5, atol=1e-6)
+    mean = MEAN + MOMENTUM * (mean_loss(given, targets) - MEAN)
+    expected = torch.stack([literal(name, box, target, mean) for box, target in zip(given, targets, strict=True)])
+    torch.testing.assert_close(actual.squeeze(1), expected, rtol=1e-10, atol=1e-10)
     weights = torch.cos(torch.arange(len(given), dtype=torch.float64))
     gradients = [torch.autograd.grad((each.view(-1) * weights).sum(), given)[0] for each in (actual, expected)]
-    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
 
 
-def iou_losses(given: Tensor, targets: Tensor) -> Tensor:
-    left, right = torch.max(given[:, :2], targets[:, :2]), torch.min(given[:, 2:], targets[:, 2:])
-    inter = (right - left).clamp(min=0).prod(1)
-    areas = [(each[:, 2:] - each[:, :2]).prod(1) for each in (given, targets)]
-    return 1 - inter / (areas[0] + areas[1] - inter)
+@pytest.mark.parametrize(("epsilon", "limit"), [(0.0, 1e-12), (EPSILON, 1e-6)])
+def test_inner_iou_of_ratio_1_is_the_stock_ciou(epsilon: float, limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ultralytics adds its epsilon to the heights too, not to a quotient: up to that, losses and gradients agree."""
+    from ultralytics.utils.metrics import bbox_iou
+
+    monkeypatch.setattr(box_losses, "EPSILON", epsilon)
+    given, targets, diagonal = boxes()
+    given.requires_grad_()
+    actual = InnerIoU(ratio=1.0)(given, targets, diagonal)
+    expected = 1 - bbox_iou(given, targets, xywh=False, CIoU=True, eps=epsilon)
+    torch.testing.assert_close(actual, expected, rtol=limit, atol=limit)
+    gradients = [torch.autograd.grad(each.sum(), given)[0] for each in (actual, expected)]
+    torch.testing.assert_close(*gradients, rtol=limit, atol=limit)
 
 
 @every_loss
@@ -132,7 +158,9 @@ def test_equal_boxes_cost_nothing(name: str) -> None:
 
 @every_loss
 def test_disjoint_boxes_are_moved_together(name: str) -> None:
-    """Far apart IoU is 0 and has no gradient; the other terms cost more with the distance, but for WIoU's v2 and v3."""
+    """Far apart IoU is 0 and has no gradient; the other terms cost more with the distance, and their gradient leads the
+    box back: its centre, for the sides of the box around both have a gradient too, but for WIoU.
+    """
     target = torch.tensor([[0.0, 0.0, 2.0, 3.0]], dtype=torch.float64)
     near, far = ((target + shift).requires_grad_() for shift in (5.0, 9.0))
     diagonal = torch.tensor([[DIAGONAL]], dtype=torch.float64)
@@ -140,7 +168,10 @@ def test_disjoint_boxes_are_moved_together(name: str) -> None:
     costs = [loss(box, target, diagonal) for box in (near, far)]
     assert costs[0].item() < costs[1].item()
     (gradient,) = torch.autograd.grad(costs[0].sum(), near)
-    assert gradient.sum() > 0, "a step against the gradient moves the box back"
+    moved = near.detach() - 0.1 * gradient
+    assert loss(moved, target, diagonal).item() < costs[0].item()
+    before, after = ((box[:, :2] + box[:, 2:] - target[:, :2] - target[:, 2:]).norm() for box in (near, moved))
+    assert after < before
 
 
 DEGENERATE = [
@@ -184,7 +215,7 @@ def test_half_precision_is_close(name: str) -> None:
     torch.testing.assert_close(half.double(), wide, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("wiou")])
+@pytest.mark.parametrize("name", [name for name, (kind, _) in CASES.items() if kind is not WIoU])
 def test_a_similarity_is_one_less_the_loss(name: str) -> None:
     loss = make(name)
     assert isinstance(loss, Similarity)
@@ -200,7 +231,7 @@ def test_the_running_mean_moves_in_training_alone() -> None:
     loss.eval()(given, targets, diagonal)
     assert float(loss.mean) == 1
     loss.train()(given, targets, diagonal)
-    assert float(loss.mean) == pytest.approx(0.9 + 0.1 * float(iou_losses(given, targets).mean()))
+    assert float(loss.mean) == pytest.approx(0.9 + 0.1 * mean_loss(given, targets))
     other = WIoU("v3")
     other.load_state_dict(loss.state_dict())
     assert float(other.mean) == float(loss.mean)
