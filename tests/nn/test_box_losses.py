@@ -158,8 +158,8 @@ def test_equal_boxes_cost_nothing(name: str) -> None:
 
 @every_loss
 def test_disjoint_boxes_are_moved_together(name: str) -> None:
-    """Far apart IoU is 0 and has no gradient; the other terms cost more with the distance, and their gradient leads the
-    box back: its centre, for the sides of the box around both have a gradient too, but for WIoU.
+    """Far apart IoU is 0 and has no gradient; the other terms cost more with the distance, and a step against
+    their gradient brings the centre of the box nearer. (Not always on each axis: the box around both has a gradient.)
     """
     target = torch.tensor([[0.0, 0.0, 2.0, 3.0]], dtype=torch.float64)
     near, far = ((target + shift).requires_grad_() for shift in (5.0, 9.0))
