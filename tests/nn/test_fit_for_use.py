@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,35 +235,55 @@ def test_onnx_in_every_form(name: str, options: dict[str, Any], exporter: str, t
     export(make(name, **options).eval(), exporter, tmp_path / "block.onnx")
 
 
-def export(block: nn.Module, exporter: str, path: Path) -> None:
+def one_image(size: tuple[int, int]) -> list[Tensor]:
+    return [image(size, batch=1)]
+
+
+def export(
+    block: nn.Module,
+    exporter: str,
+    path: Path,
+    inputs: Callable[[tuple[int, int]], list[Tensor]] = one_image,
+    sizes: Sequence[tuple[int, int]] = ((12, 16), (20, 20), (7, 13)),
+    step: int = 1,
+) -> None:
+    """Export ``block`` at the first size, and compare its file with it at all.
+
+    inputs: the maps of one size, which the block takes as a list if there are several. step: divides all sizes.
+    """
     onnxruntime = pytest.importorskip("onnxruntime")
     if exporter == "dynamo":
         pytest.importorskip("onnxscript")
     if isinstance(block, Identity):
         block = nn.Sequential(block, nn.Tanh())  # a graph whose output is its input is none to the dynamo exporter
-    x = image((12, 16), batch=1)
-    axes = {2: torch.export.Dim("height", min=2, max=512), 3: torch.export.Dim("width", min=2, max=512)}
+    maps = inputs(sizes[0])
+    names = [f"x{number}" for number in range(len(maps))]
+    args = (maps,) if len(maps) > 1 else (maps[0],)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         if exporter == "dynamo":
+            height, width = (step * torch.export.Dim(name, min=1 + (step == 1), max=512) for name in ("h", "w"))
+            axes: Any = [{2: height, 3: width} for _ in maps]
             torch.onnx.export(
                 block,
-                (x,),
+                args,
                 path,
                 dynamo=True,
                 opset_version=20,
-                input_names=["x"],
-                dynamic_shapes=(axes,),
+                input_names=names,
+                dynamic_shapes=(axes if len(maps) > 1 else axes[0],),
                 verbose=False,
             )
         else:
-            names = {"x": {2: "height", 3: "width"}}
-            torch.onnx.export(block, (x,), path, dynamo=False, opset_version=18, input_names=["x"], dynamic_axes=names)
+            free = {name: {2: "height", 3: "width"} for name in names}
+            torch.onnx.export(block, args, path, dynamo=False, opset_version=18, input_names=names, dynamic_axes=free)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for size in ((12, 16), (20, 20), (7, 13)):
-        x = image(size, batch=1)
+    assert [each.name for each in session.get_inputs()] == names
+    for size in sizes:
+        maps = inputs(size)
+        (actual,) = session.run(None, {name: x.numpy() for name, x in zip(names, maps, strict=True)})
         with torch.no_grad():
-            close(torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]), block(x), 1e-4)
+            close(torch.from_numpy(actual), block(maps if len(maps) > 1 else maps[0]), 1e-4)
 
 
 @every_block

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from acmix_exp.nn.fusion import absorb, fuse
 from acmix_exp.nn.stand_in import StandIn
 from acmix_exp.slot_rules import SLOT_RULES
 from benchmarks.straightforward import straightforward
+from tests.nn.test_fit_for_use import export
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("spd_conv", {}),
@@ -30,7 +32,6 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("bifpn", {"keep_scale": True}),
 ]
 CHANNELS = 16
-OUT = {"down": 24, "up": CHANNELS, "fuse": CHANNELS + 8}
 
 
 def ids(value: Any) -> str:
@@ -38,24 +39,32 @@ def ids(value: Any) -> str:
 
 
 every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=ids)
+every_block = pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
 
 
-def make(name: str, **options: Any) -> nn.Module:
-    torch.manual_seed(0)
+def widths(name: str, channels: int = CHANNELS) -> tuple[tuple[int, ...], int]:
+    """Channels of the maps that a block takes and of its result."""
     slot = str(SLOT_RULES[name].slot)
-    inputs = (CHANNELS, 8) if slot == "fuse" else (CHANNELS,)
-    block = build_slot_block(name, inputs, OUT[slot], **options)
+    inputs = (channels, channels // 2) if slot == "fuse" else (channels,)
+    return inputs, {"down": channels + 8, "up": channels, "fuse": sum(inputs)}[slot]
+
+
+def make(name: str, channels: int = CHANNELS, **options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    block = build_slot_block(name, *widths(name, channels), **options)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return block
 
 
-def given(name: str, size: tuple[int, int], dtype: torch.dtype = torch.float32, batch: int = 2) -> list[Tensor]:
+def given(
+    name: str, size: tuple[int, int], dtype: torch.dtype = torch.float32, batch: int = 2, channels: int = CHANNELS
+) -> list[Tensor]:
     """The maps that a block takes; one, but for a fusion."""
     generator = torch.Generator().manual_seed(1)
-    widths = (CHANNELS, 8) if SLOT_RULES[name].slot == "fuse" else (CHANNELS,)
-    return [torch.randn(batch, width, *size, generator=generator).to(dtype).requires_grad_() for width in widths]
+    shapes = [(batch, width, *size) for width in widths(name, channels)[0]]
+    return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
 
 
 def call(block: nn.Module, maps: list[Tensor]) -> Tensor:
@@ -63,22 +72,38 @@ def call(block: nn.Module, maps: list[Tensor]) -> Tensor:
     return result
 
 
-def expected_size(name: str, size: tuple[int, int]) -> tuple[int, ...]:
+def expected_size(name: str, size: tuple[int, int], channels: int = CHANNELS) -> tuple[int, ...]:
     slot = str(SLOT_RULES[name].slot)
     scaled = {"down": lambda side: (side + 1) // 2, "up": lambda side: 2 * side, "fuse": lambda side: side}[slot]
-    return (OUT[slot], scaled(size[0]), scaled(size[1]))
+    return (widths(name, channels)[1], scaled(size[0]), scaled(size[1]))
 
 
-@pytest.mark.parametrize("size", [(20, 20), (12, 8), (7, 13), (2, 2), (1, 1)], ids=str)
+def assert_gradients(block: nn.Module, maps: list[Tensor]) -> None:
+    """Finite, and of the dtype of what they belong to."""
+    for key, value in [*block.named_parameters(), *((f"map {i}", x) for i, x in enumerate(maps))]:
+        assert value.grad is not None, key
+        assert value.grad.dtype == value.dtype, key
+        assert value.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("size", [(80, 80), (20, 20), (12, 8), (7, 13), (2, 2), (1, 1)], ids=str)
 @every_case
 def test_forward_and_backward(name: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     block, maps = make(name, **options).train(), given(name, size)
     out = call(block, maps)
     assert out.shape[1:] == expected_size(name, size)
     out.square().sum().backward()
-    for key, value in [*block.named_parameters(), *((f"map {i}", x) for i, x in enumerate(maps))]:
-        assert value.grad is not None, key
-        assert value.grad.isfinite().all(), key
+    assert_gradients(block, maps)
+
+
+@pytest.mark.parametrize("channels", [64, 256, 640])
+@every_block
+def test_widths(name: str, channels: int) -> None:
+    block, maps = make(name, channels).train(), given(name, (4, 3), batch=1, channels=channels)
+    out = call(block, maps)
+    assert out.shape[1:] == expected_size(name, (4, 3), channels)
+    out.square().mean().backward()
+    assert_gradients(block, maps)
 
 
 @pytest.mark.parametrize("size", [(9, 11), (8, 6), (1, 1)], ids=str)
@@ -104,20 +129,35 @@ def test_half_precision(name: str, options: dict[str, Any], dtype: torch.dtype, 
     out = call(block, maps)
     assert out.dtype == dtype
     out.float().sum().backward()
-    assert all(x.grad is not None and x.grad.isfinite().all() for x in maps)
+    assert_gradients(block, maps)
     full = call(copy.deepcopy(block).float(), [x.detach().float() for x in maps])
     torch.testing.assert_close(out.float(), full, rtol=tolerance, atol=tolerance)
 
 
 @every_case
-def test_autocast_channels_last_and_copies(name: str, options: dict[str, Any]) -> None:
+def test_autocast(name: str, options: dict[str, Any]) -> None:
+    block, maps = make(name, **options).train(), given(name, (6, 8))
+    with torch.autocast("cpu", torch.bfloat16):
+        out = call(block, maps)
+    out.float().square().mean().backward()
+    assert_gradients(block, maps)
+    torch.testing.assert_close(out.float(), call(block, maps), rtol=1e-1, atol=1e-1)
+
+
+@every_case
+def test_channels_last(name: str, options: dict[str, Any]) -> None:
+    block, maps = make(name, **options).double().eval(), given(name, (6, 8), torch.float64)
+    expected = call(block, maps)
+    last = [x.detach().to(memory_format=torch.channels_last) for x in maps]
+    actual = call(block.to(memory_format=torch.channels_last), last)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+@every_case
+def test_copies(name: str, options: dict[str, Any]) -> None:
     block, maps = make(name, **options).eval(), given(name, (6, 8))
     expected = call(block, maps)
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(call(block, maps).float(), expected, rtol=1e-1, atol=1e-1)
-    last = [x.detach().to(memory_format=torch.channels_last) for x in maps]
-    formatted = copy.deepcopy(block).to(memory_format=torch.channels_last)
-    torch.testing.assert_close(call(formatted, last), expected, rtol=1e-4, atol=1e-5)
+    expected.sum().backward()
     file = io.BytesIO()
     torch.save(block, file)
     file.seek(0)
@@ -163,9 +203,9 @@ def test_a_norm_behind_it_is_folded_or_left(name: str, options: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["spd_conv", "dysample", "bilinear", "carafe", "bifpn"])
+@every_block
 def test_a_recorded_graph_takes_other_sizes(name: str, exporter: str) -> None:
-    """Recorded with symbolic sizes; an ONNX file of a whole network is in tests/yolo/test_slots.py."""
+    """Recorded with symbolic sizes, without ONNX."""
     block, maps = make(name).eval(), [x.detach() for x in given(name, (12, 16), batch=1)]
     example = (maps,) if len(maps) > 1 else (maps[0],)
     if exporter == "torchscript":
@@ -180,10 +220,21 @@ def test_a_recorded_graph_takes_other_sizes(name: str, exporter: str) -> None:
         torch.testing.assert_close(call(recorded, others), call(block, others), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
+@every_block
+def test_onnx(name: str, exporter: str, tmp_path: Path) -> None:
+    """Exported once with symbolic height and width, run at sizes that were not recorded."""
+
+    def inputs(size: tuple[int, int]) -> list[Tensor]:
+        return [x.detach() for x in given(name, size, batch=1)]
+
+    export(make(name).eval(), exporter, tmp_path / "block.onnx", inputs, [(12, 16), (8, 20), (2, 2)], step=2)
+
+
 def test_spd_conv_computes_what_a_6x6_convolution_of_stride_2_does() -> None:
     block, (x,) = make("spd_conv").double(), given("spd_conv", (8, 10), torch.float64)
     weight = block.conv.weight.detach()  # type: ignore[union-attr]
-    wide = torch.zeros(OUT["down"], CHANNELS, 6, 6, dtype=torch.float64)
+    wide = torch.zeros(widths("spd_conv")[1], CHANNELS, 6, 6, dtype=torch.float64)
     for number, (i, j) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
         wide[:, :, i::2, j::2] = weight[:, number * CHANNELS : (number + 1) * CHANNELS]
     torch.testing.assert_close(block(x), torch.nn.functional.conv2d(x, wide, stride=2, padding=2))
@@ -192,7 +243,7 @@ def test_spd_conv_computes_what_a_6x6_convolution_of_stride_2_does() -> None:
 @pytest.mark.parametrize(("kernel", "size"), [(3, (8, 10)), (5, (7, 9)), (1, (8, 8))])
 def test_spd_conv_can_start_as_a_strided_convolution(kernel: int, size: tuple[int, int]) -> None:
     block: Any = make("spd_conv", kernel_size=kernel).double()
-    weight = torch.randn(OUT["down"], CHANNELS, 3, 3, dtype=torch.float64)
+    weight = torch.randn(widths("spd_conv")[1], CHANNELS, 3, 3, dtype=torch.float64)
     before, (x,) = block.conv.weight.detach().clone(), given("spd_conv", size, torch.float64)
     assert block.start_as(weight) == (kernel >= 3)
     assert not block.start_as(weight[:, 1:])
@@ -232,3 +283,20 @@ def test_bifpn_weights_are_shares() -> None:
 def test_wrong_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         make(name, **options)
+
+
+@pytest.mark.parametrize("channels", [0, -16, 16.0, True, "16"])
+@pytest.mark.parametrize("name", ["spd_conv", "dysample", "bilinear", "carafe"])
+def test_channels_that_are_no_positive_whole_number_are_refused(name: str, channels: Any) -> None:
+    message = rf"^(in_|out_)?channels must be a positive integer, got {channels!r}$"
+    with pytest.raises(ValueError, match=message):
+        build_slot_block(name, (channels,), channels)
+    if name == "spd_conv":
+        for inputs, outputs in ((16, channels), (channels, 16)):
+            with pytest.raises(ValueError, match=message):
+                build_slot_block(name, (inputs,), outputs)
+
+
+def test_a_fusion_of_no_maps_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^inputs must be a positive integer, got 0$"):
+        build_slot_block("bifpn", (), 8)
