@@ -58,6 +58,24 @@ def test_the_checks_before_a_commit_are_those_of_make_lint() -> None:
 def test_the_workflow_runs_the_make_targets_on_every_supported_python() -> None:
     jobs = yaml.safe_load((REPO / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert commands.pop("timm")[0] == "make install"
     assert commands == {"lint": ["make lint"], "test": ["make test"], "docs": ["make docs"]}
     supported = [words[-1] for words in (each.split(" :: ") for each in PROJECT["classifiers"]) if "Python" in words]
     assert jobs["test"]["strategy"]["matrix"]["python-version"] == supported
+
+
+def test_the_workflow_runs_every_test_that_needs_timm() -> None:
+    """With the version of constraints.txt, and those of the layers with the lowest that pyproject.toml allows."""
+    workflow = yaml.safe_load((REPO / ".github" / "workflows" / "ci.yml").read_text())
+    commands = [step["run"] for step in workflow["jobs"]["timm"]["steps"] if "run" in step]
+    _, extra, everything, lowest, layers = commands
+    needing = {
+        path.relative_to(REPO).as_posix()
+        for path in (REPO / "tests").rglob("test_*.py")
+        if re.search(r"^from tests\.extras import .*needs_timm", path.read_text(), re.MULTILINE)
+    }
+    assert set(re.findall(r"tests/\S+", everything)) == needing
+    assert set(re.findall(r"tests/\S+", layers)) == {path for path in needing if path.startswith("tests/nn/")}
+    assert extra.endswith("--constraint constraints.txt --editable '.[timm]'")
+    (requirement,) = PROJECT["optional-dependencies"]["timm"]
+    assert requirement == f"timm>={lowest.rpartition('==')[2]},<1.1"

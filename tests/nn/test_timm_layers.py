@@ -7,7 +7,6 @@ import sys
 import types
 import zipfile
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -20,9 +19,9 @@ from acmix_exp.config import block_label
 from acmix_exp.nn import build_block
 from acmix_exp.yolo.pickle_scan import scan
 from acmix_exp.yolo.preflight import block_faults
+from tests.extras import needs_timm
 
 WITHOUT = "block=timm: timm is not installed; pip install 'acmix_exp[timm]'"
-needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="needs timm, pip install 'acmix_exp[timm]'")
 
 
 class Gate(nn.Conv2d):

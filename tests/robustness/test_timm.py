@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.extras import needs_timm, without_timm
 from tests.robustness.cases import case
 from tests.robustness.commands import QUIET
 
 pytestmark = pytest.mark.slow
 
-without_timm = pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
-needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="needs timm, pip install 'acmix_exp[timm]'")
 TINY = ("dataset=shapes", "train.imgsz=64", "train.epochs=1", "hardware=cpu", "hardware.workers=0", *QUIET)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from acmix_exp.slot_rules import CONTROLS, CONVOLUTIONS, slot_of
 from acmix_exp.sweep import arm
 from acmix_exp.yolo.export_formats import Format, settled
 from acmix_exp.yolo.run import prepare
+from tests.extras import needs_timm
 from tests.yolo.builders import make_config
 from tests.yolo.test_export import SIZES, checkpoint
 
 prepare()
 from acmix_exp.yolo import exporter  # noqa: E402
 
-needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="needs timm, pip install 'acmix_exp[timm]'")
 # Blocks, each where it mostly sits; a block of a network that is trained alone, as a loss, is in no exported file.
 NAMES = [name for name in RULES if name not in ("timm", *CONTROLS) and slot_of({"name": name}) != "loss"]
 OPTIONS: dict[str, dict[str, Any]] = {"acmix": {"kernel_att": 3, "head": 4}, "hat": {"depth": 1, "window_size": 4}}
