@@ -119,3 +119,19 @@ def test_operations(layer: str) -> None:
         block(image((6, 7), CHANNELS, 1))
     counted = operations(build_block("timm", CHANNELS, layer=layer), CHANNELS, 6, 7)
     assert counted == sum(seen) + PRODUCTS.get(layer, 0)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
+def test_our_coordinate_attention_is_that_of_timm(training: bool) -> None:
+    """Written by others from the same paper: with the same weights, output and all gradients in float64."""
+    ours = make("coordinate_attention", CHANNELS).double().train(training)
+    theirs = build_block("timm", CHANNELS, layer="coord", rd_channels=ours.conv1.out_channels, bias=True).double()
+    theirs.load_state_dict(ours.state_dict())
+    results = []
+    for block in (ours, theirs.train(training)):
+        x = image((5, 7)).double().requires_grad_()
+        out = block(x)
+        leaves = [x, *(parameter for _, parameter in sorted(block.named_parameters()))]
+        results.append([out, *torch.autograd.grad(out, leaves, torch.cos(out.detach()))])
+    for actual, expected in zip(*results, strict=True):
+        close(actual, expected, 1e-12)
