@@ -72,13 +72,20 @@ def build_slot_block(name: str, inputs: Sequence[int], channels: int, **options:
 
     inputs: channels of the maps that it takes; of an upsampling the one, of a loss none. channels: of its result.
 
-    Raises ValueError as :func:`build_block`.
+    Raises ValueError as :func:`build_block`, and if the block cannot give that many channels.
     """
+    check_choice("block", name, sorted(SLOT_RULES))
     rules = SLOT_RULES[name]
+    slot = str(rules.slot)
     _check_options(name, options, rules.options)
+    if slot != "loss":
+        for width in (*inputs, channels):
+            check_positive(channels=width)
+    if inputs and slot in ("up", "fuse") and sum(inputs) != channels:
+        raise ValueError(f"channels must be {sum(inputs)}, that of the maps that {name} takes, got {channels}")
     options = with_defaults(name, options)
     shapes = {"down": [*inputs, channels], "up": [channels], "fuse": [len(inputs)], "loss": []}
-    made: nn.Module = _factory(name)(*shapes[str(rules.slot)], **options)
+    made: nn.Module = _factory(name)(*shapes[slot], **options)
     return made
 
 

@@ -297,6 +297,20 @@ def test_channels_that_are_no_positive_whole_number_are_refused(name: str, chann
                 build_slot_block(name, (inputs,), outputs)
 
 
+@pytest.mark.parametrize(
+    ("name", "inputs", "channels", "message"),
+    [
+        ("bifpn", (8, 8), 20, "channels must be 16, that of the maps that bifpn takes, got 20"),
+        ("bifpn", (8, 8.5), 16, "channels must be a positive integer, got 8.5"),
+        ("carafe", (8,), 16, "channels must be 8, that of the maps that carafe takes, got 16"),
+        ("simam", (8,), 8, "block must be one of bifpn, bilinear, .*, got 'simam'"),
+    ],
+)
+def test_what_a_slot_block_cannot_give_is_refused(name: str, inputs: Any, channels: int, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        build_slot_block(name, inputs, channels)
+
+
 def test_a_fusion_of_no_maps_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^inputs must be a positive integer, got 0$"):
         build_slot_block("bifpn", (), 8)
