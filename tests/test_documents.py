@@ -253,6 +253,36 @@ def bccd_zoo(zoo: Published) -> list[str]:
     ]
 
 
+def thermal_wanted(one: Published) -> list[str]:
+    rows, arms = one.rows, one.compared
+    p, smallest = min((row["p"], arm) for arm, row in arms.items())
+    by_limit = sorted((one.excluded(arm), arm) for arm in arms)
+    checks = [row for row in rows.values() if row["verdict"] == "harness_ok"]
+    assert [row["n"] for row in checks] == [one.seeds] * len(one.tables)
+    commits = Counter(
+        json.loads(content)["git"]["commit"]
+        for name, content in one.files.items()
+        if name.endswith("/provenance.json")
+    )
+    dear = sorted((one.times(arm), arm) for arm in arms if arm != "wiou")
+    more = {arm: rows[arm]["parameters"] / rows["baseline"]["parameters"] for arm in ("spd_conv", "carafe")}
+    return [
+        f"train.epochs={one.train['epochs']}",
+        f"trained for {one.train['epochs']} epochs at {one.train['imgsz']} px",
+        f"from the baseline, {rows['baseline']['map50_95_mean']:.3f} mAP50-95: the smallest adjusted p is "
+        f"{min(row['p_adjusted'] for row in arms.values()):.2f}, the smallest p of an arm alone {p:.2f} ({smallest})",
+        "(two one-sided tests at 5 %, each arm alone): differences beyond "
+        + names([f"{limit:.3f} mAP50-95 in either direction for {arm}" if not number else f"{limit:.3f} for {arm}" for number, (limit, arm) in enumerate(by_limit)]),
+        f"has a standard deviation of {rows['baseline']['map50_95_std']:.3f}",
+        f"{word(len(checks))} identity controls",
+        f"equal the baseline's in all {word(one.seeds)} seeds",
+        f"at {one.train['imgsz']} px and batch 1, one thread, fused, the whole network takes "
+        + names([f"{times:.2f} times the baseline's time with {arm}" if not number else f"{times:.2f} with {arm}" for number, (times, arm) in enumerate(dear)]),
+        f"{more['spd_conv']:.2f} times the baseline's parameters with spd_conv, {more['carafe']:.2f} with carafe",
+        f"{word(len(commits))} commits",
+    ]
+
+
 def results_of_readme(name: str = "README.md", end: str = "## Installation") -> str:
     text = (REPO / name).read_text(encoding="utf-8")
     section = text[text.index("<!-- result: ") : text.index(end)]
@@ -269,6 +299,10 @@ DOCUMENTS: dict[str, tuple[Callable[[], str], Callable[[], list[str]]]] = {
     "screens_full": (
         lambda: page("screens_full"),
         lambda: [*common(one := Published("screens_full"), 300, 100), *screens_full(one)],
+    ),
+    "thermal_wanted": (
+        lambda: page("thermal_wanted"),
+        lambda: [*common(one := Published("thermal_wanted"), 142, 41), *thermal_wanted(one)],
     ),
     "demo": (lambda: page("demo"), lambda: demo(Published("demo"))),
     "attention_worth": (lambda: page("attention_worth"), lambda: attention_worth(Published("attention_worth"))),
