@@ -41,8 +41,8 @@ trains all of them with six seeds, and the identity control of every slot; `seed
 made. A published folder names its own command, and `runs.tar.xz` beside it holds its runs.
 """
 POINTS = """Points are 100 x mAP50-95: the mean difference, with the 95 % interval over seeds for this row alone. The
-verdict is by the p that is adjusted for all rows of a table: "no difference" may stand beside an interval without zero.
-Excluded are differences beyond the farther end of the 90 % interval of the row.
+verdict is by the p that is adjusted for all rows with the same reference runs: "no difference" may stand beside an
+interval without zero. Excluded are differences beyond the farther end of the 90 % interval of the row.
 """
 COLUMNS = "data and training | seeds | verdict | points | excluded beyond | added cost |"
 RULER = " --- | ---: | --- | --- | --- | --- |"

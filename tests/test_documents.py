@@ -19,6 +19,7 @@ import pytest
 from acmix_exp.data.shapes import COUNTS
 from acmix_exp.data.shapes import NAMES as SHAPES
 from acmix_exp.report.sign_flips import seeds_needed
+from scripts.verdicts_page import wanted
 from tests.published_results import REPO, WORDS, Published, ends, half, names, span, word
 
 NUMERAL = re.compile(
@@ -260,11 +261,12 @@ def thermal_wanted(one: Published) -> list[str]:
     checks = [row for row in rows.values() if row["verdict"] == "harness_ok"]
     assert [row["n"] for row in checks] == [one.seeds] * len(one.tables)
     commits = Counter(
-        json.loads(content)["git"]["commit"]
-        for name, content in one.files.items()
-        if name.endswith("/provenance.json")
+        json.loads(content)["git"]["commit"] for name, content in one.files.items() if name.endswith("/provenance.json")
     )
     dear = sorted((one.times(arm), arm) for arm in arms if arm != "wiou")
+    missing = [name for name in wanted() if name not in arms]
+    others = [arm for arm in arms if arm not in ("spd_conv", "carafe")]
+    largest = max(rows[arm]["parameters"] for arm in others) / rows["baseline"]["parameters"]
     more = {arm: rows[arm]["parameters"] / rows["baseline"]["parameters"] for arm in ("spd_conv", "carafe")}
     return [
         f"train.epochs={one.train['epochs']}",
@@ -272,12 +274,30 @@ def thermal_wanted(one: Published) -> list[str]:
         f"from the baseline, {rows['baseline']['map50_95_mean']:.3f} mAP50-95: the smallest adjusted p is "
         f"{min(row['p_adjusted'] for row in arms.values()):.2f}, the smallest p of an arm alone {p:.2f} ({smallest})",
         "(two one-sided tests at 5 %, each arm alone): differences beyond "
-        + names([f"{limit:.3f} mAP50-95 in either direction for {arm}" if not number else f"{limit:.3f} for {arm}" for number, (limit, arm) in enumerate(by_limit)]),
+        + names(
+            [
+                f"{limit:.3f} mAP50-95 in either direction for {arm}" if not number else f"{limit:.3f} for {arm}"
+                for number, (limit, arm) in enumerate(by_limit)
+            ]
+        ),
         f"has a standard deviation of {rows['baseline']['map50_95_std']:.3f}",
+        f"by {-rows['dysample']['delta_mean']:.3f} and {-rows['bilinear']['delta_mean']:.3f} mAP50-95 in the mean",
+        f"{word(len([arm for arm in arms if arm in wanted()]))} of the most wanted blocks",
+        f"the other {word(len(missing))} blocks of `+experiment=wanted`, which were not run: {names(missing)}",
+        "profile.seconds=150",  # a setting of the command
+        "at 640 px, from COCO weights",
+        "(figures/forest-1.png)",
+        "(figures/forest-3.png)",
+        f"{largest:.2f} with the others",
         f"{word(len(checks))} identity controls",
         f"equal the baseline's in all {word(one.seeds)} seeds",
         f"at {one.train['imgsz']} px and batch 1, one thread, fused, the whole network takes "
-        + names([f"{times:.2f} times the baseline's time with {arm}" if not number else f"{times:.2f} with {arm}" for number, (times, arm) in enumerate(dear)]),
+        + names(
+            [
+                f"{times:.2f} times the baseline's time with {arm}" if not number else f"{times:.2f} with {arm}"
+                for number, (times, arm) in enumerate(dear)
+            ]
+        ),
         f"{more['spd_conv']:.2f} times the baseline's parameters with spd_conv, {more['carafe']:.2f} with carafe",
         f"{word(len(commits))} commits",
     ]
