@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def _verdict(
     )
 
 
+@cache
 def controls() -> set[str]:
     """The arms that are controls, and the block that is: bilinear upsampling, of DySample."""
     files = {name: conf_dir() / "arm" / f"{name}.yaml" for name in options("arm")}
