@@ -6,6 +6,7 @@ import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acmix_exp.ops.checks import check_odd, check_positive, is_tracing_or_exporting
@@ -47,14 +48,21 @@ class MLCA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         is_eager = not is_tracing_or_exporting() and not torch.compiler.is_compiling()
         matrices = _kept_areas if is_eager else _areas  # symbolic sizes are no keys
-        down_rows, up_rows = matrices(x.shape[2], self.local_size, x.dtype, x.device)
-        down_columns, up_columns = matrices(x.shape[3], self.local_size, x.dtype, x.device)
-        means = (down_rows @ x) @ down_columns.T  # (B, C, s, s)
+        side = self.local_size
+        down_rows, up_rows = matrices(x.shape[2], side, x.dtype, x.device)
+        down_columns, up_columns = matrices(x.shape[3], side, x.dtype, x.device)
+        if is_eager and not torch.is_grad_enabled():  # faster; its gradient is not deterministic on a GPU
+            means = F.adaptive_avg_pool2d(x, side)
+        else:
+            means = (down_rows @ x) @ down_columns.T  # (B, C, s, s)
         areas = means.flatten(2).transpose(1, 2)  # (B, s^2, C)
         local = self.of_areas(areas.reshape(-1, 1, self.channels)).view(areas.shape).sigmoid()
         whole = self.of_map(areas.mean(1, keepdim=True)).sigmoid()
         gate = local * self.local_weight + whole * (1 - self.local_weight)
         gate = gate.transpose(1, 2).reshape(means.shape).to(x.dtype)
+        if is_eager and x.shape[2] % side == 0 and x.shape[3] % side == 0:  # each pixel is in one area
+            gated = x.unflatten(2, (side, -1)).unflatten(4, (side, -1)) * gate[:, :, :, None, :, None]
+            return gated.flatten(4, 5).flatten(2, 3)
         return x * (up_rows @ (gate @ up_columns.T))
 
     def flops(self, height: int, width: int) -> int:

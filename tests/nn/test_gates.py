@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from acmix_exp.nn import build_block
+from benchmarks.straightforward import straightforward
 from tests.nn.literals import (
     Case,
     Numbers,
@@ -231,3 +232,17 @@ def test_the_kernel_of_mlca_is_that_of_eca() -> None:
 def test_wrong_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         build_block(name, 16, **options)
+
+
+@pytest.mark.parametrize("size", [(10, 15), (5, 5), (10, 12)])
+def test_mlca_with_and_without_gradients(size: tuple[int, int]) -> None:
+    """Areas that share no pixel, and areas that do, by the ways that each takes."""
+    block = build_block("mlca", 8).double().eval()
+    plain, x = straightforward(block), torch.randn(2, 8, *size, dtype=torch.float64, requires_grad=True)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        given = x.detach().to(memory_format=memory_format).requires_grad_()
+        results = [(out := form(given), *torch.autograd.grad(out.square().sum(), given)) for form in (block, plain)]
+        for actual, expected in zip(*results, strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+        with torch.inference_mode():
+            torch.testing.assert_close(block(given), results[1][0].detach(), rtol=1e-12, atol=1e-12)
