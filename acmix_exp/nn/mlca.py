@@ -66,10 +66,10 @@ class MLCA(nn.Module):
         return x * (up_rows @ (gate @ up_columns.T))
 
     def flops(self, height: int, width: int) -> int:
-        """Operations (2 x multiply-adds) for one image of height x width, with the products that pool and unpool."""
+        """Operations (2 x multiply-adds) for one image of height x width, with the products that unpool."""
         side = self.local_size
-        one_way = side * width * (height + side)
-        return 2 * self.channels * 2 * one_way + self.published_flops(height, width)
+        unpooled = 0 if height % side == width % side == 0 else side * width * (height + side)
+        return 2 * self.channels * unpooled + self.published_flops(height, width)
 
     def published_flops(self, height: int, width: int) -> int:
         """Of the 1-D convolutions alone."""
