@@ -134,10 +134,8 @@ def test_every_width_in_every_form(name: str, options: dict[str, Any]) -> None:
         assert build_block(name, channels, **options)(x).shape == x.shape
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1)], ids=str)
-@every_variant
-def test_half_precision(name: str, options: dict[str, Any], dtype: torch.dtype, tolerance: float) -> None:
-    block = make(name, **options).eval().to(dtype)
+def check_half_precision(block: nn.Module, dtype: torch.dtype, tolerance: float) -> None:
+    block = block.eval().to(dtype)
     x = image((7, 10)).to(dtype).requires_grad_()
     out = block(x)
     assert out.dtype == dtype
@@ -147,10 +145,17 @@ def test_half_precision(name: str, options: dict[str, Any], dtype: torch.dtype, 
     close(out, copy.deepcopy(block).float()(x.float()), tolerance)
 
 
+every_half = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1)], ids=str)
+
+
+@every_half
 @every_variant
-def test_autocast(name: str, options: dict[str, Any]) -> None:
-    block = make(name, **options).eval()
-    x = image((7, 10)).requires_grad_()
+def test_half_precision(name: str, options: dict[str, Any], dtype: torch.dtype, tolerance: float) -> None:
+    check_half_precision(make(name, **options), dtype, tolerance)
+
+
+def check_autocast(block: nn.Module) -> None:
+    block, x = block.eval(), image((7, 10)).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         out = block(x)
     out.float().square().mean().backward()
@@ -159,6 +164,11 @@ def test_autocast(name: str, options: dict[str, Any]) -> None:
         assert parameter.grad.dtype == torch.float32
         assert parameter.grad.isfinite().all(), key
     close(out, block(x), 1e-1)
+
+
+@every_variant
+def test_autocast(name: str, options: dict[str, Any]) -> None:
+    check_autocast(make(name, **options))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -180,10 +190,8 @@ def test_channels_last(name: str, options: dict[str, Any]) -> None:
     close(block.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last)), expected, 1e-10)
 
 
-@every_variant
-def test_copies(name: str, options: dict[str, Any]) -> None:
-    block = make(name, **options).eval()
-    x = image((6, 5)).requires_grad_()
+def check_copies(block: nn.Module) -> None:
+    block, x = block.eval(), image((6, 5)).requires_grad_()
     expected = block(x)
     expected.sum().backward()
     file = io.BytesIO()
@@ -191,6 +199,11 @@ def test_copies(name: str, options: dict[str, Any]) -> None:
     file.seek(0)
     for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block)), torch.load(file, weights_only=False)):
         assert torch.equal(other(x), expected)
+
+
+@every_variant
+def test_copies(name: str, options: dict[str, Any]) -> None:
+    check_copies(make(name, **options))
 
 
 @every_variant
